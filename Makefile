@@ -1,0 +1,39 @@
+# `make demo` and `make test` make the environment they need; `make help` lists the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help env demo test test-slow lint clean
+
+help:
+	@echo "make demo       install into $(VENV) and run the bundled study: two minutes on 2 cores"
+	@echo "make test       install into $(VENV) and run the default test suite"
+	@echo "make test-slow  the tests that take minutes"
+	@echo "make lint       ruff"
+	@echo "make clean      remove $(VENV)"
+
+env: $(VENV)/.installed
+
+# torch and torchvision go first: later packages must find them there and not choose a build of their own.
+$(VENV)/.installed: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $$(grep -E '^(torch|torchvision)==' requirements.lock)
+	$(BIN)/python -m pip install --quiet -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps -e .
+	touch $@
+
+demo: env
+	$(BIN)/sslmem demo
+
+test: env
+	$(BIN)/python -m pytest -n 2
+
+test-slow: env
+	$(BIN)/python -m pytest -m slow
+
+lint: env
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,33 @@
+"""Measure what self-supervised encoders memorize.
+
+>>> import sslmem_kit
+>>> study = sslmem_kit.open_study("papermill_runs/digits")  # doctest: +SKIP
+>>> study.scores(protocol="corrected")["sslmem"]  # doctest: +SKIP
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+__all__ = ["Study", "UserError", "family_contrast", "leave_out", "load_spec", "open_study", "score"]
+
+_HOME = {
+    "Study": "sslmem_kit.study",
+    "open_study": "sslmem_kit.study",
+    "load_spec": "sslmem_kit.study",
+    "UserError": "sslmem_kit.errors",
+    "family_contrast": "sslmem_kit.scores",
+    "leave_out": "sslmem_kit.scores",
+    "score": "sslmem_kit.scores",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Public names are looked up on first use: the command line's help must not wait for xarray.
+    if name not in _HOME:
+        raise AttributeError(f"module 'sslmem_kit' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

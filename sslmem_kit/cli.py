@@ -1,0 +1,224 @@
+"""The command line ``sslmem``. Exit status: 0 done, 2 the user's mistake (one sentence), 1 anything else.
+
+Heavy imports stay inside the commands, so that help and completion answer at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+RUNS = Path("papermill_runs")
+"""Where studies go that are given no --out."""
+
+spec_argument = click.argument("spec", metavar="SPEC")
+study_argument = click.argument("study", type=click.Path(path_type=Path))
+out_option = click.option("--out", type=click.Path(path_type=Path), help="Study directory; by default papermill_runs/<name of the study>.")
+protocol_option = click.option("--protocol", default="corrected", show_default=True, help="paper, released or corrected.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def run_options(function: Callable) -> Callable:
+    """The options of what trains encoders."""
+    for option in (
+        click.option("--scheduler", type=click.Choice(["local", "serial"]), default="local", show_default=True,
+                     help="local: processes on this machine; serial: one process."),
+        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ..."),
+        click.option("--workers", type=click.IntRange(min=1), help="Worker processes; by default one a core, or one on a GPU."),
+        click.option("--seed", type=click.IntRange(min=0), help="In place of the spec's seed: another partition, views and encoders."),
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="sslmem_kit")
+def app() -> None:
+    """Measure what self-supervised encoders memorize."""
+
+
+@app.command()
+@out_option
+@run_options
+def demo(out: Path | None, **options: Any) -> None:
+    """Run the bundled study `digits`: train, score, test and render; two minutes on 2 cores."""
+    from sslmem_kit.report import as_text, build_report
+
+    study = _run("digits", out, **options)
+    click.echo("\n" + as_text(build_report(study)) + "\n")
+    written = _render(study.path, (), {}, jobs=2, html=True)
+    page = next(path for path in written if path.name == "00_quickstart.html")
+    click.echo(
+        f"\nwritten: {study.path} (study.yaml, encoders/, results.zarr, figures/, notebooks/)\n"
+        "open next:\n"
+        f"  {page}  in a browser\n"
+        "  jupyter lab notebooks/\n"
+        f"  sslmem report {study.path} --protocol paper"
+    )
+
+
+@app.command()
+@spec_argument
+@out_option
+@run_options
+def run(spec: str, out: Path | None, **options: Any) -> None:
+    """Train, score and evaluate the study of SPEC, a bundled study's name (see `sslmem studies`) or a YAML file.
+
+    Run again after any interruption, it goes on where it stopped.
+    """
+    study = _run(spec, out, **options)
+    click.echo(f"complete: {study.path}\nopen next:\n  sslmem report {study.path}\n  sslmem render {study.path} --html")
+
+
+@app.command()
+@spec_argument
+@run_options
+@json_option
+def plan(spec: str, seed: int | None, as_json: bool, **options: Any) -> None:
+    """Show what SPEC will train, and its cost by a short calibration; nothing is written."""
+    from sslmem_kit.run import plan as make_plan
+    from sslmem_kit.study import load_spec
+
+    told = make_plan(load_spec(spec, seed=seed), **options)
+    if as_json:
+        click.echo(json.dumps(told, indent=2))
+        return
+    disk = ", ".join(f"{name} {size / 1e6:.1f}" for name, size in told["disk_bytes"].items())
+    for name, value in {
+        "study": told["study"],
+        "encoders": f"{len(told['encoders'])}: {', '.join(told['encoders'])}",
+        "parameters": f"{told['parameters']:,} an encoder, stem {told['stem']}",
+        "representation": "x".join(map(str, told["representation"])),
+        "samples": ", ".join(f"{name} {count:,}" for name, count in told["samples"].items()),
+        "images": f"{'x'.join(map(str, told['image_shape']))}, {told['classes']} classes",
+        "device": f"{told['device']}, {told['workers']} workers",
+        "compute": f"{told['flops'] / 1e12:,.2f} TFLOP",
+        "disk": f"{sum(told['disk_bytes'].values()) / 1e6:,.1f} MB at most ({disk})",
+        "time": f"about {_duration(told['seconds'])} ({_duration(told['train_seconds'])} to train and "
+        f"{_duration(told['score_seconds'])} to score an encoder)",
+    }.items():
+        click.echo(f"{name:<16}{value}")
+
+
+@app.command()
+@study_argument
+@protocol_option
+@json_option
+def report(study: Path, protocol: str, as_json: bool) -> None:
+    """Show scores by partition, tests and probe accuracies of a study."""
+    from sslmem_kit.report import as_text, build_report
+    from sslmem_kit.study import open_study
+
+    built = build_report(open_study(study), protocol=protocol)
+    click.echo(json.dumps(built, indent=2) if as_json else as_text(built))
+
+
+@app.command()
+@study_argument
+@click.argument("notebook", nargs=-1)
+@click.option("-p", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="A notebook's parameter, the value as JSON.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Notebooks at a time.")
+@click.option("--html", is_flag=True, help="Also write each notebook as a self-contained HTML page.")
+def render(study: Path, notebook: tuple[str, ...], parameters: tuple[tuple[str, str], ...], jobs: int, html: bool) -> None:
+    """Execute notebooks on a study, all by default: into STUDY/notebooks, their figures into STUDY/figures."""
+    for path in _render(study, notebook, dict(parameters), jobs=jobs, html=html):
+        click.echo(path)
+
+
+@app.command()
+@study_argument
+def validate(study: Path) -> None:
+    """Check a study directory: spec, results, weights."""
+    from sslmem_kit.errors import UserError
+    from sslmem_kit.validate import problems
+
+    found = list(problems(study))
+    if found:
+        raise UserError("; ".join(found))
+    click.echo(f"{study}: complete and valid")
+
+
+@app.command()
+@study_argument
+@click.option("--to", type=click.Path(path_type=Path), required=True, help="File to write: .parquet, .csv or .nc.")
+@protocol_option
+def export(study: Path, to: Path, protocol: str) -> None:
+    """Write the scores of a study, one row a sample."""
+    from sslmem_kit.export import export as write
+    from sslmem_kit.study import open_study
+
+    click.echo(write(open_study(study), to, protocol=protocol))
+
+
+@app.command()
+def studies() -> None:
+    """List the bundled studies."""
+    from sslmem_kit.study import bundled_specs, load_spec
+
+    for name in bundled_specs():
+        click.echo(f"{name:<16} {load_spec(name).description}")
+
+
+def _run(spec: str, out: Path | None, *, seed: int | None, **options: Any) -> Any:
+    from sslmem_kit.progress import shown
+    from sslmem_kit.run import run as run_study
+    from sslmem_kit.study import load_spec
+
+    loaded = load_spec(spec, seed=seed)
+    with shown() as listen:
+        return run_study(loaded, out or RUNS / loaded.name, listen=listen, **options)
+
+
+def _render(study: Path, names: tuple[str, ...], parameters: dict[str, str], *, jobs: int, html: bool) -> list[Path]:
+    from sslmem_kit.notebooks import render as render_notebooks
+
+    return render_notebooks(study, names or None, parameters, jobs=jobs, html=html, progress=lambda text: click.echo(text, err=True))
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+_DISK = {errno.ENOSPC: "there is no space left on the disk", errno.EDQUOT: "the disk quota is used up", errno.EFBIG: "the file grew too large"}
+_ACCESS = {errno.EACCES: "permission denied", errno.EPERM: "not permitted", errno.EROFS: "the file system is read-only"}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    from sslmem_kit.errors import UserError
+
+    try:
+        app.main(arguments, prog_name="sslmem", standalone_mode=False)
+        return 0
+    except UserError as error:
+        return _complain(error, 2)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return 2
+    except click.ClickException as error:
+        return _complain(error.format_message(), 2)
+    except (KeyboardInterrupt, click.Abort):
+        return _complain("interrupted; run the same command again to go on where it stopped", 1)
+    except OSError as error:
+        reason = {**_DISK, **_ACCESS}.get(error.errno or 0)
+        if reason is None:
+            raise
+        return _complain(f"{error.filename or 'writing'}: {reason}; what was done is kept, run the same command again to go on", 2)
+
+
+def _complain(error: object, status: int) -> int:
+    click.echo("sslmem: " + " ".join(str(error).split()), err=True)
+    return status
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main())

@@ -1,0 +1,202 @@
+"""A data set as stable sample ids, labels, sides and uint8 images; `load` makes one from a `DataSpec`."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..errors import UserError
+from .builtin import BUILTIN
+from .folder import read_folder
+from .images import Lazy, Progress, decode_all, inspect, target_shape
+from .npz import read_npz
+from .sides import stratified_test_side
+from .source import Source
+from .spec import DataSpec
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Labelled images of one size.
+
+    Attributes
+    ----------
+    name : str
+        As in the spec.
+    ids : int64 (n,)
+        Stable sample ids, strictly ascending: the position in the complete set, train side first where the data has sides. A file
+        that is left out leaves a gap.
+    labels : int64 (n,)
+        Positions in ``class_names``.
+    is_test : bool (n,)
+        Held out: the data's own test side, or a stratified share.
+    class_names : tuple of str
+    image_shape : (height, width, channels)
+        In pixels; 1 channel (grey) or 3 (RGB).
+    skipped : tuple of str
+        Files that are not samples, each with the reason.
+    fingerprint : str
+        sha256 over ids, labels, sides, class names, image shape and the pixels of every image. Where the data lies and whether it
+        is held in memory make no difference.
+    pixels : uint8 (n, height, width, channels), or `Lazy`
+        The images, held or decoded on every read; use `read`.
+    """
+
+    name: str
+    ids: np.ndarray
+    labels: np.ndarray
+    is_test: np.ndarray
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    skipped: tuple[str, ...]
+    fingerprint: str
+    pixels: np.ndarray | Lazy = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the images are held rather than decoded on every read."""
+        return isinstance(self.pixels, np.ndarray)
+
+    def read(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Images of the samples ``ids``, in that order.
+
+        Returns
+        -------
+        uint8 (m, height, width, channels)
+            A copy.
+
+        Raises
+        ------
+        UserError
+            Ids that the data does not have, or a file that can no longer be read.
+        """
+        positions = self.positions(ids)
+        return self.pixels[positions] if self.in_memory else self.pixels.read(positions)
+
+    def positions(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Where the samples ``ids`` (m,) stand in ``ids``, ``labels`` and ``is_test``; UserError for ids that are not there."""
+        wanted = np.asarray(ids)
+        if wanted.size == 0:
+            return np.empty(0, dtype=np.int64)
+        if wanted.ndim != 1 or wanted.dtype.kind not in "iu":
+            raise UserError(f"ids has dtype {wanted.dtype} and shape {wanted.shape}; integer sample ids of shape (m,) are wanted")
+        positions = np.searchsorted(self.ids, wanted)
+        unknown = wanted[self.ids[np.minimum(positions, len(self.ids) - 1)] != wanted]
+        if len(unknown):
+            few = ", ".join(str(number) for number in unknown[:5]) + (" ..." if len(unknown) > 5 else "")
+            have = f"{len(self.ids)} ids from {self.ids[0]} to {self.ids[-1]}"
+            raise UserError(f"ids: {len(unknown)} of {len(wanted)} are not samples of {self.name!r} ({few}), which has {have}")
+        return positions
+
+
+def load(spec: DataSpec, *, seed: int = 0, progress: Progress | None = None) -> Dataset:
+    """Read, check and size the data of ``spec``.
+
+    Every image file is decoded once, in parallel threads, so that a broken one is found now and not in the middle of a training.
+
+    Parameters
+    ----------
+    spec
+        Which data; relative paths are seen from the working directory (`DataSpec.resolved`).
+    seed
+        Keys the held-out side where the data has none of its own; not negative.
+    progress
+        Called as ``progress(done, total)`` while images are decoded or resized; not at all for arrays that have their final size.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    UserError
+        The data is not there, cannot be read, has fewer than 2 images or a class without a sample.
+
+    Examples
+    --------
+    >>> data = load(DataSpec(name="digits"))
+    >>> len(data), data.image_shape, data.read([0, 1796]).shape
+    (1797, (8, 8, 1), (2, 8, 8, 1))
+    """
+    if seed < 0:
+        raise UserError(f"seed is {seed}; 0 or more is wanted")
+    source = _read(spec)
+    _check_counts(spec, source, np.arange(len(source.labels)), failed={})
+    ids, shape, pixels, pixel_hash, failed = _decoded(spec, source, progress)
+    _check_counts(spec, source, ids, failed)
+
+    labels = source.labels[ids]
+    is_test = stratified_test_side(ids, labels, spec.test_fraction, seed=seed) if source.is_test is None else source.is_test[ids]
+    skipped = tuple(f"{source.file_name(index)}: {reason}" for index, reason in sorted(failed.items()))
+    header = json.dumps({"classes": source.class_names, "shape": shape, "pixels": pixel_hash}).encode()
+    parts = (header, ids.astype("<i8").tobytes(), labels.astype("<i8").tobytes(), is_test.tobytes())
+    return Dataset(
+        name=spec.name,
+        ids=ids,
+        labels=labels,
+        is_test=is_test,
+        class_names=source.class_names,
+        image_shape=shape,
+        skipped=source.ignored + skipped,
+        fingerprint=hashlib.sha256(b"".join(parts)).hexdigest(),
+        pixels=pixels,
+    )
+
+
+def _read(spec: DataSpec) -> Source:
+    readers = {"folder": read_folder, "npz": read_npz}
+    try:
+        return (readers.get(spec.kind) or BUILTIN[spec.name])(spec)
+    except OSError as error:  # a folder without permission, a disk that went away
+        raise UserError(f"data.name {spec.name!r}: {error.filename or 'it'} cannot be read ({error.strerror or error})") from error
+
+
+def _decoded(
+    spec: DataSpec, source: Source, progress: Progress | None
+) -> tuple[np.ndarray, tuple[int, int, int], np.ndarray | Lazy, str, dict[int, str]]:
+    """Ids of the decodable images, their common shape, the images, the sha256 of the pixels, and what was wrong with the others."""
+    headers = inspect(source.images)
+    failed = {index: header for index, header in enumerate(headers) if isinstance(header, str)}
+    ids = np.array([index for index in range(len(headers)) if index not in failed], dtype=np.int64)
+    while len(ids):
+        shape = target_shape([headers[index] for index in ids], spec.image_size, spec.max_image_size)
+        items = source.images if isinstance(source.images, np.ndarray) else [source.images[index] for index in ids]
+        keep = len(ids) * int(np.prod(shape)) <= spec.memory_limit_mb * 2**20
+        pixels, pixel_hash, broken = decode_all(items, shape, keep=keep, progress=progress)
+        failed |= {int(ids[position]): reason for position, reason in broken.items()}
+        if failed and spec.on_error == "refuse":
+            break
+        if broken:
+            good = np.array([position for position in range(len(ids)) if position not in broken], dtype=np.int64)
+            ids = ids[good]
+            # Size and channels must not hang on images that are left out: if they do, once more without these.
+            if not len(ids) or target_shape([headers[index] for index in ids], spec.image_size, spec.max_image_size) != shape:
+                continue
+            items = [items[position] for position in good]
+            pixels = None if pixels is None else pixels[good]
+        return ids, shape, Lazy(items, shape) if pixels is None else pixels, pixel_hash, failed
+    few = ", ".join(f"{source.file_name(index)} ({failed[index]})" for index in sorted(failed)[:3])
+    more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
+    advice = "repair or remove them" + (", or set data.on_error to skip" if spec.on_error == "refuse" else "")
+    raise UserError(
+        f"data.name {spec.name!r}: {len(failed)} of {len(headers)} image files cannot be decoded: {few}{more}; {advice}"
+    )
+
+
+def _check_counts(spec: DataSpec, source: Source, ids: np.ndarray, failed: dict[int, str]) -> None:
+    left = f" after {len(failed)} broken files were skipped" if failed else ""
+    if len(ids) < 2:
+        raise UserError(f"data.name {spec.name!r} has {len(ids)} image{'' if len(ids) == 1 else 's'}{left}; at least 2 are wanted")
+    present = set(source.labels[ids].tolist())
+    empty = [name for code, name in enumerate(source.class_names) if code not in present]
+    if empty:
+        few = ", ".join(empty[:5]) + (f" and {len(empty) - 5} more" if len(empty) > 5 else "")
+        total = len(source.class_names)
+        raise UserError(
+            f"data.name {spec.name!r}: {len(empty)} of {total} classes have no sample{left}: {few}; every class needs one"
+        )

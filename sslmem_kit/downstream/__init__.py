@@ -1,0 +1,1 @@
+"""What representations are good for: downstream tasks and their probes."""

@@ -1,0 +1,9 @@
+"""The one exception of the toolkit's public edge."""
+
+
+class UserError(ValueError):
+    """A mistake in what the user gave: a field, a path, a name.
+
+    The message is one sentence that names the field (or file), the value that was got and what is allowed. The command line prints
+    it without a traceback and ends with exit status 2.
+    """

@@ -1,0 +1,72 @@
+"""Scores as a file that others read: one row a sample."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from sslmem_kit.errors import UserError
+from sslmem_kit.names import PARTITIONS
+from sslmem_kit.study.folder import Study
+
+
+def score_table(study: Study, *, protocol: str = "corrected") -> pd.DataFrame:
+    """Scores as a frame: ``sample``, ``label``, ``class``, ``partition`` (name), then every column of the scores."""
+    scores = study.scores(protocol)
+    frame = scores.drop_vars("augmentation", errors="ignore").to_dataframe().reset_index()
+    front = {
+        "sample": frame.pop("sample"),
+        "label": frame["label"],
+        "class": np.array(study.class_names)[frame.pop("label")],
+        "partition": np.array(PARTITIONS)[frame.pop("partition")],
+        "protocol": protocol,
+    }
+    return pd.DataFrame(front).join(frame)
+
+
+def _write_csv(study: Study, protocol: str, path: Path) -> None:
+    score_table(study, protocol=protocol).to_csv(path, index=False)
+
+
+def _write_parquet(study: Study, protocol: str, path: Path) -> None:
+    score_table(study, protocol=protocol).to_parquet(path, index=False)
+
+
+def _write_netcdf(study: Study, protocol: str, path: Path) -> None:
+    scores = study.scores(protocol)
+    for array in (scores, *scores.variables.values()):
+        # netCDF attributes are numbers and strings.
+        array.attrs = {key: json.dumps(value) if isinstance(value, list | dict) else value for key, value in array.attrs.items()}
+    xr.Dataset(scores).to_netcdf(path, engine="h5netcdf")
+
+
+WRITERS: dict[str, Callable[[Study, str, Path], None]] = {".csv": _write_csv, ".parquet": _write_parquet, ".nc": _write_netcdf}
+
+
+def export(study: Study, path: Path, *, protocol: str = "corrected") -> Path:
+    """Write a study's scores; the format follows the suffix: ``.csv``, ``.parquet`` or ``.nc``.
+
+    Raises
+    ------
+    UserError
+        An unknown suffix, a folder that is not there, or a file that is already there.
+    """
+    if path.suffix not in WRITERS:
+        raise UserError(f"--to: the format follows the file's suffix, got {path.name!r}, known are {', '.join(WRITERS)}")
+    if not path.parent.is_dir():
+        raise UserError(f"--to: there is no folder {str(path.parent)!r}")
+    if path.exists():
+        raise UserError(f"--to: {path} is already there and is not overwritten; choose another name")
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        WRITERS[path.suffix](study, protocol, partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,98 @@
+"""Write a figure as an interactive page that opens offline, and as a picture."""
+
+from __future__ import annotations
+
+import html
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import holoviews as hv
+import matplotlib.pyplot as plt
+from bokeh.embed import json_item
+from bokeh.models import Axis, DataTable, LayoutDOM, Plot, Toolbar
+from bokeh.resources import Resources
+
+from sslmem_kit.figures.style import DPI
+from sslmem_kit.study.folder import write_atomically
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head><meta charset="utf-8"><title>{title}</title>
+<style>body {{ margin: 16px; background: white; }}</style>
+{scripts}</head>
+<body><div id="figure"></div><script>Bokeh.embed.embed_item({item}, "figure");</script></body>
+</html>
+"""
+
+
+def save_figure(figure: Any, folder: Path | str, name: str) -> list[Path]:
+    """Write ``<name>.html`` and ``<name>.png``; each appears under its name only when it is whole.
+
+    The page carries the JavaScript it needs. The picture is drawn by matplotlib, for bokeh needs a browser to make one.
+
+    Parameters
+    ----------
+    figure
+        A HoloViews object with options for both backends.
+    folder
+        Made where there is none.
+    name
+        Without ending.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    contents = {"html": page(bokeh_model(figure), name).encode(), "png": png(figure)}
+    paths = []
+    for ending, content in contents.items():
+        path = folder / f"{name}.{ending}"
+        write_atomically(path, content)
+        paths.append(path)
+    return paths
+
+
+def page(model: LayoutDOM, title: str) -> str:
+    """A page that shows a model without loading anything, from its own disk or the network.
+
+    Bokeh's ``file_html`` links extensions that Panel registers, as files that are not there.
+    """
+    tables = ["bokeh-widgets", "bokeh-tables"] if model.select_one({"type": DataTable}) else []
+    scripts = "".join(f"<script>{script}</script>\n" for script in libraries(*tables))
+    return _PAGE.format(title=html.escape(title), scripts=scripts, item=item_json(model))
+
+
+def libraries(*more: str) -> list[str]:
+    """The JavaScript of bokeh, and of further components of it."""
+    return Resources(mode="inline", components=["bokeh", *more], log_level="warn").js_raw
+
+
+def item_json(model: LayoutDOM) -> str:
+    """A model as the argument of ``Bokeh.embed.embed_item``, fit to stand in a script element."""
+    return json.dumps(json_item(model)).replace("</", "<\\/")
+
+
+def bokeh_model(figure: Any) -> LayoutDOM:
+    """The figure as a bokeh model that stands outside a HoloViews pane."""
+    model = hv.render(figure, backend="bokeh")
+    for plot in model.select({"type": Plot}):
+        # HoloViews leaves "fixed" on plots that have a size of their frame only, of which bokeh warns.
+        plot.sizing_mode = None
+        # WebGL would be another library to carry, and the figures have some thousand points at most.
+        plot.output_backend = "canvas"
+    for toolbar in model.select({"type": Toolbar}):
+        toolbar.logo = None
+    for axis in model.select({"type": Axis}):
+        axis.axis_label_text_font_style = "normal"
+    return model
+
+
+def png(figure: Any, *, dpi: int = DPI) -> bytes:
+    """The figure as a PNG file, drawn by matplotlib."""
+    drawn = hv.render(figure, backend="matplotlib")
+    buffer = io.BytesIO()
+    try:
+        drawn.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight", facecolor="white", metadata={"Software": None})
+    finally:
+        plt.close(drawn)
+    return buffer.getvalue()

@@ -1,0 +1,66 @@
+"""Show a figure in a notebook: interactive where scripts run, a picture everywhere else, offline in both.
+
+HoloViews' own display puts 6 MB of JavaScript into a notebook, and stays blank where a notebook is not trusted, which one that was
+executed by somebody else never is. Here the output is the picture; a script puts the interactive figure in its place.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from sslmem_kit.figures.save import bokeh_model, item_json, libraries, png
+
+_SWAP = """(function () {
+  let attempts = 0;
+  // The element and the library may come after this script: JupyterLab attaches outputs late.
+  const timer = setInterval(function () {
+    const home = document.getElementById("ID");
+    if (home && window.Bokeh && window.Bokeh.embed) {
+      clearInterval(timer);
+      const picture = home.firstElementChild;
+      Bokeh.embed.embed_item(ITEM, "ID").then(function () { picture.remove(); });
+    } else if (++attempts > 300) {
+      clearInterval(timer);
+    }
+  }, 50);
+})();"""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a notebook cell displays."""
+
+    # Left out of the text form, which notebooks store beside the HTML.
+    html: str = field(repr=False)
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+
+def show(figure: Any, *, interactive: bool = True) -> Shown:
+    """The figure for a notebook's output.
+
+    Parameters
+    ----------
+    figure
+        A HoloViews object with options for both backends.
+    interactive
+        Replace the picture by the interactive figure where scripts run and :func:`interactive_figures` was shown before.
+    """
+    picture = base64.b64encode(png(figure, dpi=100)).decode()
+    identity = f"sslmem-{uuid4().hex}"
+    html = f'<div id="{identity}"><img alt="figure" style="max-width: 100%" src="data:image/png;base64,{picture}"/></div>'
+    if interactive:
+        item = item_json(bokeh_model(figure))
+        html += f"<script>{_SWAP.replace('ID', identity).replace('ITEM', item)}</script>"
+    return Shown(html)
+
+
+def interactive_figures() -> Shown:
+    """The JavaScript of interactive figures, 1.3 MB, once a notebook: show it in a cell above the first figure."""
+    (bokeh, *settings) = libraries()
+    once = f"if (!window.Bokeh) {{ (function () {{ {bokeh}\n }}).call(window); {' '.join(settings)} }}"
+    return Shown(f"<script>{once}</script>The figures below are interactive where the notebook is trusted, and pictures elsewhere.")

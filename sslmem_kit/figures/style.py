@@ -1,0 +1,72 @@
+"""What all figures share: colours, sizes, axis labels, and giving an element its options for both backends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# Importing the backends registers them; `hv.extension` would also print their JavaScript into a notebook.
+import holoviews.plotting.bokeh
+import holoviews.plotting.mpl  # noqa: F401
+import numpy as np
+import xarray as xr
+
+from sslmem_kit.names import PARTITIONS
+
+COLOURS = {"shared": "#009E73", "candidate": "#D55E00", "independent": "#0072B2", "extra": "#CC79A7"}
+"""Of the partitions, from the Okabe-Ito palette, which stays apart for colour-blind readers."""
+INK, GUIDE = "#222222", "#8a8a8a"
+"""Of lines and text, of reference lines."""
+SCORE_COLOURS = "viridis"
+
+_FONTS = {"title": 12, "labels": 11, "xticks": 10, "yticks": 10, "legend": 10, "ticks": 10}
+DPI = 150
+
+
+def dress(element: Any, *, both: dict | None = None, bokeh: dict | None = None, matplotlib: dict | None = None) -> Any:
+    """The element with options for both backends, so that one object renders in either."""
+    for backend, own in (("bokeh", bokeh), ("matplotlib", matplotlib)):
+        if options := {**(both or {}), **(own or {})}:
+            element = element.opts(backend=backend, **options)
+    return element
+
+
+def frame(overlay: Any, *, title: str, width: int, height: int, both: dict | None = None, bokeh: dict | None = None) -> Any:
+    """An overlay with title, fonts and a plotting area of a size in pixels (bokeh), or 100 pixels an inch (matplotlib)."""
+    return dress(
+        overlay,
+        both={"title": title, "show_grid": True, **(both or {})},
+        bokeh={
+            "frame_width": width,
+            "frame_height": height,
+            "fontsize": {name: f"{size}pt" for name, size in _FONTS.items()},
+            "gridstyle": {"grid_line_color": "#e5e5e5"},
+            "toolbar": "right",
+            "active_tools": [],
+            **(bokeh or {}),
+        },
+        matplotlib={
+            "fig_inches": (width / 100 + 0.9, height / 100 + 0.8),
+            # HoloViews draws axes of equal sides unless told otherwise.
+            "aspect": width / height,
+            "fontsize": _FONTS,
+            "gridstyle": {"color": "#e5e5e5", "linewidth": 0.8},
+        },
+    )
+
+
+def score_label(scores: xr.Dataset) -> str:
+    """Axis label of ``sslmem``: what it is a difference of, and its unit."""
+    if scores.attrs.get("normalized_by_range") == "true":
+        return "SSLMem score (share of the candidates' range)"
+    return "SSLMem score (difference of mean distances)"
+
+
+def class_labels(scores: xr.Dataset) -> np.ndarray:
+    """Name of each sample's class, its number where the classes have no names."""
+    labels, names = scores["label"].values, scores["label"].attrs.get("class_names")
+    return np.array([str(names[label]) if names and 0 <= label < len(names) else str(label) for label in labels], dtype=object)
+
+
+def partition_name(code: int) -> str:
+    """Meaning of a partition code."""
+    return PARTITIONS[int(code)]

@@ -1,0 +1,84 @@
+"""Tables 2 and 16: t-tests of the partitions' mean scores.
+
+The paper prints the t statistic under the name "effect size"; here t and Cohen's d stand side by side. The tests are over samples,
+given the encoders: they do not say how other training runs would come out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import holoviews as hv
+import numpy as np
+
+from sslmem_kit.figures.style import dress
+from sslmem_kit.statistics import LETTER
+
+_WORDS = {">": "above", "<": "below", "!=": "differ from"}
+COLUMNS = ("alternative", "in words", "test", "t", "p", "Cohen's d", "n")
+
+
+def draw(tests: Sequence[Mapping[str, Any]]) -> hv.Table:
+    """A table, one row a test, of :func:`sslmem_kit.statistics.partition_tests`.
+
+    Numbers are written out as text, so that a p-value of 1e-300 reads the same in every backend; ``.dframe()`` gives the same rows
+    as a pandas frame.
+    """
+    rows = [
+        (
+            test["alternative"],
+            _in_words(test["alternative"]),
+            {"welch": "Welch, two samples", "student": "Student, one sample"}[test["test"]],
+            _number(test["t"], ".2f"),
+            p_value(test["p"]),
+            _number(test["cohens_d"], ".3f"),
+            _count(test),
+        )
+        for test in tests
+    ]
+    columns = [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in COLUMNS]
+    table = hv.Table(dict(zip(COLUMNS, columns, strict=True)), [], list(COLUMNS))
+    height = len(rows) + 1
+    return dress(
+        table,
+        bokeh={"width": 860, "height": 26 * height + 12, "editable": False, "index_position": None, "hooks": [_column_widths]},
+        matplotlib={
+            "fig_inches": (11, 0.36 * height),
+            "aspect": 11 / (0.36 * height),
+            "max_value_len": 60,
+            "max_rows": 50,
+            "float_precision": 3,
+        },
+    )
+
+
+def _column_widths(plot: Any, element: hv.Table) -> None:
+    """Give bokeh's columns the room that their text needs, in place of equal shares."""
+    for column in plot.handles["table"].columns:
+        texts = [column.title, *map(str, element.dimension_values(column.field))]
+        column.width = 24 + 8 * max(map(len, texts))
+
+
+def p_value(p: float) -> str:
+    """A p-value in words that survives underflow: 0.0312, 1.2e-07, < 1e-300."""
+    if np.isnan(p):
+        return "not defined"
+    if p < 1e-300:
+        return "< 1e-300"
+    return f"{p:.4f}" if p >= 0.001 else f"{p:.1e}"
+
+
+def _in_words(alternative: str) -> str:
+    """``C>S`` as "candidate above shared"."""
+    sign = next(sign for sign in ("!=", ">", "<") if sign in alternative)
+    first, second = alternative.split(sign)
+    return f"{LETTER[first]} {_WORDS[sign]} {LETTER.get(second, 'zero')}"
+
+
+def _number(value: float, form: str) -> str:
+    return "not defined" if np.isnan(value) else f"{value:{form}}"
+
+
+def _count(test: Mapping[str, Any]) -> str:
+    return f"{test['n_first']:,} + {test['n_second']:,}" if "n_first" in test else f"{test['n']:,}"

@@ -1,0 +1,11 @@
+"""The names of dimensions, variables and partitions: the only place where they are spelled."""
+
+SAMPLE, AUGMENTATION, ENCODER, EPOCH, VIEW = "sample", "augmentation", "encoder", "epoch", "view"
+ALIGNMENT, TRAINED_ON, SSLMEM = "alignment", "trained_on", "sslmem"
+
+PARTITIONS = ("shared", "candidate", "independent", "extra")
+"""Meanings of the partition codes 0..3 (CF ``flag_meanings``): S_S, S_C, S_I and S_E of the paper."""
+PARTITION_CODE = {name: code for code, name in enumerate(PARTITIONS)}
+
+FAMILIES = ("f", "g")
+"""Family f saw the shared samples and the candidates, family g the shared and the independent ones."""

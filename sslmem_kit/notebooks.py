@@ -1,0 +1,309 @@
+"""Render notebooks of a study: a strict runner around papermill.
+
+Papermill is lenient: a misspelt parameter only warns, a missing tag lets the defaults overwrite what was given, and tuples, paths and
+numpy scalars arrive as strings. Here everything that can be known before a kernel starts is checked first. Each notebook runs in a
+process of its own, with a kernel of the interpreter that runs this, whatever kernels are installed.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+from sslmem_kit.errors import UserError
+from sslmem_kit.scores import PROTOCOLS
+from sslmem_kit.study import open_study
+from sslmem_kit.study.folder import write_atomically
+
+_PACKAGE = Path(__file__).parent
+FOLDERS = (_PACKAGE / "_notebooks", _PACKAGE.parent / "notebooks")
+"""Where notebooks are looked for: in an installed wheel, then in a checkout."""
+
+STUDY = "study"
+"""The parameter that every notebook has, and that the runner sets."""
+CHOICES = {"protocol": tuple(PROTOCOLS)}
+"""Legal values of parameters that have a fixed set of them."""
+
+
+class NotebookError(RuntimeError):
+    """A cell of a notebook failed."""
+
+
+def available() -> dict[str, Path]:
+    """Names and paths of the notebooks that can be rendered."""
+    folder = next((folder for folder in FOLDERS if folder.is_dir()), None)
+    return {path.stem: path for path in sorted(folder.glob("*.ipynb"))} if folder else {}
+
+
+def parameters_of(path: Path) -> dict[str, Any]:
+    """Names and defaults in a notebook's ``parameters`` cell.
+
+    Raises
+    ------
+    UserError
+        There is no such cell, more than one, or something in it is not the assignment of a literal.
+    """
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    tagged = [cell for cell in cells if cell["cell_type"] == "code" and "parameters" in cell["metadata"].get("tags", ())]
+    if len(tagged) != 1:
+        raise UserError(f"{path}: {len(tagged)} code cells are tagged `parameters`, a notebook that is rendered has exactly one")
+    allowed = f"{path}: the `parameters` cell may hold assignments of literals only, one name each"
+    defaults: dict[str, Any] = {}
+    try:
+        for statement in ast.parse("".join(tagged[0]["source"])).body:
+            match statement:
+                case ast.Assign(targets=[ast.Name(id=name)], value=value) if name not in defaults:
+                    defaults[name] = ast.literal_eval(value)
+                case _:
+                    raise UserError(f"{allowed}, got `{ast.unparse(statement)}`")
+    except (SyntaxError, ValueError) as error:
+        raise UserError(f"{allowed} ({error})") from None
+    if not isinstance(defaults.get(STUDY), str):
+        raise UserError(f"{path}: the `parameters` cell has no text parameter `{STUDY}`, the path of the study that is rendered")
+    for name, value in defaults.items():
+        _check_literal(value, f"{path}: the default of {name}")
+    return defaults
+
+
+def parse_parameters(given: Iterable[tuple[str, str]], names: Sequence[str] | None = None) -> dict[str, Any]:
+    """Parameters from the command line, where all values are text, for :func:`render`.
+
+    A value is JSON (``3``, ``true``, ``[1, 2]``); where the default is text, anything that is not a quoted JSON string is taken as it
+    stands.
+
+    Raises
+    ------
+    UserError
+        A parameter is given twice, exists in none of the notebooks, or its value is not JSON.
+    """
+    defaults = {name: value for own in _defaults(_chosen(names)).values() for name, value in own.items()}
+    parsed: dict[str, Any] = {}
+    for name, text in given:
+        if name in parsed:
+            raise UserError(f"-p {name}: given twice")
+        _check_known(name, defaults)
+        try:
+            value = json.loads(text, parse_constant=_no_constant)
+        except ValueError:
+            if not isinstance(defaults[name], str):
+                raise UserError(
+                    f"-p {name}: {text!r} is not JSON, a value such as {json.dumps(defaults[name])} is needed"
+                ) from None
+            value = text
+        parsed[name] = text if isinstance(defaults[name], str) and not isinstance(value, str) else value
+    return parsed
+
+
+def render(
+    study_path: Path | str,
+    names: Sequence[str] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    jobs: int = 1,
+    html: bool = False,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> list[Path]:
+    """Execute notebooks on a study.
+
+    Parameters
+    ----------
+    study_path
+        A study directory with complete results.
+    names
+        Of :func:`available` notebooks; None: all of them.
+    parameters
+        Values by name, of JSON types and of the type of the default; each goes to the notebooks that have it.
+    jobs
+        Notebooks that run at the same time, one process and one kernel each.
+    html
+        Write a page beside each notebook, that needs no network.
+    progress
+        Called with the name of a notebook that is done, the number done and the number of all.
+
+    Returns
+    -------
+    Paths ``<study>/notebooks/NAME.ipynb``, each followed by its ``NAME.html`` where asked for. Figures go to ``<study>/figures/``.
+
+    Raises
+    ------
+    UserError
+        Anything wrong with what was given, before anything runs.
+    NotebookError
+        A cell failed. What an earlier run wrote stays; the notebook with the failure in it is ``NAME.failed.ipynb``.
+    """
+    notebooks = _chosen(names)
+    values = _checked_values(notebooks, parameters or {})
+    if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
+        raise UserError(f"--jobs: a number of processes from 1 on is needed, got {jobs!r}")
+    study = open_study(study_path)
+    _ = study.tree
+    study.notebooks.mkdir(exist_ok=True)
+    written: dict[str, list[Path]] = {}
+    failures: dict[str, str] = {}
+    running: list[subprocess.Popen] = []
+    with ThreadPoolExecutor(jobs) as pool:
+        tasks = {}
+        for name, path in notebooks.items():
+            own = {**values[name], STUDY: str(study.path.resolve())}
+            tasks[pool.submit(_run, name, path, own, study.notebooks, html, running)] = name
+        try:
+            for done, task in enumerate(as_completed(tasks), 1):
+                try:
+                    written[tasks[task]] = task.result()
+                except NotebookError as error:
+                    failures[tasks[task]] = str(error)
+                if progress:
+                    progress(tasks[task], done, len(tasks))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in running:
+                # A kernel ends by itself when the process that started it is gone.
+                process.terminate()
+            raise
+    if failures:
+        raise NotebookError("; ".join(failures[name] for name in notebooks if name in failures))
+    return [path for name in notebooks for path in written[name]]
+
+
+def find_study(path: str) -> Path:
+    """A study's path as a notebook gives it: where it is relative, seen from the working directory or a folder above it.
+
+    JupyterLab runs a notebook in the notebook's own folder, the examples name studies from the top of the repository.
+    """
+    tried = [folder / path for folder in (Path.cwd(), *Path.cwd().parents)]
+    return next((candidate for candidate in tried if (candidate / "study.yaml").is_file()), Path(path))
+
+
+def _chosen(names: Sequence[str] | None) -> dict[str, Path]:
+    every = available()
+    if not every:
+        raise UserError(f"NOTEBOOK: there are no notebooks, they are looked for in {' and '.join(map(str, FOLDERS))}")
+    for name in names or ():
+        if name not in every:
+            raise UserError(f"NOTEBOOK: there is none named {name!r}, choose from {', '.join(every)}")
+    return {name: every[name] for name in dict.fromkeys(names or every)}
+
+
+def _defaults(notebooks: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+    return {name: parameters_of(path) for name, path in notebooks.items()}
+
+
+def _checked_values(notebooks: Mapping[str, Path], parameters: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What each notebook gets of the parameters."""
+    defaults = _defaults(notebooks)
+    known = {name: value for own in defaults.values() for name, value in own.items()}
+    chosen: dict[str, dict[str, Any]] = {name: {} for name in notebooks}
+    for name, value in parameters.items():
+        _check_known(name, known)
+        _check_literal(value, f"-p {name}")
+        if name in CHOICES and value not in CHOICES[name]:
+            raise UserError(f"-p {name}: got {value!r}, choose one of {', '.join(CHOICES[name])}")
+        for notebook, own in defaults.items():
+            if name in own:
+                chosen[notebook][name] = _as_type_of(own[name], value, f"-p {name} (in {notebook})")
+    return chosen
+
+
+def _check_known(name: str, known: Mapping[str, Any]) -> None:
+    allowed = ", ".join(parameter for parameter in known if parameter != STUDY)
+    if name == STUDY:
+        raise UserError(f"-p {STUDY}: the study is given by its path as STUDY, parameters are {allowed}")
+    if name not in known:
+        raise UserError(f"-p {name}: no chosen notebook has this parameter, there are {allowed}")
+
+
+def _check_literal(value: Any, what: str) -> None:
+    """Refuse what papermill would turn into text, or into no literal."""
+    if type(value) in (list, dict):
+        for part in value.values() if isinstance(value, dict) else value:
+            _check_literal(part, what)
+        if isinstance(value, dict) and not all(type(key) is str for key in value):
+            raise UserError(f"{what}: the keys of a mapping must be text, got {value!r}")
+    elif type(value) not in (str, int, float, bool, type(None)) or (type(value) is float and not math.isfinite(value)):
+        raise UserError(
+            f"{what}: got {value!r} of type {type(value).__name__}, allowed are values of JSON (text, finite number, true, list)"
+        )
+
+
+def _as_type_of(default: Any, value: Any, what: str) -> Any:
+    """The value, a whole number as float where the default is one; any other difference of types is refused."""
+    if type(default) is float and type(value) is int:
+        return float(value)
+    if type(default) is not type(value):
+        got, needed = type(value).__name__, type(default).__name__
+        raise UserError(
+            f"{what}: got {value!r} of type {got}, the default {default!r} is of type {needed} and so must the value be"
+        )
+    return value
+
+
+def _no_constant(text: str) -> None:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _run(
+    name: str, path: Path, parameters: dict[str, Any], folder: Path, html: bool, running: list[subprocess.Popen]
+) -> list[Path]:
+    """Execute one notebook in a process of its own and move what it made into place."""
+    with tempfile.TemporaryDirectory(prefix="sslmem-render-") as temporary:
+        scratch = Path(temporary)
+        # An empty working directory: a study's own folder could hold modules that a kernel would then import.
+        (scratch / "work").mkdir()
+        order = {
+            "name": name,
+            "notebook": str(path),
+            "parameters": parameters,
+            "scratch": temporary,
+            "html": html,
+            "final": str(folder),
+        }
+        (scratch / "order.json").write_text(json.dumps(order))
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "sslmem_kit._notebook_process", str(scratch / "order.json")],
+            env=_environment(scratch),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        running.append(process)
+        said, _ = process.communicate()
+        running.remove(process)
+        failed, outcome = folder / f"{name}.failed.ipynb", scratch / "failure.txt"
+        if process.returncode or outcome.exists():
+            if (scratch / f"{name}.ipynb").exists():
+                write_atomically(failed, (scratch / f"{name}.ipynb").read_bytes())
+            last = (said.strip().splitlines() or [f"exit status {process.returncode}"])[-1]
+            raise NotebookError(outcome.read_text() if outcome.exists() else f"notebook {name}: could not be executed, {last}")
+        paths = [folder / f"{name}.{ending}" for ending in (("ipynb", "html") if html else ("ipynb",))]
+        for final in paths:
+            write_atomically(final, (scratch / final.name).read_bytes())
+        failed.unlink(missing_ok=True)
+        return paths
+
+
+def _environment(scratch: Path) -> dict[str, str]:
+    """Of the process and its kernel: this package, a kernel of this interpreter, none of the user's IPython start-up files."""
+    python_path = os.pathsep.join([str(_PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    kernel = scratch / "jupyter" / "kernels" / "python3"
+    kernel.mkdir(parents=True)
+    command = [sys.executable, "-Xfrozen_modules=off", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    (kernel / "kernel.json").write_text(json.dumps({"argv": command, "display_name": "Python 3 (ipykernel)", "language": "python"}))
+    return {
+        **os.environ,
+        "PYTHONPATH": python_path,
+        # Searched before all other places, so that this kernel is found under the usual name, which the executed notebook keeps.
+        "JUPYTER_PATH": str(scratch / "jupyter"),
+        "JUPYTER_PLATFORM_DIRS": "1",
+        "IPYTHONDIR": str(scratch / "ipython"),
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        "MPLBACKEND": "agg",
+    }

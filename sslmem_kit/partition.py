@@ -1,0 +1,154 @@
+"""Which samples the encoders of each family are trained on.
+
+The paper's partition (section 4): shared S_S seen by f and g, candidates S_C by f only, independents S_I by g only (so that g is
+not trained on less), extra S_E from the test side by neither. Overlap variants change the fractions; disjoint halves share nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from sslmem_kit.errors import UserError
+from sslmem_kit.names import PARTITION_CODE
+from sslmem_kit.section import Section
+
+UNUSED = -1
+"""Code of a sample that belongs to no partition."""
+
+Amount = Annotated[int, Field(strict=True, ge=0)] | Annotated[float, Field(ge=0, le=1)]
+"""A count (integer) or a fraction of the train side (with a decimal point)."""
+
+NAMED: dict[str, dict[str, Any]] = {
+    "paper": {"shared": 0.8, "candidate": 0.1, "independent": 0.1, "extra": 0.1},
+    "overlap70": {"shared": 0.7, "candidate": 0.15, "independent": 0.15, "extra": 0.15},
+    "overlap85": {"shared": 0.85, "candidate": 0.05, "independent": 0.05, "extra": 0.05},
+    "halves": {"shared": 0, "candidate": 0.5, "independent": 0.5, "extra": 0.1},
+}
+
+
+class PartitionSpec(Section):
+    """Sizes of the four partitions, each a count or a fraction of the train side; or one of the names in ``NAMED``."""
+
+    shared: Amount = 0.8
+    candidate: Amount = 0.1
+    independent: Amount = 0.1
+    extra: Amount = 0.1
+    stratified: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            if value not in NAMED:
+                raise ValueError(f"there is no partition of that name, named ones are {', '.join(NAMED)}")
+            return NAMED[value]
+        return value
+
+
+def assign(labels: np.ndarray, is_test: np.ndarray, spec: PartitionSpec, *, seed: int) -> np.ndarray:
+    """Partition code of every sample, drawn at random.
+
+    Parameters
+    ----------
+    labels
+        Class of each sample, (sample,) integer.
+    is_test
+        True for samples of the test side, (sample,) bool.
+    spec
+        Sizes; shared, candidate and independent come from the train side, extra from the test side.
+    seed
+        Of the draw.
+
+    Returns
+    -------
+    (sample,) int8: 0 shared, 1 candidate, 2 independent, 3 extra, -1 in none of them.
+
+    Raises
+    ------
+    UserError
+        More samples are asked for than there are, or no candidates.
+    """
+    train, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)
+    sizes = {name: _count(getattr(spec, name), len(train)) for name in PARTITION_CODE}
+    in_train = [name for name in PARTITION_CODE if name != "extra"]
+    asked = sum(sizes[name] for name in in_train)
+    # Fractions that add up to one may exceed it by rounding: the shared samples give way.
+    if 0 < asked - len(train) <= 2 and isinstance(spec.shared, float):
+        sizes["shared"] -= asked - len(train)
+        asked = len(train)
+    _check(sizes, asked, len(train), len(test))
+
+    rng = np.random.Generator(np.random.Philox(seed))
+    codes = np.full(len(labels), UNUSED, np.int8)
+    for side, names in ((train, ("candidate", "independent", "shared")), (test, ("extra",))):
+        order = side[_draw(labels[side], rng, stratified=spec.stratified)]
+        start = 0
+        for name in names:
+            codes[order[start : start + sizes[name]]] = PARTITION_CODE[name]
+            start += sizes[name]
+    return codes
+
+
+def trained_on(codes: np.ndarray, families: list[str]) -> np.ndarray:
+    """Whether an encoder of each family saw each sample: (sample, encoder) bool."""
+    seen = {"f": ("shared", "candidate"), "g": ("shared", "independent")}
+    return np.stack([np.isin(codes, [PARTITION_CODE[name] for name in seen[family]]) for family in families], axis=1)
+
+
+def training_slots(codes: np.ndarray, labels: np.ndarray, family: str) -> np.ndarray:
+    """Positions of the samples that a family trains on, in the order of their slots.
+
+    Slot s of f and slot s of g hold the same shared sample, or candidate i and independent i; these are matched by class as far as
+    the classes go, so that coupled encoders differ by as little as possible.
+    """
+    shared = np.flatnonzero(codes == PARTITION_CODE["shared"])
+    candidate = np.flatnonzero(codes == PARTITION_CODE["candidate"])
+    independent = np.flatnonzero(codes == PARTITION_CODE["independent"])
+    matched = _match(labels[candidate], labels[independent])
+    own = candidate[matched[0]] if family == "f" else independent[matched[1]]
+    return np.concatenate([shared, own])
+
+
+def _match(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Orders of two label lists in which equal labels meet at equal positions as often as possible, the unmatched last."""
+    pairs: tuple[list[int], list[int]] = ([], [])
+    rest: tuple[list[int], list[int]] = ([], [])
+    for label in np.union1d(first, second):
+        a, b = np.flatnonzero(first == label), np.flatnonzero(second == label)
+        both = min(len(a), len(b))
+        for paired, unpaired, positions in zip(pairs, rest, (a, b), strict=True):
+            paired.extend(positions[:both])
+            unpaired.extend(positions[both:])
+    return tuple(np.array(paired + unpaired, dtype=np.int64) for paired, unpaired in zip(pairs, rest, strict=True))
+
+
+def _count(amount: int | float, total: int) -> int:
+    return amount if isinstance(amount, int) else round(amount * total)
+
+
+def _check(sizes: dict[str, int], asked: int, train: int, test: int) -> None:
+    listed = ", ".join(f"{name} {size}" for name, size in sizes.items() if name != "extra")
+    if asked > train:
+        raise UserError(f"partition: {listed} are {asked} samples of the train side, which has {train}")
+    if sizes["extra"] > test:
+        raise UserError(f"partition.extra: {sizes['extra']} samples of the test side are asked for, which has {test}")
+    for name in ("candidate", "independent"):
+        if sizes[name] < 1:
+            raise UserError(f"partition.{name}: at least 1 sample is needed, got {sizes[name]} of {train} on the train side")
+
+
+def _draw(labels: np.ndarray, rng: np.random.Generator, *, stratified: bool) -> np.ndarray:
+    """A random order of the samples; stratified: every stretch of it holds the classes in proportion, to within one sample."""
+    order = rng.permutation(len(labels))
+    if not stratified or not len(labels):
+        return order
+    classes, inverse, counts = np.unique(labels[order], return_inverse=True, return_counts=True)
+    offset = rng.random(len(classes))
+    rank = np.empty(len(order))
+    for index in range(len(classes)):
+        members = inverse == index
+        rank[members] = np.arange(counts[index]) + offset[index]
+    return order[np.argsort(rank / counts[inverse], kind="stable")]

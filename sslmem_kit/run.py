@@ -1,0 +1,329 @@
+"""Running a study: from its spec to a complete results store, going on wherever an earlier run stopped.
+
+This process plans, creates the store and keeps the books; encoders are trained and scored by worker processes, one encoder at a time
+each, that share the machine's cores. It imports no torch.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import multiprocessing
+import os
+import queue
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing.connection import wait as wait_for_connection
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from sslmem_kit import store
+from sslmem_kit.errors import UserError
+from sslmem_kit.partition import trained_on
+from sslmem_kit.study.folder import Study, check_directory, create_or_resume
+from sslmem_kit.study.samples import StudySamples, load_samples
+from sslmem_kit.study.spec import StudySpec
+
+Listen = Callable[..., None]
+"""Hears events: ("planned", encoders to do, epochs, blocks), ("trained", id, epoch, loss), ("scored", id, block), ("completed", id)."""
+
+Scheduler = Literal["local", "serial"]
+
+THUMBNAIL_SIDE = 64
+"""Thumbnails in the store are at most this many pixels a side."""
+
+MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000", "MALLOC_TOP_PAD_": "1000000000"}
+"""glibc keeps freed memory: without these a training step on the CPU spends up to half its time on page faults."""
+
+
+class WorkerDied(RuntimeError):
+    """A worker process ended without an answer."""
+
+
+def run(
+    spec: StudySpec,
+    out: Path,
+    *,
+    scheduler: Scheduler = "local",
+    workers: int | None = None,
+    device: str = "auto",
+    listen: Listen = lambda *event: None,
+) -> Study:
+    """Train, score and evaluate what a study still lacks.
+
+    Parameters
+    ----------
+    spec
+        The study; resolved.
+    out
+        The study directory: new, empty, or of the same spec.
+    scheduler
+        ``local``: several worker processes; ``serial``: one.
+    workers
+        Number of processes; by default as many as there are cores (GPUs with a GPU) or encoders, whichever is less.
+    device
+        ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
+    listen
+        Hears of progress.
+
+    Returns
+    -------
+    The complete study.
+
+    Raises
+    ------
+    UserError
+        Anything the user can mend. What was done stays; the next run goes on from there.
+    WorkerDied
+        A worker was killed, most often for lack of memory.
+    """
+    started = time.monotonic()
+    check_directory(out, spec)
+    workers, threads = _share_cores(spec, out, scheduler, workers, device)
+    with pool(workers, listen) as executor:
+        inspected = executor.submit(_call_worker, "inspect", spec, device, threads)
+        samples = load_samples(spec)
+        facts = _result(inspected)
+        study = create_or_resume(out, spec)
+        with study.lock():
+            _prepare_store(study, samples, facts, threads)
+            try:
+                _complete(study, samples, executor, facts["device"], threads, listen)
+            finally:
+                seconds = store.attributes(study.results_path).get("seconds", 0.0) + time.monotonic() - started
+                store.set_attributes(study.results_path, {"seconds": round(seconds, 3)})
+            store.finish(study.results_path)
+    return study
+
+
+def _complete(study: Study, samples: StudySamples, executor: ProcessPoolExecutor, device: str, threads: int, listen: Listen) -> None:
+    path, plans = study.results_path, study.spec.encoders
+    blocks = -(-len(samples.scored) // study.spec.scoring.block)
+    todo = [plan for i, plan in enumerate(plans) if store.unscored_blocks(path, i) or not store.is_evaluated(path, i)]
+    listen("planned", [plan.id for plan in todo], study.spec.training.epochs, blocks)
+    tasks = {executor.submit(_call_worker, "complete_encoder", study.path, plan.id, device, threads, tell=True): plan for plan in todo}
+    try:
+        for task in _as_completed(tasks):
+            _result(task)
+            listen("completed", tasks[task].id)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        raise
+
+
+def _prepare_store(study: Study, samples: StudySamples, facts: dict[str, Any], threads: int) -> None:
+    """Create the results store, or check that the one there is of this data."""
+    spec, dataset, path = study.spec, samples.dataset, study.results_path
+    if path.exists():
+        stored = store.attributes(path)
+        if stored.get("data_fingerprint") != dataset.fingerprint:
+            raise UserError(f"data.name: {spec.data.name!r} has changed since this study began; restore it, or choose another --out")
+        return
+    _check_space(study, samples, facts)
+    ids = dataset.ids[samples.scored]
+    codes = samples.codes[samples.scored]
+    plans = spec.encoders
+    named = {"method": spec.objective.method, "backbone": spec.encoder.backbone, "dataset": spec.data.name}
+    store.create(
+        path,
+        samples=xr.Dataset(
+            coords={
+                "sample": ids,
+                "label": ("sample", dataset.labels[samples.scored], {"class_names": list(dataset.class_names)}),
+                "partition": ("sample", codes),
+            }
+        ),
+        encoders=[{"encoder": plan.id, "family": plan.family, "seed": plan.seed, **named} for plan in plans],
+        trained_on=trained_on(codes, [plan.family for plan in plans]),
+        views=spec.scoring.views,
+        policy=spec.scoring.policy.name,
+        epochs=spec.training.epochs,
+        recorded_epochs=spec.training.recorded_epochs,
+        tasks=[spec.data.name],
+        thumbnails=_thumbnails(samples),
+        block=spec.scoring.block,
+        attrs={
+            "name": spec.name,
+            "spec": json.dumps(spec.as_dict()),
+            "spec_hash": spec.hash,
+            "data_fingerprint": dataset.fingerprint,
+            "skipped_files": json.dumps(list(dataset.skipped)),
+            "versions": json.dumps(facts["versions"]),
+            "device": facts["device"],
+            "threads": threads,
+            "representation": json.dumps(facts["representation"]),
+            "stem": facts["stem"],
+        },
+    )
+
+
+def required_bytes(spec: StudySpec, samples: StudySamples, facts: dict[str, Any], *, workers: int = 2) -> dict[str, int]:
+    """Disk that a study takes, by part; uncompressed, so an upper bound."""
+    n, encoders = len(samples.scored), len(spec.encoders)
+    side = min(THUMBNAIL_SIDE, *samples.dataset.image_shape[:2])
+    weights = 4 * facts["parameters"]
+    return {
+        "weights": encoders * weights,
+        # Weights, two moments of the optimizer, and the old state until the new one is whole.
+        "checkpoints": 2 * 3 * 4 * facts["objective_parameters"] * workers,
+        "alignment": 4 * n * encoders * (len(store.view_pairs(spec.scoring.views)) + len(spec.training.recorded_epochs)),
+        "thumbnails": n * side * side * samples.dataset.image_shape[2],
+    }
+
+
+def _check_space(study: Study, samples: StudySamples, facts: dict[str, Any]) -> None:
+    needed = sum(required_bytes(study.spec, samples, facts).values())
+    free = shutil.disk_usage(study.path).free
+    if needed > free:
+        raise UserError(f"--out: the study needs up to {needed / 1e6:,.0f} MB on disk, {study.path} has {free / 1e6:,.0f} MB free")
+
+
+def _thumbnails(samples: StudySamples) -> np.ndarray:
+    """(sample, y, x, channel) uint8 of the scored samples, shrunk by whole factors where images are large."""
+    height, width, _ = samples.dataset.image_shape
+    factor = -(-max(height, width) // THUMBNAIL_SIDE)
+    ids = samples.dataset.ids[samples.scored]
+    parts = []
+    for start in range(0, len(ids), 1024):
+        images = samples.dataset.read(ids[start : start + 1024])[:, : height // factor * factor, : width // factor * factor]
+        n, y, x, channels = images.shape
+        blocks = images.reshape(n, y // factor, factor, x // factor, factor, channels)
+        parts.append(np.rint(blocks.mean(axis=(2, 4))).astype(np.uint8) if factor > 1 else images)
+    return np.concatenate(parts)
+
+
+def _share_cores(spec: StudySpec, out: Path, scheduler: Scheduler, workers: int | None, device: str) -> tuple[int, int]:
+    """Worker processes, and threads of each; a study that was begun keeps its threads, on which the last bits depend."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    on_gpu = device.startswith("cuda") or (device == "auto" and gpu_count() > 0)
+    if workers is None:
+        workers = 1 if scheduler == "serial" or on_gpu else min(cores, len(spec.encoders))
+    elif workers < 1:
+        raise UserError(f"--workers: at least 1 is needed, got {workers}")
+    results = Study(out).results_path
+    begun = store.attributes(results).get("threads") if results.exists() else None
+    return workers, begun or max(1, cores // workers)
+
+
+def gpu_count() -> int:
+    """Number of NVIDIA GPUs that the driver reports, without importing torch."""
+    try:
+        driver, count = ctypes.CDLL("libcuda.so.1"), ctypes.c_int()
+        return count.value if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 else 0
+    except OSError:
+        return 0
+
+
+@contextmanager
+def pool(workers: int, listen: Listen) -> Iterator[ProcessPoolExecutor]:
+    """Worker processes whose events reach ``listen`` and that end with this process, however it ends."""
+    context = multiprocessing.get_context("spawn")
+    events = context.Queue()
+    for name, value in MALLOC.items():
+        os.environ.setdefault(name, value)  # read by the C library when a worker starts
+    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker, initargs=(events,))
+    finished = threading.Event()
+    pump = threading.Thread(target=_pump, args=(events, listen, finished), daemon=True)
+    pump.start()
+    try:
+        yield executor
+    except BaseException:
+        # Workers may be hours from the end of their encoder; its checkpoint is what counts.
+        executor.shutdown(wait=False, cancel_futures=True)
+        for process in list((executor._processes or {}).values()):
+            process.terminate()
+        raise
+    finally:
+        executor.shutdown()
+        finished.set()
+        pump.join()
+
+
+def _pump(events: multiprocessing.Queue, listen: Listen, finished: threading.Event) -> None:
+    while True:
+        try:
+            listen(*events.get(timeout=0.1))
+        except queue.Empty:
+            if finished.is_set():
+                return
+
+
+_events: multiprocessing.Queue | None = None
+
+
+def _begin_worker(events: multiprocessing.Queue) -> None:
+    """In a new worker: remember where to tell progress, and end when the parent has ended, were it by SIGKILL."""
+    global _events
+    _events = events
+    parent = multiprocessing.parent_process()
+
+    def end_with_parent() -> None:
+        wait_for_connection([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def _call_worker(function: str, *args: Any, tell: bool = False, **kwargs: Any) -> Any:
+    """In a worker: call a function of :mod:`sslmem_kit.worker`, which imports torch."""
+    from sslmem_kit import worker
+
+    if tell:
+        kwargs["tell"] = lambda *event: _events.put(event)
+    return getattr(worker, function)(*args, **kwargs)
+
+
+def _as_completed(tasks: dict[Future, Any]) -> Iterator[Future]:
+    pending = set(tasks)
+    while pending:
+        done, pending = wait(pending, return_when="FIRST_COMPLETED")
+        yield from done
+
+
+def _result(task: Future) -> Any:
+    try:
+        return task.result()
+    except BrokenProcessPool:
+        raise WorkerDied("a worker process was killed, most often for lack of memory; run the same command again to go on") from None
+
+
+def plan(spec: StudySpec, *, device: str = "auto", workers: int | None = None, scheduler: Scheduler = "local") -> dict[str, Any]:
+    """What a study will train and what that will cost, from a calibration of a few seconds; nothing is written.
+
+    Returns
+    -------
+    ``encoders`` (ids), ``samples`` by partition, ``image_shape``, ``classes``, ``parameters``, ``representation``, ``stem``, ``device``,
+    ``workers``, ``flops`` of all encoders, ``disk_bytes`` by part, ``train_seconds`` and ``score_seconds`` of one encoder, and
+    ``seconds`` of the whole study.
+    """
+    workers, threads = _share_cores(spec, Path(os.devnull), scheduler, workers, device)
+    with pool(1, lambda *event: None) as executor:
+        task = executor.submit(partial(_call_worker, "inspect", spec, device, threads, calibrate=True))
+        samples = load_samples(spec)
+        facts = _result(task)
+    names = store.PARTITIONS
+    encoders = [encoder.id for encoder in spec.encoders]
+    rounds = -(-len(encoders) // workers)
+    facts.pop("versions")
+    return {
+        "study": spec.name,
+        "encoders": encoders,
+        "samples": {name: int((samples.codes == code).sum()) for code, name in enumerate(names)},
+        "image_shape": list(samples.dataset.image_shape),
+        "classes": len(samples.dataset.class_names),
+        **facts,
+        "flops": facts["flops"] * len(encoders),
+        "workers": workers,
+        "disk_bytes": required_bytes(spec, samples, facts, workers=workers),
+        "seconds": (facts["train_seconds"] + facts["score_seconds"]) * rounds + 10,
+    }

@@ -1,0 +1,314 @@
+"""The results store: names, layout, creation, writing in whole chunks, completeness, opening and validation.
+
+``results.zarr`` is an xarray ``DataTree`` in Zarr v3. The root holds ``alignment(sample, augmentation, encoder)``, the distance between
+the representations of two views; an augmentation is a pair of views, and all pairs among the clean image (view 0) and the k random
+views are stored. A writer owns whole chunks: one (sample block, encoder) of ``alignment``, one encoder's row of everything else. What is
+written is recorded afterwards, per (encoder, block), in ``/completeness``; a reader is told what is missing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+from numpy.dtypes import StringDType
+
+from sslmem_kit.errors import UserError
+from sslmem_kit.names import ALIGNMENT, AUGMENTATION, ENCODER, EPOCH, PARTITIONS, SAMPLE, TRAINED_ON
+
+SCHEMA_VERSION = 1
+
+PER_ENCODER = {
+    "training": ("loss", "learning_rate"),
+    "trajectory": (ALIGNMENT, "probe_accuracy"),
+    "downstream": ("accuracy",),
+}
+"""Groups whose arrays hold one row an encoder, and their variables."""
+
+
+class IncompleteStore(UserError):
+    """The store lacks results that were asked for."""
+
+
+def view_pairs(views: int) -> list[tuple[int, int]]:
+    """All pairs among the clean image (0) and ``views`` random views, in the order of the augmentation axis."""
+    return list(itertools.combinations(range(views + 1), 2))
+
+
+def create(
+    path: Path,
+    *,
+    samples: xr.Dataset,
+    encoders: Sequence[Mapping[str, Any]],
+    trained_on: np.ndarray,
+    views: int,
+    policy: str,
+    epochs: int,
+    recorded_epochs: Sequence[int],
+    tasks: Sequence[str],
+    thumbnails: np.ndarray,
+    block: int,
+    attrs: Mapping[str, Any],
+) -> None:
+    """Create an empty store that appears under its name only when its layout is whole.
+
+    Parameters
+    ----------
+    path
+        Of ``results.zarr``; must not exist.
+    samples
+        Coordinates on ``sample``: ``sample`` (ascending ids), ``label`` and ``partition`` (codes).
+    encoders
+        One mapping each: ``encoder`` (id), ``family``, ``seed``, ``method``, ``backbone``, ``dataset``.
+    trained_on
+        (sample, encoder) bool.
+    views
+        Number of random views beside the clean image.
+    policy
+        Name of the policy that the random views are drawn by.
+    epochs, recorded_epochs
+        Length of training; the epochs after which alignment and probe accuracy are recorded.
+    tasks
+        Names of the downstream tasks.
+    thumbnails
+        (sample, y, x, channel) uint8.
+    block
+        Samples in a chunk.
+    attrs
+        Attributes of the root: spec, versions and so on; values must be JSON scalars or strings.
+    """
+    pairs = np.array(view_pairs(views))
+    n, e = samples.sizes[SAMPLE], len(encoders)
+    text = StringDType()
+    encoder_coords = {
+        name: (ENCODER, np.array([row[name] for row in encoders], np.int64 if name == "seed" else text))
+        for name in (ENCODER, "family", "seed", "method", "backbone", "dataset")
+    }
+    root = xr.Dataset(
+        {
+            ALIGNMENT: ((SAMPLE, AUGMENTATION, ENCODER), _absent(n, len(pairs), e)),
+            TRAINED_ON: ((SAMPLE, ENCODER), trained_on),
+        },
+        coords={
+            **samples.coords,
+            "view_a": (AUGMENTATION, pairs[:, 0], {"long_name": "first view of the pair, 0 = clean image"}),
+            "view_b": (AUGMENTATION, pairs[:, 1], {"long_name": "second view of the pair"}),
+            "policy": (AUGMENTATION, np.full(len(pairs), policy, text)),
+            **encoder_coords,
+        },
+        attrs={"schema_version": SCHEMA_VERSION, "created": datetime.now(UTC).isoformat(timespec="seconds"), **attrs},
+    )
+    root[ALIGNMENT].attrs = {"long_name": "l2 distance between the l2-normalized representations of two views", "units": "1"}
+    root["partition"].attrs = {"flag_values": list(range(len(PARTITIONS))), "flag_meanings": " ".join(PARTITIONS)}
+
+    blocks = -(-n // block)
+    recorded = np.array(recorded_epochs, np.int64)
+    tree = xr.DataTree.from_dict(
+        {
+            "/": root,
+            "/images": xr.Dataset({"thumbnail": ((SAMPLE, "y", "x", "channel"), thumbnails)}),
+            "/training": xr.Dataset({name: ((ENCODER, EPOCH), _absent(e, epochs)) for name in PER_ENCODER["training"]})
+            .assign_coords({EPOCH: np.arange(1, epochs + 1)}),
+            "/trajectory": xr.Dataset(
+                {
+                    ALIGNMENT: ((SAMPLE, ENCODER, EPOCH), _absent(n, e, len(recorded))),
+                    "probe_accuracy": ((ENCODER, EPOCH), _absent(e, len(recorded))),
+                }
+            ).assign_coords({EPOCH: recorded}),
+            "/downstream": xr.Dataset({"accuracy": ((ENCODER, "task", "probe"), _absent(e, len(tasks), 1))}).assign_coords(
+                task=np.array(tasks, text), probe=np.array(["linear"], text)
+            ),
+            "/completeness": xr.Dataset(
+                {"scored": ((ENCODER, "block"), np.zeros((e, blocks), bool)), "evaluated": (ENCODER, np.zeros(e, bool))},
+                coords={"block_start": ("block", np.arange(blocks) * block)},
+                attrs={"block": block},
+            ),
+        }
+    )
+    # A group's chunks are one encoder wide, so that writers of different encoders never meet in one.
+    encoding = {
+        f"/{group.path.strip('/')}": {
+            name: {"chunks": tuple(_chunk(dim, size, block) for dim, size in variable.sizes.items())}
+            for name, variable in group.data_vars.items()
+        }
+        for group in tree.subtree
+    }
+    partial = path.with_name(path.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    tree.to_zarr(partial, mode="w-", zarr_format=3, consolidated=False, encoding=encoding, write_inherited_coords=False)
+    os.replace(partial, path)
+
+
+def _absent(*shape: int) -> np.ndarray:
+    """NaN of a shape, without its memory: chunks that hold nothing else are not written."""
+    return np.broadcast_to(np.float32(np.nan), shape)
+
+
+def _chunk(dim: str, size: int, block: int) -> int:
+    if dim == SAMPLE:
+        return max(1, min(size, block))
+    return 1 if dim in (ENCODER, "block") else max(1, size)
+
+
+def write_alignment(path: Path, *, encoder: int, block: int, values: np.ndarray) -> None:
+    """Write one block of samples of one encoder, (sample, augmentation) float32, and record it as scored."""
+    group = _open_for_writing(path)
+    start = int(group["completeness/block_start"][block])
+    group[ALIGNMENT][start : start + len(values), :, encoder] = values
+    group["completeness/scored"][encoder, block] = True
+
+
+def write_evaluation(path: Path, *, encoder: int, rows: Mapping[str, np.ndarray]) -> None:
+    """Write an encoder's rows, keys ``group/variable``, and record the encoder as evaluated."""
+    group = _open_for_writing(path)
+    for name, row in rows.items():
+        array = group[name]
+        if name == f"trajectory/{ALIGNMENT}":
+            array[:, encoder, :] = row
+        else:
+            array[encoder] = row
+    group["completeness/evaluated"][encoder] = True
+
+
+def unscored_blocks(path: Path, encoder: int) -> list[int]:
+    """Numbers of the blocks that are still to be scored by an encoder."""
+    return np.flatnonzero(~_open_for_writing(path)["completeness/scored"][encoder]).tolist()
+
+
+def is_evaluated(path: Path, encoder: int) -> bool:
+    """Whether an encoder's training, trajectory and downstream rows are written."""
+    return bool(_open_for_writing(path)["completeness/evaluated"][encoder])
+
+
+def attributes(path: Path) -> dict[str, Any]:
+    """Attributes of the root, as stored."""
+    return dict(_open_for_writing(path).attrs)
+
+
+def set_attributes(path: Path, attrs: Mapping[str, Any]) -> None:
+    """Add attributes to the root."""
+    _open_for_writing(path).attrs.update(dict(attrs))
+
+
+def finish(path: Path) -> None:
+    """Consolidate the metadata: the last write of a run."""
+    with warnings.catch_warnings():
+        # Zarr v3 has no standard form of consolidated metadata yet; xarray and zarr-python both read this one.
+        warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
+        zarr.consolidate_metadata(path)
+
+
+def _open_for_writing(path: Path) -> zarr.Group:
+    try:
+        return zarr.open_group(path, mode="r+", use_consolidated=False)
+    except (ValueError, KeyError, OSError, TypeError) as error:
+        raise UserError(f"{path}: the results store cannot be opened, its metadata is damaged ({_one_line(error)})") from None
+
+
+def open_results(path: Path | str, *, allow_incomplete: bool = False) -> xr.DataTree:
+    """Open a results store lazily.
+
+    Parameters
+    ----------
+    path
+        Of ``results.zarr``.
+    allow_incomplete
+        Open a store that lacks results too; what is missing is NaN there, and :func:`missing` names it.
+
+    Raises
+    ------
+    UserError
+        Not a results store, of another schema version, or damaged.
+    IncompleteStore
+        Results are missing.
+    """
+    path = Path(path)
+    if not (path / "zarr.json").is_file():
+        raise UserError(f"{path}: there is no results store here (a folder with a zarr.json)")
+    try:
+        consolidated = "consolidated_metadata" in json.loads((path / "zarr.json").read_text())
+        tree = xr.open_datatree(path, engine="zarr", consolidated=consolidated, chunks={})
+        root = tree.to_dataset(inherit=False)
+        # Labels of the axes are small and every reader selects by them: they come into memory, the data stay lazy.
+        tree.dataset = root.assign_coords({name: coord.load() for name, coord in root.coords.items()})
+    except (ValueError, KeyError, OSError, TypeError) as error:
+        raise UserError(f"{path}: the results store cannot be opened, its metadata is damaged ({_one_line(error)})") from None
+    version = tree.attrs.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise UserError(f"{path}: schema_version is {version!r}, this version of sslmem_kit reads {SCHEMA_VERSION}")
+    problems = list(schema_problems(tree))
+    if problems:
+        raise UserError(f"{path}: {problems[0]}")
+    absent = missing(tree)
+    if absent and not allow_incomplete:
+        raise IncompleteStore(f"{path}: the study is incomplete, {absent}; `sslmem run` on the same directory goes on where it stopped")
+    return tree
+
+
+def missing(tree: xr.DataTree) -> str:
+    """What a store lacks, in words; empty when nothing."""
+    group = tree["completeness"].to_dataset()
+    scored, evaluated = group["scored"].values, group["evaluated"].values
+    ids = tree[ENCODER].values
+    unscored = [f"{ids[i]} ({int((~row).sum())} of {row.size} sample blocks)" for i, row in enumerate(scored) if not row.all()]
+    unevaluated = [str(ids[i]) for i in np.flatnonzero(~evaluated)]
+    parts = []
+    if unscored:
+        parts.append(f"alignment is missing of {', '.join(unscored)}")
+    if unevaluated:
+        parts.append(f"training history and probe are missing of {', '.join(unevaluated)}")
+    return " and ".join(parts)
+
+
+def schema_problems(tree: xr.DataTree) -> Iterator[str]:
+    """What in a store's layout departs from the schema."""
+    expected = {
+        ALIGNMENT: (SAMPLE, AUGMENTATION, ENCODER),
+        TRAINED_ON: (SAMPLE, ENCODER),
+        **dict.fromkeys(("label", "partition"), (SAMPLE,)),
+        **dict.fromkeys(("view_a", "view_b", "policy"), (AUGMENTATION,)),
+        **dict.fromkeys(("family", "seed", "method", "backbone", "dataset"), (ENCODER,)),
+    }
+    for name, dims in expected.items():
+        if name not in tree.variables:
+            yield f"the results store has no variable {name!r}"
+        elif tree[name].dims != dims:
+            yield f"variable {name!r} has dimensions {tree[name].dims}, the schema has {dims}"
+    for group in ("images", "training", "trajectory", "downstream", "completeness"):
+        if group not in tree.children:
+            yield f"the results store has no group /{group}"
+    if "partition" in tree.variables and tree["partition"].attrs.get("flag_meanings") != " ".join(PARTITIONS):
+        yield f"partition has the flag_meanings {tree['partition'].attrs.get('flag_meanings')!r}, the schema has {' '.join(PARTITIONS)!r}"
+
+
+def data_problems(tree: xr.DataTree) -> Iterator[str]:
+    """What in a complete store's values cannot be: reads everything."""
+    ids = tree[SAMPLE].values
+    if len(ids) and (np.diff(ids) <= 0).any():
+        yield "sample ids are not strictly ascending"
+    try:
+        for start in range(0, len(ids), 65536):
+            values = tree[ALIGNMENT].isel(sample=slice(start, start + 65536)).values
+            if not np.isfinite(values).all():
+                yield f"alignment holds {int((~np.isfinite(values)).sum())} values that are not finite, in blocks recorded as scored"
+                return
+            if (values < 0).any() or (values > 2.0001).any():
+                yield "alignment holds distances outside 0..2, which l2-normalized representations cannot have"
+                return
+        _ = tree["images/thumbnail"].isel(sample=slice(None, None, max(1, len(ids) // 64))).values
+    except (ValueError, OSError, RuntimeError) as error:
+        yield f"a chunk cannot be read ({_one_line(error)})"
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:160]

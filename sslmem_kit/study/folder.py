@@ -1,0 +1,165 @@
+"""The study directory: ``study.yaml``, ``encoders/<id>/``, ``results.zarr``, ``figures/`` and ``notebooks/``."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+import yaml
+
+from sslmem_kit import scores, store
+from sslmem_kit.errors import UserError
+from sslmem_kit.study.spec import StudySpec, parse_spec, read_yaml
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study on disk. Opening one runs no code of its author's and imports no torch."""
+
+    path: Path
+
+    @property
+    def spec_path(self) -> Path:
+        """Of the resolved spec."""
+        return self.path / "study.yaml"
+
+    @property
+    def results_path(self) -> Path:
+        """Of the results store."""
+        return self.path / "results.zarr"
+
+    @property
+    def figures(self) -> Path:
+        """Folder of rendered figures."""
+        return self.path / "figures"
+
+    @property
+    def notebooks(self) -> Path:
+        """Folder of executed notebooks."""
+        return self.path / "notebooks"
+
+    def encoder(self, encoder_id: str) -> Path:
+        """Folder of an encoder: ``weights.safetensors``, ``config.json``, ``history.csv``, ``resume/``."""
+        return self.path / "encoders" / encoder_id
+
+    @cached_property
+    def spec(self) -> StudySpec:
+        """The resolved spec."""
+        return parse_spec(read_yaml(self.spec_path), where=str(self.spec_path))
+
+    @cached_property
+    def tree(self) -> xr.DataTree:
+        """The complete results store, opened lazily; an incomplete one raises :class:`~sslmem_kit.store.IncompleteStore`."""
+        return store.open_results(self.results_path)
+
+    @property
+    def results(self) -> xr.Dataset:
+        """Root group of the results store: alignment, trained_on and their coordinates."""
+        return self.tree.to_dataset()
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, by label."""
+        return tuple(self.tree["label"].attrs["class_names"])
+
+    def scores(self, protocol: str = "corrected") -> xr.Dataset:
+        """Scores of every sample; see :func:`sslmem_kit.scores.score`."""
+        return scores.score(self.results, protocol=protocol)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the study for one writer; a second one is told so."""
+        with open(self.path / ".lock", "w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(f"{self.path}: another `sslmem run` is at work on this study, wait for it or stop it") from None
+            yield
+
+
+def open_study(path: Path | str) -> Study:
+    """Open a study directory.
+
+    Raises
+    ------
+    UserError
+        There is none, or its ``study.yaml`` is not a valid spec.
+    """
+    study = Study(Path(path))
+    if not study.path.is_dir():
+        raise UserError(f"STUDY: there is no folder {str(path)!r}")
+    if not study.spec_path.is_file():
+        raise UserError(f"STUDY: {path} is not a study directory, it has no study.yaml")
+    _ = study.spec
+    return study
+
+
+def check_directory(path: Path, spec: StudySpec) -> None:
+    """Refuse a directory that cannot take a study of this spec, before anything is computed.
+
+    Raises
+    ------
+    UserError
+        The directory holds something else, or a study of another spec.
+    """
+    study = Study(path)
+    if path.exists() and not path.is_dir():
+        raise UserError(f"--out: {path} is a file, a folder is needed")
+    if study.spec_path.exists():
+        difference = _first_difference(study.spec.as_dict(), spec.as_dict())
+        if difference:
+            field, there, here = difference
+            raise UserError(
+                f"--out: {path} holds a study of another spec, {field} is {there!r} there and {here!r} here; choose another directory"
+            )
+    elif path.is_dir() and any(path.iterdir()):
+        raise UserError(f"--out: {path} is not empty and holds no study.yaml; choose a new or an empty directory")
+
+
+def create_or_resume(path: Path, spec: StudySpec) -> Study:
+    """The study directory of a spec: made where there is none, resumed where the same spec made it, else refused."""
+    check_directory(path, spec)
+    study = Study(path)
+    if not study.spec_path.exists():
+        path.mkdir(parents=True, exist_ok=True)
+        text = yaml.safe_dump(spec.as_dict(), sort_keys=False, allow_unicode=True, width=120)
+        write_atomically(study.spec_path, text.encode())
+    return study
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Make a file appear under its name only when it is whole and on disk."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        with open(partial, "wb") as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write indented JSON atomically."""
+    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def _first_difference(there: Any, here: Any, field: str = "") -> tuple[str, Any, Any] | None:
+    """The first field in which two resolved specs differ, with both values."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in (*there, *(key for key in here if key not in there)):
+            found = _first_difference(there.get(key), here.get(key), f"{field}.{key}".lstrip("."))
+            if found:
+                return found
+        return None
+    return None if there == here else (field, there, here)

@@ -1,0 +1,57 @@
+"""Whether a study directory is what it should be: spec, results and weights, and that they belong together."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from sslmem_kit import store
+from sslmem_kit.errors import UserError
+from sslmem_kit.study.folder import Study, open_study
+
+
+def problems(path: Path) -> Iterator[str]:
+    """One sentence for each thing that is wrong with a study directory; reads every result, runs no code of the study's.
+
+    Raises
+    ------
+    UserError
+        There is no study, or its results cannot be opened.
+    """
+    study = open_study(path)
+    tree = store.open_results(study.results_path, allow_incomplete=True)
+    absent = store.missing(tree)
+    if absent:
+        yield f"{study.results_path}: the study is incomplete, {absent}"
+    if tree.attrs.get("spec_hash") != study.spec.hash:
+        yield f"{study.results_path}: the results are of another spec than study.yaml (hash {tree.attrs.get('spec_hash')}, {study.spec.hash})"
+    encoders = [str(name) for name in tree["encoder"].values]
+    expected = [plan.id for plan in study.spec.encoders]
+    if encoders != expected:
+        yield f"{study.results_path}: the encoders are {', '.join(encoders)}, study.yaml has {', '.join(expected)}"
+    if not absent:
+        yield from (f"{study.results_path}: {problem}" for problem in store.data_problems(tree))
+        for name in expected:
+            yield from _weight_problems(study, name)
+
+
+def _weight_problems(study: Study, encoder_id: str) -> Iterator[str]:
+    folder = study.encoder(encoder_id)
+    for name in ("config.json", "history.csv"):
+        if not (folder / name).is_file():
+            yield f"{folder / name} is missing"
+    weights = folder / "weights.safetensors"
+    try:
+        # The header of a safetensors file says how long the file has to be: no torch is needed to see that it is whole.
+        with open(weights, "rb") as handle:
+            length = struct.unpack("<Q", handle.read(8))[0]
+            header = json.loads(handle.read(length))
+        end = max(entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
+        if weights.stat().st_size != 8 + length + end:
+            yield f"{weights} is truncated: {weights.stat().st_size} bytes, its header says {8 + length + end}"
+    except FileNotFoundError:
+        yield f"{weights} is missing"
+    except (ValueError, struct.error, KeyError, OverflowError, MemoryError, UserError) as error:
+        yield f"{weights} is damaged ({' '.join(str(error).split())[:100]})"

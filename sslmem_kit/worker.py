@@ -1,0 +1,217 @@
+"""What a worker process does for a study: inspect its spec, calibrate, and take one encoder from its seed to its scores.
+
+Everything here needs torch and runs in processes of :mod:`sslmem_kit.run`. Each step is skipped where an earlier run has done it.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+import sslmem_kit
+from sslmem_kit import store
+from sslmem_kit.data import Dataset
+from sslmem_kit.encoders import Encoder, build_encoder, load_weights, save_weights
+from sslmem_kit.errors import UserError
+from sslmem_kit.feed import Feed
+from sslmem_kit.study.folder import Study, write_json
+from sslmem_kit.study.samples import StudySamples, load_samples
+from sslmem_kit.study.spec import EncoderPlan, StudySpec
+from sslmem_kit.train import Progress, drop_optimizer, load_progress, new_objective, score_samples, train, write_history
+from sslmem_kit.views import keys, make_views
+
+Tell = Callable[..., None]
+
+
+def versions() -> dict[str, str]:
+    """Of what determines the numbers."""
+    return {
+        "sslmem_kit": sslmem_kit.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "timm": timm.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def resolve_device(device: str) -> str:
+    """``auto`` is the first GPU where there is one, else the CPU; any other name has to be usable.
+
+    Raises
+    ------
+    UserError
+        torch cannot use the device.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0][:120]
+        raise UserError(f"--device: torch cannot use {device!r} here ({reason})") from None
+    return device
+
+
+def inspect(spec: StudySpec, device: str, threads: int, *, calibrate: bool = False) -> dict[str, Any]:
+    """Build a study's encoder and objective, take one training step, and tell what they are; with ``calibrate`` also how fast.
+
+    Returns
+    -------
+    ``device``, ``parameters``, ``stem``, ``representation`` (shape a sample), ``versions``; with ``calibrate``: ``flops`` of one
+    encoder's training and scoring, ``train_seconds`` and ``score_seconds`` of one encoder.
+
+    Raises
+    ------
+    UserError
+        Anything about the spec that only shows when the encoder is built.
+    """
+    torch.set_num_threads(threads)
+    device = resolve_device(device)
+    samples, plan = load_samples(spec), spec.encoders[0]
+    objective = new_objective(spec, plan, samples, device)
+    encoder = objective.encoder
+    with torch.inference_mode():
+        output = encoder.eval()(torch.zeros(1, *_chw(samples), device=device))
+    told = {
+        "device": device,
+        "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
+        "objective_parameters": sum(parameter.numel() for parameter in objective.parameters()),
+        "stem": encoder.stem,
+        "representation": list(output.shape[1:]),
+        "versions": versions(),
+    }
+    if not calibrate:
+        return told
+
+    feed = _feed(spec, device)
+    training, ids = spec.training, samples.training("f")
+    size = min(training.batch_size, len(ids))
+    steps = max(1, len(ids) // (size * training.accumulate)) * training.accumulate * training.epochs
+
+    def step() -> None:
+        images = next(feed.batches([ids[:size]]))
+        slots = torch.arange(size, device=device)
+        views = [make_views(images, slots, view=view, seed=0, policy=training.policy) for view in range(objective.views)]
+        objective.train()(views, keys(0, slots, 0)).backward()
+        objective.zero_grad(set_to_none=True)
+
+    def score() -> None:
+        encoder.eval()
+        score_samples(spec, encoder, ids[: spec.scoring.batch_size], feed)
+
+    with FlopCounterMode(display=False) as counted:
+        step()
+    step_flops = counted.get_total_flops()
+    with FlopCounterMode(display=False) as counted:
+        score()
+    scoring_batches = len(samples.scored) / min(spec.scoring.batch_size, len(ids))
+    records = len(training.recorded_epochs) + 1
+    return told | {
+        "flops": step_flops * steps + counted.get_total_flops() * scoring_batches * records,
+        "train_seconds": _seconds(step, device) * steps,
+        "score_seconds": _seconds(score, device) * scoring_batches * records,
+    }
+
+
+def complete_encoder(path: Path, encoder_id: str, device: str, threads: int, tell: Tell) -> None:
+    """Train, score and evaluate one encoder of a study, as far as that is still to be done.
+
+    ``tell`` hears ``("trained", id, epoch, loss)`` and ``("scored", id, block)``.
+    """
+    torch.set_num_threads(threads)
+    study = Study(path)
+    spec = study.spec
+    index = [plan.id for plan in spec.encoders].index(encoder_id)
+    plan = spec.encoders[index]
+    blocks = store.unscored_blocks(study.results_path, index)
+    if not blocks and store.is_evaluated(study.results_path, index):
+        return
+    samples, feed = load_samples(spec), _feed(spec, device)
+    encoder, progress = _trained(study, plan, samples, feed, threads, tell)
+    ids, size = samples.dataset.ids[samples.scored], spec.scoring.block
+    for block in blocks:
+        values = score_samples(spec, encoder, ids[block * size : (block + 1) * size], feed)
+        if not np.isfinite(values).all():
+            raise UserError(f"scoring: encoder {plan.id} gives representations that are not finite")
+        store.write_alignment(study.results_path, encoder=index, block=block, values=values)
+        tell("scored", plan.id, block)
+    rows = progress.rows(spec.training.epochs, spec.training.recorded_epochs)
+    store.write_evaluation(study.results_path, encoder=index, rows=rows)
+
+
+def _trained(study: Study, plan: EncoderPlan, samples: StudySamples, feed: Feed, threads: int, tell: Tell) -> tuple[Encoder, Progress]:
+    """The encoder with its final weights, trained or loaded."""
+    spec, folder = study.spec, study.encoder(plan.id)
+    weights, checkpoint = folder / "weights.safetensors", folder / "resume" / "state.pt"
+    folder.mkdir(parents=True, exist_ok=True)
+    if weights.exists() and checkpoint.exists():
+        mean, std = samples.channel_statistics
+        encoder = build_encoder(spec.encoder, samples.dataset.image_shape, mean=mean, std=std).to(feed.device)
+        load_weights(encoder, weights, device=feed.device)
+        return encoder.eval(), load_progress(checkpoint)
+    encoder, progress = train(spec, plan, samples, feed, folder, report=lambda epoch, loss: tell("trained", plan.id, epoch, loss))
+    write_history(folder / "history.csv", progress)
+    with torch.inference_mode():
+        shape = list(encoder(torch.zeros(1, *_chw(samples), device=feed.device)).shape[1:])
+    write_json(
+        folder / "config.json",
+        {
+            **plan.model_dump(),
+            "method": spec.objective.method,
+            "encoder": spec.encoder.model_dump(mode="json"),
+            "image_shape": list(samples.dataset.image_shape),
+            "mean": encoder.mean.flatten().tolist(),
+            "std": encoder.std.flatten().tolist(),
+            "stem": encoder.stem,
+            "representation": shape,
+            "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
+            "samples": len(samples.training(plan.family)),
+            "coupled": spec.training.coupled,
+            "training_seconds": round(progress.seconds, 3),
+            "device": feed.device,
+            "threads": threads,
+            "spec_hash": spec.hash,
+            "versions": versions(),
+        },
+    )
+    # The weights come last: where they are, everything before them is.
+    save_weights(encoder, weights)
+    drop_optimizer(checkpoint)
+    return encoder, progress
+
+
+def _chw(samples: StudySamples) -> tuple[int, int, int]:
+    height, width, channels = samples.dataset.image_shape
+    return channels, height, width
+
+
+def _feed(spec: StudySpec, device: str) -> Feed:
+    return _shared_feed(load_samples(spec).dataset, device)
+
+
+@lru_cache(maxsize=1)
+def _shared_feed(dataset: Dataset, device: str) -> Feed:
+    """One feed a process: the images are sent to the device once, however many encoders are trained there."""
+    return Feed(dataset, device)
+
+
+def _seconds(function: Callable[[], None], device: str) -> float:
+    """Median time of a call over about two seconds, after one to warm up."""
+    function()
+    times: list[float] = []
+    while len(times) < 3 or sum(times) < 2:
+        start = time.perf_counter()
+        function()
+        if device.startswith("cuda"):
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))

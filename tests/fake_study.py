@@ -1,0 +1,90 @@
+"""A complete study directory with made-up alignments, in a second and without torch: shared by all tests of what reads studies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from sslmem_kit import store
+from sslmem_kit.names import PARTITION_CODE
+from sslmem_kit.partition import assign, trained_on
+from sslmem_kit.study.folder import Study, create_or_resume
+from sslmem_kit.study.spec import parse_spec
+
+CLASSES = ("zero", "one", "two")
+
+
+def make_study(path: Path, *, samples: int = 240, seeds: int = 3, views: int = 4, effect: float = 0.1, complete: bool = True) -> Study:
+    """A study whose candidates (and, mirrored, independents) are planted with a mean score of about ``effect``."""
+    spec = parse_spec(
+        {
+            "name": path.name,
+            "data": {"name": "digits"},
+            "training": {"seeds": seeds, "epochs": 6, "warmup_epochs": 1, "record_every": 2},
+            "scoring": {"views": views, "block": 64},
+        },
+        where="fake",
+    ).resolved(path)
+    study = create_or_resume(path, spec)
+    rng = np.random.default_rng(0)
+    ids = np.arange(samples) * 3
+    labels = np.arange(samples) % len(CLASSES)
+    codes = assign(labels, np.arange(samples) >= samples * 0.85, spec.partition, seed=0)
+    used = codes >= 0
+    ids, labels, codes = ids[used], labels[used], codes[used]
+    plans = spec.encoders
+    seen = trained_on(codes, [plan.family for plan in plans])
+    coords = xr.Dataset(
+        coords={
+            "sample": ids,
+            "label": ("sample", labels, {"class_names": list(CLASSES)}),
+            "partition": ("sample", codes),
+        }
+    )
+    rows = [
+        {"encoder": p.id, "family": p.family, "seed": p.seed, "method": "simclr", "backbone": "resnet18", "dataset": "digits"} for p in plans
+    ]
+    thumbnails = rng.integers(0, 256, (len(ids), 8, 8, 1), dtype=np.uint8)
+    store.create(
+        study.results_path,
+        samples=coords,
+        encoders=rows,
+        trained_on=seen,
+        views=views,
+        policy="simclr",
+        epochs=spec.training.epochs,
+        recorded_epochs=spec.training.recorded_epochs,
+        tasks=["digits"],
+        thumbnails=thumbnails,
+        block=spec.scoring.block,
+        attrs={"spec": "{}", "spec_hash": spec.hash, "versions": "{}", "device": "cpu"},
+    )
+    pairs = len(store.view_pairs(views))
+    hardness = rng.gamma(4.0, 0.1, (len(ids), 1))
+    memorized = effect * rng.gamma(2.0, 0.5, len(ids))
+    blocks = range(0, len(ids), spec.scoring.block)
+    for index in range(len(plans) if complete else 1):
+        noise = rng.normal(0, 0.03, (len(ids), pairs))
+        membership = np.isin(codes, [PARTITION_CODE["candidate"], PARTITION_CODE["independent"]]) & seen[:, index]
+        values = np.clip(0.4 + hardness + noise - (memorized * membership)[:, None], 0, 2).astype(np.float32)
+        for block, start in enumerate(blocks):
+            store.write_alignment(study.results_path, encoder=index, block=block, values=values[start : start + spec.scoring.block])
+        epochs = np.arange(1, spec.training.epochs + 1)
+        recorded = np.array(spec.training.recorded_epochs)
+        store.write_evaluation(
+            study.results_path,
+            encoder=index,
+            rows={
+                "training/loss": 5 / epochs + rng.normal(0, 0.05, len(epochs)),
+                "training/learning_rate": np.full(len(epochs), 1e-3),
+                "trajectory/alignment": values.mean(axis=1, keepdims=True) + (0.3 / recorded),
+                "trajectory/probe_accuracy": 0.9 - 0.3 / recorded,
+                "downstream/accuracy": np.full((1, 1), 0.85),
+            },
+        )
+    if complete:
+        store.set_attributes(study.results_path, {"seconds": 12.5})
+        store.finish(study.results_path)
+    return study
