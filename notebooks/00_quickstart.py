@@ -15,15 +15,10 @@
 # %% [markdown]
 # # Quickstart: what did these encoders memorize?
 #
-# This notebook opens one *study*: pairs of self-supervised encoders **f** and **g**, trained alike but for a few hundred or thousand
-# samples, and the alignment of every sample under each of them. It needs no GPU and no torch. To look at another study, change the
-# first parameter; `sslmem render STUDY` does that for you and writes the executed notebook into the study's folder.
-
-# %% tags=["parameters"]
-study = "papermill_runs/digits"  # path of a study directory
-protocol = "corrected"  # paper, released or corrected: how a score is made of the stored distances
-gallery_count = 16  # thumbnails of the most, and of the least, memorized candidates
-table_rows = 10  # rows of the table of top samples
+# This notebook opens one *study*: pairs of self-supervised encoders **f** and **g**, trained alike but for a few
+# hundred or thousand samples, and the alignment of every sample under each of them. It needs no GPU and no torch. To
+# look at another study, change the first parameter; `sslmem render STUDY` does that for you and writes the executed
+# notebook into the study's folder.
 
 # %%
 import pandas as pd
@@ -33,13 +28,20 @@ from sslmem_kit.figures import fig02c, gallery, interactive_figures, save_figure
 from sslmem_kit.names import PARTITIONS
 from sslmem_kit.notebooks import find_study
 
+# %% tags=["parameters"]
+study = "papermill_runs/digits"  # path of a study directory
+protocol = "corrected"  # paper, released or corrected: how a score is made of the stored distances
+gallery_count = 16  # thumbnails of the most, and of the least, memorized candidates
+table_rows = 10  # rows of the table of top samples
+
+# %%
 opened = open_study(find_study(study))
 interactive_figures()
 
 # %% [markdown]
 # ## What is in the study
-# `results` is an xarray dataset. `alignment` holds, for every sample and every encoder, the distance between the representations of
-# two *views* (augmented versions) of the sample; `trained_on` says which encoder saw which sample.
+# `results` is an xarray dataset. `alignment` holds, for every sample and every encoder, the distance between the
+# representations of two *views* (augmented versions) of the sample; `trained_on` says which encoder saw which sample.
 
 # %%
 results = opened.results
@@ -58,18 +60,20 @@ pd.DataFrame({"": about})
 
 # %% [markdown]
 # ## How to read a score
-# A sample's alignment under an encoder is small when the encoder maps the sample's views close together. The score **SSLMem** is the
-# mean alignment under encoders that were *not* trained on the sample minus the mean under encoders that *were*:
+# A sample's alignment under an encoder is small when the encoder maps the sample's views close together. The score
+# **SSLMem** is the mean alignment under encoders that were *not* trained on the sample minus the mean under encoders
+# that *were*:
 #
 # - **positive**: training on the sample pulled its views together more than generalization does. It is memorized by f.
 # - **about zero**: the encoders treat it alike, whether they saw it or not.
 # - **negative** (independent samples): memorized by g instead, the mirror image.
 #
-# Under `corrected` the score is that difference itself, made of all pairs of views. `paper` and `released` divide it by the range over
-# the candidates: the range hangs on the two most extreme candidates and on which candidates there are, so such scores are not
-# comparable between studies.
+# Under `corrected` the score is that difference itself, made of all pairs of views. `paper` and `released` divide it by
+# the range over the candidates: the range hangs on the two most extreme candidates and on which candidates there are,
+# so such scores are not comparable between studies.
 #
-# `standard_error` is the uncertainty of one sample's score over views and training seeds together. It cannot be had from one seed.
+# `standard_error` is the uncertainty of one sample's score over views and training seeds together. It cannot be had
+# from one seed.
 
 # %%
 scores = opened.scores(protocol)
@@ -82,13 +86,14 @@ top = frame[frame["partition"] == "candidate"].nlargest(table_rows, "sslmem")
 top[columns].astype(dict.fromkeys(columns[1:], float)).round(4)
 
 # %% [markdown]
-# The most memorized candidates. `z` and `quantile` place a score among those of the samples whose membership does not differ between
-# f and g (shared and extra): what the difference of two trainings looks like where there is nothing to memorize.
+# The most memorized candidates. `z` and `quantile` place a score among those of the samples whose membership does not
+# differ between f and g (shared and extra): what the difference of two trainings looks like where there is nothing to
+# memorize.
 #
 # ## The four partitions
-# *Candidates* were seen by f only, *independents* by g only, *shared* samples by both, *extra* by neither. If f memorized its
-# candidates, their distribution lies to the right of the two in the middle, and the independents lie to the left. The black line is the
-# mean. Hover over a bar for its samples.
+# *Candidates* were seen by f only, *independents* by g only, *shared* samples by both, *extra* by neither. If f
+# memorized its candidates, their distribution lies to the right of the two in the middle, and the independents lie to
+# the left. The black line is the mean. Hover over a bar for its samples.
 
 # %%
 summary = statistics.partition_summary(scores)
@@ -98,9 +103,10 @@ show(partitions)
 
 # %% [markdown]
 # ## Are the differences more than chance?
-# `t` is the statistic that the paper prints as "effect size"; Cohen's d is the effect in units of the spread, and does not grow with
-# the number of samples. **These tests are over samples, given these encoders.** They say that the partitions differ for the encoders at
-# hand, not how another training run would come out: for that, look at the spread over seeds.
+# `t` is the statistic that the paper prints as "effect size"; Cohen's d is the effect in units of the spread, and does
+# not grow with the number of samples. **These tests are over samples, given these encoders.** They say that the
+# partitions differ for the encoders at hand, not how another training run would come out: for that, look at the spread
+# over seeds.
 
 # %%
 tests = statistics.partition_tests(scores, statistics.TABLE_2)
@@ -108,8 +114,8 @@ tab02.draw(tests).dframe().style.hide(axis="index")
 
 # %% [markdown]
 # ## The images
-# The paper finds atypical images among the most memorized ones. Each caption gives sample id, class and score. Picking out the highest
-# of many noisy scores overstates them a little.
+# The paper finds atypical images among the most memorized ones. Each caption gives sample id, class and score. Picking
+# out the highest of many noisy scores overstates them a little.
 
 # %%
 thumbnails = gallery.draw(scores, opened.tree["images/thumbnail"], count=gallery_count)

@@ -15,13 +15,9 @@
 # %% [markdown]
 # # Figure 2: insights into memorization
 #
-# Three views of one study: where the memorized samples lie (2a), when memorization happens (2b), and how the four partitions differ
-# (2c). Each figure is also written to the study's `figures` folder, as an interactive page and as a picture.
-
-# %% tags=["parameters"]
-study = "papermill_runs/digits"  # path of a study directory
-protocol = "corrected"  # paper, released or corrected: how a score is made of the stored distances
-bins = 60  # bins of the histograms in 2c
+# Three views of one study: where the memorized samples lie (2a), when memorization happens (2b), and how the four
+# partitions differ (2c). Each figure is also written to the study's `figures` folder, as an interactive page and as a
+# picture.
 
 # %%
 from sslmem_kit import open_study, statistics
@@ -29,15 +25,22 @@ from sslmem_kit.figures import fig02a, fig02b, fig02c, interactive_figures, save
 from sslmem_kit.notebooks import find_study
 from sslmem_kit.trajectory import memorization_over_training
 
+# %% tags=["parameters"]
+study = "papermill_runs/digits"  # path of a study directory
+protocol = "corrected"  # paper, released or corrected: how a score is made of the stored distances
+bins = 60  # bins of the histograms in 2c
+
+# %%
 opened = open_study(find_study(study))
 scores = opened.scores(protocol)
 interactive_figures()
 
 # %% [markdown]
 # ## 2a: alignment on f against alignment on g
-# One point a candidate. Encoders of f were trained on it, those of g were not; its height above the dashed line is its raw score. Look
-# for two things that the paper reports: high scores occur at a wide range of f's alignment, and the lowest alignment on f is not the
-# highest score. So a low training loss does not by itself mean memorization. Hover over a point for its id, class and score.
+# One point a candidate. Encoders of f were trained on it, those of g were not; its height above the dashed line is its
+# raw score. Look for two things that the paper reports: high scores occur at a wide range of f's alignment, and the
+# lowest alignment on f is not the highest score. So a low training loss does not by itself mean memorization. Hover
+# over a point for its id, class and score.
 
 # %%
 scatter = fig02a.draw(scores)
@@ -46,10 +49,11 @@ show(scatter)
 
 # %% [markdown]
 # ## 2b: memorization over training
-# The paper reports that loss and probe accuracy reach a plateau while memorization keeps rising. Loss is recorded at every epoch, the
-# others at some. These scores are raw differences over all pairs of views, whatever the protocol. Two caveats: the top 10 % are chosen
-# anew at each epoch by the very scores that are averaged, so that their mean is above that of all even where nothing is memorized; and
-# with one pair of encoders the band is over candidates only and says nothing about another training run.
+# The paper reports that loss and probe accuracy reach a plateau while memorization keeps rising. Loss is recorded at
+# every epoch, the others at some. These scores are raw differences over all pairs of views, whatever the protocol. Two
+# caveats: the top 10 % are chosen anew at each epoch by the very scores that are averaged, so that their mean is above
+# that of all even where nothing is memorized; and with one pair of encoders the band is over candidates only and says
+# nothing about another training run.
 
 # %%
 trajectory = memorization_over_training(opened.tree)
@@ -63,8 +67,9 @@ trajectory[columns].to_dataframe().round(4)
 
 # %% [markdown]
 # ## 2c: scores of the four partitions
-# Each row has its own vertical scale, for the partitions differ in size. Shared and extra samples should sit around zero. A mean that
-# is a little off zero there is the offset between two trainings, common to all samples; more seeds reduce it.
+# Each row has its own vertical scale, for the partitions differ in size. Shared and extra samples should sit around
+# zero. A mean that is a little off zero there is the offset between two trainings, common to all samples; more seeds
+# reduce it.
 
 # %%
 partitions = fig02c.draw(scores, statistics.partition_summary(scores), bins=bins)

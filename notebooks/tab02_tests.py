@@ -15,12 +15,8 @@
 # %% [markdown]
 # # Tables 2 and 16: tests of the partitions' mean scores
 #
-# Do candidates (C) score higher than shared (S) and extra (E) samples, and those higher than the independents (I)? And is each mean
-# on its own side of zero?
-
-# %% tags=["parameters"]
-study = "papermill_runs/digits"  # path of a study directory
-protocol = "corrected"  # paper, released or corrected: how a score is made of the stored distances
+# Do candidates (C) score higher than shared (S) and extra (E) samples, and those higher than the independents (I)? And
+# is each mean on its own side of zero?
 
 # %%
 import pandas as pd
@@ -30,13 +26,18 @@ from sslmem_kit import open_study, statistics
 from sslmem_kit.figures import save_figure, tab02
 from sslmem_kit.notebooks import find_study
 
+# %% tags=["parameters"]
+study = "papermill_runs/digits"  # path of a study directory
+protocol = "corrected"  # paper, released or corrected: how a score is made of the stored distances
+
+# %%
 opened = open_study(find_study(study))
 scores = opened.scores(protocol)
 
 # %% [markdown]
 # ## Means of the partitions
-# `low` and `high` bound the mean by a 95 % bootstrap over samples. Under `paper` and `released` the scores are divided by the range over
-# the candidates, which hangs on the two most extreme ones; the division changes neither t nor d.
+# `low` and `high` bound the mean by a 95 % bootstrap over samples. Under `paper` and `released` the scores are divided
+# by the range over the candidates, which hangs on the two most extreme ones; the division changes neither t nor d.
 
 # %%
 summary = pd.DataFrame(statistics.partition_summary(scores)).T
@@ -45,8 +46,8 @@ summary[["mean", "low", "high", "sd"]].astype(float).round(5).join(summary["n"])
 
 # %% [markdown]
 # ## Table 2: partitions against each other
-# One-sided tests; Welch's, for the partitions differ in size and spread. What the paper calls "effect size" is `t`, which grows with the
-# number of samples; Cohen's d does not.
+# One-sided tests; Welch's, for the partitions differ in size and spread. What the paper calls "effect size" is `t`,
+# which grows with the number of samples; Cohen's d does not.
 
 # %%
 tests = statistics.partition_tests(scores)
@@ -63,10 +64,10 @@ rows[rows["alternative"].isin(statistics.TABLE_16)].style.hide(axis="index")
 
 # %% [markdown]
 # ## How far these tests reach
-# They are over samples, **given the encoders**. With thousands of samples almost any offset between two trainings is significant,
-# also one of the shared samples against zero, and a p-value near zero does not promise that other encoders would show the same. The
-# next table takes the training seed as the unit in place of the sample: the mean raw difference g - f of each partition and seed. An
-# effect that is real keeps its sign from row to row.
+# They are over samples, **given the encoders**. With thousands of samples almost any offset between two trainings is
+# significant, also one of the shared samples against zero, and a p-value near zero does not promise that other encoders
+# would show the same. The next table takes the training seed as the unit in place of the sample: the mean raw
+# difference g - f of each partition and seed. An effect that is real keeps its sign from row to row.
 
 # %%
 alignment = opened.results["alignment"].mean("augmentation").load()

@@ -52,7 +52,7 @@ def demo(out: Path | None, **options: Any) -> None:
 
     study = _run("digits", out, **options)
     click.echo("\n" + as_text(build_report(study)) + "\n")
-    written = _render(study.path, (), {}, jobs=2, html=True)
+    written = _render(study.path, (), (), jobs=2, html=True)
     page = next(path for path in written if path.name == "00_quickstart.html")
     click.echo(
         f"\nwritten: {study.path} (study.yaml, encoders/, results.zarr, figures/, notebooks/)\n"
@@ -127,7 +127,7 @@ def report(study: Path, protocol: str, as_json: bool) -> None:
 @click.option("--html", is_flag=True, help="Also write each notebook as a self-contained HTML page.")
 def render(study: Path, notebook: tuple[str, ...], parameters: tuple[tuple[str, str], ...], jobs: int, html: bool) -> None:
     """Execute notebooks on a study, all by default: into STUDY/notebooks, their figures into STUDY/figures."""
-    for path in _render(study, notebook, dict(parameters), jobs=jobs, html=html):
+    for path in _render(study, notebook, parameters, jobs=jobs, html=html):
         click.echo(path)
 
 
@@ -175,10 +175,15 @@ def _run(spec: str, out: Path | None, *, seed: int | None, **options: Any) -> An
         return run_study(loaded, out or RUNS / loaded.name, listen=listen, **options)
 
 
-def _render(study: Path, names: tuple[str, ...], parameters: dict[str, str], *, jobs: int, html: bool) -> list[Path]:
+def _render(study: Path, names: tuple[str, ...], pairs: tuple[tuple[str, str], ...], *, jobs: int, html: bool) -> list[Path]:
+    from sslmem_kit.notebooks import parse_parameters
     from sslmem_kit.notebooks import render as render_notebooks
 
-    return render_notebooks(study, names or None, parameters, jobs=jobs, html=html, progress=lambda text: click.echo(text, err=True))
+    def say(name: str, done: int, total: int) -> None:
+        click.echo(f"rendered {name} ({done} of {total})", err=True)
+
+    parameters = parse_parameters(pairs, names or None)
+    return render_notebooks(study, names or None, parameters, jobs=jobs, html=html, progress=say)
 
 
 def _duration(seconds: float) -> str:
@@ -193,13 +198,15 @@ _ACCESS = {errno.EACCES: "permission denied", errno.EPERM: "not permitted", errn
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    from sslmem_kit.errors import UserError
+    from sslmem_kit.errors import Failure, UserError
 
     try:
         app.main(arguments, prog_name="sslmem", standalone_mode=False)
         return 0
     except UserError as error:
         return _complain(error, 2)
+    except Failure as error:
+        return _complain(error, 1)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         return 2

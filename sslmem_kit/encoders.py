@@ -84,6 +84,8 @@ def build_encoder(
         near = difflib.get_close_matches(spec.backbone, timm.list_models(), n=5, cutoff=0.5)
         raise UserError(f"encoder.backbone: timm has no model {spec.backbone!r}" + (f", near are {', '.join(near)}" if near else ""))
     options = {"in_chans": channels, "img_size": (height, width), **_as_tuples(spec.options)}
+    if spec.grid:
+        options["patch_size"] = height // nearest_divisor(height, spec.grid)
     try:
         backbone = _create(spec.backbone, options, explicit="img_size" in spec.options)
         stem = _set_stem(backbone, spec.stem, side=min(height, width), in_chans=options["in_chans"])
@@ -95,9 +97,14 @@ def build_encoder(
     except (TypeError, ValueError, RuntimeError, AssertionError, AttributeError) as error:
         what = " ".join(str(error).split())[:160]
         raise UserError(
-            f"encoder: timm's {spec.backbone!r} with options {spec.options} cannot be built for {height}x{width}x{channels} images ({what})"
+            f"encoder: timm's {spec.backbone!r} with {options} cannot be built for {height}x{width}x{channels} images ({what})"
         ) from None
     return encoder.train()
+
+
+def nearest_divisor(side: int, wanted: int) -> int:
+    """The divisor of ``side`` nearest to ``wanted``, the smaller of two that are as near."""
+    return min((number for number in range(1, side + 1) if side % number == 0), key=lambda number: (abs(number - wanted), number))
 
 
 def _create(name: str, options: dict[str, Any], *, explicit: bool) -> nn.Module:

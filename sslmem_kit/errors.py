@@ -1,4 +1,4 @@
-"""The one exception of the toolkit's public edge."""
+"""The exceptions of the toolkit's public edge."""
 
 
 class UserError(ValueError):
@@ -6,4 +6,11 @@ class UserError(ValueError):
 
     The message is one sentence that names the field (or file), the value that was got and what is allowed. The command line prints
     it without a traceback and ends with exit status 2.
+    """
+
+
+class Failure(RuntimeError):
+    """Something that is nobody's mistake in what they typed: a worker was killed, a notebook's cell failed.
+
+    The command line prints the message without a traceback and ends with exit status 1.
     """

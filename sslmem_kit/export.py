@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import PARTITIONS
@@ -43,7 +42,7 @@ def _write_netcdf(study: Study, protocol: str, path: Path) -> None:
     for array in (scores, *scores.variables.values()):
         # netCDF attributes are numbers and strings.
         array.attrs = {key: json.dumps(value) if isinstance(value, list | dict) else value for key, value in array.attrs.items()}
-    xr.Dataset(scores).to_netcdf(path, engine="h5netcdf")
+    scores.to_netcdf(path, engine="h5netcdf")
 
 
 WRITERS: dict[str, Callable[[Study, str, Path], None]] = {".csv": _write_csv, ".parquet": _write_parquet, ".nc": _write_netcdf}

@@ -1,8 +1,8 @@
 """Render notebooks of a study: a strict runner around papermill.
 
-Papermill is lenient: a misspelt parameter only warns, a missing tag lets the defaults overwrite what was given, and tuples, paths and
-numpy scalars arrive as strings. Here everything that can be known before a kernel starts is checked first. Each notebook runs in a
-process of its own, with a kernel of the interpreter that runs this, whatever kernels are installed.
+Papermill is lenient: a misspelt parameter only warns, a missing tag lets the defaults overwrite what was given, and tuples, paths
+and numpy scalars arrive as strings. Here everything that can be known before a kernel starts is checked first. Each notebook runs
+in a process of its own, with a kernel of the interpreter that runs this, whatever kernels are installed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from sslmem_kit.errors import UserError
+from sslmem_kit.errors import Failure, UserError
 from sslmem_kit.scores import PROTOCOLS
 from sslmem_kit.study import open_study
 from sslmem_kit.study.folder import write_atomically
@@ -34,7 +34,7 @@ CHOICES = {"protocol": tuple(PROTOCOLS)}
 """Legal values of parameters that have a fixed set of them."""
 
 
-class NotebookError(RuntimeError):
+class NotebookError(Failure):
     """A cell of a notebook failed."""
 
 
@@ -77,8 +77,8 @@ def parameters_of(path: Path) -> dict[str, Any]:
 def parse_parameters(given: Iterable[tuple[str, str]], names: Sequence[str] | None = None) -> dict[str, Any]:
     """Parameters from the command line, where all values are text, for :func:`render`.
 
-    A value is JSON (``3``, ``true``, ``[1, 2]``); where the default is text, anything that is not a quoted JSON string is taken as it
-    stands.
+    A value is JSON (``3``, ``true``, ``[1, 2]``); where the default is text, anything that is not a quoted JSON string is taken as
+    it stands.
 
     Raises
     ------

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, model_validator
 
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import PARTITION_CODE
@@ -18,7 +18,16 @@ from sslmem_kit.section import Section
 UNUSED = -1
 """Code of a sample that belongs to no partition."""
 
-Amount = Annotated[int, Field(strict=True, ge=0)] | Annotated[float, Field(ge=0, le=1)]
+
+
+def _is_amount(value: Any) -> Any:
+    counts = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    if not counts and not (isinstance(value, float) and 0 <= value <= 1):
+        raise ValueError("a count of samples (an integer from 0 on) or a fraction of the train side (0.0 to 1.0) is needed")
+    return value
+
+
+Amount = Annotated[int | float, BeforeValidator(_is_amount)]
 """A count (integer) or a fraction of the train side (with a decimal point)."""
 
 NAMED: dict[str, dict[str, Any]] = {

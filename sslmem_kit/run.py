@@ -27,7 +27,7 @@ import numpy as np
 import xarray as xr
 
 from sslmem_kit import store
-from sslmem_kit.errors import UserError
+from sslmem_kit.errors import Failure, UserError
 from sslmem_kit.partition import trained_on
 from sslmem_kit.study.folder import Study, check_directory, create_or_resume
 from sslmem_kit.study.samples import StudySamples, load_samples
@@ -45,7 +45,7 @@ MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000", "MA
 """glibc keeps freed memory: without these a training step on the CPU spends up to half its time on page faults."""
 
 
-class WorkerDied(RuntimeError):
+class WorkerDied(Failure):
     """A worker process ended without an answer."""
 
 

@@ -1,8 +1,8 @@
 """Memorization over training (figure 2b): score, probe accuracy and loss after the recorded epochs.
 
 The score of a sample after an epoch is the mean alignment over the encoders of family g minus that over family f, as everywhere:
-higher means more memorized by f. ``/trajectory`` stores alignment as the mean over all pairs of views, so that what is made of it is
-the raw difference of protocol ``corrected``, whichever protocol the final scores are read in.
+higher means more memorized by f. ``/trajectory`` stores alignment as the mean over all pairs of views, so that what is made of it
+is the raw difference of protocol ``corrected``, whichever protocol the final scores are read in.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def memorization_over_training(tree: xr.DataTree) -> xr.Dataset:
     - ``probe_accuracy(epoch)`` and ``loss(epoch)``, means over the encoders, with ``probe_accuracy_sd`` and ``loss_sd``;
     - ``loss_every_epoch(training_epoch)`` and ``loss_every_epoch_sd``.
 
-    The attrs say in ``standard_error_over`` what the errors are over: ``seeds`` (spread of the per-seed differences, with the chosen
-    samples held fixed) where there is more than one pair of encoders, else ``candidates``.
+    The attrs say in ``standard_error_over`` what the errors are over: ``seeds`` (spread of the per-seed differences, with the
+    chosen samples held fixed) where there is more than one pair of encoders, else ``candidates``.
 
     Raises
     ------

@@ -24,7 +24,6 @@ from sslmem_kit import store
 from sslmem_kit.cli import main
 from sslmem_kit.study.spec import bundled_specs
 
-HEAD = "name: tiny\ndata: {name: digits}\n"
 FACTS = {
     "parameters": 10,
     "objective_parameters": 10,
@@ -129,21 +128,386 @@ SPECS = {
     "a name that leads out": ("name: ..", ["name", "'..'"]),
     "a name that YAML takes for a number": ("name: 2024", ["name", "string", "2024"]),
     "negative seed": ("seed: -1", ["seed", "greater than or equal to 0", "-1"]),
-    "a fraction above 1": ("partition: {shared: 1.2}", ["partition.shared", "less than or equal to 1", "1.2"]),
-    "a negative count": ("partition: {candidate: -3}", ["partition.candidate", "greater than or equal to 0", "-3"]),
+    "a fraction above 1": ("partition: {shared: 1.2}", ["partition.shared: a count", "0.0 to 1.0", "got 1.2"]),
+    "a negative count": ("partition: {candidate: -3}", ["partition.candidate: a count", "from 0 on", "got -3"]),
     "no views": ("scoring: {views: 0}", ["scoring.views", "greater than or equal to 1", "got 0"]),
     "unknown stem": ("encoder: {stem: tiny}", ["encoder.stem", "'auto', 'small', 'medium' or 'stock'", "'tiny'"]),
     "unknown data": ("data: {name: cifar11}", ["data.name", "'cifar11'", "cifar10", "folder:PATH", "npz:PATH"]),
     "a path kind without path": ("data: {name: 'folder:'}", ["data.name", "'folder:'", "folder:PATH"]),
     "all data held out": ("data: {name: digits, test_fraction: 1.0}", ["data.test_fraction", "less than 1", "1.0"]),
+    "a key that is no text": ("encoder: {options: {3: 4}}", ["encoder.options", "string", "3"]),
+    "a date for an option": ("encoder: {options: {depth: 2026-01-01}}", ["encoder.options", "finite numbers", "2026"]),
     "a field given twice": ("training: {epochs: 3, epochs: 4}", ["epochs", "twice", "line 3"]),
 }
 
 
+
 @pytest.mark.parametrize("case", SPECS)
-def test_a_field_of_the_spec(case: str, here: Path, refused: Callable[..., str]) -> None:
+def test_a_field_of_the_spec(case: str, here: Path, no_worker: None, refused: Callable[..., str]) -> None:
     text, telling = SPECS[case]
-    (here / "spec.yaml").write_text(text if text.startswith("name:") and "data" in text else HEAD.replace(f"{text.split(':')[0]}:", "description:") + text)
+    section = text.split(":")[0]
+    (here / "spec.yaml").write_text("\n".join({"name": "name: tiny", "data": "data: {name: digits}", section: text}.values()))
     sentence = refused("run", "spec.yaml", "--out", "out")
-    assert sentence.startswith("spec.yaml: ") or sentence.startswith("data.")
+    assert [part for part in ["spec.yaml: ", *telling] if part not in sentence] == [], sentence
+
+
+FILES: dict[str, tuple[bytes | None, list[str]]] = {
+    "not YAML": (b"name: [1\n", ["not valid YAML", "line 2"]),
+    "a tab in YAML": (b"name: tiny\n\tdata: 3\n", ["not valid YAML", "line 2"]),
+    "YAML that would run code": (b"name: !!python/object/apply:os.getcwd []\n", ["not valid YAML", "python/object"]),
+    "a list": (b"- name\n- data\n", ["mapping of fields", "list"]),
+    "an empty file": (b"", ["mapping of fields", "empty"]),
+    "a binary file": (bytes(range(256)), ["not a text file"]),
+    "a null byte": (b"name: ti\0ny\n", ["not valid YAML"]),
+    "no data": (b"name: tiny\n", ["data", "required"]),
+    "missing": (None, ["no file 'spec.yaml'", "digits"]),
+}
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+@pytest.mark.parametrize("case", FILES)
+def test_the_file_of_the_spec(case: str, command: str, here: Path, no_worker: None, refused: Callable[..., str]) -> None:
+    written, telling = FILES[case]
+    if written is not None:
+        (here / "spec.yaml").write_bytes(written)
+    sentence = refused(command, "spec.yaml")
+    assert [part for part in ["spec.yaml", *telling] if part not in sentence] == [], sentence
+
+
+def test_a_folder_for_a_spec(here: Path, refused: Callable[..., str]) -> None:
+    (here / "specs").mkdir()
+    assert "'specs' is a folder" in refused("run", "specs")
+
+
+IMAGES, LABELS = np.zeros((6, 8, 8, 3), np.uint8), np.array([0, 1] * 3)
+ARRAYS = {
+    "float images": ({"images": IMAGES / 255, "labels": LABELS}, ["images", "float64", "uint8"]),
+    "NaN images": ({"images": np.full((6, 8, 8), np.nan, np.float32), "labels": LABELS}, ["images", "NaN", "uint8"]),
+    "flat images": ({"images": IMAGES.reshape(6, -1), "labels": LABELS}, ["images", "(6, 192)", "height"]),
+    "channels first": ({"images": IMAGES.transpose(0, 3, 1, 2), "labels": LABELS}, ["images", "channels", "moveaxis"]),
+    "other lengths": ({"images": IMAGES, "labels": LABELS[:4]}, ["labels", "(4,)", "6 images"]),
+    "a key missing": ({"images": IMAGES, "y": LABELS}, ["labels", "images, y"]),
+    "pickled objects": ({"images": IMAGES, "labels": np.array([{}] * 6)}, ["labels", "pickle"]),
+    "one sample": ({"images": IMAGES[:1], "labels": LABELS[:1]}, ["1 image", "at least 2"]),
+    "NaN labels": ({"images": IMAGES, "labels": np.full(6, np.nan)}, ["labels", "float64"]),
+    "a class without sample": ({"images": IMAGES, "labels": LABELS, "class_names": np.array(["a", "b", "c"])}, ["classes", "c"]),
+}
+
+
+def data_spec(here: Path, name: str, **sections: object) -> None:
+    (here / "spec.yaml").write_text(yaml.safe_dump({"name": "tiny", "data": {"name": name}, **sections}))
+
+
+@pytest.mark.parametrize("case", ARRAYS)
+def test_an_npz(case: str, here: Path, no_worker: None, refused: Callable[..., str]) -> None:
+    arrays, telling = ARRAYS[case]
+    np.savez(here / "set.npz", **arrays)
+    data_spec(here, "npz:set.npz")
+    sentence = refused("run", "spec.yaml", "--out", "out")
+    assert [part for part in ["data.name 'npz:", "set.npz", *telling] if part not in sentence] == [], sentence
+
+
+@pytest.mark.parametrize(("kept", "telling"), [(None, "not there"), (0.0, "cut short"), (0.5, "cut short")])
+def test_an_npz_that_is_not_there_or_truncated(
+    kept: float | None, telling: str, here: Path, no_worker: None, refused: Callable[..., str]
+) -> None:
+    if kept is not None:
+        np.savez(here / "set.npz", images=IMAGES, labels=LABELS)
+        os.truncate(here / "set.npz", int(kept * (here / "set.npz").stat().st_size))
+    data_spec(here, "npz:set.npz")
+    sentence = refused("run", "spec.yaml", "--out", "out")
+    assert "set.npz" in sentence
+    assert telling in sentence
+
+
+def image_folder(here: Path, *files: str) -> None:
+    for number, name in enumerate(files):
+        path = here / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix:
+            Image.fromarray(np.full((8, 8, 3), number, np.uint8)).save(path)
+        else:
+            path.mkdir()
+
+
+FOLDERS = {
+    "no folder": ([], ["photos", "not there"]),
+    "no image": (["a/", "b/"], ["photos", "no PNG or JPEG"]),
+    "no class": (["one.png", "two.png"], ["photos", "no sub-folder"]),
+    "an empty class": (["a/1.png", "a/2.png", "b/empty"], ["b", "no PNG or JPEG"]),
+    "one sample": (["a/1.png"], ["1 image", "at least 2"]),
+    "a class on one side only": (["train/a/1.png", "train/b/1.png", "test/a/1.png"], ["b", "one side only"]),
+}
+
+
+@pytest.mark.parametrize("case", FOLDERS)
+def test_a_folder_of_images(case: str, here: Path, no_worker: None, refused: Callable[..., str]) -> None:
+    files, telling = FOLDERS[case]
+    image_folder(here, *files)
+    data_spec(here, "folder:photos")
+    sentence = refused("run", "spec.yaml", "--out", "out")
+    assert [part for part in ["data.name 'folder:", *telling] if part not in sentence] == [], sentence
+
+
+@pytest.mark.parametrize("damage", ["truncated", "corrupt", "text"])
+def test_a_broken_image(damage: str, here: Path, no_worker: None, refused: Callable[..., str]) -> None:
+    image_folder(here, *(f"{label}/{number}.png" for label in "ab" for number in range(4)))
+    victim = here / "photos" / "b" / "2.png"
+    whole = victim.read_bytes()
+    victim.write_bytes({"truncated": whole[:60], "corrupt": whole[:40] + bytes(20) + whole[60:], "text": b"no image"}[damage])
+    data_spec(here, "folder:photos")
+    sentence = refused("run", "spec.yaml", "--out", "out")
+    assert "b/2.png" in sentence
+    assert "data.on_error" in sentence
+
+
+PARTITIONS = {
+    "more than there are": ({"shared": 5000}, ["shared 5000", "train side"]),
+    "fractions that add up to more than 1": ({"shared": 0.9, "candidate": 0.2}, ["shared", "candidate", "train side"]),
+    "more extra than held out": ({"extra": 5000}, ["partition.extra", "5000", "test side"]),
+    "no candidates": ({"candidate": 0}, ["partition.candidate", "at least 1", "got 0"]),
+    "a fraction too small for one": ({"independent": 0.0001}, ["partition.independent", "at least 1", "got 0"]),
+}
+
+
+@pytest.mark.parametrize("case", PARTITIONS)
+def test_a_partition_that_the_data_cannot_fill(case: str, here: Path, no_worker: None, refused: Callable[..., str]) -> None:
+    partition, telling = PARTITIONS[case]
+    data_spec(here, "digits", partition=partition)
+    sentence = refused("run", "spec.yaml", "--out", "out")
     assert [part for part in telling if part not in sentence] == [], sentence
+
+
+def test_an_out_that_is_a_file(here: Path, no_worker: None, refused: Callable[..., str]) -> None:
+    (here / "out").write_text("mine")
+    assert "--out: out is a file" in refused("run", "digits", "--out", "out")
+    assert "--out" in refused("run", "digits", "--out", "out/below")
+
+
+def test_an_out_that_holds_something_else(here: Path, study: Path, no_worker: None, refused: Callable[..., str]) -> None:
+    (here / "letters").mkdir()
+    (here / "letters" / "dear.txt").write_text("Dear")
+    assert "--out: letters is not empty" in refused("run", "digits", "--out", "letters")
+    sentence = refused("run", "digits", "--out", "tiny")
+    assert "--out: tiny holds a study of another spec, name is 'tiny' there and 'digits' here" in sentence
+    (here / "demo").mkdir()
+    shutil.copy(bundled_specs()["digits"], here / "demo" / "study.yaml")
+    assert "seed" in refused("run", "digits", "--out", "demo", "--seed", "3")
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
+def test_an_out_that_cannot_be_written(
+    code: int, here: Path, no_worker: None, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mkdir(self: Path, *_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code), str(self))
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)  # root may write anywhere
+    sentence = refused("run", "digits", "--out", "out")
+    assert "out: " in sentence
+    assert {errno.EACCES: "permission denied", errno.EROFS: "read-only"}[code] in sentence
+
+
+OPTIONS = {
+    "no workers": (["run", "digits", "--workers", "0"], ["--workers", "0", "x>=1"]),
+    "negative seed": (["run", "digits", "--seed", "-1"], ["--seed", "-1", "x>=0"]),
+    "unknown scheduler": (["run", "digits", "--scheduler", "slurm"], ["--scheduler", "'slurm'", "'local', 'serial'"]),
+    "unknown command": (["trian"], ["No such command", "'trian'"]),
+    "unknown option": (["run", "digits", "--wrokers", "2"], ["No such option", "--wrokers", "--workers"]),
+    "an option without value": (["run", "digits", "--out"], ["--out", "requires an argument"]),
+    "no argument": (["run"], ["SPEC"]),
+    "one argument too many": (["report", "one", "two"], ["unexpected extra argument", "two"]),
+    "no study": (["report", "nowhere"], ["STUDY", "'nowhere'"]),
+    "no study to render": (["render", "nowhere"], ["STUDY", "'nowhere'"]),
+    "no study to validate": (["validate", "nowhere"], ["STUDY", "'nowhere'"]),
+    "no study to export": (["export", "nowhere", "--to", "s.csv"], ["STUDY", "'nowhere'"]),
+    "no format": (["export", "nowhere"], ["--to"]),
+}
+
+
+@pytest.mark.parametrize("case", OPTIONS)
+def test_an_argument(case: str, refused: Callable[..., str]) -> None:
+    arguments, telling = OPTIONS[case]
+    sentence = refused(*arguments)
+    assert [part for part in telling if part not in sentence] == [], sentence
+
+
+WITH_STUDY = {
+    "unknown protocol": (["report", "tiny", "--protocol", "best"], ["protocol", "'best'", "paper, released, corrected"]),
+    "unknown protocol of an export": (["export", "tiny", "--to", "s.csv", "--protocol", "best"], ["protocol", "'best'", "paper"]),
+    "unknown notebook": (["render", "tiny", "fig99"], ["'fig99'", "fig02_insights", "00_quickstart"]),
+    "unknown parameter": (["render", "tiny", "fig02_insights", "-p", "protocoll", "paper"], ["protocoll", "protocol"]),
+    "unknown value of a parameter": (["render", "tiny", "-p", "protocol", "best"], ["protocol", "'best'", "paper"]),
+    "a value that is not JSON": (["render", "tiny", "00_quickstart", "-p", "threshold", "many"], ["-p threshold", "'many'", "JSON"]),
+    "NaN for a parameter": (["render", "tiny", "00_quickstart", "-p", "threshold", "NaN"], ["-p threshold", "'NaN'", "JSON"]),
+    "no jobs": (["render", "tiny", "--jobs", "0"], ["--jobs", "0", "x>=1"]),
+    "unknown format": (["export", "tiny", "--to", "scores.xlsx"], ["--to", "scores.xlsx", ".csv, .parquet, .nc"]),
+    "no suffix": (["export", "tiny", "--to", "scores"], ["--to", "'scores'", ".csv"]),
+    "a folder that is not there": (["export", "tiny", "--to", "no/scores.csv"], ["--to", "no folder 'no'"]),
+    "a file that is there": (["export", "tiny", "--to", "tiny/study.csv"], ["--to", "tiny/study.csv", "already there"]),
+    "no encoder folders": (["validate", "tiny"], ["encoders/f-0/weights.safetensors is missing"]),
+}
+
+
+@pytest.mark.parametrize("case", WITH_STUDY)
+def test_an_argument_with_a_study(case: str, study: Path, refused: Callable[..., str]) -> None:
+    (study / "study.csv").write_text("mine")
+    arguments, telling = WITH_STUDY[case]
+    sentence = refused(*arguments)
+    assert [part for part in telling if part not in sentence] == [], sentence
+
+
+def edit_root(study: Path, **attributes: object) -> None:
+    path = study / "results.zarr" / "zarr.json"
+    root = json.loads(path.read_text())
+    root["attributes"].update(attributes)
+    path.write_text(json.dumps(root))
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def lose_scores(study: Path) -> None:
+    (study / "results.zarr" / "completeness" / "scored" / "c" / "0" / "0").unlink()
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
+    "study.yaml missing": (lambda study: (study / "study.yaml").unlink(), ["STUDY", "no study.yaml"]),
+    "study.yaml cut": (lambda study: cut(study / "study.yaml"), ["tiny/study.yaml"]),
+    "study.yaml edited": (lambda study: (study / "study.yaml").write_text("name: tiny\ndata: 3\n"), ["tiny/study.yaml", "data", "got 3"]),
+    "store missing": (lambda study: shutil.rmtree(study / "results.zarr"), ["tiny/results.zarr", "no results store"]),
+    "zarr.json missing": (lambda study: (study / "results.zarr" / "zarr.json").unlink(), ["tiny/results.zarr", "zarr.json"]),
+    "zarr.json cut": (lambda study: cut(study / "results.zarr" / "zarr.json"), ["tiny/results.zarr", "metadata is damaged"]),
+    "zarr.json empty": (lambda study: (study / "results.zarr" / "zarr.json").write_text("{}"), ["tiny/results.zarr", "damaged"]),
+    "another schema": (lambda study: edit_root(study, schema_version=7), ["tiny/results.zarr", "schema_version is 7", "reads 1"]),
+    "incomplete": (lose_scores, ["tiny/results.zarr", "incomplete", "f-0 (1 of 1 sample blocks)"]),
+    "a chunk cut": (lambda study: cut(study / "results.zarr" / "alignment" / "c" / "0" / "0" / "1"), ["tiny/results.zarr", "cannot be read"]),
+    "a chunk lost": (
+        lambda study: (study / "results.zarr" / "alignment" / "c" / "0" / "0" / "1").unlink(),
+        ["tiny/results.zarr", "alignment", "not finite"],
+    ),
+    "labels cut": (lambda study: cut(study / "results.zarr" / "label" / "c" / "0"), ["tiny/results.zarr", "label"]),
+}
+COMMANDS = {
+    "report": ["report", "tiny"],
+    "validate": ["validate", "tiny"],
+    "export": ["export", "tiny", "--to", "s.nc"],
+    "render": ["render", "tiny"],
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_study(damage: str, command: str, study: Path, refused: Callable[..., str]) -> None:
+    harm, telling = DAMAGES[damage]
+    harm(study)
+    if command == "render" and damage in ("a chunk cut", "a chunk lost"):
+        pytest.skip("rendering opens a store lazily, the notebook's cell fails on the chunk")
+    sentence = refused(*COMMANDS[command])
+    assert [part for part in telling if part not in sentence] == [], sentence
+
+
+def test_a_store_of_another_spec(study: Path, refused: Callable[..., str]) -> None:
+    edit_root(study, spec_hash="0123456789abcdef")
+    assert "the results are of another spec than study.yaml (hash 0123456789abcdef" in refused("validate", "tiny")
+
+
+def test_weights_that_are_cut(study: Path, refused: Callable[..., str]) -> None:
+    folder = study / "encoders" / "f-0"
+    folder.mkdir(parents=True)
+    header = json.dumps({"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}).encode()
+    (folder / "weights.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+    assert "f-0/weights.safetensors is truncated" in refused("validate", "tiny")
+
+
+@pytest.mark.parametrize("target", ["study.yaml", "results.zarr"])
+def test_a_full_disk_while_a_study_is_begun(
+    target: str, here: Path, no_worker: None, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(*(("os.fsync", full) if target == "study.yaml" else ("zarr.storage._local._put", full)))
+    assert main(["run", "digits", "--out", "out"]) == 2
+    said = capfd.readouterr().err
+    assert said.startswith("sslmem: ")
+    assert said.count("\n") == 1
+    assert "no space left" in said
+    assert [path.name for path in Path("out").iterdir() if path.name != ".lock"] == ([] if target == "study.yaml" else ["study.yaml"])
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 kB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("mounting a file system needs root")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".nc"])
+def test_a_full_disk_while_scores_are_exported(
+    suffix: str, study: Path, small_disk: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (small_disk / "other").write_bytes(bytes(61_440))
+    sentence = refused("export", "tiny", "--to", small_disk / f"scores{suffix}")
+    assert "no space left" in sentence
+    assert [path.name for path in small_disk.iterdir()] == ["other"]
+
+
+def test_a_study_that_does_not_fit_the_disk(small_disk: Path, no_worker: None, refused: Callable[..., str]) -> None:
+    sentence = refused("run", "digits", "--out", small_disk / "out")
+    assert "--out: the study needs up to" in sentence
+    assert "MB free" in sentence
+
+
+def test_a_block_that_does_not_fit_the_disk_is_not_recorded(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = study / "results.zarr"
+    lose_scores(study)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="No space"):
+        patched.setattr("zarr.storage._local._put", full)
+        store.write_alignment(path, encoder=0, block=0, values=np.zeros((56, 3), np.float32))
+    assert store.unscored_blocks(path, 0) == [0]
+
+
+def test_a_device_that_is_not_there(here: Path, refused: Callable[..., str]) -> None:
+    """The one case with a real worker process."""
+    assert "--device: torch cannot use 'gpu'" in refused("run", "digits", "--out", "out", "--device", "gpu", "--workers", "1")
+
+
+ENCODERS = {
+    "unknown backbone": ({"backbone": "resnet19"}, {}, ["encoder.backbone", "'resnet19'", "resnet18"]),
+    "unknown option": ({"options": {"widht": 3}}, {}, ["encoder", "'resnet18'", "widht"]),
+    "an impossible option": ({"options": {"layers": [0, 0, 0, 0]}}, {}, ["encoder", "layers"]),
+    "a patch larger than the image": ({"backbone": "vit_tiny_patch16_224", "options": {"patch_size": 64}}, {}, ["encoder", "patch_size"]),
+    "heads that do not divide": ({"backbone": "vit_tiny_patch16_224", "options": {"embed_dim": 65}}, {}, ["encoder", "embed_dim"]),
+    "a small stem for a ViT": ({"backbone": "vit_tiny_patch16_224", "stem": "small", "options": {"patch_size": 4}}, {}, ["encoder.stem", "'small'"]),
+    "mae with a ResNet": ({}, {"method": "mae"}, ["objective.method", "'mae'", "ViT"]),
+    "decoder heads that do not divide": (
+        {"backbone": "vit_tiny_patch16_224", "options": {"patch_size": 4, "depth": 1}},
+        {"method": "mae", "decoder_dim": 30, "decoder_heads": 4},
+        ["objective", "decoder_dim", "30", "4"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ENCODERS)
+def test_an_encoder(case: str) -> None:
+    from sslmem_kit.encoders import build_encoder
+    from sslmem_kit.errors import UserError
+    from sslmem_kit.objectives import build_objective
+    from sslmem_kit.study.spec import StudySpec
+
+    encoder, objective, telling = ENCODERS[case]
+    spec = StudySpec(name="tiny", data={"name": "digits"}, encoder=encoder, **({"objective": objective} if objective else {}))
+    with pytest.raises(UserError) as raised:
+        build_objective(build_encoder(spec.encoder, (8, 8, 1)), spec.objective)
+    assert [part for part in telling if part not in str(raised.value)] == [], str(raised.value)

@@ -51,7 +51,7 @@ def draw(scores: xr.Dataset, summary: Mapping[str, Mapping[str, Any]], *, bins: 
     for name, values in groups.items():
         parts += [_histogram(values, edges, name, base[name]), _mean(summary[name], name, base[name])]
     ticks = [
-        (base[name] + 0.4, f"{name}, n = {len(values):,}\nseen by {_SEEN_BY[name]}\nmean {summary[name]['mean']:.4f}")
+        (base[name] + 0.4, f"{name}, n = {len(values):,}\nseen by {_SEEN_BY[name]}\nmean {summary[name]['mean']:z.4f}")
         for name, values in groups.items()
     ]
     margin = 0.03 * (high - low)

@@ -12,7 +12,7 @@ import xarray as xr
 from sslmem_kit.figures.style import INK, class_labels, dress, frame
 from sslmem_kit.names import PARTITION_CODE, SAMPLE, SSLMEM
 
-_CELL, _CAPTION = 1.16, 0.52
+_CELL, _CAPTION = 1.16, 0.68
 """Distance of two thumbnails and room for the text under one, in thumbnail sides."""
 _SIDE = 84
 """Of a thumbnail on the page, in pixels."""
@@ -56,7 +56,7 @@ def draw(scores: xr.Dataset, thumbnails: xr.DataArray, *, count: int = 16, colum
     width = columns * _CELL - (_CELL - 1)
     parts = [
         _mosaic(pictures, x, top),
-        _captions(x, top - 0.05, [f"#{i}  {c}\n{s:+.3f}" for i, c, s in zip(ids, _shortened(classes), score, strict=True)], size=8),
+        _captions(x, top - 0.05, [f"#{i}\n{c}\n{s:+.3f}" for i, c, s in zip(ids, _shortened(classes), score, strict=True)], size=8),
         _headings([0.0] * len(groups), [-heading * 0.5, -rows * step - heading * 1.5], list(groups)),
         _hover(x, top, ids, classes, score),
     ]
@@ -121,6 +121,6 @@ def _hover(x: np.ndarray, top: np.ndarray, ids: np.ndarray, classes: np.ndarray,
     )
 
 
-def _shortened(classes: np.ndarray, longest: int = 9) -> list[str]:
+def _shortened(classes: np.ndarray, longest: int = 12) -> list[str]:
     """Class names that fit under a thumbnail; the whole name is in the hover text."""
     return [name if len(name) <= longest else name[: longest - 1] + "…" for name in classes]

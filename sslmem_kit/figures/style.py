@@ -10,8 +10,6 @@ import holoviews.plotting.mpl  # noqa: F401
 import numpy as np
 import xarray as xr
 
-from sslmem_kit.names import PARTITIONS
-
 COLOURS = {"shared": "#009E73", "candidate": "#D55E00", "independent": "#0072B2", "extra": "#CC79A7"}
 """Of the partitions, from the Okabe-Ito palette, which stays apart for colour-blind readers."""
 INK, GUIDE = "#222222", "#8a8a8a"
@@ -65,8 +63,3 @@ def class_labels(scores: xr.Dataset) -> np.ndarray:
     """Name of each sample's class, its number where the classes have no names."""
     labels, names = scores["label"].values, scores["label"].attrs.get("class_names")
     return np.array([str(names[label]) if names and 0 <= label < len(names) else str(label) for label in labels], dtype=object)
-
-
-def partition_name(code: int) -> str:
-    """Meaning of a partition code."""
-    return PARTITIONS[int(code)]

@@ -36,8 +36,27 @@ class EncoderSpec(Section):
     backbone: str = "resnet18"
     stem: Literal["auto", "small", "medium", "stock"] = "auto"
     """ResNets only. small: 3x3 stride 1, no pooling; medium: 3x3 stride 2, no pooling; stock: timm's own; auto: by image side."""
+    grid: Count | None = None
+    """Backbones that cut images into patches: about this many patches along a side. The patch size is the divisor of the image's side
+    that comes nearest, so that one spec fits images of any size; None: ``patch_size`` in the options, or timm's own."""
     options: dict[str, Any] = {}
     """Passed to ``timm.create_model``: patch_size, embed_dim, depth, layers, channels, ..."""
+
+    @field_validator("options")
+    @classmethod
+    def _options_are_json(cls, options: dict[str, Any]) -> dict[str, Any]:
+        try:
+            json.dumps(options, allow_nan=False)
+        except (TypeError, ValueError):
+            raise ValueError("values have to be text, finite numbers, true, false, null, lists or mappings") from None
+        return options
+
+
+    @model_validator(mode="after")
+    def _one_patch_size(self) -> EncoderSpec:
+        if self.grid is not None and "patch_size" in self.options:
+            raise ValueError("grid and options.patch_size both say how large a patch is, give one of them")
+        return self
 
 
 class SimCLRSpec(Section):
@@ -198,10 +217,22 @@ def parse_spec(loaded: Mapping[str, Any], *, where: str) -> StudySpec:
         raise UserError(f"{where}: {first_error(error)}") from None
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice in a mapping, of which YAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(problem=f"{key.value!r} is given twice", problem_mark=key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file."""
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" at line {mark.line + 1}" if mark else ""

@@ -1,0 +1,205 @@
+"""Training: exact resume after SIGKILL, coupling, schedules, records, and what a run leaves behind."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from sslmem_kit import store
+from sslmem_kit.errors import UserError
+from sslmem_kit.feed import Feed
+from sslmem_kit.run import run
+from sslmem_kit.study.folder import Study, open_study
+from sslmem_kit.study.samples import load_samples
+from sslmem_kit.study.spec import StudySpec, parse_spec
+from sslmem_kit.train import new_objective, train
+
+METHODS = {
+    "simclr": {
+        "encoder": {"backbone": "resnet18", "options": {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]}},
+        "objective": {"method": "simclr", "hidden_dim": 16, "projection_dim": 8},
+    },
+    "mae": {
+        # Dropout and stochastic depth draw from torch's generator: resume has to put it back too.
+        "encoder": {
+            "backbone": "vit_tiny_patch16_224",
+            "grid": 4,
+            "options": {"embed_dim": 24, "depth": 2, "num_heads": 2, "proj_drop_rate": 0.1, "drop_path_rate": 0.1},
+        },
+        "objective": {"method": "mae", "decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2},
+    },
+}
+
+
+def make_spec(method: str, **training: object) -> StudySpec:
+    return parse_spec(
+        {
+            "name": "tiny",
+            "data": {"name": "digits"},
+            "partition": {"shared": 60, "candidate": 10, "independent": 10, "extra": 10},
+            **METHODS[method],
+            "training": {"seeds": 1, "epochs": 4, "warmup_epochs": 1, "batch_size": 16, "record_every": 2, "learning_rate": 0.01, **training},
+            "scoring": {"views": 2, "block": 40},
+        },
+        where="test",
+    ).resolved(Path())
+
+
+def trained(spec: StudySpec, folder: Path, family: str = "f") -> dict[str, torch.Tensor]:
+    samples = load_samples(spec)
+    plan = next(plan for plan in spec.encoders if plan.family == family)
+    encoder, _ = train(spec, plan, samples, Feed(samples.dataset, "cpu"), folder)
+    return encoder.state_dict()
+
+
+def assert_same_bits(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert first.keys() == second.keys()
+    differing = [name for name in first if not torch.equal(first[name], second[name])]
+    assert not differing
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "lars"])
+def test_interrupted_in_the_middle_of_an_epoch_gives_the_same_bits(tmp_path: Path, method: str, optimizer: str) -> None:
+    spec = make_spec(method, optimizer=optimizer, accumulate=2, batch_size=8, checkpoint_seconds=1e-9)
+    (tmp_path / "whole").mkdir()
+    whole = trained(spec, tmp_path / "whole")
+    broken = tmp_path / "broken"
+    broken.mkdir()
+
+    class Stop(Exception):
+        pass
+
+    calls = 0
+    original = torch.optim.Optimizer.zero_grad
+
+    def stop_at_the_eleventh_step(self, *args, **kwargs):
+        nonlocal calls
+        calls += 1
+        if calls == 11:
+            raise Stop
+        return original(self, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.Optimizer, "zero_grad", stop_at_the_eleventh_step)
+        with pytest.raises(Stop):
+            trained(spec, broken)
+    torch.rand(5)  # what else happens in the process makes no difference
+    assert_same_bits(trained(spec, broken), whole)
+    columns = [[row[:3] + row[4:] for row in csv.reader((folder / "history.csv").open())] for folder in (tmp_path / "whole", broken)]
+    assert columns[0] == columns[1], "the history differs in nothing but its clock"
+
+
+def test_global_generator_is_left_alone(tmp_path: Path) -> None:
+    state = torch.random.get_rng_state()
+    trained(make_spec("simclr"), tmp_path)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_coupled_families_begin_alike_and_uncoupled_do_not() -> None:
+    for coupled in (True, False):
+        spec = make_spec("simclr", coupled=coupled)
+        samples = load_samples(spec)
+        f, g = (new_objective(spec, plan, samples, "cpu").encoder.state_dict()["backbone.conv1.weight"] for plan in spec.encoders)
+        assert torch.equal(f, g) is coupled
+
+
+def test_families_of_equal_data_are_equal_when_coupled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With nothing but the own samples to tell them apart, f and g differ by those alone: give both the same and they are one."""
+    spec = make_spec("simclr")
+    samples = load_samples(spec)
+    same = samples.training("f")
+    monkeypatch.setattr(type(samples), "training", lambda self, family: same)
+    for family in "fg":
+        (tmp_path / family).mkdir()
+    assert_same_bits(trained(spec, tmp_path / "f", "f"), trained(spec, tmp_path / "g", "g"))
+
+
+def test_loss_falls_and_the_schedule_warms_up_and_decays(tmp_path: Path) -> None:
+    trained(make_spec("simclr", epochs=12, warmup_epochs=3, learning_rate=0.003), tmp_path)
+    rows = list(csv.DictReader((tmp_path / "history.csv").open()))
+    rates = [float(row["learning_rate"]) for row in rows]
+    assert int(np.argmax(rates)) in (2, 3)
+    assert max(rates) == pytest.approx(0.003, rel=0.05)
+    assert rates[-1] < 0.05 * max(rates)
+    losses = [float(row["loss"]) for row in rows]
+    assert np.mean(losses[-3:]) < np.mean(losses[:3])
+    assert [row["epoch"] for row in rows if row["probe_accuracy"]] == ["2", "4", "6", "8", "10", "12"]
+
+
+def test_a_loss_that_is_not_finite_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"training: the loss of f-0 is not finite.*learning_rate"):
+        trained(make_spec("simclr", learning_rate=1e30, warmup_epochs=0, optimizer="sgd"), tmp_path)
+
+
+def command(spec_file: Path, out: Path) -> list[str]:
+    return [sys.executable, "-m", "sslmem_kit", "run", str(spec_file), "--out", str(out), "--workers", "1"]
+
+
+def test_killed_at_any_moment_and_started_again(tmp_path: Path) -> None:
+    """SIGKILL while training, then while the rest is done: weights, alignments and trajectory are those of one uninterrupted run."""
+    spec = make_spec("simclr", epochs=30, checkpoint_seconds=0.05)
+    whole = run(spec, tmp_path / "whole", workers=1)
+    spec_file = tmp_path / "spec.yaml"
+    spec_file.write_text(yaml.safe_dump(spec.as_dict()))
+    out = tmp_path / "killed"
+    first, second = (out / "encoders" / name for name in ("f-0", "g-0"))
+    for reached in (first / "resume" / "state.pt", second / "resume" / "state.pt"):
+        process = subprocess.Popen(command(spec_file, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        deadline = time.monotonic() + 120
+        while not reached.exists() and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.02)
+        os.kill(process.pid, signal.SIGKILL)  # the parent alone: its workers have to notice
+        process.wait()
+        assert reached.exists()
+        with pytest.raises(UserError, match="incomplete"):
+            _ = open_study(out).tree
+    killed = run(spec, out, workers=1)
+    for plan in spec.encoders:
+        assert_same_bits(*(load_file(study.encoder(plan.id) / "weights.safetensors") for study in (whole, killed)))
+    np.testing.assert_array_equal(killed.results["alignment"].values, whole.results["alignment"].values)
+    np.testing.assert_array_equal(killed.tree["trajectory/alignment"].values, whole.tree["trajectory/alignment"].values)
+    np.testing.assert_array_equal(killed.tree["training/loss"].values, whole.tree["training/loss"].values)
+
+    interrupted_scoring(whole)
+
+
+def interrupted_scoring(study: Study) -> None:
+    """Forget one scored block, as if the run had ended before it, spoil its values, and score again: the same bits."""
+    before = study.results["alignment"].values
+    group = store._open_for_writing(study.results_path)
+    group["alignment"][40:80, :, 0] = np.nan
+    group["completeness/scored"][0, 1] = False
+    with pytest.raises(UserError, match="f-0"):
+        _ = Study(study.path).tree
+    again = run(study.spec, study.path, workers=1)
+    np.testing.assert_array_equal(again.results["alignment"].values, before)
+
+
+def test_what_a_study_directory_holds(tmp_path: Path) -> None:
+    spec = make_spec("mae", seeds=1, epochs=2)
+    study = run(spec, tmp_path / "study", workers=2)
+    assert study.spec == spec
+    for plan in spec.encoders:
+        folder = study.encoder(plan.id)
+        assert {path.name for path in folder.iterdir()} == {"weights.safetensors", "config.json", "history.csv", "resume"}
+        config = json.loads((folder / "config.json").read_text())
+        assert config["representation"] == [17, 24]
+        assert config["family"] == plan.family
+        assert config["samples"] == 70
+        assert config["stem"] == "patch"
+    assert study.results["alignment"].shape == (90, 3, 2)
+    with pytest.raises(UserError, match=r"training.epochs is 2 there and 3 here"):
+        run(make_spec("mae", seeds=1, epochs=3), tmp_path / "study", workers=1)
