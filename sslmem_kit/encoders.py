@@ -94,7 +94,7 @@ def build_encoder(
             encoder.eval()(torch.zeros(1, channels, height, width))
     except UserError:
         raise
-    except (TypeError, ValueError, RuntimeError, AssertionError, AttributeError) as error:
+    except (TypeError, ValueError, RuntimeError, AssertionError, AttributeError, ArithmeticError, LookupError) as error:
         what = " ".join(str(error).split())[:160]
         raise UserError(
             f"encoder: timm's {spec.backbone!r} with {options} cannot be built for {height}x{width}x{channels} images ({what})"

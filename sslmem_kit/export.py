@@ -42,7 +42,8 @@ def _write_netcdf(study: Study, protocol: str, path: Path) -> None:
     for array in (scores, *scores.variables.values()):
         # netCDF attributes are numbers and strings.
         array.attrs = {key: json.dumps(value) if isinstance(value, list | dict) else value for key, value in array.attrs.items()}
-    scores.to_netcdf(path, engine="h5netcdf")
+    # By way of memory: HDF5 crashes the process where the disk is full.
+    path.write_bytes(scores.to_netcdf(engine="h5netcdf"))
 
 
 WRITERS: dict[str, Callable[[Study, str, Path], None]] = {".csv": _write_csv, ".parquet": _write_parquet, ".nc": _write_netcdf}

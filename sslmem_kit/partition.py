@@ -19,7 +19,6 @@ UNUSED = -1
 """Code of a sample that belongs to no partition."""
 
 
-
 def _is_amount(value: Any) -> Any:
     counts = isinstance(value, int) and not isinstance(value, bool) and value >= 0
     if not counts and not (isinstance(value, float) and 0 <= value <= 1):
@@ -84,10 +83,15 @@ def assign(labels: np.ndarray, is_test: np.ndarray, spec: PartitionSpec, *, seed
     sizes = {name: _count(getattr(spec, name), len(train)) for name in PARTITION_CODE}
     in_train = [name for name in PARTITION_CODE if name != "extra"]
     asked = sum(sizes[name] for name in in_train)
-    # Fractions that add up to one may exceed it by rounding: the shared samples give way.
-    if 0 < asked - len(train) <= 2 and isinstance(spec.shared, float):
-        sizes["shared"] -= asked - len(train)
-        asked = len(train)
+    excess = asked - len(train)
+    if 0 < excess <= 2:
+        # Fractions that add up to one may exceed it by rounding: the shared samples give way, or else candidates and independents.
+        if isinstance(spec.shared, float) and sizes["shared"] >= excess:
+            sizes["shared"] -= excess
+        elif isinstance(spec.candidate, float) and isinstance(spec.independent, float) and spec.candidate + spec.independent <= 1:
+            sizes["candidate"] -= 1
+            sizes["independent"] -= 1
+        asked = sum(sizes[name] for name in in_train)
     _check(sizes, asked, len(train), len(test))
 
     rng = np.random.Generator(np.random.Philox(seed))
@@ -150,7 +154,7 @@ def _check(sizes: dict[str, int], asked: int, train: int, test: int) -> None:
 
 
 def _draw(labels: np.ndarray, rng: np.random.Generator, *, stratified: bool) -> np.ndarray:
-    """A random order of the samples; stratified: every stretch of it holds the classes in proportion, to within one sample."""
+    """A random order of the samples; stratified: every stretch of it holds the classes in proportion, to about one sample."""
     order = rng.permutation(len(labels))
     if not stratified or not len(labels):
         return order

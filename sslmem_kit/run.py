@@ -89,7 +89,7 @@ def run(
     started = time.monotonic()
     check_directory(out, spec)
     workers, threads = _share_cores(spec, out, scheduler, workers, device)
-    with pool(workers, listen) as executor:
+    with pool(workers, threads, listen) as executor:
         inspected = executor.submit(_call_worker, "inspect", spec, device, threads)
         samples = load_samples(spec)
         facts = _result(inspected)
@@ -225,12 +225,13 @@ def gpu_count() -> int:
 
 
 @contextmanager
-def pool(workers: int, listen: Listen) -> Iterator[ProcessPoolExecutor]:
+def pool(workers: int, threads: int, listen: Listen) -> Iterator[ProcessPoolExecutor]:
     """Worker processes whose events reach ``listen`` and that end with this process, however it ends."""
     context = multiprocessing.get_context("spawn")
     events = context.Queue()
-    for name, value in MALLOC.items():
-        os.environ.setdefault(name, value)  # read by the C library when a worker starts
+    # Read when a worker starts: by the C library, and by what multiplies matrices outside torch, which would take every core.
+    for name, value in {**MALLOC, "OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}.items():
+        os.environ.setdefault(name, value)
     executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker, initargs=(events,))
     finished = threading.Event()
     pump = threading.Thread(target=_pump, args=(events, listen, finished), daemon=True)
@@ -307,7 +308,7 @@ def plan(spec: StudySpec, *, device: str = "auto", workers: int | None = None, s
     ``seconds`` of the whole study.
     """
     workers, threads = _share_cores(spec, Path(os.devnull), scheduler, workers, device)
-    with pool(1, lambda *event: None) as executor:
+    with pool(1, threads, lambda *event: None) as executor:
         task = executor.submit(partial(_call_worker, "inspect", spec, device, threads, calibrate=True))
         samples = load_samples(spec)
         facts = _result(task)

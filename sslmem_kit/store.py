@@ -8,6 +8,7 @@ written is recorded afterwards, per (encoder, block), in ``/completeness``; a re
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -145,8 +146,12 @@ def create(
     }
     partial = path.with_name(path.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    tree.to_zarr(partial, mode="w-", zarr_format=3, consolidated=False, encoding=encoding, write_inherited_coords=False)
-    os.replace(partial, path)
+    try:
+        tree.to_zarr(partial, mode="w-", zarr_format=3, consolidated=False, encoding=encoding, write_inherited_coords=False)
+        os.replace(partial, path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
 
 
 def _absent(*shape: int) -> np.ndarray:
@@ -241,7 +246,7 @@ def open_results(path: Path | str, *, allow_incomplete: bool = False) -> xr.Data
         root = tree.to_dataset(inherit=False)
         # Labels of the axes are small and every reader selects by them: they come into memory, the data stay lazy.
         tree.dataset = root.assign_coords({name: coord.load() for name, coord in root.coords.items()})
-    except (ValueError, KeyError, OSError, TypeError) as error:
+    except (ValueError, KeyError, OSError, TypeError, RuntimeError) as error:
         raise UserError(f"{path}: the results store cannot be opened, its metadata is damaged ({_one_line(error)})") from None
     version = tree.attrs.get("schema_version")
     if version != SCHEMA_VERSION:
@@ -253,6 +258,15 @@ def open_results(path: Path | str, *, allow_incomplete: bool = False) -> xr.Data
     if absent and not allow_incomplete:
         raise IncompleteStore(f"{path}: the study is incomplete, {absent}; `sslmem run` on the same directory goes on where it stopped")
     return tree
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Around what reads values: a chunk that is damaged is the user's to mend."""
+    try:
+        yield
+    except (RuntimeError, OSError) as error:  # what zarr's codecs raise
+        raise UserError(f"{path}: a chunk of the results cannot be read ({_one_line(error)})") from None
 
 
 def missing(tree: xr.DataTree) -> str:

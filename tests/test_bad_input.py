@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -38,7 +39,9 @@ FACTS = {
 def content(folder: Path) -> dict[str, str]:
     """Hash of every file, and kind of everything else, below a folder."""
     return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else str(stat.S_IFMT(path.lstat().st_mode))
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        if path.is_file()
+        else str(stat.S_IFMT(path.lstat().st_mode))
         for path in sorted(folder.rglob("*"))
     }
 
@@ -63,7 +66,8 @@ def refused(here: Path, capfd: pytest.CaptureFixture) -> Callable[..., str]:
         assert status == 2, said.err
         assert said.out == ""
         assert said.err.startswith("sslmem: ")
-        assert said.err.count("\n") == 1 and said.err.endswith("\n"), said.err
+        assert said.err.count("\n") == 1, said.err
+        assert said.err.endswith("\n")
         assert "Traceback" not in said.err
         assert content(here) == before
         return said.err.removeprefix("sslmem: ").strip()
@@ -118,12 +122,19 @@ SPECS = {
     "unknown precision": ("training: {precision: fp8}", ["training.precision", "'float32' or 'bf16'", "'fp8'"]),
     "unknown policy": ("training: {policy: simclrr}", ["training.policy", "'simclrr'", "rotate90", "identity"]),
     "unknown op": ("training: {policy: [{op: blur}]}", ["training.policy", "blur", "crop_resize", "color_jitter"]),
-    "option of an op out of bounds": ("training: {policy: [{op: flip, p: 2}]}", ["training.policy", "flip.p", "less than or equal to 1", "got 2"]),
+    "option of an op out of bounds": (
+        "training: {policy: [{op: flip, p: 2}]}",
+        ["training.policy", "flip.p", "less than or equal to 1", "got 2"],
+    ),
     "unknown method": ("objective: {method: byol}", ["objective", "'byol'", "'simclr'", "'mae'"]),
     "no method": ("objective: {temperature: 1}", ["objective", "method"]),
     "unknown partition": ("partition: overlap", ["partition", "'overlap'", "paper", "overlap70", "halves"]),
     "no temperature": ("objective: {method: simclr, temperature: 0}", ["objective.temperature", "greater than 0", "got 0"]),
     "a batch of one": ("training: {batch_size: 1}", ["training.batch_size", "greater than or equal to 2", "got 1"]),
+    "decoder heads that do not divide": (
+        "objective: {method: mae, decoder_dim: 36, decoder_heads: 5}",
+        ["objective", "decoder_dim is 36", "decoder_heads, which is 5"],
+    ),
     "a name with a slash": ("name: a/b", ["name", "'a/b'", "letters, digits"]),
     "a name that leads out": ("name: ..", ["name", "'..'"]),
     "a name that YAML takes for a number": ("name: 2024", ["name", "string", "2024"]),
@@ -139,7 +150,6 @@ SPECS = {
     "a date for an option": ("encoder: {options: {depth: 2026-01-01}}", ["encoder.options", "finite numbers", "2026"]),
     "a field given twice": ("training: {epochs: 3, epochs: 4}", ["epochs", "twice", "line 3"]),
 }
-
 
 
 @pytest.mark.parametrize("case", SPECS)
@@ -225,7 +235,7 @@ def image_folder(here: Path, *files: str) -> None:
         path = here / "photos" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix:
-            Image.fromarray(np.full((8, 8, 3), number, np.uint8)).save(path)
+            Image.fromarray(np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(path)
         else:
             path.mkdir()
 
@@ -254,7 +264,7 @@ def test_a_broken_image(damage: str, here: Path, no_worker: None, refused: Calla
     image_folder(here, *(f"{label}/{number}.png" for label in "ab" for number in range(4)))
     victim = here / "photos" / "b" / "2.png"
     whole = victim.read_bytes()
-    victim.write_bytes({"truncated": whole[:60], "corrupt": whole[:40] + bytes(20) + whole[60:], "text": b"no image"}[damage])
+    victim.write_bytes({"truncated": whole[:120], "corrupt": whole[:60] + bytes(40) + whole[100:], "text": b"no image"}[damage])
     data_spec(here, "folder:photos")
     sentence = refused("run", "spec.yaml", "--out", "out")
     assert "b/2.png" in sentence
@@ -338,8 +348,14 @@ WITH_STUDY = {
     "unknown notebook": (["render", "tiny", "fig99"], ["'fig99'", "fig02_insights", "00_quickstart"]),
     "unknown parameter": (["render", "tiny", "fig02_insights", "-p", "protocoll", "paper"], ["protocoll", "protocol"]),
     "unknown value of a parameter": (["render", "tiny", "-p", "protocol", "best"], ["protocol", "'best'", "paper"]),
-    "a value that is not JSON": (["render", "tiny", "00_quickstart", "-p", "threshold", "many"], ["-p threshold", "'many'", "JSON"]),
-    "NaN for a parameter": (["render", "tiny", "00_quickstart", "-p", "threshold", "NaN"], ["-p threshold", "'NaN'", "JSON"]),
+    "a value that is not JSON": (
+        ["render", "tiny", "00_quickstart", "-p", "gallery_count", "many"],
+        ["-p gallery_count", "'many'", "JSON"],
+    ),
+    "NaN for a parameter": (
+        ["render", "tiny", "00_quickstart", "-p", "gallery_count", "NaN"],
+        ["-p gallery_count", "'NaN'", "JSON"],
+    ),
     "no jobs": (["render", "tiny", "--jobs", "0"], ["--jobs", "0", "x>=1"]),
     "unknown format": (["export", "tiny", "--to", "scores.xlsx"], ["--to", "scores.xlsx", ".csv, .parquet, .nc"]),
     "no suffix": (["export", "tiny", "--to", "scores"], ["--to", "'scores'", ".csv"]),
@@ -374,20 +390,29 @@ def lose_scores(study: Path) -> None:
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "study.yaml missing": (lambda study: (study / "study.yaml").unlink(), ["STUDY", "no study.yaml"]),
-    "study.yaml cut": (lambda study: cut(study / "study.yaml"), ["tiny/study.yaml"]),
-    "study.yaml edited": (lambda study: (study / "study.yaml").write_text("name: tiny\ndata: 3\n"), ["tiny/study.yaml", "data", "got 3"]),
+    "study.yaml cut": (lambda study: os.truncate(study / "study.yaml", 30), ["tiny/study.yaml"]),
+    "study.yaml edited": (
+        lambda study: (study / "study.yaml").write_text("name: tiny\ndata: 3\n"),
+        ["tiny/study.yaml", "data", "got 3"],
+    ),
     "store missing": (lambda study: shutil.rmtree(study / "results.zarr"), ["tiny/results.zarr", "no results store"]),
     "zarr.json missing": (lambda study: (study / "results.zarr" / "zarr.json").unlink(), ["tiny/results.zarr", "zarr.json"]),
     "zarr.json cut": (lambda study: cut(study / "results.zarr" / "zarr.json"), ["tiny/results.zarr", "metadata is damaged"]),
-    "zarr.json empty": (lambda study: (study / "results.zarr" / "zarr.json").write_text("{}"), ["tiny/results.zarr", "damaged"]),
+    "zarr.json empty": (
+        lambda study: (study / "results.zarr" / "zarr.json").write_text("{}"),
+        ["tiny/results.zarr", "schema_version is None"],
+    ),
     "another schema": (lambda study: edit_root(study, schema_version=7), ["tiny/results.zarr", "schema_version is 7", "reads 1"]),
     "incomplete": (lose_scores, ["tiny/results.zarr", "incomplete", "f-0 (1 of 1 sample blocks)"]),
-    "a chunk cut": (lambda study: cut(study / "results.zarr" / "alignment" / "c" / "0" / "0" / "1"), ["tiny/results.zarr", "cannot be read"]),
+    "a chunk cut": (
+        lambda study: cut(study / "results.zarr" / "alignment" / "c" / "0" / "0" / "1"),
+        ["tiny/results.zarr", "cannot be read"],
+    ),
     "a chunk lost": (
         lambda study: (study / "results.zarr" / "alignment" / "c" / "0" / "0" / "1").unlink(),
         ["tiny/results.zarr", "alignment", "not finite"],
     ),
-    "labels cut": (lambda study: cut(study / "results.zarr" / "label" / "c" / "0"), ["tiny/results.zarr", "label"]),
+    "labels cut": (lambda study: cut(study / "results.zarr" / "label" / "c" / "0"), ["tiny/results.zarr", "damaged"]),
 }
 COMMANDS = {
     "report": ["report", "tiny"],
@@ -397,13 +422,14 @@ COMMANDS = {
 }
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("damage", DAMAGES)
+LAZY = {("a chunk cut", "render"), ("a chunk lost", "render")}
+"""Rendering opens a store lazily: there it is the notebook's cell that meets the chunk."""
+
+
+@pytest.mark.parametrize(("damage", "command"), [case for case in itertools.product(DAMAGES, COMMANDS) if case not in LAZY])
 def test_a_damaged_study(damage: str, command: str, study: Path, refused: Callable[..., str]) -> None:
     harm, telling = DAMAGES[damage]
     harm(study)
-    if command == "render" and damage in ("a chunk cut", "a chunk lost"):
-        pytest.skip("rendering opens a store lazily, the notebook's cell fails on the chunk")
     sentence = refused(*COMMANDS[command])
     assert [part for part in telling if part not in sentence] == [], sentence
 
@@ -425,7 +451,7 @@ def test_weights_that_are_cut(study: Path, refused: Callable[..., str]) -> None:
 def test_a_full_disk_while_a_study_is_begun(
     target: str, here: Path, no_worker: None, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(*(("os.fsync", full) if target == "study.yaml" else ("zarr.storage._local._put", full)))
@@ -434,7 +460,9 @@ def test_a_full_disk_while_a_study_is_begun(
     assert said.startswith("sslmem: ")
     assert said.count("\n") == 1
     assert "no space left" in said
-    assert [path.name for path in Path("out").iterdir() if path.name != ".lock"] == ([] if target == "study.yaml" else ["study.yaml"])
+    assert [path.name for path in Path("out").iterdir() if path.name != ".lock"] == (
+        [] if target == "study.yaml" else ["study.yaml"]
+    )
 
 
 @pytest.fixture
@@ -469,11 +497,11 @@ def test_a_block_that_does_not_fit_the_disk_is_not_recorded(study: Path, monkeyp
     path = study / "results.zarr"
     lose_scores(study)
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with monkeypatch.context() as patched, pytest.raises(OSError, match="No space"):
-        patched.setattr("zarr.storage._local._put", full)
+    monkeypatch.setattr("zarr.storage._local._put", full)
+    with pytest.raises(OSError, match="No space"):
         store.write_alignment(path, encoder=0, block=0, values=np.zeros((56, 3), np.float32))
     assert store.unscored_blocks(path, 0) == [0]
 
@@ -486,16 +514,21 @@ def test_a_device_that_is_not_there(here: Path, refused: Callable[..., str]) -> 
 ENCODERS = {
     "unknown backbone": ({"backbone": "resnet19"}, {}, ["encoder.backbone", "'resnet19'", "resnet18"]),
     "unknown option": ({"options": {"widht": 3}}, {}, ["encoder", "'resnet18'", "widht"]),
-    "an impossible option": ({"options": {"layers": [0, 0, 0, 0]}}, {}, ["encoder", "layers"]),
-    "a patch larger than the image": ({"backbone": "vit_tiny_patch16_224", "options": {"patch_size": 64}}, {}, ["encoder", "patch_size"]),
-    "heads that do not divide": ({"backbone": "vit_tiny_patch16_224", "options": {"embed_dim": 65}}, {}, ["encoder", "embed_dim"]),
-    "a small stem for a ViT": ({"backbone": "vit_tiny_patch16_224", "stem": "small", "options": {"patch_size": 4}}, {}, ["encoder.stem", "'small'"]),
-    "mae with a ResNet": ({}, {"method": "mae"}, ["objective.method", "'mae'", "ViT"]),
-    "decoder heads that do not divide": (
-        {"backbone": "vit_tiny_patch16_224", "options": {"patch_size": 4, "depth": 1}},
-        {"method": "mae", "decoder_dim": 30, "decoder_heads": 4},
-        ["objective", "decoder_dim", "30", "4"],
+    "stages that are missing": ({"options": {"layers": [1, 1]}}, {}, ["encoder", "layers"]),
+    "text for numbers": ({"options": {"layers": "many"}}, {}, ["encoder", "layers", "many"]),
+    "no heads": ({"backbone": "vit_tiny_patch16_224", "options": {"num_heads": 0}}, {}, ["encoder", "num_heads"]),
+    "a patch larger than the image": (
+        {"backbone": "vit_tiny_patch16_224", "options": {"patch_size": 64}},
+        {},
+        ["encoder", "patch_size"],
     ),
+    "heads that do not divide": ({"backbone": "vit_tiny_patch16_224", "options": {"embed_dim": 65}}, {}, ["encoder", "embed_dim"]),
+    "a small stem for a ViT": (
+        {"backbone": "vit_tiny_patch16_224", "stem": "small", "options": {"patch_size": 4}},
+        {},
+        ["encoder.stem", "'small'"],
+    ),
+    "mae with a ResNet": ({}, {"method": "mae"}, ["objective.method", "'mae'", "ViT"]),
 }
 
 

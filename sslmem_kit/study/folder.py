@@ -12,11 +12,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 import yaml
 
 from sslmem_kit import scores, store
 from sslmem_kit.errors import UserError
+from sslmem_kit.names import SAMPLE
 from sslmem_kit.study.spec import StudySpec, parse_spec, read_yaml
 
 
@@ -71,8 +73,22 @@ class Study:
         return tuple(self.tree["label"].attrs["class_names"])
 
     def scores(self, protocol: str = "corrected") -> xr.Dataset:
-        """Scores of every sample; see :func:`sslmem_kit.scores.score`."""
-        return scores.score(self.results, protocol=protocol)
+        """Scores of every sample; see :func:`sslmem_kit.scores.score`.
+
+        Raises
+        ------
+        UserError
+            An unknown protocol; results that are missing, cannot be read, or were lost after they had been recorded.
+        """
+        with store.reading(self.results_path):
+            result = scores.score(self.results, protocol=protocol)
+        lost = int((~np.isfinite(result["difference"])).sum())
+        if lost:
+            raise UserError(
+                f"{self.results_path}: the alignment of {lost} of {result.sizes[SAMPLE]} samples is not finite "
+                "though recorded as scored; chunks are lost, `sslmem validate` tells more"
+            )
+        return result
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -111,8 +127,11 @@ def check_directory(path: Path, spec: StudySpec) -> None:
         The directory holds something else, or a study of another spec.
     """
     study = Study(path)
-    if path.exists() and not path.is_dir():
-        raise UserError(f"--out: {path} is a file, a folder is needed")
+    there = next(folder for folder in (path, *path.parents) if folder.exists())
+    if not there.is_dir():
+        raise UserError(f"--out: {there} is a file, a folder is needed")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"--out: {there} cannot be written to; choose a folder that can")
     if study.spec_path.exists():
         difference = _first_difference(study.spec.as_dict(), spec.as_dict())
         if difference:

@@ -78,6 +78,14 @@ class MAESpec(Section):
     decoder_heads: Count = 4
     normalize_pixels: bool = True
 
+    @model_validator(mode="after")
+    def _heads_divide(self) -> MAESpec:
+        if self.decoder_dim % self.decoder_heads or self.decoder_dim % 4:
+            raise ValueError(
+                f"decoder_dim is {self.decoder_dim}, it must be a multiple of 4 and of decoder_heads, which is {self.decoder_heads}"
+            )
+        return self
+
 
 ObjectiveSpec = Annotated[SimCLRSpec | MAESpec, Field(discriminator="method")]
 
@@ -201,6 +209,9 @@ def load_spec(spec: str | Path, *, seed: int | None = None) -> StudySpec:
     """
     bundled = bundled_specs()
     path = bundled.get(str(spec), Path(spec))
+    if path.is_dir():
+        allowed = f"a YAML file is needed (of a study: its study.yaml) or one of {', '.join(bundled)}"
+        raise UserError(f"SPEC: {str(spec)!r} is a folder, {allowed}")
     if not path.is_file():
         raise UserError(f"SPEC: there is no file {str(spec)!r} and no bundled study of that name; bundled are {', '.join(bundled)}")
     loaded = read_yaml(path)
@@ -242,7 +253,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     if not isinstance(loaded, dict):
-        raise UserError(f"{path}: a study spec is a mapping of fields, got {type(loaded).__name__}")
+        got = "an empty file" if loaded is None else type(loaded).__name__
+        raise UserError(f"{path}: a study spec is a mapping of fields, got {got}")
     return loaded
 
 

@@ -1,0 +1,94 @@
+"""The report: the keys of the contract, numbers from the scores, JSON that any reader takes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_study import make_study
+
+from sslmem_kit.cli import main
+from sslmem_kit.names import PARTITIONS
+from sslmem_kit.report import as_text, build_report
+from sslmem_kit.statistics import TABLE_2, TABLE_16
+from sslmem_kit.study import Study
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    return make_study(tmp_path_factory.mktemp("report") / "tiny", samples=240, seeds=3, views=4)
+
+
+def strict(text: str) -> dict:
+    """JSON, in which NaN and infinity are errors."""
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+@pytest.mark.parametrize("protocol", ["paper", "released", "corrected"])
+def test_the_command_prints_the_contracts_keys(protocol: str, study: Study, capsys: pytest.CaptureFixture) -> None:
+    assert main(["report", str(study.path), "--protocol", protocol, "--json"]) == 0
+    report = strict(capsys.readouterr().out)
+    assert report["protocol"] == protocol
+    for key in ("mean", "sd"):
+        assert set(report[key]) == set(PARTITIONS)
+        assert all(isinstance(value, float) for value in report[key].values())
+    assert [test["alternative"] for test in report["tests"]] == [*TABLE_2, *TABLE_16]
+    for test in report["tests"]:
+        assert {"alternative", "t", "p", "cohens_d", "n"} <= set(test)
+        assert 0 <= test["p"] <= 1
+        assert isinstance(test["n"], int)
+    assert report["encoders"] == ["f-0", "g-0", "f-1", "g-1", "f-2", "g-2"]
+    assert set(report["probe_accuracy"]) == set(report["encoders"])
+    assert report["probe_accuracy"]["f-0"] == pytest.approx(0.85)
+    assert report["seconds"] == 12.5
+    assert report == build_report(Study(study.path), protocol=protocol)
+
+
+@pytest.mark.parametrize("protocol", ["released", "corrected"])
+def test_numbers_are_those_of_the_scores(protocol: str, study: Study) -> None:
+    report, scores = build_report(study, protocol=protocol), study.scores(protocol)
+    for code, name in enumerate(PARTITIONS):
+        values = scores["sslmem"].values[scores["partition"].values == code].astype(np.float64)
+        assert report["mean"][name] == pytest.approx(values.mean())
+        assert report["sd"][name] == pytest.approx(values.std(ddof=1))
+        assert report["n"][name] == len(values)
+        assert report["interval"][name][0] <= report["mean"][name] <= report["interval"][name][1]
+    assert report["range"] == scores.attrs.get("range")
+    assert (report["range"] is None) == (protocol == "corrected")
+
+
+def test_what_was_planted_is_reported(study: Study) -> None:
+    report = build_report(study)
+    assert report["mean"]["candidate"] == pytest.approx(0.1, abs=0.05)
+    assert report["mean"]["independent"] == pytest.approx(-0.1, abs=0.05)
+    assert abs(report["mean"]["shared"]) < 0.01
+    assert {test["alternative"]: test["p"] for test in report["tests"]}["C>S"] < 1e-6
+
+
+def test_a_study_too_small_for_errors_has_none_and_no_nan(tmp_path: Path) -> None:
+    small = make_study(tmp_path / "small", samples=12, seeds=1, views=1)
+    report = build_report(small)
+    assert report["n"]["candidate"] == 1
+    assert report["sd"]["candidate"] is None
+    assert report["interval"]["candidate"] == [None, None]
+    strict(json.dumps(report, allow_nan=False))
+    assert "candidate" in as_text(report)
+
+
+def test_the_text_holds_every_number_for_a_person(study: Study) -> None:
+    report = build_report(study, protocol="paper")
+    text = as_text(report)
+    assert text.splitlines()[0].startswith("study tiny: 6 encoders, protocol paper (sslmem = difference / range of the candidates")
+    for name in PARTITIONS:
+        (line,) = [line for line in text.splitlines() if line.startswith(name)]
+        assert f"{report['mean'][name]:+.4f}" in line
+    for test in report["tests"]:
+        assert any(line.startswith(test["alternative"]) and f"{test['t']:+.2f}" in line for line in text.splitlines())
+    assert "f-0 85.0%" in text
+    assert "made in 12 s" in text

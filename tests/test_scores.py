@@ -1,0 +1,263 @@
+"""Scores against loops over samples, encoders and pairs of views, and what must not change them."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from sslmem_kit.errors import UserError
+from sslmem_kit.scores import family_contrast, leave_out, normalize_range, score, select_protocol
+
+CANDIDATE = 1
+sizes = st.fixed_dictionaries(
+    {"samples": st.integers(4, 9), "views": st.integers(2, 4), "seeds": st.integers(1, 3), "seed": st.integers(0, 99)}
+)
+quick = settings(deadline=None, max_examples=15)
+
+
+def made(*, samples: int = 12, views: int = 4, seeds: int = 3, seed: int = 0) -> xr.Dataset:
+    """Root of a results store with random alignments."""
+    rng = np.random.default_rng(seed)
+    pairs = np.array(list(itertools.combinations(range(views + 1), 2)))
+    family = np.array(["f", "g"] * seeds)
+    codes = np.arange(samples) % 4
+    seen = np.array([[code == 0 or code == {"f": 1, "g": 2}[name] for name in family] for code in codes])
+    return xr.Dataset(
+        {
+            "alignment": (("sample", "augmentation", "encoder"), rng.gamma(2, 0.3, (samples, len(pairs), 2 * seeds))),
+            "trained_on": (("sample", "encoder"), seen),
+        },
+        coords={
+            "sample": np.arange(samples) * 7,
+            "partition": ("sample", codes),
+            "label": ("sample", codes % 2),
+            "view_a": ("augmentation", pairs[:, 0]),
+            "view_b": ("augmentation", pairs[:, 1]),
+            "encoder": [f"{name}-{number // 2}" for number, name in enumerate(family)],
+            "family": ("encoder", family),
+            "seed": ("encoder", np.repeat(np.arange(seeds), 2)),
+        },
+    )
+
+
+def by_loop(alignment: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """Mean where ``out`` minus mean where not: (sample, augmentation, encoder), (sample, encoder) -> (sample,)."""
+    result = []
+    for values, is_out in zip(alignment, out, strict=True):
+        means = {True: [], False: []}
+        for encoder, side in enumerate(is_out):
+            means[bool(side)].append(sum(values[:, encoder]) / len(values))
+        result.append(
+            sum(means[True]) / len(means[True]) - sum(means[False]) / len(means[False]) if all(means.values()) else np.nan
+        )
+    return np.array(result)
+
+
+def test_family_contrast_is_g_minus_f():
+    root = made()
+    found = family_contrast(root["alignment"])
+    out = np.broadcast_to(root["family"].values == "g", (12, 6))
+    np.testing.assert_allclose(found["sslmem"], by_loop(root["alignment"].values, out), rtol=1e-12)
+    assert found["n_f"].values.tolist() == found["n_g"].values.tolist() == [3] * 12
+    assert int(found["n_augmentations"]) == 10
+
+
+def test_leave_out_follows_trained_on():
+    root = made()
+    seen = xr.DataArray(
+        np.random.default_rng(1).random((12, 6)) < 0.5, dims=("sample", "encoder"), coords={"encoder": root["encoder"]}
+    )
+    seen[0], seen[1] = True, False
+    found = leave_out(root["alignment"], seen)
+    np.testing.assert_allclose(found["sslmem"], by_loop(root["alignment"].values, ~seen.values), rtol=1e-12)
+    assert np.isnan(found["sslmem"].values).tolist() == [True, True] + [False] * 10
+    assert found["n_in"].values.tolist() == seen.values.sum(axis=1).tolist()
+    assert (found["n_in"] + found["n_out"] == 6).all()
+
+
+def test_leave_out_of_candidates_is_their_family_contrast():
+    root = made()
+    contrast, left = (
+        family_contrast(root["alignment"])["sslmem"].values,
+        leave_out(root["alignment"], root["trained_on"])["sslmem"].values,
+    )
+    codes = root["partition"].values
+    np.testing.assert_allclose(left[codes == 1], contrast[codes == 1])
+    np.testing.assert_allclose(left[codes == 2], -contrast[codes == 2])
+    assert np.isnan(left[(codes == 0) | (codes == 3)]).all()
+
+
+def test_protocols_select_pairs():
+    alignment = made(views=3)["alignment"]
+    pairs = {
+        protocol: [*zip(chosen["view_a"].values.tolist(), chosen["view_b"].values.tolist(), strict=True)]
+        for protocol in ("paper", "released", "corrected")
+        for chosen in [select_protocol(alignment, protocol)]
+    }
+    assert pairs["released"] == [(0, 1), (0, 2), (0, 3)]
+    assert pairs["paper"] == [(1, 2), (1, 3), (2, 3)]
+    assert sorted(pairs["corrected"]) == sorted(pairs["paper"] + pairs["released"])
+
+
+def test_an_unknown_protocol_and_too_few_views_are_told():
+    with pytest.raises(UserError, match=r"'best'.*paper, released, corrected"):
+        select_protocol(made()["alignment"], "best")
+    with pytest.raises(UserError, match="views"):
+        select_protocol(made(views=1)["alignment"], "paper")
+
+
+@pytest.mark.parametrize("protocol", ["paper", "released", "corrected"])
+def test_the_error_over_views_leaves_out_one_view_at_a_time(protocol):
+    alignment = select_protocol(made(views=4)["alignment"], protocol)
+    found = family_contrast(alignment)["standard_error_views"].values
+    a, b, is_g = alignment["view_a"].values, alignment["view_b"].values, alignment["family"].values == "g"
+    for sample in range(alignment.sizes["sample"]):
+        without = []
+        for view in (1, 2, 3, 4):
+            rest = [pair for pair in range(len(a)) if view not in (a[pair], b[pair])]
+            values = alignment.values[sample][rest]
+            without.append(values[:, is_g].mean() - values[:, ~is_g].mean())
+        expected = np.sqrt(3 / 4 * sum((value - np.mean(without)) ** 2 for value in without))
+        np.testing.assert_allclose(found[sample], expected, rtol=1e-9)
+
+
+def test_the_error_over_encoders_is_paired_by_seed():
+    alignment = made(seeds=3)["alignment"]
+    means = alignment.values.mean(axis=1)
+    differences = means[:, 1::2] - means[:, ::2]
+    found = family_contrast(alignment)
+    np.testing.assert_allclose(found["standard_error_encoders"], stats.sem(differences, axis=1))
+    total = np.hypot(found["standard_error_encoders"], found["standard_error_views"])
+    np.testing.assert_allclose(found["standard_error"], total)
+    np.testing.assert_allclose(found["high"] - found["sslmem"], total * stats.t(2).ppf(0.975))
+    np.testing.assert_allclose(found["sslmem"] - found["low"], total * stats.t(2).ppf(0.975))
+
+
+def test_without_pairs_the_error_over_encoders_is_of_two_independent_means():
+    alignment = made(seeds=3)["alignment"]
+    alone = alignment.assign_coords(seed=("encoder", np.arange(6)))
+    means = alignment.values.mean(axis=1)
+    expected = np.sqrt(means[:, ::2].var(axis=1, ddof=1) / 3 + means[:, 1::2].var(axis=1, ddof=1) / 3)
+    np.testing.assert_allclose(family_contrast(alone)["standard_error_encoders"], expected)
+    trained = xr.DataArray(np.broadcast_to(alignment["family"].values == "f", (12, 6)), dims=("sample", "encoder"))
+    np.testing.assert_allclose(leave_out(alignment, trained)["standard_error_encoders"], expected)
+
+
+def test_one_pair_of_encoders_has_no_error_over_encoders():
+    found = family_contrast(made(seeds=1)["alignment"])
+    assert np.isnan(found["standard_error_encoders"]).all()
+    assert np.isnan(found["standard_error"]).all()
+    assert np.isfinite(found["standard_error_views"]).all()
+
+
+def test_one_family_alone_has_no_score():
+    root = made()
+    with pytest.raises(UserError, match="3 encoders of f and 0 of g"):
+        family_contrast(root["alignment"].isel(encoder=[0, 2, 4]))
+
+
+@pytest.mark.parametrize("protocol", ["paper", "released"])
+def test_the_range_is_of_the_candidates_and_divides_every_partition(protocol):
+    root = made()
+    found = score(root, protocol=protocol)
+    candidates = found["difference"].values[root["partition"].values == CANDIDATE]
+    width = candidates.max() - candidates.min()
+    np.testing.assert_allclose(found["sslmem"], found["difference"] / width)
+    assert found.attrs["range"] == pytest.approx(width)
+    assert found.attrs["range_over"] == "candidate"
+    assert found.attrs["protocol"] == protocol
+    assert np.ptp(found["difference"].values) > width, "or the test could not tell the partitions apart"
+
+
+def test_corrected_is_the_difference_itself():
+    found = score(made(), protocol="corrected")
+    np.testing.assert_array_equal(found["sslmem"], found["difference"])
+    assert "range" not in found.attrs
+    assert found.attrs["protocol"] == "corrected"
+
+
+def test_a_range_of_equal_scores_is_refused():
+    scores = xr.DataArray(np.ones(3), dims="sample")
+    with pytest.raises(UserError, match="the 3 scores"):
+        normalize_range(scores, scores > 0)
+
+
+def test_z_and_quantile_are_against_what_both_families_or_neither_saw():
+    root = made(samples=40)
+    found = score(root)
+    difference, codes = found["difference"].values, root["partition"].values
+    null = difference[(codes == 0) | (codes == 3)]
+    assert found.attrs["n_null"] == len(null) == 20
+    np.testing.assert_allclose(found["z"], (difference - null.mean()) / null.std(ddof=1))
+    np.testing.assert_allclose(found["quantile"], [(null <= value).mean() for value in difference])
+
+
+def test_alignment_by_family():
+    root = made()
+    found, values = score(root), root["alignment"].values.mean(axis=1)
+    np.testing.assert_allclose(found["alignment_f"], values[:, ::2].mean(axis=1))
+    np.testing.assert_allclose(found["alignment_g"], values[:, 1::2].mean(axis=1))
+
+
+@given(sizes)
+@quick
+def test_swapping_families_flips_the_sign(size):
+    alignment = made(**size)["alignment"]
+    swapped = alignment.assign_coords(family=("encoder", np.where(alignment["family"] == "f", "g", "f")))
+    one, other = family_contrast(alignment), family_contrast(swapped)
+    np.testing.assert_allclose(one["sslmem"], -other["sslmem"])
+    np.testing.assert_allclose(one["standard_error_views"], other["standard_error_views"])
+    np.testing.assert_allclose(one["standard_error_encoders"], other["standard_error_encoders"])
+
+
+@given(sizes, st.sampled_from(["sample", "encoder", "augmentation"]))
+@quick
+def test_an_order_of_the_axes_means_nothing(size, dim):
+    root = made(**size)
+    shuffled = root.isel({dim: np.random.default_rng(0).permutation(root.sizes[dim])})
+    one, other = score(root), score(shuffled).sortby("sample")
+    for name in ("sslmem", "standard_error_views", "standard_error_encoders", "z", "quantile", "alignment_f", "low"):
+        np.testing.assert_allclose(one[name], other[name], atol=1e-12, err_msg=name)
+
+
+@given(sizes)
+@quick
+def test_what_all_encoders_share_cancels(size):
+    alignment = made(**size)["alignment"]
+    shared = xr.DataArray(np.random.default_rng(0).normal(size=alignment.sizes["sample"]), dims="sample")
+    one, other = family_contrast(alignment), family_contrast(alignment + shared)
+    for name in ("sslmem", "standard_error_views", "standard_error_encoders"):
+        np.testing.assert_allclose(one[name], other[name], atol=1e-12)
+
+
+@given(sizes)
+@quick
+def test_encoders_that_are_there_twice_change_no_mean(size):
+    root = made(**size)
+    twice = xr.concat([root, root], "encoder", data_vars="minimal", coords="minimal", join="override", compat="override")
+    np.testing.assert_allclose(
+        family_contrast(root["alignment"])["sslmem"], family_contrast(twice["alignment"])["sslmem"], atol=1e-12
+    )
+    one, other = (leave_out(part["alignment"], part["trained_on"]) for part in (root, twice))
+    np.testing.assert_allclose(one["sslmem"], other["sslmem"], atol=1e-12)
+    np.testing.assert_array_equal(2 * one["n_in"], other["n_in"])
+
+
+@given(sizes, st.floats(0.1, 10))
+@quick
+def test_scores_scale_with_the_distances_and_the_normalized_ones_do_not(size, factor):
+    root = made(**size)
+    scaled = root.assign(alignment=root["alignment"] * factor)
+    one, other = score(root), score(scaled)
+    np.testing.assert_allclose(one["sslmem"] * factor, other["sslmem"], atol=1e-9)
+    np.testing.assert_allclose(one["z"], other["z"], atol=1e-9)
+    if size["samples"] >= 6:  # two candidates
+        np.testing.assert_allclose(
+            score(root, protocol="released")["sslmem"], score(scaled, protocol="released")["sslmem"], atol=1e-9
+        )
