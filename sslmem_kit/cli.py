@@ -19,7 +19,9 @@ RUNS = Path("papermill_runs")
 
 spec_argument = click.argument("spec", metavar="SPEC")
 study_argument = click.argument("study", type=click.Path(path_type=Path))
-out_option = click.option("--out", type=click.Path(path_type=Path), help="Study directory; by default papermill_runs/<name of the study>.")
+out_option = click.option(
+    "--out", type=click.Path(path_type=Path), help="Study directory; by default papermill_runs/<name of the study>."
+)
 protocol_option = click.option("--protocol", default="corrected", show_default=True, help="paper, released or corrected.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -192,7 +194,11 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-_DISK = {errno.ENOSPC: "there is no space left on the disk", errno.EDQUOT: "the disk quota is used up", errno.EFBIG: "the file grew too large"}
+_DISK = {
+    errno.ENOSPC: "there is no space left on the disk",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file grew too large",
+}
 _ACCESS = {errno.EACCES: "permission denied", errno.EPERM: "not permitted", errno.EROFS: "the file system is read-only"}
 
 

@@ -82,7 +82,9 @@ def build_encoder(
     height, width, channels = image_shape
     if not timm.is_model(spec.backbone):
         near = difflib.get_close_matches(spec.backbone, timm.list_models(), n=5, cutoff=0.5)
-        raise UserError(f"encoder.backbone: timm has no model {spec.backbone!r}" + (f", near are {', '.join(near)}" if near else ""))
+        raise UserError(
+            f"encoder.backbone: timm has no model {spec.backbone!r}" + (f", near are {', '.join(near)}" if near else "")
+        )
     options = {"in_chans": channels, "img_size": (height, width), **_as_tuples(spec.options)}
     if spec.grid:
         options["patch_size"] = height // nearest_divisor(height, spec.grid)

@@ -59,7 +59,9 @@ class _Lines:
         if event == "planned":
             encoders, self.epochs, _ = details
             self.total = len(encoders)
-            self._say(f"{self.total} encoders to train and score, {self.epochs} epochs each" if encoders else "every encoder is complete")
+            self._say(
+                f"{self.total} encoders to train and score, {self.epochs} epochs each" if encoders else "every encoder is complete"
+            )
         elif event == "trained" and time.monotonic() - self.last > LINE_SECONDS:
             self._say(f"{details[0]}: epoch {details[1]} of {self.epochs}, loss {details[2]:.3f}")
         elif event == "completed":

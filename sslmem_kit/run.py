@@ -91,6 +91,9 @@ def run(
     workers, threads = _share_cores(spec, out, scheduler, workers, device)
     with pool(workers, threads, listen) as executor:
         inspected = executor.submit(_call_worker, "inspect", spec, device, threads)
+        for _ in range(workers - 1):
+            # The other workers come up, and import torch, while this process loads the data.
+            executor.submit(_call_worker, "versions")
         samples = load_samples(spec)
         facts = _result(inspected)
         study = create_or_resume(out, spec)
@@ -105,12 +108,16 @@ def run(
     return study
 
 
-def _complete(study: Study, samples: StudySamples, executor: ProcessPoolExecutor, device: str, threads: int, listen: Listen) -> None:
+def _complete(
+    study: Study, samples: StudySamples, executor: ProcessPoolExecutor, device: str, threads: int, listen: Listen
+) -> None:
     path, plans = study.results_path, study.spec.encoders
     blocks = -(-len(samples.scored) // study.spec.scoring.block)
     todo = [plan for i, plan in enumerate(plans) if store.unscored_blocks(path, i) or not store.is_evaluated(path, i)]
     listen("planned", [plan.id for plan in todo], study.spec.training.epochs, blocks)
-    tasks = {executor.submit(_call_worker, "complete_encoder", study.path, plan.id, device, threads, tell=True): plan for plan in todo}
+    tasks = {
+        executor.submit(_call_worker, "complete_encoder", study.path, plan.id, device, threads, tell=True): plan for plan in todo
+    }
     try:
         for task in _as_completed(tasks):
             _result(task)
@@ -127,7 +134,9 @@ def _prepare_store(study: Study, samples: StudySamples, facts: dict[str, Any], t
     if path.exists():
         stored = store.attributes(path)
         if stored.get("data_fingerprint") != dataset.fingerprint:
-            raise UserError(f"data.name: {spec.data.name!r} has changed since this study began; restore it, or choose another --out")
+            raise UserError(
+                f"data.name: {spec.data.name!r} has changed since this study began; restore it, or choose another --out"
+            )
         return
     _check_space(study, samples, facts)
     ids = dataset.ids[samples.scored]
@@ -295,7 +304,9 @@ def _result(task: Future) -> Any:
     try:
         return task.result()
     except BrokenProcessPool:
-        raise WorkerDied("a worker process was killed, most often for lack of memory; run the same command again to go on") from None
+        raise WorkerDied(
+            "a worker process was killed, most often for lack of memory; run the same command again to go on"
+        ) from None
 
 
 def plan(spec: StudySpec, *, device: str = "auto", workers: int | None = None, scheduler: Scheduler = "local") -> dict[str, Any]:

@@ -47,7 +47,9 @@ def select_protocol(alignment: xr.DataArray, protocol: str) -> xr.DataArray:
         raise UserError(f"protocol: there is none named {protocol!r}, choose one of {', '.join(PROTOCOLS)}")
     kept = np.flatnonzero(PROTOCOLS[protocol](alignment["view_a"], alignment["view_b"]))
     if not len(kept):
-        raise UserError(f"protocol {protocol!r} compares random views with each other, this store holds only one: set scoring.views above 1")
+        raise UserError(
+            f"protocol {protocol!r} compares random views with each other, this store holds only one: set scoring.views above 1"
+        )
     return alignment.isel({AUGMENTATION: kept})
 
 
@@ -62,7 +64,7 @@ def family_contrast(alignment: xr.DataArray) -> xr.Dataset:
     Returns
     -------
     ``sslmem(sample)`` with ``standard_error_views``, ``standard_error_encoders``, ``standard_error`` (both together) and the counts
-    ``n_trained``, ``n_untrained`` and ``n_augmentations``. For candidates family f is the trained one; for independent samples the
+    ``n_f``, ``n_g`` and ``n_augmentations``. For candidates family f is the trained one; for independent samples the
     trained family is g, so that their scores are the negative of what they would be as candidates of g.
 
     Notes
@@ -83,7 +85,9 @@ def family_contrast(alignment: xr.DataArray) -> xr.Dataset:
     seeds = {family: alignment["seed"].values[alignment["family"].values == family] for family in FAMILIES}
     if sorted(seeds["f"]) == sorted(seeds["g"]) and len(set(seeds["f"])) == counts["f"]:
         pairs = (alignment.mean(AUGMENTATION) * weight).groupby("seed").sum()
-        result["standard_error_encoders"] = pairs.std("seed", ddof=1) / np.sqrt(counts["f"]) if counts["f"] > 1 else _nan_like(result)
+        result["standard_error_encoders"] = (
+            pairs.std("seed", ddof=1) / np.sqrt(counts["f"]) if counts["f"] > 1 else _nan_like(result)
+        )
     return _with_total(result.rename(n_out="n_g", n_in="n_f"), min(counts.values()) - 1)
 
 
@@ -118,9 +122,11 @@ def normalize_range(sslmem: xr.DataArray, over: xr.DataArray) -> xr.DataArray:
     chosen = sslmem.where(over)
     width = float(chosen.max() - chosen.min())
     if not width > 0:
-        raise UserError(f"range normalization: the {int(over.sum())} scores that the range is taken over do not differ (range {width})")
+        raise UserError(
+            f"range normalization: the {int(over.sum())} scores that the range is taken over do not differ (range {width})"
+        )
     normalized = sslmem / width
-    normalized.attrs = {**sslmem.attrs, "range": width, "range_over": "candidate"}
+    normalized.attrs = {**sslmem.attrs, "range": width}
     return normalized
 
 
@@ -140,7 +146,7 @@ def score(results: xr.Dataset, *, protocol: str = "corrected") -> xr.Dataset:
 
     - ``sslmem``: the score in the protocol's form; ``difference``: the raw difference, whatever the protocol;
     - ``standard_error``, ``standard_error_views``, ``standard_error_encoders``, ``low`` and ``high`` (95 % interval) of the difference;
-    - ``z``: the difference against mean and standard deviation of the null, the samples that both families saw or neither;
+    - ``z``: the difference against mean and standard deviation of the null, the samples that all encoders saw or none;
       ``quantile``: the share of the null at or below it;
     - ``alignment_f`` and ``alignment_g``: mean alignment under each family;
     - ``label`` and ``partition``. The protocol and its settings are in the attrs.
@@ -149,13 +155,15 @@ def score(results: xr.Dataset, *, protocol: str = "corrected") -> xr.Dataset:
     scores = family_contrast(alignment).rename({SSLMEM: "difference"})
     partition = alignment["partition"]
     normalized = protocol != "corrected"
-    scores[SSLMEM] = normalize_range(scores["difference"], partition == PARTITION_CODE["candidate"]) if normalized else scores["difference"]
+    scores[SSLMEM] = (
+        normalize_range(scores["difference"], partition == PARTITION_CODE["candidate"]) if normalized else scores["difference"]
+    )
     per_family = alignment.mean(AUGMENTATION).groupby("family").mean()
     for family in FAMILIES:
         scores[f"alignment_{family}"] = per_family.sel(family=family, drop=True)
 
     trained = results[TRAINED_ON].load()
-    null = _null(trained, results["family"])
+    null = trained.all(ENCODER) | ~trained.any(ENCODER)
     baseline = np.sort(scores["difference"].values[null.values])
     if len(baseline) > 1:
         scores["z"] = (scores["difference"] - baseline.mean()) / baseline.std(ddof=1)
@@ -163,18 +171,12 @@ def score(results: xr.Dataset, *, protocol: str = "corrected") -> xr.Dataset:
     scores.attrs = {
         "protocol": protocol,
         "normalized_by_range": str(normalized).lower(),
-        "null": "samples that both families or neither were trained on",
+        "null": "samples that all encoders or none were trained on",
         "n_null": len(baseline),
         "confidence": CONFIDENCE,
         **({"range": scores[SSLMEM].attrs["range"], "range_over": "candidate"} if normalized else {}),
     }
     return scores
-
-
-def _null(trained_on: xr.DataArray, family: xr.DataArray) -> xr.DataArray:
-    """True for samples whose membership does not differ between the families."""
-    by_family = [trained_on.isel({ENCODER: np.flatnonzero(family == name)}).mean(ENCODER) for name in FAMILIES]
-    return by_family[0] == by_family[1]
 
 
 def _contrast(alignment: xr.DataArray, out: xr.DataArray) -> xr.Dataset:

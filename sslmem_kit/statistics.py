@@ -54,7 +54,12 @@ def one_sample_test(values: np.ndarray, *, alternative: str) -> dict[str, float]
         return {"t": np.nan, "p": np.nan, "cohens_d": np.nan, "n": n}
     result = stats.ttest_1samp(values, 0.0, alternative=alternative)
     spread = values.std(ddof=1)
-    return {"t": float(result.statistic), "p": float(result.pvalue), "cohens_d": float(values.mean() / spread) if spread > 0 else np.nan, "n": n}
+    return {
+        "t": float(result.statistic),
+        "p": float(result.pvalue),
+        "cohens_d": float(values.mean() / spread) if spread > 0 else np.nan,
+        "n": n,
+    }
 
 
 def partition_tests(scores: xr.Dataset, alternatives: tuple[str, ...] = TABLE_2 + TABLE_16) -> list[dict[str, Any]]:
@@ -105,7 +110,9 @@ def by_partition(scores: xr.Dataset) -> dict[str, np.ndarray]:
     return {name: values[codes == PARTITION_CODE[name]] for name in PARTITIONS}
 
 
-def bootstrap_interval(values: np.ndarray, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0) -> tuple[float, float]:
+def bootstrap_interval(
+    values: np.ndarray, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> tuple[float, float]:
     """Percentile bootstrap interval of the mean over samples; NaN with fewer than 2.
 
     Resampled means are drawn in slices of bounded memory, so that a million samples need no more than a thousand.

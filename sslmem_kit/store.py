@@ -118,8 +118,9 @@ def create(
         {
             "/": root,
             "/images": xr.Dataset({"thumbnail": ((SAMPLE, "y", "x", "channel"), thumbnails)}),
-            "/training": xr.Dataset({name: ((ENCODER, EPOCH), _absent(e, epochs)) for name in PER_ENCODER["training"]})
-            .assign_coords({EPOCH: np.arange(1, epochs + 1)}),
+            "/training": xr.Dataset(
+                {name: ((ENCODER, EPOCH), _absent(e, epochs)) for name in PER_ENCODER["training"]}
+            ).assign_coords({EPOCH: np.arange(1, epochs + 1)}),
             "/trajectory": xr.Dataset(
                 {
                     ALIGNMENT: ((SAMPLE, ENCODER, EPOCH), _absent(n, e, len(recorded))),
@@ -256,7 +257,9 @@ def open_results(path: Path | str, *, allow_incomplete: bool = False) -> xr.Data
         raise UserError(f"{path}: {problems[0]}")
     absent = missing(tree)
     if absent and not allow_incomplete:
-        raise IncompleteStore(f"{path}: the study is incomplete, {absent}; `sslmem run` on the same directory goes on where it stopped")
+        raise IncompleteStore(
+            f"{path}: the study is incomplete, {absent}; `sslmem run` on the same directory goes on where it stopped"
+        )
     return tree
 
 

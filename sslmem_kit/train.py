@@ -119,7 +119,11 @@ def train(
                 number = epoch * steps + step
                 # Dropout and stochastic depth draw from torch's generator, which is put where this step begins.
                 torch.manual_seed(_seed(spec, plan, "step", number))
-                rate = cosine_warmup_schedule(number, total, training.learning_rate, 0.0, warmup, 0.0) if total > 1 else training.learning_rate
+                rate = (
+                    cosine_warmup_schedule(number, total, training.learning_rate, 0.0, warmup, 0.0)
+                    if total > 1
+                    else training.learning_rate
+                )
                 for group in optimizer.param_groups:
                     group["lr"] = rate
                 optimizer.zero_grad(set_to_none=True)
@@ -201,7 +205,7 @@ def _optimizer(objective: nn.Module, training: TrainingSpec) -> torch.optim.Opti
     raw = [name for name, _ in objective.named_parameters() if name.rsplit(".", 1)[-1].endswith(("_token", "pos_embed"))]
     groups = timm.optim.param_groups_weight_decay(objective, training.weight_decay, no_weight_decay_list=raw)
     if training.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=training.learning_rate)
+        return torch.optim.AdamW(groups, lr=training.learning_rate, fused=True)
     if training.optimizer == "lars":
         return LARS(groups, lr=training.learning_rate, momentum=training.momentum)
     return torch.optim.SGD(groups, lr=training.learning_rate, momentum=training.momentum)
@@ -272,7 +276,9 @@ def _read(checkpoint: Path, device: str) -> dict[str, Any]:
     try:
         return torch.load(checkpoint, map_location=device, weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
-        raise UserError(f"{checkpoint}: the checkpoint is damaged ({' '.join(str(error).split())[:120]}); delete it to train anew") from None
+        raise UserError(
+            f"{checkpoint}: the checkpoint is damaged ({' '.join(str(error).split())[:120]}); delete it to train anew"
+        ) from None
 
 
 def _cuda_devices(device: str) -> list[int]:

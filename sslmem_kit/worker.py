@@ -148,7 +148,9 @@ def complete_encoder(path: Path, encoder_id: str, device: str, threads: int, tel
     store.write_evaluation(study.results_path, encoder=index, rows=rows)
 
 
-def _trained(study: Study, plan: EncoderPlan, samples: StudySamples, feed: Feed, threads: int, tell: Tell) -> tuple[Encoder, Progress]:
+def _trained(
+    study: Study, plan: EncoderPlan, samples: StudySamples, feed: Feed, threads: int, tell: Tell
+) -> tuple[Encoder, Progress]:
     """The encoder with its final weights, trained or loaded."""
     spec, folder = study.spec, study.encoder(plan.id)
     weights, checkpoint = folder / "weights.safetensors", folder / "resume" / "state.pt"

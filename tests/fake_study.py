@@ -16,7 +16,9 @@ from sslmem_kit.study.spec import parse_spec
 CLASSES = ("zero", "one", "two")
 
 
-def make_study(path: Path, *, samples: int = 240, seeds: int = 3, views: int = 4, effect: float = 0.1, complete: bool = True) -> Study:
+def make_study(
+    path: Path, *, samples: int = 240, seeds: int = 3, views: int = 4, effect: float = 0.1, complete: bool = True
+) -> Study:
     """A study whose candidates (and, mirrored, independents) are planted with a mean score of about ``effect``."""
     spec = parse_spec(
         {
@@ -44,7 +46,8 @@ def make_study(path: Path, *, samples: int = 240, seeds: int = 3, views: int = 4
         }
     )
     rows = [
-        {"encoder": p.id, "family": p.family, "seed": p.seed, "method": "simclr", "backbone": "resnet18", "dataset": "digits"} for p in plans
+        {"encoder": p.id, "family": p.family, "seed": p.seed, "method": "simclr", "backbone": "resnet18", "dataset": "digits"}
+        for p in plans
     ]
     thumbnails = rng.integers(0, 256, (len(ids), 8, 8, 1), dtype=np.uint8)
     store.create(

@@ -27,7 +27,9 @@ def conda() -> dict:
 @pytest.fixture(scope="module")
 def lock() -> dict[str, str]:
     lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
-    assert all(re.fullmatch(r"[a-z0-9][a-z0-9-]*==[A-Za-z0-9.]+", line) for line in lines), "one pinned name a line, no hosts, no paths"
+    assert all(re.fullmatch(r"[a-z0-9][a-z0-9-]*==[A-Za-z0-9.]+", line) for line in lines), (
+        "one pinned name a line, no hosts, no paths"
+    )
     return dict(line.split("==") for line in lines)
 
 

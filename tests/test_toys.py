@@ -74,7 +74,9 @@ def test_linear_encoder_under_gaussian_noise_has_the_expected_distance(feed: Fee
     for pairs, expected in ((a > 0, np.sqrt(2)), (a == 0, 1.0)):
         mean = scaled[:, pairs].mean()
         error = scaled[:, pairs].mean(axis=1).std() / np.sqrt(SAMPLES)
-        assert abs(mean - expected) < 4 * error + 0.01, "two noisy views differ by sqrt(2) times the noise, the clean image and a view by it"
+        assert abs(mean - expected) < 4 * error + 0.01, (
+            "two noisy views differ by sqrt(2) times the noise, the clean image and a view by it"
+        )
 
 
 def test_lookup_encoder_ranks_the_samples_that_it_memorized_on_top(feed: Feed) -> None:

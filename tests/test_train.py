@@ -50,7 +50,15 @@ def make_spec(method: str, **training: object) -> StudySpec:
             "data": {"name": "digits"},
             "partition": {"shared": 60, "candidate": 10, "independent": 10, "extra": 10},
             **METHODS[method],
-            "training": {"seeds": 1, "epochs": 4, "warmup_epochs": 1, "batch_size": 16, "record_every": 2, "learning_rate": 0.01, **training},
+            "training": {
+                "seeds": 1,
+                "epochs": 4,
+                "warmup_epochs": 1,
+                "batch_size": 16,
+                "record_every": 2,
+                "learning_rate": 0.01,
+                **training,
+            },
             "scoring": {"views": 2, "block": 40},
         },
         where="test",
@@ -98,7 +106,9 @@ def test_interrupted_in_the_middle_of_an_epoch_gives_the_same_bits(tmp_path: Pat
             trained(spec, broken)
     torch.rand(5)  # what else happens in the process makes no difference
     assert_same_bits(trained(spec, broken), whole)
-    columns = [[row[:3] + row[4:] for row in csv.reader((folder / "history.csv").open())] for folder in (tmp_path / "whole", broken)]
+    columns = [
+        [row[:3] + row[4:] for row in csv.reader((folder / "history.csv").open())] for folder in (tmp_path / "whole", broken)
+    ]
     assert columns[0] == columns[1], "the history differs in nothing but its clock"
 
 
@@ -157,7 +167,9 @@ def test_killed_at_any_moment_and_started_again(tmp_path: Path) -> None:
     out = tmp_path / "killed"
     first, second = (out / "encoders" / name for name in ("f-0", "g-0"))
     for reached in (first / "resume" / "state.pt", second / "resume" / "state.pt"):
-        process = subprocess.Popen(command(spec_file, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        process = subprocess.Popen(
+            command(spec_file, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
         deadline = time.monotonic() + 120
         while not reached.exists() and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.02)

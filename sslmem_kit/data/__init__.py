@@ -3,9 +3,9 @@
 ``load(DataSpec(name="digits"))`` answers with a `Dataset`. Importing this package imports no torch, torchvision or scikit-learn.
 """
 
-from .builtin import BUILTIN
-from .dataset import Dataset, load
-from .sides import stratified_test_side
-from .spec import DataSpec
+from sslmem_kit.data.builtin import BUILTIN
+from sslmem_kit.data.dataset import Dataset, load
+from sslmem_kit.data.sides import stratified_test_side
+from sslmem_kit.data.spec import DataSpec
 
 __all__ = ["BUILTIN", "DataSpec", "Dataset", "load", "stratified_test_side"]

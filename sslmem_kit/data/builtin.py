@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import torchvision_sets
-from .source import Source
+from sslmem_kit.data import torchvision_sets
+from sslmem_kit.data.source import Source
 
 if TYPE_CHECKING:
     from .spec import DataSpec

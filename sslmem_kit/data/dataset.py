@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..errors import UserError
-from .builtin import BUILTIN
-from .folder import read_folder
-from .images import Lazy, Progress, decode_all, inspect, target_shape
-from .npz import read_npz
-from .sides import stratified_test_side
-from .source import Source
-from .spec import DataSpec
+from sslmem_kit.data.builtin import BUILTIN
+from sslmem_kit.data.folder import read_folder
+from sslmem_kit.data.images import Lazy, Progress, decode_all, inspect, target_shape
+from sslmem_kit.data.npz import read_npz
+from sslmem_kit.data.sides import stratified_test_side
+from sslmem_kit.data.source import Source
+from sslmem_kit.data.spec import DataSpec
+from sslmem_kit.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ..errors import UserError
+from sslmem_kit.errors import UserError
 
 GREY_MODES = frozenset({"1", "L", "LA", "I;16", "I;16B", "I"})
 FORMATS = ("PNG", "JPEG")

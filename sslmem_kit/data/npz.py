@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import UserError
-from .source import Source
+from sslmem_kit.data.source import Source
+from sslmem_kit.errors import UserError
 
 if TYPE_CHECKING:
     from .spec import DataSpec

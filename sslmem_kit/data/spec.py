@@ -5,9 +5,9 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from ..errors import UserError
-from ..section import Section
-from .builtin import BUILTIN
+from sslmem_kit.data.builtin import BUILTIN
+from sslmem_kit.errors import UserError
+from sslmem_kit.section import Section
 
 PATH_KINDS = ("folder", "npz")
 """Kinds of data that are named by a path: ``folder:PATH`` and ``npz:PATH``."""

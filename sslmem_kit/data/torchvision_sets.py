@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import UserError
-from .source import Source, from_sides
+from sslmem_kit.data.source import Source, from_sides
+from sslmem_kit.errors import UserError
 
 if TYPE_CHECKING:
     from .spec import DataSpec

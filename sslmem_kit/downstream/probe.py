@@ -7,9 +7,7 @@ import warnings
 import numpy as np
 
 
-def linear_probe_accuracy(
-    features: np.ndarray, labels: np.ndarray, test_features: np.ndarray, test_labels: np.ndarray
-) -> float:
+def linear_probe_accuracy(features: np.ndarray, labels: np.ndarray, test_features: np.ndarray, test_labels: np.ndarray) -> float:
     """Share of the test samples that a linear probe classifies correctly.
 
     Parameters

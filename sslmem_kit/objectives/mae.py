@@ -32,7 +32,9 @@ class MAE(nn.Module):
         if not isinstance(vit, VisionTransformer):
             raise UserError("objective.method: 'mae' masks patches and needs a plain ViT of timm (vit_...) as encoder.backbone")
         if vit.patch_embed.num_patches < 4:
-            raise UserError(f"encoder.options.patch_size: 'mae' needs at least 4 patches, these images have {vit.patch_embed.num_patches}")
+            raise UserError(
+                f"encoder.options.patch_size: 'mae' needs at least 4 patches, these images have {vit.patch_embed.num_patches}"
+            )
         self.encoder = encoder
         self.patch_size = vit.patch_embed.patch_size[0]
         self.spec = spec
@@ -68,4 +70,3 @@ class MAE(nn.Module):
         if self.spec.normalize_pixels:
             target = (target - target.mean(-1, keepdim=True)) / (target.var(-1, keepdim=True) + 1e-6) ** 0.5
         return ((predicted - target) ** 2).mean()
-

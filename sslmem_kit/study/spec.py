@@ -51,7 +51,6 @@ class EncoderSpec(Section):
             raise ValueError("values have to be text, finite numbers, true, false, null, lists or mappings") from None
         return options
 
-
     @model_validator(mode="after")
     def _one_patch_size(self) -> EncoderSpec:
         if self.grid is not None and "patch_size" in self.options:
