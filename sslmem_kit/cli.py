@@ -142,7 +142,7 @@ def validate(study: Path) -> None:
 
     found = list(problems(study))
     if found:
-        raise UserError("; ".join(found))
+        raise UserError(found[0] + (f" (and {len(found) - 1} more problems)" if len(found) > 1 else ""))
     click.echo(f"{study}: complete and valid")
 
 

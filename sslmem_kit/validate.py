@@ -7,8 +7,11 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from sslmem_kit import store
 from sslmem_kit.errors import UserError
+from sslmem_kit.partition import trained_on
 from sslmem_kit.study.folder import Study, open_study
 
 
@@ -33,6 +36,11 @@ def problems(path: Path) -> Iterator[str]:
         yield f"{study.results_path}: the encoders are {', '.join(encoders)}, study.yaml has {', '.join(expected)}"
     if not absent:
         yield from (f"{study.results_path}: {problem}" for problem in store.data_problems(tree))
+        families = [str(name) for name in tree["family"].values]
+        if (tree["trained_on"].values != trained_on(tree["partition"].values, families)).any():
+            yield f"{study.results_path}: trained_on contradicts partition and family"
+        if not np.isfinite(tree["training/loss"].values).all():
+            yield f"{study.results_path}: the training loss holds values that are not finite, of encoders recorded as evaluated"
         for name in expected:
             yield from _weight_problems(study, name)
 

@@ -1,0 +1,108 @@
+"""Ops that move pixels: crop, crop_resize, flip, rotate."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from sslmem_kit.policies import Crop, CropResize, Flip, Rotate
+from sslmem_kit.views.draws import Draws, Params, Shape, choose, per_sample
+
+
+def _sample(images: Tensor, x: Tensor, y: Tensor, padding: str) -> Tensor:
+    """Bilinear samples at x, y (broadcastable to [n, y, x]), given in grid_sample's units of half a side from the middle."""
+    size = (len(images), *images.shape[2:])
+    # Planes of x and of y, seen as the [n, y, x, 2] that grid_sample takes: it is three times as fast that way.
+    grid = torch.stack((x.to(images.dtype).expand(size), y.to(images.dtype).expand(size)), dim=1).permute(0, 2, 3, 1)
+    return functional.grid_sample(images, grid, mode="bilinear", padding_mode=padding, align_corners=False).clamp_(0, 1)
+
+
+def draw_crop(draws: Draws, step: Crop, shape: Shape) -> Params:
+    """`offset` Int64[n, 2]: first row and column of the crop, negative in the padding."""
+    padding = torch.tensor([round(step.padding * side) for side in shape[1:]], device=draws.keys.device)
+    return {"offset": (draws.uniform(2) * (2 * padding + 1)).long() - padding}
+
+
+def apply_crop(images: Tensor, params: Params) -> Tensor:
+    """The window at `offset`, zeros where it leaves the image."""
+    n, channel, height, width = images.shape
+    rows = params["offset"][:, :1] + torch.arange(height, device=images.device)
+    columns = params["offset"][:, 1:] + torch.arange(width, device=images.device)
+    inside = [((place >= 0) & (place < side)).to(images.dtype) for place, side in ((rows, height), (columns, width))]
+    index = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None, :]
+    moved = images.flatten(2).gather(2, index.view(n, 1, -1).expand(n, channel, -1)).view_as(images)
+    return moved.mul_(inside[0][:, None, :, None]).mul_(inside[1][:, None, None, :])
+
+
+def draw_crop_resize(draws: Draws, step: CropResize, shape: Shape) -> Params:
+    """`box` Int64[n, 4]: top, left, height, width; ten attempts at area and log aspect ratio, then the largest central crop."""
+    _, height, width = shape
+    attempts = 10
+    area, ratio, place = draws.uniform(2 * attempts + 2).split((attempts, attempts, 2), dim=1)
+    area = height * width * (area * (step.scale[1] - step.scale[0]) + step.scale[0])
+    low, high = (math.log(bound) for bound in step.ratio)
+    ratio = (ratio * (high - low) + low).exp()
+    sizes = torch.stack(((area / ratio).sqrt().round(), (area * ratio).sqrt().round()), dim=2)
+    full = torch.tensor((height, width), dtype=sizes.dtype, device=sizes.device)
+    fits = ((sizes > 0) & (sizes <= full)).all(2)
+    first = fits.byte().argmax(1)
+    size = sizes[torch.arange(len(sizes), device=sizes.device), first]
+    box = torch.cat(((place * (full - size + 1)).floor(), size), dim=1)
+    bounded_width = min(width, round(height * step.ratio[1]))
+    bounded_height = min(height, round(width / step.ratio[0]))
+    central = ((height - bounded_height) // 2, (width - bounded_width) // 2, bounded_height, bounded_width)
+    return {"box": torch.where(fits.any(1, keepdim=True), box, torch.tensor(central, dtype=box.dtype, device=box.device)).long()}
+
+
+def apply_crop_resize(images: Tensor, params: Params) -> Tensor:
+    """The `box` of each image, bilinear, at the full size; nothing outside the box enters (it never shrinks: no antialiasing)."""
+    grid = []
+    for first, count, side in zip(params["box"][:, :2].T, params["box"][:, 2:].T, images.shape[2:], strict=True):
+        target = torch.arange(side, device=images.device, dtype=torch.float64) + 0.5
+        source = (target * count[:, None] / side - 0.5).clamp_min_(0).minimum(count[:, None] - 1.0) + first[:, None]
+        grid.append((2 * source + 1) / side - 1)
+    return _sample(images, grid[1][:, None, :], grid[0][:, :, None], "border")
+
+
+def draw_flip(draws: Draws, step: Flip, shape: Shape) -> Params:
+    """`flip` Bool[n]."""
+    return {"flip": draws.uniform(1)[:, 0] < step.p}
+
+
+def apply_flip(images: Tensor, params: Params) -> Tensor:
+    """Mirrored left to right where `flip`."""
+    return choose(params["flip"], images.flip(-1), images)
+
+
+def draw_rotate(draws: Draws, step: Rotate, shape: Shape) -> Params:
+    """`angle` Float64[n] in degrees, counter-clockwise."""
+    return {"angle": (2 * draws.uniform(1)[:, 0] - 1) * step.degrees}
+
+
+def _cos_sin(degrees: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosine and sine to 1e-15 by Taylor's series within a quadrant, since torch's own depend on the place in the tensor."""
+    quadrant = (degrees / 90).round()
+    angle = (degrees - 90 * quadrant) * (math.pi / 180)
+    series = []
+    for first, term in ((0, torch.ones_like(angle)), (1, angle)):
+        total = term
+        for power in range(first + 2, first + 18, 2):
+            term = term * angle * angle / -(power * (power - 1))
+            total = total + term
+        series.append(total)
+    cos, sin = series
+    turned = torch.stack((cos, sin, -cos, -sin), dim=1)
+    quadrant = quadrant.long()[:, None]
+    return turned.gather(1, -quadrant % 4)[:, 0], turned.gather(1, (1 - quadrant) % 4)[:, 0]
+
+
+def apply_rotate(images: Tensor, params: Params) -> Tensor:
+    """Rotated about the middle by `angle`, zeros outside (as torchvision's rotate with ``fill=None``)."""
+    cos, sin = (per_sample(value, images)[:, 0] for value in _cos_sin(params["angle"]))
+    height, width = images.shape[2:]
+    x = (torch.arange(width, device=images.device, dtype=images.dtype) - (width - 1) / 2)[None, None, :]
+    y = (torch.arange(height, device=images.device, dtype=images.dtype) - (height - 1) / 2)[None, :, None]
+    return _sample(images, (cos * x - sin * y) * (2 / width), (sin * x + cos * y) * (2 / height), "zeros")
