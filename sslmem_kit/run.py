@@ -31,7 +31,7 @@ from sslmem_kit.errors import Failure, UserError
 from sslmem_kit.partition import trained_on
 from sslmem_kit.study.folder import Study, check_directory, create_or_resume
 from sslmem_kit.study.samples import StudySamples, load_samples
-from sslmem_kit.study.spec import StudySpec
+from sslmem_kit.study.spec import EncoderPlan, StudySpec
 
 Listen = Callable[..., None]
 """Hears events: ("planned", encoders to do, epochs, blocks), ("trained", id, epoch, loss), ("scored", id, block), ("completed", id)."""
@@ -88,6 +88,12 @@ def run(
     """
     started = time.monotonic()
     check_directory(out, spec)
+    study = Study(out)
+    if study.results_path.exists():
+        _check_same_data(study, load_samples(spec))
+        if not _todo(study) and store.is_finished(study.results_path):
+            listen("planned", [], spec.training.epochs, 0)
+            return study
     workers, threads = _share_cores(spec, out, scheduler, workers, device)
     with pool(workers, threads, listen) as executor:
         inspected = executor.submit(_call_worker, "inspect", spec, device, threads)
@@ -98,7 +104,8 @@ def run(
         facts = _result(inspected)
         study = create_or_resume(out, spec)
         with study.lock():
-            _prepare_store(study, samples, facts, threads)
+            if not study.results_path.exists():
+                _create_store(study, samples, facts, threads)
             try:
                 _complete(study, samples, executor, facts["device"], threads, listen)
             finally:
@@ -111,9 +118,8 @@ def run(
 def _complete(
     study: Study, samples: StudySamples, executor: ProcessPoolExecutor, device: str, threads: int, listen: Listen
 ) -> None:
-    path, plans = study.results_path, study.spec.encoders
     blocks = -(-len(samples.scored) // study.spec.scoring.block)
-    todo = [plan for i, plan in enumerate(plans) if store.unscored_blocks(path, i) or not store.is_evaluated(path, i)]
+    todo = _todo(study)
     listen("planned", [plan.id for plan in todo], study.spec.training.epochs, blocks)
     tasks = {
         executor.submit(_call_worker, "complete_encoder", study.path, plan.id, device, threads, tell=True): plan for plan in todo
@@ -128,16 +134,21 @@ def _complete(
         raise
 
 
-def _prepare_store(study: Study, samples: StudySamples, facts: dict[str, Any], threads: int) -> None:
-    """Create the results store, or check that the one there is of this data."""
+def _todo(study: Study) -> list[EncoderPlan]:
+    """The encoders that still lack something."""
+    path = study.results_path
+    return [plan for i, plan in enumerate(study.spec.encoders) if store.unscored_blocks(path, i) or not store.is_evaluated(path, i)]
+
+
+def _check_same_data(study: Study, samples: StudySamples) -> None:
+    if store.attributes(study.results_path).get("data_fingerprint") != samples.dataset.fingerprint:
+        name = study.spec.data.name
+        raise UserError(f"data.name: {name!r} has changed since this study began; restore it, or choose another --out")
+
+
+def _create_store(study: Study, samples: StudySamples, facts: dict[str, Any], threads: int) -> None:
+    """Create the results store of a study that begins."""
     spec, dataset, path = study.spec, samples.dataset, study.results_path
-    if path.exists():
-        stored = store.attributes(path)
-        if stored.get("data_fingerprint") != dataset.fingerprint:
-            raise UserError(
-                f"data.name: {spec.data.name!r} has changed since this study began; restore it, or choose another --out"
-            )
-        return
     _check_space(study, samples, facts)
     ids = dataset.ids[samples.scored]
     codes = samples.codes[samples.scored]

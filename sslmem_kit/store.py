@@ -214,6 +214,11 @@ def finish(path: Path) -> None:
         zarr.consolidate_metadata(path)
 
 
+def is_finished(path: Path) -> bool:
+    """Whether :func:`finish` was the last to write here."""
+    return "consolidated_metadata" in json.loads((path / "zarr.json").read_text())
+
+
 def _open_for_writing(path: Path) -> zarr.Group:
     try:
         return zarr.open_group(path, mode="r+", use_consolidated=False)
@@ -242,8 +247,7 @@ def open_results(path: Path | str, *, allow_incomplete: bool = False) -> xr.Data
     if not (path / "zarr.json").is_file():
         raise UserError(f"{path}: there is no results store here (a folder with a zarr.json)")
     try:
-        consolidated = "consolidated_metadata" in json.loads((path / "zarr.json").read_text())
-        tree = xr.open_datatree(path, engine="zarr", consolidated=consolidated, chunks={})
+        tree = xr.open_datatree(path, engine="zarr", consolidated=is_finished(path), chunks={})
         root = tree.to_dataset(inherit=False)
         # Labels of the axes are small and every reader selects by them: they come into memory, the data stay lazy.
         tree.dataset = root.assign_coords({name: coord.load() for name, coord in root.coords.items()})
