@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from functools import partial
 from multiprocessing.connection import wait as wait_for_connection
 from pathlib import Path
 from typing import Any, Literal
@@ -96,12 +95,11 @@ def run(
             return study
     workers, threads = _share_cores(spec, out, scheduler, workers, device)
     with pool(workers, threads, listen) as executor:
-        inspected = executor.submit(_call_worker, "inspect", spec, device, threads)
-        for _ in range(workers - 1):
-            # The other workers come up, and import torch, while this process loads the data.
+        for _ in range(workers):
+            # The workers come up, and import torch, while this process loads the data.
             executor.submit(_call_worker, "versions")
         samples = load_samples(spec)
-        facts = _result(inspected)
+        facts = _result(executor.submit(_call_worker, "inspect", spec, device, threads, samples=_for_workers(samples)))
         study = create_or_resume(out, spec)
         with study.lock():
             if not study.results_path.exists():
@@ -121,8 +119,10 @@ def _complete(
     blocks = -(-len(samples.scored) // study.spec.scoring.block)
     todo = _todo(study)
     listen("planned", [plan.id for plan in todo], study.spec.training.epochs, blocks)
+    shared = _for_workers(samples)
     tasks = {
-        executor.submit(_call_worker, "complete_encoder", study.path, plan.id, device, threads, tell=True): plan for plan in todo
+        executor.submit(_call_worker, "complete_encoder", study.path, plan.id, device, threads, samples=shared, tell=True): plan
+        for plan in todo
     }
     try:
         for task in _as_completed(tasks):
@@ -132,6 +132,11 @@ def _complete(
         for task in tasks:
             task.cancel()
         raise
+
+
+def _for_workers(samples: StudySamples) -> StudySamples | None:
+    """The samples where loading them means to decode every file once; else None: workers load small sets faster than they are sent."""
+    return None if samples.dataset.in_memory else samples
 
 
 def _todo(study: Study) -> list[EncoderPlan]:
@@ -331,9 +336,10 @@ def plan(spec: StudySpec, *, device: str = "auto", workers: int | None = None, s
     """
     workers, threads = _share_cores(spec, Path(os.devnull), scheduler, workers, device)
     with pool(1, threads, lambda *event: None) as executor:
-        task = executor.submit(partial(_call_worker, "inspect", spec, device, threads, calibrate=True))
+        executor.submit(_call_worker, "versions")
         samples = load_samples(spec)
-        facts = _result(task)
+        arguments = {"samples": _for_workers(samples), "calibrate": True}
+        facts = _result(executor.submit(_call_worker, "inspect", spec, device, threads, **arguments))
     names = store.PARTITIONS
     encoders = [encoder.id for encoder in spec.encoders]
     rounds = -(-len(encoders) // workers)

@@ -262,6 +262,10 @@ def _write(checkpoint: Path, state: dict[str, Any]) -> None:
 
 def _load(checkpoint: Path, objective: nn.Module, optimizer: torch.optim.Optimizer, device: str) -> Progress:
     state = _read(checkpoint, device)
+    if "objective" not in state:
+        raise UserError(
+            f"{checkpoint}: this training is finished, but its weights.safetensors is gone; restore it, or delete {checkpoint.name}"
+        )
     objective.load_state_dict(state["objective"])
     optimizer.load_state_dict(state["optimizer"])
     return _progress(state)

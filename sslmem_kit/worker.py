@@ -61,7 +61,9 @@ def resolve_device(device: str) -> str:
     return device
 
 
-def inspect(spec: StudySpec, device: str, threads: int, *, calibrate: bool = False) -> dict[str, Any]:
+def inspect(
+    spec: StudySpec, device: str, threads: int, *, samples: StudySamples | None = None, calibrate: bool = False
+) -> dict[str, Any]:
     """Build a study's encoder and objective, take one training step, and tell what they are; with ``calibrate`` also how fast.
 
     Returns
@@ -76,7 +78,7 @@ def inspect(spec: StudySpec, device: str, threads: int, *, calibrate: bool = Fal
     """
     torch.set_num_threads(threads)
     device = resolve_device(device)
-    samples, plan = load_samples(spec), spec.encoders[0]
+    samples, plan = samples or load_samples(spec), spec.encoders[0]
     objective = new_objective(spec, plan, samples, device)
     encoder = objective.encoder
     with torch.inference_mode():
@@ -92,7 +94,7 @@ def inspect(spec: StudySpec, device: str, threads: int, *, calibrate: bool = Fal
     if not calibrate:
         return told
 
-    feed = _feed(spec, device)
+    feed = _feed(samples.dataset, device)
     training, ids = spec.training, samples.training("f")
     size = min(training.batch_size, len(ids))
     steps = max(1, len(ids) // (size * training.accumulate)) * training.accumulate * training.epochs
@@ -122,7 +124,9 @@ def inspect(spec: StudySpec, device: str, threads: int, *, calibrate: bool = Fal
     }
 
 
-def complete_encoder(path: Path, encoder_id: str, device: str, threads: int, tell: Tell) -> None:
+def complete_encoder(
+    path: Path, encoder_id: str, device: str, threads: int, *, tell: Tell, samples: StudySamples | None = None
+) -> None:
     """Train, score and evaluate one encoder of a study, as far as that is still to be done.
 
     ``tell`` hears ``("trained", id, epoch, loss)`` and ``("scored", id, block)``.
@@ -135,7 +139,8 @@ def complete_encoder(path: Path, encoder_id: str, device: str, threads: int, tel
     blocks = store.unscored_blocks(study.results_path, index)
     if not blocks and store.is_evaluated(study.results_path, index):
         return
-    samples, feed = load_samples(spec), _feed(spec, device)
+    samples = samples or load_samples(spec)
+    feed = _feed(samples.dataset, device)
     encoder, progress = _trained(study, plan, samples, feed, threads, tell)
     ids, size = samples.dataset.ids[samples.scored], spec.scoring.block
     for block in blocks:
@@ -196,12 +201,8 @@ def _chw(samples: StudySamples) -> tuple[int, int, int]:
     return channels, height, width
 
 
-def _feed(spec: StudySpec, device: str) -> Feed:
-    return _shared_feed(load_samples(spec).dataset, device)
-
-
 @lru_cache(maxsize=1)
-def _shared_feed(dataset: Dataset, device: str) -> Feed:
+def _feed(dataset: Dataset, device: str) -> Feed:
     """One feed a process: the images are sent to the device once, however many encoders are trained there."""
     return Feed(dataset, device)
 
