@@ -142,7 +142,7 @@ def validate(study: Path) -> None:
 
     found = list(problems(study))
     if found:
-        raise UserError(found[0] + (f" (and {len(found) - 1} more problems)" if len(found) > 1 else ""))
+        raise UserError("; ".join(found[:3]) + (f" (and {len(found) - 3} more problems)" if len(found) > 3 else ""))
     click.echo(f"{study}: complete and valid")
 
 

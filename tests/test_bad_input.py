@@ -86,7 +86,7 @@ def no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
             return future
 
     @contextmanager
-    def pool(workers: int, listen: object) -> Iterator[Executor]:
+    def pool(workers: int, threads: int, listen: object) -> Iterator[Executor]:
         yield Executor()
 
     monkeypatch.setattr("sslmem_kit.run.pool", pool)

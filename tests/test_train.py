@@ -72,6 +72,10 @@ def trained(spec: StudySpec, folder: Path, family: str = "f") -> dict[str, torch
     return encoder.state_dict()
 
 
+def history(folder: Path) -> list[str]:
+    return (folder / "history.csv").read_text().splitlines()
+
+
 def assert_same_bits(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
     assert first.keys() == second.keys()
     differing = [name for name in first if not torch.equal(first[name], second[name])]
@@ -106,9 +110,7 @@ def test_interrupted_in_the_middle_of_an_epoch_gives_the_same_bits(tmp_path: Pat
             trained(spec, broken)
     torch.rand(5)  # what else happens in the process makes no difference
     assert_same_bits(trained(spec, broken), whole)
-    columns = [
-        [row[:3] + row[4:] for row in csv.reader((folder / "history.csv").open())] for folder in (tmp_path / "whole", broken)
-    ]
+    columns = [[row[:3] + row[4:] for row in csv.reader(history(folder))] for folder in (tmp_path / "whole", broken)]
     assert columns[0] == columns[1], "the history differs in nothing but its clock"
 
 
@@ -138,8 +140,9 @@ def test_families_of_equal_data_are_equal_when_coupled(tmp_path: Path, monkeypat
 
 
 def test_loss_falls_and_the_schedule_warms_up_and_decays(tmp_path: Path) -> None:
-    trained(make_spec("simclr", epochs=12, warmup_epochs=3, learning_rate=0.003), tmp_path)
-    rows = list(csv.DictReader((tmp_path / "history.csv").open()))
+    policy = [{"op": "crop_resize", "scale": [0.8, 1.0]}]
+    trained(make_spec("simclr", epochs=12, warmup_epochs=3, learning_rate=0.003, policy=policy), tmp_path)
+    rows = list(csv.DictReader(history(tmp_path)))
     rates = [float(row["learning_rate"]) for row in rows]
     assert int(np.argmax(rates)) in (2, 3)
     assert max(rates) == pytest.approx(0.003, rel=0.05)
