@@ -126,6 +126,5 @@ show(thumbnails)
 # ## Where to go next
 # - `fig02_insights`: alignment on f against g, and memorization over training.
 # - `tab02_tests`: all tests of Tables 2 and 16, with the partitions' means and intervals.
-# - `sslmem app STUDY` opens the explorer: filter by class and threshold, click a point and see the image.
 # - `sslmem report STUDY --json` and `sslmem export STUDY --to scores.csv` give the numbers to other programs.
 # - `opened.results` has everything from which this page was made.
