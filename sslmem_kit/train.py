@@ -99,10 +99,7 @@ def train(
     training = spec.training
     device = feed.device
     ids = samples.training(plan.family)
-    if len(ids) < 2:
-        raise UserError(f"partition: family {plan.family} would train on {len(ids)} sample, at least 2 are needed")
-    micro_batch = min(training.batch_size, len(ids))
-    steps = max(1, len(ids) // (micro_batch * training.accumulate))
+    micro_batch, steps = epoch_batches(training, len(ids))
     objective = new_objective(spec, plan, samples, device)
     optimizer = _optimizer(objective, training)
     checkpoint = folder / "resume" / "state.pt"
@@ -163,6 +160,26 @@ def train(
                 report(epoch + 1, row["loss"])
     write_history(folder / "history.csv", progress)
     return objective.encoder.eval(), progress
+
+
+def epoch_batches(training: TrainingSpec, samples: int) -> tuple[int, int]:
+    """Samples in a micro-batch, and optimizer steps in an epoch.
+
+    Raises
+    ------
+    UserError
+        Too few samples for one step.
+    """
+    if samples < 2:
+        raise UserError(f"partition: a family would train on {samples} sample, at least 2 are needed")
+    size = min(training.batch_size, samples)
+    steps = samples // (size * training.accumulate)
+    if not steps:
+        needed = size * training.accumulate
+        raise UserError(
+            f"training.accumulate: {training.accumulate} micro-batches of {size} need {needed} samples, a family trains on {samples}"
+        )
+    return size, steps
 
 
 def write_history(path: Path, progress: Progress) -> None:

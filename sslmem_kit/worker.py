@@ -26,7 +26,16 @@ from sslmem_kit.feed import Feed
 from sslmem_kit.study.folder import Study, write_json
 from sslmem_kit.study.samples import StudySamples, load_samples
 from sslmem_kit.study.spec import EncoderPlan, StudySpec
-from sslmem_kit.train import Progress, drop_optimizer, load_progress, new_objective, score_samples, train, write_history
+from sslmem_kit.train import (
+    Progress,
+    drop_optimizer,
+    epoch_batches,
+    load_progress,
+    new_objective,
+    score_samples,
+    train,
+    write_history,
+)
 from sslmem_kit.views import keys, make_views
 
 Tell = Callable[..., None]
@@ -78,7 +87,9 @@ def inspect(
     """
     torch.set_num_threads(threads)
     device = resolve_device(device)
-    samples, plan = samples or load_samples(spec), spec.encoders[0]
+    samples, plan, training = samples or load_samples(spec), spec.encoders[0], spec.training
+    ids = samples.training(plan.family)
+    size, steps_an_epoch = min(epoch_batches(training, len(samples.training(encoder.family))) for encoder in spec.encoders[:2])
     objective = new_objective(spec, plan, samples, device)
     encoder = objective.encoder
     with torch.inference_mode():
@@ -95,9 +106,7 @@ def inspect(
         return told
 
     feed = _feed(samples.dataset, device)
-    training, ids = spec.training, samples.training("f")
-    size = min(training.batch_size, len(ids))
-    steps = max(1, len(ids) // (size * training.accumulate)) * training.accumulate * training.epochs
+    steps = steps_an_epoch * training.accumulate * training.epochs
 
     def step() -> None:
         images = next(feed.batches([ids[:size]]))

@@ -157,6 +157,12 @@ def test_a_loss_that_is_not_finite_is_named(tmp_path: Path) -> None:
         trained(make_spec("simclr", learning_rate=1e30, warmup_epochs=0, optimizer="sgd"), tmp_path)
 
 
+def test_too_few_samples_for_a_step_are_told_before_anything_begins(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"training.accumulate: 9 micro-batches of 16 need 144 samples, a family trains on 70"):
+        run(make_spec("simclr", accumulate=9), tmp_path / "study", workers=1)
+    assert not (tmp_path / "study").exists()
+
+
 def command(spec_file: Path, out: Path) -> list[str]:
     return [sys.executable, "-m", "sslmem_kit", "run", str(spec_file), "--out", str(out), "--workers", "1"]
 
