@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import queue
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -264,9 +265,10 @@ def pool(workers: int, threads: int, listen: Listen) -> Iterator[ProcessPoolExec
     try:
         yield executor
     except BaseException:
-        # Workers may be hours from the end of their encoder; its checkpoint is what counts.
+        # Workers may be hours from the end of their encoder; its checkpoint is what counts. (shutdown forgets the processes.)
+        processes = list(executor._processes.values())
         executor.shutdown(wait=False, cancel_futures=True)
-        for process in list((executor._processes or {}).values()):
+        for process in processes:
             process.terminate()
         raise
     finally:
@@ -291,6 +293,7 @@ def _begin_worker(events: multiprocessing.Queue) -> None:
     """In a new worker: remember where to tell progress, and end when the parent has ended, were it by SIGKILL."""
     global _events
     _events = events
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the parent is the one to answer it
     parent = multiprocessing.parent_process()
 
     def end_with_parent() -> None:
