@@ -6,20 +6,11 @@ each, that share the machine's cores. It imports no torch.
 
 from __future__ import annotations
 
-import ctypes
 import json
-import multiprocessing
 import os
-import queue
 import shutil
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing.connection import wait as wait_for_connection
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,26 +18,17 @@ import numpy as np
 import xarray as xr
 
 from sslmem_kit import store
-from sslmem_kit.errors import Failure, UserError
+from sslmem_kit.errors import UserError
 from sslmem_kit.partition import trained_on
+from sslmem_kit.scheduling import Listen, as_completed, call_worker, gpu_count, pool, result
 from sslmem_kit.study.folder import Study, check_directory, create_or_resume
 from sslmem_kit.study.samples import StudySamples, load_samples
 from sslmem_kit.study.spec import EncoderPlan, StudySpec
-
-Listen = Callable[..., None]
-"""Hears events: ("planned", encoders to do, epochs, blocks), ("trained", id, epoch, loss), ("scored", id, block), ("completed", id)."""
 
 Scheduler = Literal["local", "serial"]
 
 THUMBNAIL_SIDE = 64
 """Thumbnails in the store are at most this many pixels a side."""
-
-MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000", "MALLOC_TOP_PAD_": "1000000000"}
-"""glibc keeps freed memory: without these a training step on the CPU spends up to half its time on page faults."""
-
-
-class WorkerDied(Failure):
-    """A worker process ended without an answer."""
 
 
 def run(
@@ -83,7 +65,7 @@ def run(
     ------
     UserError
         Anything the user can mend. What was done stays; the next run goes on from there.
-    WorkerDied
+    sslmem_kit.scheduling.WorkerDied
         A worker was killed, most often for lack of memory.
     """
     started = time.monotonic()
@@ -98,9 +80,9 @@ def run(
     with pool(workers, threads, listen) as executor:
         for _ in range(workers):
             # The workers come up, and import torch, while this process loads the data.
-            executor.submit(_call_worker, "versions")
+            executor.submit(call_worker, "versions")
         samples = load_samples(spec)
-        facts = _result(executor.submit(_call_worker, "inspect", spec, device, threads, samples=_for_workers(samples)))
+        facts = result(executor.submit(call_worker, "inspect", spec, device, threads, samples=_for_workers(samples)))
         study = create_or_resume(out, spec)
         with study.lock():
             if not study.results_path.exists():
@@ -122,12 +104,12 @@ def _complete(
     listen("planned", [plan.id for plan in todo], study.spec.training.epochs, blocks)
     shared = _for_workers(samples)
     tasks = {
-        executor.submit(_call_worker, "complete_encoder", study.path, plan.id, device, threads, samples=shared, tell=True): plan
+        executor.submit(call_worker, "complete_encoder", study.path, plan.id, device, threads, samples=shared, tell=True): plan
         for plan in todo
     }
     try:
-        for task in _as_completed(tasks):
-            _result(task)
+        for task in as_completed(tasks):
+            result(task)
             listen("completed", tasks[task].id)
     except BaseException:
         for task in tasks:
@@ -241,93 +223,6 @@ def _share_cores(spec: StudySpec, out: Path, scheduler: Scheduler, workers: int 
     return workers, begun or max(1, cores // workers)
 
 
-def gpu_count() -> int:
-    """Number of NVIDIA GPUs that the driver reports, without importing torch."""
-    try:
-        driver, count = ctypes.CDLL("libcuda.so.1"), ctypes.c_int()
-        return count.value if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 else 0
-    except OSError:
-        return 0
-
-
-@contextmanager
-def pool(workers: int, threads: int, listen: Listen) -> Iterator[ProcessPoolExecutor]:
-    """Worker processes whose events reach ``listen`` and that end with this process, however it ends."""
-    context = multiprocessing.get_context("spawn")
-    events = context.Queue()
-    # Read when a worker starts: by the C library, and by what multiplies matrices outside torch, which would take every core.
-    for name, value in {**MALLOC, "OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}.items():
-        os.environ.setdefault(name, value)
-    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker, initargs=(events,))
-    finished = threading.Event()
-    pump = threading.Thread(target=_pump, args=(events, listen, finished), daemon=True)
-    pump.start()
-    try:
-        yield executor
-    except BaseException:
-        # Workers may be hours from the end of their encoder; its checkpoint is what counts. (shutdown forgets the processes.)
-        processes = list(executor._processes.values())
-        executor.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
-            process.terminate()
-        raise
-    finally:
-        executor.shutdown()
-        finished.set()
-        pump.join()
-
-
-def _pump(events: multiprocessing.Queue, listen: Listen, finished: threading.Event) -> None:
-    while True:
-        try:
-            listen(*events.get(timeout=0.1))
-        except queue.Empty:
-            if finished.is_set():
-                return
-
-
-_events: multiprocessing.Queue | None = None
-
-
-def _begin_worker(events: multiprocessing.Queue) -> None:
-    """In a new worker: remember where to tell progress, and end when the parent has ended, were it by SIGKILL."""
-    global _events
-    _events = events
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the parent is the one to answer it
-    parent = multiprocessing.parent_process()
-
-    def end_with_parent() -> None:
-        wait_for_connection([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-def _call_worker(function: str, *args: Any, tell: bool = False, **kwargs: Any) -> Any:
-    """In a worker: call a function of :mod:`sslmem_kit.worker`, which imports torch."""
-    from sslmem_kit import worker
-
-    if tell:
-        kwargs["tell"] = lambda *event: _events.put(event)
-    return getattr(worker, function)(*args, **kwargs)
-
-
-def _as_completed(tasks: dict[Future, Any]) -> Iterator[Future]:
-    pending = set(tasks)
-    while pending:
-        done, pending = wait(pending, return_when="FIRST_COMPLETED")
-        yield from done
-
-
-def _result(task: Future) -> Any:
-    try:
-        return task.result()
-    except BrokenProcessPool:
-        raise WorkerDied(
-            "a worker process was killed, most often for lack of memory; run the same command again to go on"
-        ) from None
-
-
 def plan(spec: StudySpec, *, device: str = "auto", workers: int | None = None, scheduler: Scheduler = "local") -> dict[str, Any]:
     """What a study will train and what that will cost, from a calibration of a few seconds; nothing is written.
 
@@ -339,10 +234,10 @@ def plan(spec: StudySpec, *, device: str = "auto", workers: int | None = None, s
     """
     workers, threads = _share_cores(spec, Path(os.devnull), scheduler, workers, device)
     with pool(1, threads, lambda *event: None) as executor:
-        executor.submit(_call_worker, "versions")
+        executor.submit(call_worker, "versions")
         samples = load_samples(spec)
         arguments = {"samples": _for_workers(samples), "calibrate": True}
-        facts = _result(executor.submit(_call_worker, "inspect", spec, device, threads, **arguments))
+        facts = result(executor.submit(call_worker, "inspect", spec, device, threads, **arguments))
     names = store.PARTITIONS
     encoders = [encoder.id for encoder in spec.encoders]
     rounds = -(-len(encoders) // workers)
