@@ -201,12 +201,22 @@ def test_ctrl_c_ends_with_one_line_and_a_hint(tmp_path: Path) -> None:
     spec_file = tmp_path / "spec.yaml"
     spec_file.write_text(yaml.safe_dump(make_spec("simclr", epochs=4000, checkpoint_seconds=0.05).as_dict()))
     reached = tmp_path / "study" / "encoders" / "f-0" / "resume" / "state.pt"
-    process = subprocess.Popen(command(spec_file, tmp_path / "study"), stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command(spec_file, tmp_path / "study"),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A shell that starts the tests in the background has them ignore SIGINT, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 120
     while not reached.exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    try:
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 1
     assert "Traceback" not in said
     assert said.splitlines()[-1] == "sslmem: interrupted; run the same command again to go on where it stopped"
