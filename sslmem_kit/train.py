@@ -106,7 +106,6 @@ def train(
     progress = _load(checkpoint, objective, optimizer, device) if checkpoint.exists() else Progress()
     noise = _seed(spec, plan, "views")
     total, warmup = training.epochs * steps, training.warmup_epochs * steps
-    slots = torch.arange(len(ids))
     with torch.random.fork_rng(devices=_cuda_devices(device)):
         saved = started = time.monotonic()
         for epoch in range(progress.epoch, training.epochs):
@@ -125,7 +124,7 @@ def train(
                     group["lr"] = rate
                 optimizer.zero_grad(set_to_none=True)
                 for chosen, images in batches:
-                    slot = slots[chosen].to(device)
+                    slot = chosen.to(device)
                     views = [
                         make_views(images, slot, view=epoch * objective.views + view, seed=noise, policy=training.policy)
                         for view in range(objective.views)

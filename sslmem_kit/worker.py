@@ -34,7 +34,6 @@ from sslmem_kit.train import (
     new_objective,
     score_samples,
     train,
-    write_history,
 )
 from sslmem_kit.views import keys, make_views
 
@@ -175,7 +174,6 @@ def _trained(
         load_weights(encoder, weights, device=feed.device)
         return encoder.eval(), load_progress(checkpoint)
     encoder, progress = train(spec, plan, samples, feed, folder, report=lambda epoch, loss: tell("trained", plan.id, epoch, loss))
-    write_history(folder / "history.csv", progress)
     with torch.inference_mode():
         shape = list(encoder(torch.zeros(1, *_chw(samples), device=feed.device)).shape[1:])
     write_json(
