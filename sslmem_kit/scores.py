@@ -12,11 +12,15 @@ paper        view with view (eq. 1)           difference / range over the candid
 released     clean image with each view       difference / range over the candidates
 corrected    all pairs                        the difference itself
 ============ ================================ =========================================
+
+Samples are independent of each other, so they stream through in the blocks that they are stored in: at no time are the alignments of
+all of them in memory. A mean over pairs of views is linear in the distances, and so is one with a view left out: both are a matrix
+product with weights of the pairs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import xarray as xr
@@ -33,6 +37,10 @@ PROTOCOLS: dict[str, Callable[[xr.DataArray, xr.DataArray], xr.DataArray]] = {
 """Which augmentations a protocol uses."""
 
 CONFIDENCE = 0.95
+BLOCK = 4096
+"""Samples that are computed at once, few enough for the processor's caches; also what a chunk of the store holds by default."""
+READ_BYTES = 2**25
+"""Bytes of alignments that are read at once, in whole blocks: many chunks together take less time than one by one."""
 
 
 def select_protocol(alignment: xr.DataArray, protocol: str) -> xr.DataArray:
@@ -63,9 +71,10 @@ def family_contrast(alignment: xr.DataArray) -> xr.Dataset:
 
     Returns
     -------
-    ``sslmem(sample)`` with ``standard_error_views``, ``standard_error_encoders``, ``standard_error`` (both together) and the counts
-    ``n_f``, ``n_g`` and ``n_augmentations``. For candidates family f is the trained one; for independent samples the
-    trained family is g, so that their scores are the negative of what they would be as candidates of g.
+    ``sslmem(sample)`` with ``standard_error_views``, ``standard_error_encoders``, ``standard_error`` (both together), the interval ``low``
+    to ``high``, the mean alignments ``alignment_f`` and ``alignment_g``, and the counts ``n_f``, ``n_g`` and ``n_augmentations``. For
+    candidates family f is the trained one; for independent samples the trained family is g, so that their scores are the negative of
+    what they would be as candidates of g.
 
     Notes
     -----
@@ -76,19 +85,16 @@ def family_contrast(alignment: xr.DataArray) -> xr.Dataset:
     --------
     leave_out : the score by ``trained_on``, defined wherever encoders of both kinds exist.
     """
-    weight = xr.where(alignment["family"] == "g", 1, -1)
-    counts = {family: int((alignment["family"] == family).sum()) for family in FAMILIES}
+    of = {family: np.flatnonzero(alignment["family"].values == family) for family in FAMILIES}
+    counts = {family: len(members) for family, members in of.items()}
     if min(counts.values()) == 0:
-        raise UserError(f"family: both f and g are needed, this store has {counts['f']} encoders of f and {counts['g']} of g")
-    membership = (weight > 0).broadcast_like(alignment.isel({AUGMENTATION: 0}, drop=True))
-    result = _contrast(alignment, membership)
-    seeds = {family: alignment["seed"].values[alignment["family"].values == family] for family in FAMILIES}
-    if sorted(seeds["f"]) == sorted(seeds["g"]) and len(set(seeds["f"])) == counts["f"]:
-        pairs = (alignment.mean(AUGMENTATION) * weight).groupby("seed").sum()
-        result["standard_error_encoders"] = (
-            pairs.std("seed", ddof=1) / np.sqrt(counts["f"]) if counts["f"] > 1 else _nan_like(result)
-        )
-    return _with_total(result.rename(n_out="n_g", n_in="n_f"), min(counts.values()) - 1)
+        raise UserError(f"family: both f and g are needed, there are {counts['f']} encoders of f and {counts['g']} of g")
+    seed = alignment["seed"].values
+    f, g = (members[np.argsort(seed[members], kind="stable")] for members in of.values())
+    paired = np.array_equal(seed[f], seed[g]) and len(np.unique(seed[f])) == len(f)
+    result = _contrast(alignment, alignment["family"] == "g", pairs=(f, g) if paired else None)
+    result = result.rename(alignment_out="alignment_g", alignment_in="alignment_f", n_out="n_g", n_in="n_f")
+    return _with_total(result, min(counts.values()) - 1)
 
 
 def leave_out(alignment: xr.DataArray, trained_on: xr.DataArray) -> xr.Dataset:
@@ -103,9 +109,10 @@ def leave_out(alignment: xr.DataArray, trained_on: xr.DataArray) -> xr.Dataset:
 
     Returns
     -------
-    As :func:`family_contrast`, with the counts ``n_in`` and ``n_out`` of each sample; NaN where a sample has encoders on one side only.
-    The error over encoders is that of the difference of two independent means.
+    As :func:`family_contrast`, with ``alignment_in`` and ``alignment_out``, and the counts ``n_in`` and ``n_out`` of each sample; NaN where
+    a sample has encoders on one side only. The error over encoders is that of the difference of two independent means.
     """
+    alignment, trained_on = xr.align(alignment, trained_on, join="exact", copy=False)
     result = _contrast(alignment, ~trained_on)
     degrees = np.minimum(result["n_in"], result["n_out"]) - 1
     return _with_total(result, degrees)
@@ -130,7 +137,7 @@ def normalize_range(sslmem: xr.DataArray, over: xr.DataArray) -> xr.DataArray:
     return normalized
 
 
-def score(results: xr.Dataset, *, protocol: str = "corrected") -> xr.Dataset:
+def score(results: xr.Dataset, *, protocol: str = "corrected", encoders: Sequence[str] | None = None) -> xr.Dataset:
     """Scores of every sample under a protocol, the table from which figures, tests and reports are made.
 
     Parameters
@@ -139,6 +146,8 @@ def score(results: xr.Dataset, *, protocol: str = "corrected") -> xr.Dataset:
         Root of a results store: ``alignment``, ``trained_on`` and their coordinates.
     protocol
         ``paper``, ``released`` or ``corrected``.
+    encoders
+        Ids of the encoders that the scores rest on, in any order; None: all of them.
 
     Returns
     -------
@@ -149,27 +158,33 @@ def score(results: xr.Dataset, *, protocol: str = "corrected") -> xr.Dataset:
     - ``z``: the difference against mean and standard deviation of the null, the samples that all encoders saw or none;
       ``quantile``: the share of the null at or below it;
     - ``alignment_f`` and ``alignment_g``: mean alignment under each family;
-    - ``label`` and ``partition``. The protocol and its settings are in the attrs.
-    """
-    alignment = select_protocol(results[ALIGNMENT], protocol).load()
-    scores = family_contrast(alignment).rename({SSLMEM: "difference"})
-    partition = alignment["partition"]
-    normalized = protocol != "corrected"
-    scores[SSLMEM] = (
-        normalize_range(scores["difference"], partition == PARTITION_CODE["candidate"]) if normalized else scores["difference"]
-    )
-    per_family = alignment.mean(AUGMENTATION).groupby("family").mean()
-    for family in FAMILIES:
-        scores[f"alignment_{family}"] = per_family.sel(family=family, drop=True)
+    - ``label`` and ``partition``. The protocol, the encoders and their settings are in the attrs.
 
-    trained = results[TRAINED_ON].load()
-    null = trained.all(ENCODER) | ~trained.any(ENCODER)
-    baseline = np.sort(scores["difference"].values[null.values])
+    Raises
+    ------
+    UserError
+        An unknown protocol or encoder, one that the store cannot serve, or encoders of one family only.
+    """
+    if encoders is not None:
+        results = _select_encoders(results, encoders)
+    alignment = select_protocol(results[ALIGNMENT], protocol)
+    scores = family_contrast(alignment).rename({SSLMEM: "difference"})
+    difference = scores["difference"]
+    normalized = protocol != "corrected"
+    scores[SSLMEM] = normalize_range(difference, scores["partition"] == PARTITION_CODE["candidate"]) if normalized else difference
+
+    trained = results[TRAINED_ON].transpose(SAMPLE, ENCODER).values
+    null = trained.all(axis=1) | ~trained.any(axis=1)
+    baseline = np.sort(difference.values[null])
     if len(baseline) > 1:
-        scores["z"] = (scores["difference"] - baseline.mean()) / baseline.std(ddof=1)
-        scores["quantile"] = (SAMPLE, np.searchsorted(baseline, scores["difference"].values, side="right") / len(baseline))
+        scores["z"] = (difference - baseline.mean()) / baseline.std(ddof=1)
+        order = np.argsort(difference.values)  # searching for ascending values is faster
+        below = np.empty(len(order))
+        below[order] = np.searchsorted(baseline, difference.values[order], side="right")
+        scores["quantile"] = (SAMPLE, below / len(baseline))
     scores.attrs = {
         "protocol": protocol,
+        "encoders": ", ".join(map(str, results[ENCODER].values)),
         "normalized_by_range": str(normalized).lower(),
         "null": "samples that all encoders or none were trained on",
         "n_null": len(baseline),
@@ -179,42 +194,103 @@ def score(results: xr.Dataset, *, protocol: str = "corrected") -> xr.Dataset:
     return scores
 
 
-def _contrast(alignment: xr.DataArray, out: xr.DataArray) -> xr.Dataset:
-    """Mean over encoders where ``out`` minus mean where not, its errors over encoders (independent) and over views."""
-    n_out, n_in = out.sum(ENCODER), (~out).sum(ENCODER)
-    per_augmentation = alignment.where(out).mean(ENCODER) - alignment.where(~out).mean(ENCODER)
-    per_encoder = alignment.mean(AUGMENTATION)
-    variance = _variance_of_mean(per_encoder, out) + _variance_of_mean(per_encoder, ~out)
-    return xr.Dataset(
-        {
-            SSLMEM: per_augmentation.mean(AUGMENTATION),
-            "standard_error_views": _jackknife(per_augmentation),
-            "standard_error_encoders": np.sqrt(variance),
-            "n_in": n_in,
-            "n_out": n_out,
-            "n_augmentations": alignment.sizes[AUGMENTATION],
-        }
-    )
+def _select_encoders(results: xr.Dataset, encoders: Sequence[str]) -> xr.Dataset:
+    """The results of the named encoders, in the order of the store."""
+    known = [str(name) for name in results[ENCODER].values]
+    for name in encoders:
+        if name not in known:
+            raise UserError(f"encoders: there is none named {name!r}, this study has {', '.join(known)}")
+    return results.isel({ENCODER: [position for position, name in enumerate(known) if name in encoders]})
 
 
-def _variance_of_mean(per_encoder: xr.DataArray, side: xr.DataArray) -> xr.DataArray:
-    """Variance of the mean over the encoders of one side, NaN for fewer than two of them."""
-    count = side.sum(ENCODER)
-    squares = ((per_encoder - per_encoder.where(side).mean(ENCODER)) ** 2).where(side).sum(ENCODER)
-    return squares / (count * (count - 1)).where(count > 1)
+def _contrast(alignment: xr.DataArray, out: xr.DataArray, *, pairs: tuple[np.ndarray, np.ndarray] | None = None) -> xr.Dataset:
+    """Mean over encoders where ``out`` minus mean where not, both means, and the errors over encoders and over views.
+
+    ``out`` is (encoder,) or (sample, encoder). ``pairs`` are the positions of encoders that belong together, trained and not; without
+    them the two means are taken to be independent.
+    """
+    alignment, out = alignment.transpose(SAMPLE, AUGMENTATION, ENCODER), out.transpose(..., ENCODER)
+    samples, pair_count, encoders = alignment.shape
+    weights = _view_weights(alignment["view_a"].values, alignment["view_b"].values)
+    is_out = np.broadcast_to(out.values, (samples, encoders))
+    columns = np.empty((4, samples))
+    for start, values in _blocks(alignment):
+        part = slice(start, start + len(values))
+        columns[:, part] = _contrast_columns(values, is_out[part], weights=weights, pairs=pairs)
+    mean_out, mean_in, error_views, error_encoders = columns
+    n_out = is_out.sum(axis=1)
+    per_sample = {
+        SSLMEM: mean_out - mean_in,
+        "standard_error_views": error_views,
+        "standard_error_encoders": error_encoders,
+        "alignment_in": mean_in,
+        "alignment_out": mean_out,
+        "n_in": encoders - n_out,
+        "n_out": n_out,
+    }
+    coords = {name: coord for name, coord in alignment.coords.items() if set(coord.dims) <= {SAMPLE}}
+    return xr.Dataset({name: (SAMPLE, values) for name, values in per_sample.items()}, coords).assign(n_augmentations=pair_count)
 
 
-def _jackknife(per_augmentation: xr.DataArray) -> xr.DataArray:
-    """Standard error over the random views of a mean over pairs of views: each view is left out with all the pairs it is in."""
-    a, b = per_augmentation["view_a"].values, per_augmentation["view_b"].values
-    views = np.setdiff1d(np.union1d(a, b), [0])
-    kept = (a != views[:, None]) & (b != views[:, None])
-    k = len(views)
-    if k < 2 or not kept.any(axis=1).all():
-        return xr.full_like(per_augmentation.isel({AUGMENTATION: 0}, drop=True), np.nan)
-    weights = xr.DataArray(kept / kept.sum(axis=1, keepdims=True), dims=("left_out", AUGMENTATION))
-    without = (per_augmentation * weights).sum(AUGMENTATION)
-    return np.sqrt((k - 1) / k * ((without - without.mean("left_out")) ** 2).sum("left_out"))
+def _blocks(alignment: xr.DataArray) -> Iterator[tuple[int, np.ndarray]]:
+    """Position of the first sample, and alignments, of one block of samples after another."""
+    samples = alignment.sizes[SAMPLE]
+    step = BLOCK * max(1, READ_BYTES * samples // max(1, BLOCK * alignment.nbytes))
+    for start in range(0, samples, step):
+        read = alignment[start : start + step].values
+        for offset in range(0, len(read), BLOCK):
+            yield start + offset, read[offset : offset + BLOCK]
+
+
+def _contrast_columns(
+    values: np.ndarray, out: np.ndarray, *, weights: np.ndarray, pairs: tuple[np.ndarray, np.ndarray] | None
+) -> np.ndarray:
+    """Both means over encoders, out and in, and both errors of their difference, over views and over encoders.
+
+    (sample, augmentation, encoder), (sample, encoder), weights of :func:`_view_weights` -> (4, sample).
+    """
+    means = np.tensordot(values.astype(np.float64), weights, axes=(1, 1))
+    whole, without = means[..., 0], means[..., 1:]
+    with np.errstate(invalid="ignore", divide="ignore"):  # NaN where a side has no encoder, or too few for a variance
+        sides = [side / side.sum(axis=1, keepdims=True) for side in (out, ~out)]
+        mean_out, mean_in = (np.einsum("se,se->s", whole, side) for side in sides)
+        if pairs is None:
+            variance = _variance_of_mean(whole, out) + _variance_of_mean(whole, ~out)
+        else:
+            trained, untrained = pairs
+            differences = whole[:, untrained] - whole[:, trained]
+            variance = _variance_of_mean(differences, np.ones_like(differences, bool))
+    left_out = np.einsum("sev,se->sv", without, sides[0] - sides[1])
+    return np.stack([mean_out, mean_in, _jackknife(left_out), np.sqrt(variance)])
+
+
+def _view_weights(view_a: np.ndarray, view_b: np.ndarray) -> np.ndarray:
+    """(mean, augmentation): weights of the mean over all pairs, then of the means without one random view and all pairs it is in.
+
+    The first alone where a view is in every pair, or is the only one.
+    """
+    views = np.setdiff1d(np.union1d(view_a, view_b), [0])
+    without = (view_a != views[:, None]) & (view_b != views[:, None])
+    if len(views) < 2 or not without.any(axis=1).all():
+        without = without[:0]
+    kept = np.concatenate([np.ones((1, len(view_a)), bool), without])
+    return kept / kept.sum(axis=1, keepdims=True)
+
+
+def _jackknife(left_out: np.ndarray) -> np.ndarray:
+    """Standard error over the views of a mean, from its values with one view left out: (sample, view) -> (sample,)."""
+    views = left_out.shape[1]
+    if not views:
+        return np.full(len(left_out), np.nan)
+    return np.sqrt((views - 1) / views * ((left_out - left_out.mean(axis=1, keepdims=True)) ** 2).sum(axis=1))
+
+
+def _variance_of_mean(values: np.ndarray, side: np.ndarray) -> np.ndarray:
+    """Variance of the mean over the encoders of one side, NaN for fewer than two: (sample, encoder) twice -> (sample,)."""
+    count = side.sum(axis=1)
+    mean = np.where(side, values, 0).sum(axis=1) / count
+    squares = (np.where(side, values - mean[:, None], 0) ** 2).sum(axis=1)
+    return squares / np.where(count > 1, count * (count - 1), np.nan)
 
 
 def _with_total(result: xr.Dataset, degrees: int | xr.DataArray) -> xr.Dataset:
@@ -222,8 +298,3 @@ def _with_total(result: xr.Dataset, degrees: int | xr.DataArray) -> xr.Dataset:
     total = np.sqrt(result["standard_error_encoders"] ** 2 + result["standard_error_views"].fillna(0) ** 2)
     reach = total * special.stdtrit(np.maximum(degrees, 1), 0.5 + CONFIDENCE / 2)
     return result.assign(standard_error=total, low=result[SSLMEM] - reach, high=result[SSLMEM] + reach)
-
-
-def _nan_like(array: xr.DataArray | xr.Dataset) -> xr.DataArray:
-    template = array[SSLMEM] if isinstance(array, xr.Dataset) else array.isel({ENCODER: 0}, drop=True)
-    return xr.full_like(template, np.nan)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
+from pathlib import Path
 
+import dask.array
 import numpy as np
 import pytest
 import xarray as xr
+from fake_study import make_study
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from sslmem_kit import scores
 from sslmem_kit.errors import UserError
 from sslmem_kit.scores import family_contrast, leave_out, normalize_range, score, select_protocol
 
@@ -59,6 +64,104 @@ def by_loop(alignment: np.ndarray, out: np.ndarray) -> np.ndarray:
     return np.array(result)
 
 
+def plainly(root: xr.Dataset, protocol: str) -> xr.Dataset:
+    """The scores by labelled arithmetic on the whole array at once: slow, and the oracle of the blockwise computation."""
+    alignment = select_protocol(root["alignment"], protocol).load().astype(np.float64)
+    of_g, of_f = (alignment.isel(encoder=np.flatnonzero(alignment["family"] == family)) for family in ("g", "f"))
+    result = {"alignment_g": of_g.mean(("augmentation", "encoder")), "alignment_f": of_f.mean(("augmentation", "encoder"))}
+    difference = result["difference"] = result["alignment_g"] - result["alignment_f"]
+    contrast = of_g.mean("encoder") - of_f.mean("encoder")
+    a, b = contrast["view_a"], contrast["view_b"]
+    views = sorted({*a.values.tolist(), *b.values.tolist()} - {0})
+    without = [contrast.where((a != view) & (b != view), drop=True).mean("augmentation") for view in views]
+    without = xr.concat(without, "left_out", coords="minimal", compat="override")
+    k = len(views)
+    result["standard_error_views"] = np.sqrt((k - 1) / k * ((without - without.mean("left_out")) ** 2).sum("left_out"))
+    by_seed = [side.mean("augmentation").swap_dims(encoder="seed").drop_vars("encoder").sortby("seed") for side in (of_g, of_f)]
+    spread = (by_seed[0] - by_seed[1]).std("seed", ddof=1)
+    result["standard_error_encoders"] = spread / np.sqrt(by_seed[0].sizes["seed"])
+    null = difference.values[(root["trained_on"].all("encoder") | ~root["trained_on"].any("encoder")).values]
+    result["z"] = (difference - null.mean()) / null.std(ddof=1)
+    result["quantile"] = difference.copy(data=[(null <= value).mean() for value in difference.values])
+    return xr.Dataset(result)
+
+
+@pytest.mark.parametrize("protocol", ["paper", "released", "corrected"])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_block_by_block_is_as_plainly(protocol, lazy, monkeypatch):
+    root = made(samples=50, views=4, seeds=3, seed=1)
+    root["alignment"] = root["alignment"].astype(np.float32)
+    expected = plainly(root, protocol)
+    if lazy:  # chunks that are neither the blocks nor what is read at once
+        root = root.chunk(sample=13, encoder=1)
+    monkeypatch.setattr(scores, "BLOCK", 7)
+    monkeypatch.setattr(scores, "READ_BYTES", 2 * 7 * 10 * 6 * 4)
+    found = score(root.transpose("encoder", "sample", "augmentation"), protocol=protocol)
+    for name in expected.data_vars:
+        assert expected[name].notnull().all()
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def test_alignments_are_never_in_memory_all_at_once(monkeypatch):
+    samples, pairs, encoders = 16_384, list(itertools.combinations(range(11), 2)), 4
+    alignment = xr.DataArray(
+        dask.array.zeros((samples, len(pairs), encoders), dtype=np.float32, chunks=(1024, -1, 1)),
+        dims=("sample", "augmentation", "encoder"),
+        coords={
+            "view_a": ("augmentation", [a for a, _ in pairs]),
+            "view_b": ("augmentation", [b for _, b in pairs]),
+            "family": ("encoder", ["f", "g"] * 2),
+            "seed": ("encoder", [0, 0, 1, 1]),
+        },
+    )
+    monkeypatch.setattr(scores, "BLOCK", 1024)
+    monkeypatch.setattr(scores, "READ_BYTES", alignment.nbytes // 16)
+    family_contrast(alignment[:1024])
+    tracemalloc.start()
+    try:
+        result = family_contrast(alignment)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak - result.nbytes < alignment.nbytes / 2
+
+
+def test_only_the_named_encoders_count():
+    root = made(seeds=3)
+    found = score(root, encoders=["g-2", "f-0", "f-2", "g-0"])
+    xr.testing.assert_identical(found, score(root.isel(encoder=[0, 1, 4, 5])))
+    assert found.attrs["encoders"] == "f-0, g-0, f-2, g-2"
+    assert found["n_f"].values.tolist() == [2] * 12
+    assert np.abs(found["difference"] - score(root)["difference"]).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("encoders", "told"),
+    [
+        (["f-0", "g-9"], r"encoders: .*'g-9'.*f-0, g-0, f-1, g-1, f-2, g-2"),
+        (["f-0", "f-1"], "2 encoders of f and 0 of g"),
+        ([], "0 encoders of f and 0 of g"),
+    ],
+)
+def test_encoders_that_cannot_be_scored_are_told(encoders, told):
+    with pytest.raises(UserError, match=told):
+        score(made(), encoders=encoders)
+
+
+def test_a_study_scores_what_its_store_holds(tmp_path: Path):
+    study = make_study(tmp_path / "study")
+    xr.testing.assert_identical(study.scores("paper"), score(study.results, protocol="paper"))
+    some = ["f-1", "g-1"]
+    xr.testing.assert_identical(study.scores(encoders=some), score(study.results, encoders=some))
+
+
+def test_a_lost_chunk_of_one_encoder_among_several_is_told(tmp_path: Path):
+    study = make_study(tmp_path / "study")
+    (study.results_path / "alignment" / "c" / "1" / "0" / "2").unlink()
+    with pytest.raises(UserError, match=r"64 of \d+ samples is not finite"):
+        study.scores()
+
+
 def test_family_contrast_is_g_minus_f():
     root = made()
     found = family_contrast(root["alignment"])
@@ -79,6 +182,12 @@ def test_leave_out_follows_trained_on():
     assert np.isnan(found["sslmem"].values).tolist() == [True, True] + [False] * 10
     assert found["n_in"].values.tolist() == seen.values.sum(axis=1).tolist()
     assert (found["n_in"] + found["n_out"] == 6).all()
+
+
+def test_leave_out_refuses_another_study_s_trained_on():
+    root = made()
+    with pytest.raises(ValueError, match="sample"):
+        leave_out(root["alignment"], root["trained_on"].isel(sample=slice(None, None, -1)))
 
 
 def test_leave_out_of_candidates_is_their_family_contrast():

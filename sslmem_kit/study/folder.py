@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -72,16 +72,16 @@ class Study:
         """Names of the classes, by label."""
         return tuple(self.tree["label"].attrs["class_names"])
 
-    def scores(self, protocol: str = "corrected") -> xr.Dataset:
-        """Scores of every sample; see :func:`sslmem_kit.scores.score`.
+    def scores(self, protocol: str = "corrected", encoders: Sequence[str] | None = None) -> xr.Dataset:
+        """Scores of every sample, from all encoders or the named ones; see :func:`sslmem_kit.scores.score`.
 
         Raises
         ------
         UserError
-            An unknown protocol; results that are missing, cannot be read, or were lost after they had been recorded.
+            An unknown protocol or encoder; results that are missing, cannot be read, or were lost after they had been recorded.
         """
         with store.reading(self.results_path):
-            result = scores.score(self.results, protocol=protocol)
+            result = scores.score(self._results_in_one_piece(), protocol=protocol, encoders=encoders)
         lost = int((~np.isfinite(result["difference"])).sum())
         if lost:
             raise UserError(
@@ -89,6 +89,17 @@ class Study:
                 "though recorded as scored; chunks are lost, `sslmem validate` tells more"
             )
         return result
+
+    def _results_in_one_piece(self) -> xr.Dataset:
+        """The results as zarr hands them out, still lazy: where everything is read, a dask task a chunk takes longer than the reading."""
+        results = self.results
+        lazy = xr.open_zarr(
+            self.results_path,
+            chunks=None,
+            consolidated=store.is_finished(self.results_path),
+            drop_variables=list(results.coords),  # they are in memory
+        )
+        return results.assign({name: array.variable for name, array in lazy.data_vars.items()})
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
