@@ -6,7 +6,7 @@ d(x', x'') is the l2 distance between the l2-normalized representations, so it l
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +17,9 @@ from sslmem_kit.feed import Feed, in_batches
 from sslmem_kit.policies import Policy
 from sslmem_kit.store import view_pairs
 from sslmem_kit.views import scored_view
+
+QUERY_BLOCK = 512
+"""Samples whose distances to all others are held at a time."""
 
 
 class Represent(Protocol):
@@ -100,6 +103,50 @@ def pooled_features(
         with autocast(images.device.type, precision):
             parts.append(encoder.pool(encoder(images)).float().cpu().numpy())
     return np.concatenate(parts)
+
+
+@torch.inference_mode()
+def scored_images(feed: Feed, ids: np.ndarray, *, views: int, policy: Policy, seed: int, batch_size: int) -> Iterator[np.ndarray]:
+    """The views that :func:`measure` compares, as images: (sample, view, y, x, channel) uint8, a batch at a time."""
+    batches = in_batches(ids, batch_size)
+    for chosen, images in zip(batches, feed.batches(batches), strict=True):
+        keys = torch.tensor(chosen, device=images.device)
+        drawn = [scored_view(images, keys, view=view, seed=seed, policy=policy) for view in range(views + 1)]
+        yield (torch.stack(drawn, dim=1) * 255).round().to(torch.uint8).permute(0, 1, 3, 4, 2).cpu().numpy()
+
+
+@torch.inference_mode()
+def nearest(features: np.ndarray, queries: np.ndarray, *, count: int, device: str) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest other samples of some samples, by l2 distance of l2-normalized features.
+
+    Parameters
+    ----------
+    features
+        (sample, feature) float32.
+    queries
+        Positions whose neighbours are sought, (query,).
+    count
+        Neighbours of each; fewer where there are fewer other samples.
+    device
+        Where distances are computed.
+
+    Returns
+    -------
+    Positions (query, rank) int64 and distances (query, rank) float32, nearest first, equal distances by position.
+    """
+    units = torch.nn.functional.normalize(torch.from_numpy(features).to(device), dim=1)
+    count = min(count, len(units) - 1)
+    positions, distances = [], []
+    for block in torch.from_numpy(queries).to(device).split(QUERY_BLOCK):
+        similarity = units[block] @ units.T
+        similarity.scatter_(1, block[:, None], -torch.inf)
+        # Inner products lose the digits of small distances: of twice as many the distances themselves decide.
+        found = similarity.topk(min(2 * count, len(units) - 1)).indices.sort(dim=1).values
+        distance = torch.linalg.vector_norm(units[block][:, None] - units[found], dim=2)
+        ascending = distance.sort(dim=1, stable=True)
+        positions.append(found.gather(1, ascending.indices)[:, :count].cpu().numpy())
+        distances.append(ascending.values[:, :count].cpu().numpy())
+    return np.concatenate(positions), np.concatenate(distances)
 
 
 def autocast(device: str, precision: str) -> contextlib.AbstractContextManager[None]:

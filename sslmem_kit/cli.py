@@ -34,6 +34,8 @@ def run_options(function: Callable) -> Callable:
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ..."),
         click.option("--workers", type=click.IntRange(min=1), help="Worker processes; by default one a core, or one on a GPU."),
         click.option("--seed", type=click.IntRange(min=0), help="In place of the spec's seed: another partition, views and encoders."),
+        click.option("--remove", type=click.Path(path_type=Path), metavar="FILE",
+                     help="Take the samples that an .npz file lists (array sample) out of the partition; in place of partition.remove."),
     ):  # fmt: skip
         function = option(function)
     return function
@@ -82,12 +84,12 @@ def run(spec: str, out: Path | None, **options: Any) -> None:
 @spec_argument
 @run_options
 @json_option
-def plan(spec: str, seed: int | None, as_json: bool, **options: Any) -> None:
+def plan(spec: str, seed: int | None, remove: Path | None, as_json: bool, **options: Any) -> None:
     """Show what SPEC will train, and its cost by a short calibration; nothing is written."""
     from sslmem_kit.run import plan as make_plan
     from sslmem_kit.study import load_spec
 
-    told = make_plan(load_spec(spec, seed=seed), **options)
+    told = make_plan(load_spec(spec, seed=seed, remove=remove), **options)
     if as_json:
         click.echo(json.dumps(told, indent=2))
         return
@@ -158,6 +160,111 @@ def export(study: Path, to: Path, protocol: str) -> None:
     click.echo(write(open_study(study), to, protocol=protocol))
 
 
+@app.command("app")
+@click.argument("studies", metavar="STUDY...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--address",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on. One that other machines reach needs --users, --oauth or --behind-proxy.",
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=5006, show_default=True, help="0 takes any that is free.")
+@click.option(
+    "--users",
+    type=click.Path(path_type=Path),
+    help="Who may look: a file made by `sslmem app-user add`. Other than on this machine, put an https proxy in front.",
+)
+@click.option(
+    "--oauth",
+    metavar="PROVIDER",
+    help="Who may look: accounts of github, google, azure ...; key and secret from PANEL_OAUTH_KEY and PANEL_OAUTH_SECRET.",
+)
+@click.option(
+    "--allow-user", multiple=True, metavar="ACCOUNT", help="With --oauth: an account (name or e-mail) that may look; repeatable."
+)
+@click.option(
+    "--behind-proxy",
+    metavar="HEADER",
+    help="Who may look: whom a proxy names in HEADER. The proxy must remove HEADER from what clients send, and nobody but "
+    "the proxy may reach the port.",
+)
+@click.option(
+    "--origin", multiple=True, metavar="HOST[:PORT]", help="A further name that browsers reach the explorer by; repeatable."
+)
+@click.option(
+    "--session-hours",
+    type=click.FloatRange(0, 720, min_open=True),
+    default=12,
+    show_default=True,
+    help="How long a sign-in holds. A restart signs everybody out.",
+)
+@click.option("--open/--no-open", "show", default=False, help="Open a browser on it.")
+def explore(studies: tuple[Path, ...], address: str, port: int, users: Path | None, oauth: str | None, allow_user: tuple[str, ...],
+            behind_proxy: str | None, origin: tuple[str, ...], session_hours: float, show: bool) -> None:  # fmt: skip
+    """Serve the explorer of one or more studies, read-only, until Ctrl-C; to this machine only unless told who may look."""
+    from sslmem_kit.explorer.library import Library
+    from sslmem_kit.explorer.page import make_page
+    from sslmem_kit.explorer.serving import Guard, serve
+
+    guard = Guard.chosen(users, oauth, allow_user, behind_proxy)
+    library = Library(studies)
+
+    def ready(url: str) -> None:
+        click.echo(f"explorer: {url}")
+        if show:
+            click.launch(url)
+
+    serve(lambda: make_page(library), guard, address=address, port=port, origins=origin, session_hours=session_hours,
+          title="sslmem explorer", on_ready=ready)  # fmt: skip
+
+
+@app.group("app-user")
+def app_user() -> None:
+    """Keep the file of users that `sslmem app --users` lets in."""
+
+
+name_argument = click.argument("name")
+file_option = click.option("--file", type=click.Path(path_type=Path), required=True, help="Users file, for instance users.json.")
+
+
+@app_user.command("add")
+@name_argument
+@file_option
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input instead of asking for it twice.")
+def app_user_add(name: str, file: Path, password_stdin: bool) -> None:
+    """Add NAME, or give it a new password, which also signs it out."""
+    from sslmem_kit.explorer.credentials import add_user, check_name
+
+    check_name(name)
+    if password_stdin:
+        password = sys.stdin.readline().rstrip("\r\n")
+    else:
+        password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    add_user(file, name, password)
+    click.echo(f"{file}: {name} may look")
+
+
+@app_user.command("remove")
+@name_argument
+@file_option
+def app_user_remove(name: str, file: Path) -> None:
+    """Remove NAME, which also signs it out."""
+    from sslmem_kit.explorer.credentials import remove_user
+
+    remove_user(file, name)
+    click.echo(f"{file}: {name} is removed")
+
+
+@app_user.command("list")
+@file_option
+def app_user_list(file: Path) -> None:
+    """List the users' names."""
+    from sslmem_kit.explorer.credentials import read_users
+
+    for name in sorted(read_users(file)):
+        click.echo(name)
+
+
 @app.command()
 def studies() -> None:
     """List the bundled studies."""
@@ -167,12 +274,12 @@ def studies() -> None:
         click.echo(f"{name:<16} {load_spec(name).description}")
 
 
-def _run(spec: str, out: Path | None, *, seed: int | None, **options: Any) -> Any:
+def _run(spec: str, out: Path | None, *, seed: int | None, remove: Path | None, **options: Any) -> Any:
     from sslmem_kit.progress import shown
     from sslmem_kit.run import run as run_study
     from sslmem_kit.study import load_spec
 
-    loaded = load_spec(spec, seed=seed)
+    loaded = load_spec(spec, seed=seed, remove=remove)
     with shown() as listen:
         return run_study(loaded, out or RUNS / loaded.name, listen=listen, **options)
 

@@ -6,13 +6,14 @@ not trained on less), extra S_E from the test side by neither. Overlap variants 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BeforeValidator, model_validator
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.names import PARTITION_CODE
+from sslmem_kit.names import FAMILIES, PARTITION_CODE
 from sslmem_kit.section import Section
 
 UNUSED = -1
@@ -46,6 +47,8 @@ class PartitionSpec(Section):
     independent: Amount = 0.1
     extra: Amount = 0.1
     stratified: bool = True
+    remove: str | None = None
+    """An npz file whose array ``sample`` lists samples that are taken out after the draw: no encoder trains on them, none scores them."""
 
     @model_validator(mode="before")
     @classmethod
@@ -55,6 +58,12 @@ class PartitionSpec(Section):
                 raise ValueError(f"there is no partition of that name, named ones are {', '.join(NAMED)}")
             return NAMED[value]
         return value
+
+    def resolved(self, base: Path) -> PartitionSpec:
+        """The same spec with a relative path made absolute, seen from the folder ``base``."""
+        if self.remove is None:
+            return self
+        return self.model_copy(update={"remove": str((base / Path(self.remove).expanduser()).resolve())})
 
 
 def assign(labels: np.ndarray, is_test: np.ndarray, spec: PartitionSpec, *, seed: int) -> np.ndarray:
@@ -104,6 +113,28 @@ def assign(labels: np.ndarray, is_test: np.ndarray, spec: PartitionSpec, *, seed
             codes[order[start : start + sizes[name]]] = PARTITION_CODE[name]
             start += sizes[name]
     return codes
+
+
+def take_out(codes: np.ndarray, removed: np.ndarray) -> np.ndarray:
+    """Partition codes after the samples at some positions have left their partitions; all others stay where they were drawn.
+
+    Raises
+    ------
+    UserError
+        None of them is in a partition, or too little is left of one.
+    """
+    if (codes[removed] == UNUSED).all():
+        raise UserError(f"partition.remove: none of the {len(removed)} listed samples is in a partition of this study")
+    left = codes.copy()
+    left[removed] = UNUSED
+    for name in ("candidate", "independent"):
+        if not (left == PARTITION_CODE[name]).any():
+            total = int((codes == PARTITION_CODE[name]).sum())
+            raise UserError(f"partition.remove: all {total} {name} samples are listed, at least 1 has to stay")
+    for family, size in zip(FAMILIES, trained_on(left, list(FAMILIES)).sum(axis=0), strict=True):
+        if size < 2:
+            raise UserError(f"partition.remove: family {family} would train on {size} sample, at least 2 have to stay")
+    return left
 
 
 def trained_on(codes: np.ndarray, families: list[str]) -> np.ndarray:

@@ -11,6 +11,9 @@ from typing import Any
 LINE_SECONDS = 15
 """Plain lines about epochs come at most this often."""
 
+DETAILS = "views and neighbours"
+"""What is gathered when every encoder is complete."""
+
 
 @contextmanager
 def shown() -> Iterator[Callable[..., None]]:
@@ -37,6 +40,12 @@ class _Bars:
         if event == "planned":
             encoders, epochs, _ = details
             self.tasks = {name: self.bars.add_task(name, total=epochs, note="waiting", start=False) for name in encoders}
+            return
+        if event == "detailed":
+            done, total = details
+            if DETAILS not in self.tasks:
+                self.tasks[DETAILS] = self.bars.add_task("details", total=total, note=DETAILS)
+            self.bars.update(self.tasks[DETAILS], completed=done)
             return
         task = self.tasks[details[0]]
         if event == "trained":
@@ -67,6 +76,8 @@ class _Lines:
         elif event == "completed":
             self.completed += 1
             self._say(f"{details[0]}: trained and scored ({self.completed} of {self.total})")
+        elif event == "detailed" and (not details[0] or time.monotonic() - self.last > LINE_SECONDS):
+            self._say(f"{DETAILS} ({details[0]} of {details[1]})")
 
     def _say(self, text: str) -> None:
         self.last = time.monotonic()

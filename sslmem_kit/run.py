@@ -10,25 +10,25 @@ import json
 import os
 import shutil
 import time
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 
-from sslmem_kit import store
+from sslmem_kit import details, store
 from sslmem_kit.errors import UserError
+from sslmem_kit.names import PARTITION_CODE
 from sslmem_kit.partition import trained_on
 from sslmem_kit.scheduling import Listen, as_completed, call_worker, gpu_count, pool, result
+from sslmem_kit.streams import stream_seed
 from sslmem_kit.study.folder import Study, check_directory, create_or_resume
 from sslmem_kit.study.samples import StudySamples, load_samples
 from sslmem_kit.study.spec import EncoderPlan, StudySpec
 
 Scheduler = Literal["local", "serial"]
-
-THUMBNAIL_SIDE = 64
-"""Thumbnails in the store are at most this many pixels a side."""
 
 
 def run(
@@ -72,8 +72,9 @@ def run(
     check_directory(out, spec)
     study = Study(out)
     if study.results_path.exists():
-        _check_same_data(study, load_samples(spec))
-        if not _todo(study) and store.is_finished(study.results_path):
+        _check_same_samples(study, load_samples(spec))
+        finished = store.is_finished(study.results_path) and not store.unlisted_details(study.results_path)
+        if finished and not _todo(study):
             listen("planned", [], spec.training.epochs, 0)
             return study
     workers, threads = _share_cores(spec, out, scheduler, workers, device)
@@ -89,6 +90,7 @@ def run(
                 _create_store(study, samples, facts, threads)
             try:
                 _complete(study, samples, executor, facts["device"], threads, listen)
+                _add_details(study, samples, executor, facts["device"], threads, listen)
             finally:
                 seconds = store.attributes(study.results_path).get("seconds", 0.0) + time.monotonic() - started
                 store.set_attributes(study.results_path, {"seconds": round(seconds, 3)})
@@ -107,10 +109,49 @@ def _complete(
         executor.submit(call_worker, "complete_encoder", study.path, plan.id, device, threads, samples=shared, tell=True): plan
         for plan in todo
     }
+    for encoder, _ in _results(tasks):
+        listen("completed", encoder.id)
+
+
+def _add_details(
+    study: Study, samples: StudySamples, executor: ProcessPoolExecutor, device: str, threads: int, listen: Listen
+) -> None:
+    """Add the groups for looking at samples that the store of a scored study still lacks."""
+    path, spec = study.results_path, study.spec
+    todo = details.unwritten(path)
+    if not todo:
+        return
+    kept = details.written_kept(path)
+    if kept is None:
+        each = details.view_bytes(samples.dataset.image_shape, spec.scoring.views)
+        # A study of its own: this one's tree is opened when its store is finished.
+        kept = details.choose_kept(Study(study.path).scores(), bytes_each=each)
+    ids, shared = kept[store.KEPT].values, _for_workers(samples)
+    scored = samples.dataset.ids[samples.scored]
+    references = details.choose_references(scored, ids, seed=stream_seed(spec.seed, "neighbour references"))
+    tasks: dict[Future, str] = {}
+    if "views" in todo:
+        task = executor.submit(call_worker, "write_views", study.path, kept, device, threads, samples=shared)
+        tasks[task] = "views"
+    if "neighbours" in todo:
+        for encoder in spec.encoders:
+            arguments = (study.path, encoder.id, ids, references, device, threads)
+            tasks[executor.submit(call_worker, "find_neighbours", *arguments, samples=shared)] = encoder.id
+    listen("detailed", 0, len(tasks))
+    found = {}
+    for name, answer in _results(tasks):
+        found[name] = answer
+        listen("detailed", len(found), len(tasks))
+    if "neighbours" in todo:
+        neighbour, distance = (np.stack(parts, axis=1) for parts in zip(*(found[e.id] for e in spec.encoders), strict=True))
+        details.write_neighbours(path, kept, neighbour, distance, references=len(references))
+
+
+def _results(tasks: dict[Future, Any]) -> Iterator[tuple[Any, Any]]:
+    """What each task was for and what it returned, as they are done; none is begun any more after an error."""
     try:
         for task in as_completed(tasks):
-            result(task)
-            listen("completed", tasks[task].id)
+            yield tasks[task], result(task)
     except BaseException:
         for task in tasks:
             task.cancel()
@@ -128,10 +169,15 @@ def _todo(study: Study) -> list[EncoderPlan]:
     return [plan for i, plan in enumerate(study.spec.encoders) if store.unscored_blocks(path, i) or not store.is_evaluated(path, i)]
 
 
-def _check_same_data(study: Study, samples: StudySamples) -> None:
+def _check_same_samples(study: Study, samples: StudySamples) -> None:
     if store.attributes(study.results_path).get("data_fingerprint") != samples.dataset.fingerprint:
         name = study.spec.data.name
         raise UserError(f"data.name: {name!r} has changed since this study began; restore it, or choose another --out")
+    removed = study.spec.partition.remove
+    if removed and not np.array_equal(store.sample_ids(study.results_path), samples.dataset.ids[samples.scored]):
+        raise UserError(
+            f"partition.remove: {removed!r} lists other samples than when this study began; restore it, or choose another --out"
+        )
 
 
 def _create_store(study: Study, samples: StudySamples, facts: dict[str, Any], threads: int) -> None:
@@ -178,14 +224,16 @@ def _create_store(study: Study, samples: StudySamples, facts: dict[str, Any], th
 def required_bytes(spec: StudySpec, samples: StudySamples, facts: dict[str, Any], *, workers: int = 2) -> dict[str, int]:
     """Disk that a study takes, by part; uncompressed, so an upper bound."""
     n, encoders = len(samples.scored), len(spec.encoders)
-    side = min(THUMBNAIL_SIDE, *samples.dataset.image_shape[:2])
+    views, shape = spec.scoring.views, samples.dataset.image_shape
+    candidates = int((samples.codes == PARTITION_CODE["candidate"]).sum())
     weights = 4 * facts["parameters"]
     return {
         "weights": encoders * weights,
         # Weights, two moments of the optimizer, and the old state until the new one is whole.
         "checkpoints": 2 * 3 * 4 * facts["objective_parameters"] * workers,
-        "alignment": 4 * n * encoders * (len(store.view_pairs(spec.scoring.views)) + len(spec.training.recorded_epochs)),
-        "thumbnails": n * side * side * samples.dataset.image_shape[2],
+        "alignment": 4 * n * encoders * (len(store.view_pairs(views)) + len(spec.training.recorded_epochs)),
+        "thumbnails": n * details.view_bytes(shape, 0),
+        "details": details.required_bytes(shape, views=views, encoders=encoders, candidates=candidates, samples=n),
     }
 
 
@@ -198,16 +246,8 @@ def _check_space(study: Study, samples: StudySamples, facts: dict[str, Any]) -> 
 
 def _thumbnails(samples: StudySamples) -> np.ndarray:
     """(sample, y, x, channel) uint8 of the scored samples, shrunk by whole factors where images are large."""
-    height, width, _ = samples.dataset.image_shape
-    factor = -(-max(height, width) // THUMBNAIL_SIDE)
     ids = samples.dataset.ids[samples.scored]
-    parts = []
-    for start in range(0, len(ids), 1024):
-        images = samples.dataset.read(ids[start : start + 1024])[:, : height // factor * factor, : width // factor * factor]
-        n, y, x, channels = images.shape
-        blocks = images.reshape(n, y // factor, factor, x // factor, factor, channels)
-        parts.append(np.rint(blocks.mean(axis=(2, 4))).astype(np.uint8) if factor > 1 else images)
-    return np.concatenate(parts)
+    return np.concatenate([details.shrink(samples.dataset.read(ids[start : start + 1024])) for start in range(0, len(ids), 1024)])
 
 
 def _share_cores(spec: StudySpec, out: Path, scheduler: Scheduler, workers: int | None, device: str) -> tuple[int, int]:

@@ -25,7 +25,7 @@ import zarr
 from numpy.dtypes import StringDType
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.names import ALIGNMENT, AUGMENTATION, ENCODER, EPOCH, PARTITIONS, SAMPLE, TRAINED_ON
+from sslmem_kit.names import ALIGNMENT, AUGMENTATION, ENCODER, EPOCH, PARTITIONS, SAMPLE, TRAINED_ON, VIEW
 
 SCHEMA_VERSION = 1
 
@@ -35,6 +35,17 @@ PER_ENCODER = {
     "downstream": ("accuracy",),
 }
 """Groups whose arrays hold one row an encoder, and their variables."""
+
+THUMBNAIL_CHUNK, THUMBNAIL_SHARD = 64, 4096
+"""Samples whose thumbnails are decoded together, and that share a file."""
+
+KEPT, RANK = "kept", "rank"
+DETAILS = {
+    "views": {"thumbnail": (KEPT, VIEW, "y", "x", "channel")},
+    "neighbours": {"neighbour": (KEPT, ENCODER, RANK), "distance": (KEPT, ENCODER, RANK)},
+}
+"""Groups that :mod:`sslmem_kit.details` adds to a scored store, their variables and dimensions; a store may lack them. ``kept`` is a
+dimension of its own, because a group inherits ``sample`` from the root, where it is longer."""
 
 
 class IncompleteStore(UserError):
@@ -139,10 +150,7 @@ def create(
     )
     # A group's chunks are one encoder wide, so that writers of different encoders never meet in one.
     encoding = {
-        f"/{group.path.strip('/')}": {
-            name: {"chunks": tuple(_chunk(dim, size, block) for dim, size in variable.sizes.items())}
-            for name, variable in group.data_vars.items()
-        }
+        f"/{group.path.strip('/')}": {name: _layout(name, variable, block) for name, variable in group.data_vars.items()}
         for group in tree.subtree
     }
     partial = path.with_name(path.name + ".partial")
@@ -158,6 +166,17 @@ def create(
 def _absent(*shape: int) -> np.ndarray:
     """NaN of a shape, without its memory: chunks that hold nothing else are not written."""
     return np.broadcast_to(np.float32(np.nan), shape)
+
+
+def _layout(name: str, variable: xr.DataArray, block: int) -> dict[str, tuple[int, ...]]:
+    """Chunks of a variable, and shards where these would be too many files."""
+    if name == TRAINED_ON:  # written once and read whole
+        return {"chunks": variable.shape}
+    if name == "thumbnail":  # written once, read a few samples at a time
+        inner = min(THUMBNAIL_CHUNK, variable.sizes[SAMPLE])
+        outer = -(-min(THUMBNAIL_SHARD, variable.sizes[SAMPLE]) // inner) * inner
+        return {"chunks": (inner, *variable.shape[1:]), "shards": (outer, *variable.shape[1:])}
+    return {"chunks": tuple(_chunk(dim, size, block) for dim, size in variable.sizes.items())}
 
 
 def _chunk(dim: str, size: int, block: int) -> int:
@@ -217,6 +236,17 @@ def finish(path: Path) -> None:
 def is_finished(path: Path) -> bool:
     """Whether :func:`finish` was the last to write here."""
     return "consolidated_metadata" in json.loads((path / "zarr.json").read_text())
+
+
+def sample_ids(path: Path) -> np.ndarray:
+    """Ids of the scored samples, ascending."""
+    return _open_for_writing(path)[SAMPLE][:]
+
+
+def unlisted_details(path: Path) -> list[str]:
+    """Groups of ``DETAILS`` that a reader does not see: not there, or moved in after the last :func:`finish`."""
+    listed = zarr.open_group(path, mode="r")
+    return [name for name in DETAILS if name not in listed]
 
 
 def _open_for_writing(path: Path) -> zarr.Group:
@@ -308,6 +338,11 @@ def schema_problems(tree: xr.DataTree) -> Iterator[str]:
     for group in ("images", "training", "trajectory", "downstream", "completeness"):
         if group not in tree.children:
             yield f"the results store has no group /{group}"
+    for group, variables in DETAILS.items():
+        for name, dims in variables.items() if group in tree.children else ():
+            there = tree[group].variables[name].dims if name in tree[group].variables else None
+            if there != dims:
+                yield f"group /{group} has {name!r} with dimensions {there}, the schema has {dims}"
     if "partition" in tree.variables and tree["partition"].attrs.get("flag_meanings") != " ".join(PARTITIONS):
         yield f"partition has the flag_meanings {tree['partition'].attrs.get('flag_meanings')!r}, the schema has {' '.join(PARTITIONS)!r}"
 

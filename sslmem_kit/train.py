@@ -40,6 +40,9 @@ Report = Callable[[int, float], None]
 
 HISTORY = ("epoch", "loss", "learning_rate", "seconds", "probe_accuracy", "mean_alignment")
 
+HISTORY_SECONDS = 1
+"""``history.csv`` is written at most this often while an encoder trains."""
+
 
 @dataclass
 class Progress:
@@ -98,8 +101,9 @@ def train(
     """
     training = spec.training
     device = feed.device
-    ids = samples.training(plan.family)
-    micro_batch, steps = epoch_batches(training, len(ids))
+    ids = samples.slots(plan.family)
+    occupied = torch.from_numpy(ids >= 0)
+    micro_batch, steps = epoch_batches(training, int(occupied.sum()))
     objective = new_objective(spec, plan, samples, device)
     optimizer = _optimizer(objective, training)
     checkpoint = folder / "resume" / "state.pt"
@@ -108,8 +112,10 @@ def train(
     total, warmup = training.epochs * steps, training.warmup_epochs * steps
     with torch.random.fork_rng(devices=_cuda_devices(device)):
         saved = started = time.monotonic()
+        shown = -math.inf
         for epoch in range(progress.epoch, training.epochs):
             order = torch.randperm(len(ids), generator=torch.Generator().manual_seed(_seed(spec, plan, "order", epoch)))
+            order = order[occupied[order]]
             objective.train()
             for step, batches in _steps(order, micro_batch, training.accumulate, steps, progress.step, ids, feed):
                 number = epoch * steps + step
@@ -155,6 +161,9 @@ def train(
             if time.monotonic() - saved > training.checkpoint_seconds or epoch + 1 == training.epochs:
                 _save(checkpoint, objective, optimizer, progress)
                 saved = time.monotonic()
+            if time.monotonic() - shown > HISTORY_SECONDS and epoch + 1 < training.epochs:
+                write_history(folder / "history.csv", progress)
+                shown = time.monotonic()
             if report:
                 report(epoch + 1, row["loss"])
     write_history(folder / "history.csv", progress)
@@ -246,7 +255,7 @@ def score_samples(spec: StudySpec, encoder: Encoder, ids: np.ndarray, feed: Feed
         ids,
         views=scoring.views,
         policy=scoring.policy,
-        seed=stream_seed(spec.seed, "scored views"),
+        seed=spec.view_seed,
         batch_size=scoring.batch_size,
         precision=scoring.precision,
     )

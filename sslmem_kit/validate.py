@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sslmem_kit import store
+from sslmem_kit import details, store
 from sslmem_kit.errors import UserError
 from sslmem_kit.partition import trained_on
 from sslmem_kit.study.folder import Study, open_study
@@ -35,7 +35,7 @@ def problems(path: Path) -> Iterator[str]:
     if encoders != expected:
         yield f"{study.results_path}: the encoders are {', '.join(encoders)}, study.yaml has {', '.join(expected)}"
     if not absent:
-        yield from (f"{study.results_path}: {problem}" for problem in store.data_problems(tree))
+        yield from (f"{study.results_path}: {problem}" for problem in (*store.data_problems(tree), *details.problems(tree)))
         families = [str(name) for name in tree["family"].values]
         if (tree["trained_on"].values != trained_on(tree["partition"].values, families)).any():
             yield f"{study.results_path}: trained_on contradicts partition and family"

@@ -1,4 +1,4 @@
-"""What a worker process does for a study: inspect its spec, calibrate, and take one encoder from its seed to its scores.
+"""What a worker process does for a study: inspect its spec, calibrate, take one encoder from its seed to its scores, add details.
 
 Everything here needs torch and runs in processes of :mod:`sslmem_kit.run`. Each step is skipped where an earlier run has done it.
 """
@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 import timm
 import torch
+import xarray as xr
 from torch.utils.flop_counter import FlopCounterMode
 
 import sslmem_kit
-from sslmem_kit import store
+from sslmem_kit import details, store
+from sslmem_kit.alignment import nearest, pooled_features, scored_images
 from sslmem_kit.data import Dataset
 from sslmem_kit.encoders import Encoder, build_encoder, load_weights, save_weights
 from sslmem_kit.errors import UserError
@@ -161,6 +163,43 @@ def complete_encoder(
     store.write_evaluation(study.results_path, encoder=index, rows=rows)
 
 
+def write_views(path: Path, kept: xr.Dataset, device: str, threads: int, *, samples: StudySamples | None = None) -> None:
+    """Draw the scored views of the kept samples once more and add them to the store, small."""
+    torch.set_num_threads(threads)
+    study = Study(path)
+    spec, samples = study.spec, samples or load_samples(study.spec)
+    drawn = scored_images(
+        _feed(samples.dataset, device),
+        kept[store.KEPT].values,
+        views=spec.scoring.views,
+        policy=spec.scoring.policy,
+        seed=spec.view_seed,
+        batch_size=spec.scoring.batch_size,
+    )
+    details.write_views(study.results_path, kept, np.concatenate([details.shrink(images) for images in drawn]))
+
+
+def find_neighbours(
+    path: Path,
+    encoder_id: str,
+    kept: np.ndarray,
+    references: np.ndarray,
+    device: str,
+    threads: int,
+    *,
+    samples: StudySamples | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ids of the nearest other samples among ``references`` under one encoder, and their distances, (kept, rank)."""
+    torch.set_num_threads(threads)
+    study = Study(path)
+    spec, samples = study.spec, samples or load_samples(study.spec)
+    feed = _feed(samples.dataset, device)
+    encoder = _load_encoder(study, encoder_id, samples, device)
+    features = pooled_features(encoder, feed, references, batch_size=spec.scoring.batch_size)
+    found, distances = nearest(features, np.searchsorted(references, kept), count=details.NEIGHBOURS, device=device)
+    return references[found], distances
+
+
 def _trained(
     study: Study, plan: EncoderPlan, samples: StudySamples, feed: Feed, threads: int, tell: Tell
 ) -> tuple[Encoder, Progress]:
@@ -169,10 +208,7 @@ def _trained(
     weights, checkpoint = folder / "weights.safetensors", folder / "resume" / "state.pt"
     folder.mkdir(parents=True, exist_ok=True)
     if weights.exists() and checkpoint.exists():
-        mean, std = samples.channel_statistics
-        encoder = build_encoder(spec.encoder, samples.dataset.image_shape, mean=mean, std=std).to(feed.device)
-        load_weights(encoder, weights, device=feed.device)
-        return encoder.eval(), load_progress(checkpoint)
+        return _load_encoder(study, plan.id, samples, feed.device), load_progress(checkpoint)
     encoder, progress = train(spec, plan, samples, feed, folder, report=lambda epoch, loss: tell("trained", plan.id, epoch, loss))
     with torch.inference_mode():
         shape = list(encoder(torch.zeros(1, *_chw(samples), device=feed.device)).shape[1:])
@@ -201,6 +237,13 @@ def _trained(
     save_weights(encoder, weights)
     drop_optimizer(checkpoint)
     return encoder, progress
+
+
+def _load_encoder(study: Study, encoder_id: str, samples: StudySamples, device: str) -> Encoder:
+    mean, std = samples.channel_statistics
+    encoder = build_encoder(study.spec.encoder, samples.dataset.image_shape, mean=mean, std=std).to(device)
+    load_weights(encoder, study.encoder(encoder_id) / "weights.safetensors", device=device)
+    return encoder.eval()
 
 
 def _chw(samples: StudySamples) -> tuple[int, int, int]:

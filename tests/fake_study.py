@@ -1,13 +1,21 @@
-"""A complete study directory with made-up alignments, in a second and without torch: shared by all tests of what reads studies."""
+"""A complete study directory with made-up alignments, in a second and without torch: shared by all tests of what reads studies.
+
+And workers that are no processes of their own, for tests of what runs studies but not of the processes.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import xarray as xr
 
-from sslmem_kit import store
+from sslmem_kit import details, store
 from sslmem_kit.names import PARTITION_CODE
 from sslmem_kit.partition import assign, trained_on
 from sslmem_kit.study.folder import Study, create_or_resume
@@ -88,6 +96,52 @@ def make_study(
             },
         )
     if complete:
+        _add_details(study, thumbnails, rng)
         store.set_attributes(study.results_path, {"seconds": 12.5})
         store.finish(study.results_path)
     return study
+
+
+def _add_details(study: Study, thumbnails: np.ndarray, rng: np.random.Generator) -> None:
+    """Views that are noisy thumbnails, and neighbours drawn at random."""
+    views, encoders = study.spec.scoring.views, len(study.spec.encoders)
+    # Of a study of its own, whose tree is opened before the store is finished.
+    scores = Study(study.path).scores()
+    kept = details.choose_kept(scores, bytes_each=details.view_bytes(thumbnails.shape[1:], views))
+    ids = scores["sample"].values
+    at = np.searchsorted(ids, kept["kept"].values)
+    clean = thumbnails[at][:, None]
+    noisy = np.clip(clean + rng.integers(-40, 41, (len(at), views, *thumbnails.shape[1:])), 0, 255).astype(np.uint8)
+    details.write_views(study.results_path, kept, np.concatenate([clean, noisy], axis=1))
+    count = min(details.NEIGHBOURS, len(ids) - 1)
+    shifts = np.argsort(rng.random((len(at), encoders, len(ids) - 1)), axis=2)[..., :count] + 1
+    distances = np.sort(rng.uniform(0.1, 1.2, shifts.shape), axis=2)
+    neighbours = ids[(at[:, None, None] + shifts) % len(ids)]
+    details.write_neighbours(study.results_path, kept, neighbours, distances, references=len(ids))
+
+
+@contextmanager
+def workers_in_this_process() -> Iterator[None]:
+    """Within, :func:`sslmem_kit.run.run` does the work of its workers itself, one task after the other: no start of a process."""
+
+    class Executor:
+        def submit(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Future:
+            done: Future = Future()
+            try:
+                done.set_result(function(*arguments, **options))
+            except Exception as error:
+                done.set_exception(error)
+            return done
+
+    class Events:
+        def put(self, event: tuple[Any, ...]) -> None:
+            """Progress has nobody to go to."""
+
+    @contextmanager
+    def pool(*_: Any) -> Iterator[Executor]:
+        yield Executor()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sslmem_kit.run.pool", pool)
+        patch.setattr("sslmem_kit.scheduling._events", Events())
+        yield

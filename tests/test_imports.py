@@ -33,7 +33,7 @@ def test_the_package_is_light() -> None:
 
 
 def test_help_of_every_command_is_light() -> None:
-    commands = [[], *([name] for name in app.commands)]
+    commands = [[], *([name] for name in app.commands), *(["app-user", name] for name in app.commands["app-user"].commands)]
     assert len(commands) >= 9
     code = f"from sslmem_kit.cli import main\nfor command in {commands!r}:\n    assert main([*command, '--help']) == 0"
     assert imported(code, *HEAVY) == []

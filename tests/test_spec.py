@@ -31,6 +31,7 @@ CHANGES = {
     "partition.independent": 0.05,
     "partition.extra": 0.05,
     "partition.stratified": False,
+    "partition.remove": "/removed.npz",
     "encoder.backbone": "resnet34",
     "encoder.stem": "small",
     "encoder.grid": 4,

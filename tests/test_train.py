@@ -17,6 +17,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+import sslmem_kit.train as train_module
 from sslmem_kit import store
 from sslmem_kit.errors import UserError
 from sslmem_kit.feed import Feed
@@ -132,8 +133,8 @@ def test_families_of_equal_data_are_equal_when_coupled(tmp_path: Path, monkeypat
     """With nothing but the own samples to tell them apart, f and g differ by those alone: give both the same and they are one."""
     spec = make_spec("simclr")
     samples = load_samples(spec)
-    same = samples.training("f")
-    monkeypatch.setattr(type(samples), "training", lambda self, family: same)
+    same = samples.slots("f")
+    monkeypatch.setattr(type(samples), "slots", lambda self, family: same)
     for family in "fg":
         (tmp_path / family).mkdir()
     assert_same_bits(trained(spec, tmp_path / "f", "f"), trained(spec, tmp_path / "g", "g"))
@@ -150,6 +151,28 @@ def test_loss_falls_and_the_schedule_warms_up_and_decays(tmp_path: Path) -> None
     losses = [float(row["loss"]) for row in rows]
     assert np.mean(losses[-3:]) < np.mean(losses[:3])
     assert [row["epoch"] for row in rows if row["probe_accuracy"]] == ["2", "4", "6", "8", "10", "12"]
+
+
+def test_the_history_is_there_while_an_encoder_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After every epoch but the last, whose row comes with the end of the training; at most once in a while."""
+    spec = make_spec("simclr", record_every=0)
+    samples = load_samples(spec)
+
+    def rows_seen(folder: Path) -> tuple[list[int], int]:
+        folder.mkdir()
+        seen, times = [], []
+        original = train_module.write_history
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(train_module, "write_history", lambda *arguments: (times.append(1), original(*arguments)))
+            feed = Feed(samples.dataset, "cpu")
+            train(spec, spec.encoders[0], samples, feed, folder, report=lambda *_: seen.append(len(history(folder)) - 1))
+        assert len(history(folder)) - 1 == 4
+        return seen, len(times)
+
+    monkeypatch.setattr(train_module, "HISTORY_SECONDS", -1)
+    assert rows_seen(tmp_path / "often") == ([1, 2, 3, 3], 4)
+    monkeypatch.setattr(train_module, "HISTORY_SECONDS", 1000)
+    assert rows_seen(tmp_path / "rarely") == ([1, 1, 1, 1], 2)
 
 
 def test_a_loss_that_is_not_finite_is_named(tmp_path: Path) -> None:

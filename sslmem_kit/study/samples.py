@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from pathlib import Path
 
 import numpy as np
 
 from sslmem_kit.data import Dataset, DataSpec, load
+from sslmem_kit.errors import UserError
 from sslmem_kit.names import PARTITION_CODE
-from sslmem_kit.partition import UNUSED, PartitionSpec, assign, training_slots
+from sslmem_kit.partition import UNUSED, PartitionSpec, assign, take_out, training_slots
 from sslmem_kit.streams import stream_seed
 from sslmem_kit.study.spec import StudySpec
 
@@ -21,15 +25,23 @@ class StudySamples:
     dataset: Dataset
     codes: np.ndarray
     """(sample,) int8, -1 for samples in no partition."""
+    drawn: np.ndarray
+    """The codes before samples were taken out by ``partition.remove``."""
 
     @cached_property
     def scored(self) -> np.ndarray:
         """Positions of the samples that are scored: those of the four partitions, by ascending id."""
         return np.flatnonzero(self.codes != UNUSED)
 
+    def slots(self, family: str) -> np.ndarray:
+        """Ids that a family trains on, by slot; -1 where a sample was taken out, so that all others keep their order and views."""
+        positions = training_slots(self.drawn, self.dataset.labels, family)
+        return np.where(self.codes[positions] == UNUSED, -1, self.dataset.ids[positions])
+
     def training(self, family: str) -> np.ndarray:
-        """Ids of the samples that a family trains on, by slot."""
-        return self.dataset.ids[training_slots(self.codes, self.dataset.labels, family)]
+        """Ids of the samples that a family trains on."""
+        ids = self.slots(family)
+        return ids[ids >= 0]
 
     @cached_property
     def probe_training(self) -> np.ndarray:
@@ -59,4 +71,37 @@ def load_samples(spec: StudySpec) -> StudySamples:
 @lru_cache(maxsize=1)
 def _load(data: DataSpec, partition: PartitionSpec, seed: int) -> StudySamples:
     dataset = load(data, seed=stream_seed(seed, "test side"))
-    return StudySamples(dataset, assign(dataset.labels, dataset.is_test, partition, seed=stream_seed(seed, "partition")))
+    codes = drawn = assign(dataset.labels, dataset.is_test, partition, seed=stream_seed(seed, "partition"))
+    if partition.remove is not None:
+        codes = take_out(drawn, _removed(Path(partition.remove), dataset))
+    return StudySamples(dataset, codes, drawn)
+
+
+def _removed(path: Path, dataset: Dataset) -> np.ndarray:
+    """Positions of the samples that an npz file lists in ``sample``; its ``data_fingerprint``, if it has one, must be this data's."""
+    where = f"partition.remove: {path}"
+    if not path.is_file():
+        raise UserError(f"{where} is {'not a file' if path.exists() else 'not there'}, an npz file with the array sample is needed")
+    if not zipfile.is_zipfile(path):  # np.load would take an .npy or a pickle for what it is not
+        raise UserError(f"{where} is not an npz archive, or it is cut short")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in ("sample", "data_fingerprint") if name in archive}
+            names = archive.files
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError) as error:
+        raise UserError(f"{where} cannot be read ({' '.join(str(error).split())[:120]})") from None
+    if "sample" not in arrays:
+        raise UserError(f"{where} has no array sample, it holds {', '.join(names) or 'nothing'}")
+    ids = arrays["sample"]
+    if ids.ndim != 1 or ids.dtype.kind not in "iu":
+        raise UserError(f"{where}: sample has dtype {ids.dtype} and shape {ids.shape}, integer sample ids of shape (n,) are needed")
+    fingerprint = str(arrays.get("data_fingerprint", dataset.fingerprint))
+    if fingerprint != dataset.fingerprint:
+        raise UserError(
+            f"{where} was made from other data than {dataset.name!r} with this seed, which draws the test side "
+            f"(data_fingerprint {fingerprint[:12]} there, {dataset.fingerprint[:12]} here)"
+        )
+    try:
+        return dataset.positions(ids)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None

@@ -23,6 +23,7 @@ from sslmem_kit.names import FAMILIES
 from sslmem_kit.partition import PartitionSpec
 from sslmem_kit.policies import Policy
 from sslmem_kit.section import Section
+from sslmem_kit.streams import stream_seed
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -157,9 +158,11 @@ class StudySpec(Section):
         return name
 
     def resolved(self, base: Path) -> StudySpec:
-        """The spec with what depends on other fields filled in, and relative data paths made absolute against ``base``."""
+        """The spec with what depends on other fields filled in, and relative paths made absolute against ``base``."""
         scoring = self.scoring.model_copy(update={"policy": self.scoring.policy or self.training.policy})
-        return self.model_copy(update={"data": self.data.resolved(base), "scoring": scoring})
+        return self.model_copy(
+            update={"data": self.data.resolved(base), "partition": self.partition.resolved(base), "scoring": scoring}
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON types, every field present."""
@@ -168,7 +171,16 @@ class StudySpec(Section):
     @property
     def hash(self) -> str:
         """sha256 of the canonical JSON, 16 hex digits."""
-        return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()[:16]
+        content = self.as_dict()
+        if self.partition.remove is None:
+            # The field is younger than studies that are to be gone on with: where nothing is removed it does not count.
+            del content["partition"]["remove"]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def view_seed(self) -> int:
+        """Of the scored views; the same for every encoder."""
+        return stream_seed(self.seed, "scored views")
 
     @property
     def encoders(self) -> tuple[EncoderPlan, ...]:
@@ -191,7 +203,7 @@ def bundled_specs() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def load_spec(spec: str | Path, *, seed: int | None = None) -> StudySpec:
+def load_spec(spec: str | Path, *, seed: int | None = None, remove: Path | None = None) -> StudySpec:
     """The resolved spec of a bundled name or a YAML file.
 
     Parameters
@@ -200,6 +212,8 @@ def load_spec(spec: str | Path, *, seed: int | None = None) -> StudySpec:
         A name that ``sslmem studies`` lists, or the path of a YAML file.
     seed
         Put in place of the spec's own ``seed``.
+    remove
+        Put in place of the spec's own ``partition.remove``; seen from the working directory.
 
     Raises
     ------
@@ -216,7 +230,11 @@ def load_spec(spec: str | Path, *, seed: int | None = None) -> StudySpec:
     loaded = read_yaml(path)
     if seed is not None:
         loaded["seed"] = seed
-    return parse_spec(loaded, where=str(spec)).resolved(path.parent.resolve())
+    resolved = parse_spec(loaded, where=str(spec)).resolved(path.parent.resolve())
+    if remove is None:
+        return resolved
+    partition = resolved.partition.model_copy(update={"remove": str(remove)}).resolved(Path.cwd())
+    return resolved.model_copy(update={"partition": partition})
 
 
 def parse_spec(loaded: Mapping[str, Any], *, where: str) -> StudySpec:
