@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help env demo test test-slow lint clean
+.PHONY: help env demo test test-slow browser lint clean
 
 help:
 	@echo "make demo       install into $(VENV) and run the bundled study: two minutes on 2 cores"
 	@echo "make test       install into $(VENV) and run the default test suite"
 	@echo "make test-slow  the tests that take minutes"
+	@echo "make browser    install Chromium (Debian, Ubuntu), which the browser tests drive; without one they are skipped"
 	@echo "make lint       ruff"
 	@echo "make clean      remove $(VENV)"
 
@@ -31,6 +32,9 @@ test: env
 
 test-slow: env
 	$(BIN)/python -m pytest -m slow
+
+browser:
+	command -v chromium || { SUDO=$$([ $$(id -u) = 0 ] || echo sudo); $$SUDO apt-get update && $$SUDO apt-get install -y --no-install-recommends chromium; }
 
 lint: env
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -9,15 +9,31 @@ from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["Study", "UserError", "family_contrast", "leave_out", "load_spec", "open_study", "score"]
+__all__ = [
+    "Study",
+    "UserError",
+    "explore",
+    "family_contrast",
+    "leave_out",
+    "load_spec",
+    "monitor",
+    "open_study",
+    "pick_class",
+    "pick_threshold",
+    "score",
+]
 
 _HOME = {
     "Study": "sslmem_kit.study",
     "open_study": "sslmem_kit.study",
     "load_spec": "sslmem_kit.study",
     "UserError": "sslmem_kit.errors",
+    "explore": "sslmem_kit.explorer.page",
     "family_contrast": "sslmem_kit.scores",
     "leave_out": "sslmem_kit.scores",
+    "monitor": "sslmem_kit.explorer.monitor",
+    "pick_class": "sslmem_kit.explorer.pickers",
+    "pick_threshold": "sslmem_kit.explorer.pickers",
     "score": "sslmem_kit.scores",
 }
 

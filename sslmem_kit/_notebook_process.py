@@ -49,6 +49,8 @@ def execute(order: dict) -> None:
         return
     notebook = _tidy(output, order)
     if order["html"]:
+        # Without the state of widgets, whose script would have to be fetched, a page shows what each of them gives as HTML.
+        notebook.metadata.pop("widgets", None)
         page, _ = HTMLExporter(raw_template=_PAGE).from_notebook_node(notebook, {"metadata": {"name": name}})
         (scratch / f"{name}.html").write_text(page, encoding="utf-8")
 

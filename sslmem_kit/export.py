@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import PARTITIONS
@@ -17,14 +18,18 @@ from sslmem_kit.study.folder import Study
 
 def score_table(study: Study, *, protocol: str = "corrected") -> pd.DataFrame:
     """Scores as a frame: ``sample``, ``label``, ``class``, ``partition`` (name), then every column of the scores."""
-    scores = study.scores(protocol)
+    return frame_of(study.scores(protocol), study.class_names)
+
+
+def frame_of(scores: xr.Dataset, class_names: Sequence[str]) -> pd.DataFrame:
+    """The frame of :func:`score_table` of scores, or of some samples of them."""
     frame = scores.drop_vars("augmentation", errors="ignore").to_dataframe().reset_index()
     front = {
         "sample": frame.pop("sample"),
         "label": frame["label"],
-        "class": np.array(study.class_names)[frame.pop("label")],
+        "class": np.array(class_names)[frame.pop("label")],
         "partition": np.array(PARTITIONS)[frame.pop("partition")],
-        "protocol": protocol,
+        "protocol": scores.attrs["protocol"],
     }
     return pd.DataFrame(front).join(frame)
 

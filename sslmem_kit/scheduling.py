@@ -18,7 +18,8 @@ from typing import Any
 from sslmem_kit.errors import Failure
 
 Listen = Callable[..., None]
-"""Hears events: ("planned", encoders to do, epochs, blocks), ("trained", id, epoch, loss), ("scored", id, block), ("completed", id)."""
+"""Hears events: ("planned", encoders to do, epochs, blocks), ("trained", id, epoch, loss), ("scored", id, block), ("completed", id),
+("detailed", done, total)."""
 
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000", "MALLOC_TOP_PAD_": "1000000000"}
 """glibc keeps freed memory: without these a training step on the CPU spends up to half its time on page faults."""

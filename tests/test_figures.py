@@ -11,12 +11,13 @@ import pytest
 from fake_study import make_study
 
 from sslmem_kit import statistics
-from sslmem_kit.figures import fig02a, fig02b, fig02c, gallery, interactive_figures, save_figure, show, tab02
-from sslmem_kit.figures.style import COLOURS
+from sslmem_kit.colours import COLOURS
+from sslmem_kit.figures import fig02a, fig02b, fig02c, fig05, gallery, interactive_figures, save_figure, scatter, show, tab02
+from sslmem_kit.figures.save import png, svg
 from sslmem_kit.names import PARTITIONS
 from sslmem_kit.trajectory import memorization_over_training
 
-NAMES = ("fig02a", "fig02b", "fig02c", "tab02", "gallery")
+NAMES = ("fig02a", "fig02b", "fig02c", "fig05", "tab02", "gallery")
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,8 @@ def drawn(name, study, scores):
             return fig02b.draw(memorization_over_training(study.tree))
         case "fig02c":
             return fig02c.draw(scores, statistics.partition_summary(scores))
+        case "fig05":
+            return fig05.draw(scores, limit=0.02)
         case "tab02":
             return tab02.draw(statistics.partition_tests(scores))
     return gallery.draw(scores, study.tree["images/thumbnail"], count=6)
@@ -78,6 +81,52 @@ def test_the_histograms_hold_every_sample_once_and_the_given_means(scores):
     assert counted == {name: row["n"] for name, row in summary.items()}
     means = {mark["partition"][0]: mark["mean"][0] for mark in figure.traverse(lambda x: x, [hv.Segments])}
     assert means == {name: row["mean"] for name, row in summary.items()}
+
+
+def test_the_curves_are_the_shares_above_with_n_in_the_legend(scores):
+    groups = statistics.by_partition(scores)
+    curves = fig05.draw(scores).traverse(lambda x: x, [hv.Curve])
+    assert {curve.label for curve in curves} == {f"{name}, n = {len(values)}" for name, values in groups.items()}
+    for curve in curves:
+        values = groups[curve.label.partition(",")[0]]
+        expected = [(values > threshold).mean() for threshold in curve["threshold"]]
+        np.testing.assert_allclose(curve["share"], expected, atol=1e-12)
+        assert (curve["share"][0], curve["share"][-1]) == (1, 0)
+    marks = [line.data for line in fig05.draw(scores, limit=0.5).traverse(lambda x: x, [hv.VLine])]
+    assert marks == [0.0, 0.5]
+
+
+def test_a_partition_without_samples_has_no_curve(scores):
+    some = scores.isel(sample=np.flatnonzero(scores["partition"] == 1))
+    figure = fig05.draw(some)
+    assert [curve.label.partition(",")[0] for curve in figure.traverse(lambda x: x, [hv.Curve])] == ["candidate"]
+    assert png(figure).startswith(b"\x89PNG")
+
+
+def test_drawings_are_the_same_each_time_and_many_points_are_a_picture_in_them(monkeypatch):
+    rng = np.random.default_rng(0)
+    columns = {name: rng.normal(size=900).astype(np.float32) for name in ("x", "y", "colour")}
+    columns["colour"][:100] = np.nan
+    columns["x"][:3] = np.nan
+
+    def drawing():
+        return svg(scatter.draw(columns, labels=("a", "b", "c"), title="t", ringed=np.arange(900) < 20))
+
+    few = drawing()
+    assert few == drawing()
+    # A point is drawn by a reference to its shape: 800 coloured, 97 grey, 17 rings.
+    assert few.count(b"<use ") >= 800 + 97 + 17
+    monkeypatch.setattr(scatter, "MANY", 500)
+    many = drawing()
+    assert many.count(b"<image ") > few.count(b"<image ")
+    assert many.count(b"<use ") < 300
+
+
+def test_of_points_that_cover_each_other_the_topmost_is_drawn():
+    x, y = np.array([0.0, 1.0, 0.0, 1.0, 0.5, 1e-6]), np.array([0.0, 1.0, 0.0, 0.0, 0.5, 1e-6])
+    assert scatter._topmost(x, y).tolist() == [1, 3, 4, 5]
+    assert scatter._topmost(x[:1], y[:1]).tolist() == [0]
+    assert scatter._topmost(x[:0], y[:0]).tolist() == []
 
 
 def test_panels_over_training_show_the_trajectory(study):

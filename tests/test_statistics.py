@@ -12,11 +12,15 @@ from sslmem_kit.statistics import (
     TABLE_16,
     bootstrap_interval,
     by_partition,
+    highest,
     one_sample_test,
     partition_summary,
     partition_tests,
     rank_agreement,
+    share_above,
+    top_overlap,
     two_sample_test,
+    wilson_interval,
 )
 
 RNG = np.random.default_rng(0)
@@ -140,3 +144,100 @@ def test_rank_agreement_by_hand():
     assert rank_agreement(FIRST, -FIRST)["tau"] == pytest.approx(-1)
     # Ties: tau-b by scipy's definition, (concordant - discordant) / sqrt of the untied pairs of either.
     assert rank_agreement(np.array([1, 1, 2]), np.array([1, 2, 3]))["tau"] == pytest.approx(2 / np.sqrt(2 * 3))
+
+
+def correlated(n: int, rng: np.random.Generator, correlation: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+    """Normal pairs; their tau is 2 / pi * arcsin(correlation), their rho 6 / pi * arcsin(correlation / 2)."""
+    first = rng.normal(size=n)
+    return first, correlation * first + np.sqrt(1 - correlation**2) * rng.normal(size=n)
+
+
+def test_rank_agreement_as_scipy():
+    first, second = correlated(200, np.random.default_rng(4))
+    second = np.round(second, 1)  # ties
+    found = rank_agreement(first, second)
+    tau, rho = stats.kendalltau(first, second), stats.spearmanr(first, second)
+    assert (found["tau"], found["p"]) == (pytest.approx(tau.statistic), pytest.approx(tau.pvalue))
+    assert found["rho"] == pytest.approx(rho.statistic)
+    for name in ("tau", "rho"):
+        low, high = found[f"{name}_interval"]
+        assert low < found[name] < high
+        # Symmetric where Fisher's transformation says so.
+        assert np.arctanh([low, high]).mean() == pytest.approx(np.arctanh(found[name]))
+    wider = rank_agreement(first, second, confidence=0.99)["tau_interval"]
+    assert wider[0] < found["tau_interval"][0] < found["tau_interval"][1] < wider[1]
+
+
+def test_the_intervals_of_rank_agreement_cover_as_often_as_they_say():
+    rng = np.random.default_rng(5)
+    true = {"tau": 2 / np.pi * np.arcsin(0.5), "rho": 6 / np.pi * np.arcsin(0.25)}
+    found = [rank_agreement(*correlated(60, rng)) for _ in range(400)]
+    for name, value in true.items():
+        covered = [row[f"{name}_interval"][0] <= value <= row[f"{name}_interval"][1] for row in found]
+        assert 0.92 <= np.mean(covered) <= 0.98
+
+
+def test_the_intervals_of_rank_agreement_are_about_those_of_a_bootstrap():
+    first, second = correlated(150, np.random.default_rng(6), 0.4)
+    rng = np.random.default_rng(7)
+    draws = [rank_agreement(first[chosen], second[chosen]) for chosen in rng.integers(0, 150, (400, 150))]
+    found = rank_agreement(first, second)
+    for name in ("tau", "rho"):
+        low, high = np.quantile([row[name] for row in draws], [0.025, 0.975])
+        assert found[f"{name}_interval"] == (pytest.approx(low, abs=0.05), pytest.approx(high, abs=0.05))
+
+
+def test_rank_agreement_at_its_ends_and_with_too_few():
+    same, opposite = rank_agreement(FIRST, FIRST), rank_agreement(FIRST, -FIRST)
+    assert (same["tau"], same["rho"], opposite["tau"], opposite["rho"]) == (1, 1, -1, -1)
+    assert np.isnan([*same["tau_interval"], *opposite["rho_interval"]]).all()
+    for first, second in [(FIRST[:0], FIRST[:0]), (FIRST[:1], FIRST[:1]), (FIRST, np.ones(40))]:
+        found = rank_agreement(first, second)
+        assert np.isnan([found["tau"], found["p"], found["rho"], *found["tau_interval"], *found["rho_interval"]]).all()
+        assert found["n"] == len(first)
+    assert np.isnan(rank_agreement(FIRST[:4], np.array([1.0, 3, 2, 5]))["tau_interval"]).all()
+
+
+def test_the_highest_are_those_of_a_full_sort():
+    values = np.random.default_rng(8).integers(0, 30, 200).astype(float)
+    for k in (0, 1, 7, 199, 200, 500):
+        assert highest(values, k).tolist() == np.argsort(-values, kind="stable")[:k].tolist()
+    assert highest(values[:0], 3).tolist() == []
+
+
+def test_the_overlap_of_the_tops_by_hand():
+    first = np.arange(100.0)
+    second = np.where(first >= 95, first, -first)  # the five highest stay; then come 0, 1, 2 ...
+    assert top_overlap(first, second, (5, 10, 100, 200)) == [
+        {"k": 5, "common": 5, "share": 1.0, "chance": 0.05},
+        {"k": 10, "common": 5, "share": 0.5, "chance": 0.1},
+        {"k": 100, "common": 100, "share": 1.0, "chance": 1.0},
+    ]
+    assert [row["common"] for row in top_overlap(first, -first)] == [0, 0, 0, 100]
+    assert [row["k"] for row in top_overlap(first[:60], first[:60])] == [10, 20, 50]
+    assert top_overlap(first[:3], first[:3]) == []
+
+
+def test_chance_is_what_unrelated_orders_have_on_average():
+    rng = np.random.default_rng(9)
+    rows = [top_overlap(rng.normal(size=100), rng.normal(size=100), (20,))[0] for _ in range(300)]
+    assert np.mean([row["share"] for row in rows]) == pytest.approx(rows[0]["chance"], abs=0.02)
+
+
+def test_the_share_above_by_a_loop():
+    values = np.random.default_rng(4).normal(size=200).astype(np.float32)
+    thresholds = np.concatenate([values[:20].astype(float), [-10, 10, 0.1, -np.inf, np.inf]])
+    found = share_above(values, thresholds)
+    np.testing.assert_allclose(found, [(values > np.float32(threshold)).mean() for threshold in thresholds])
+    assert share_above(np.array([1.0, 1.0, 2.0]), np.array([1.0]))[0] == pytest.approx(1 / 3)
+    assert np.isnan(share_above(values[:0], thresholds)).all()
+
+
+@pytest.mark.parametrize("confidence", [0.95, 0.5])
+def test_wilson_intervals_as_scipy(confidence):
+    pairs = [(0, 1), (1, 1), (0, 50), (50, 50), (3, 10), (499, 1000), (12, 100_000)]
+    low, high = wilson_interval(*np.transpose(pairs), confidence=confidence)
+    expected = [stats.binomtest(*pair).proportion_ci(confidence, method="wilson") for pair in pairs]
+    np.testing.assert_allclose(low, [one.low for one in expected], atol=1e-12)
+    np.testing.assert_allclose(high, [one.high for one in expected], atol=1e-12)
+    assert np.isnan(wilson_interval(0, 0)).all()

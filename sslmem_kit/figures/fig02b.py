@@ -9,7 +9,8 @@ import holoviews as hv
 import numpy as np
 import xarray as xr
 
-from sslmem_kit.figures.style import COLOURS, INK, dress, frame
+from sslmem_kit.colours import COLOURS
+from sslmem_kit.figures.style import INK, dress, frame
 from sslmem_kit.names import EPOCH
 
 

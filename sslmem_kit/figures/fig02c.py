@@ -13,7 +13,8 @@ import holoviews as hv
 import numpy as np
 import xarray as xr
 
-from sslmem_kit.figures.style import COLOURS, GUIDE, INK, dress, frame, score_label
+from sslmem_kit.colours import COLOURS
+from sslmem_kit.figures.style import GUIDE, INK, dress, frame, score_label
 from sslmem_kit.statistics import by_partition
 
 ROWS = ("candidate", "shared", "extra", "independent")

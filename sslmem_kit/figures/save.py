@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import holoviews as hv
+import matplotlib
 import matplotlib.pyplot as plt
 from bokeh.embed import json_item
 from bokeh.models import Axis, DataTable, LayoutDOM, Plot, Toolbar
@@ -89,10 +90,20 @@ def bokeh_model(figure: Any) -> LayoutDOM:
 
 def png(figure: Any, *, dpi: int = DPI) -> bytes:
     """The figure as a PNG file, drawn by matplotlib."""
+    return _drawn(figure, format="png", dpi=dpi, metadata={"Software": None})
+
+
+def svg(figure: Any, *, dpi: int = DPI) -> bytes:
+    """The figure as an SVG file, drawn by matplotlib; the same bytes each time. ``dpi`` is that of parts that are pictures."""
+    with matplotlib.rc_context({"svg.hashsalt": "sslmem_kit"}):
+        return _drawn(figure, format="svg", dpi=dpi, metadata={"Date": None, "Creator": None})
+
+
+def _drawn(figure: Any, **options: Any) -> bytes:
     drawn = hv.render(figure, backend="matplotlib")
     buffer = io.BytesIO()
     try:
-        drawn.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight", facecolor="white", metadata={"Software": None})
+        drawn.savefig(buffer, bbox_inches="tight", facecolor="white", **options)
     finally:
         plt.close(drawn)
     return buffer.getvalue()

@@ -10,8 +10,6 @@ import holoviews.plotting.mpl  # noqa: F401
 import numpy as np
 import xarray as xr
 
-COLOURS = {"shared": "#009E73", "candidate": "#D55E00", "independent": "#0072B2", "extra": "#CC79A7"}
-"""Of the partitions, from the Okabe-Ito palette, which stays apart for colour-blind readers."""
 INK, GUIDE = "#222222", "#8a8a8a"
 """Of lines and text, of reference lines."""
 SCORE_COLOURS = "viridis"

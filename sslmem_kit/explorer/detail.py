@@ -1,0 +1,247 @@
+"""The detail: everything that a store holds of one sample, and the way to the next one in the order of the gallery."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import param
+import xarray as xr
+from panel.custom import JSComponent
+
+from sslmem_kit.errors import UserError
+from sslmem_kit.explorer.gallery import NOT_DEFINED, listed_positions, number, open_asked, score_texts, sort_key
+from sslmem_kit.explorer.library import SampleRecord
+from sslmem_kit.explorer.pictures import answer, css, data_uri, esm, source, thumbnails
+from sslmem_kit.explorer.session import Session
+from sslmem_kit.explorer.theme import PARTITION_COLOURS
+from sslmem_kit.names import ENCODER, EPOCH, FAMILIES, PARTITIONS, SAMPLE, TRAINED_ON
+
+NOTHING = "No sample is open: choose one in the gallery, or tap a point in the scatter."
+NO_VIEWS = "Views are kept for candidates and extremes only."
+NO_NEIGHBOURS = "Neighbours are kept for candidates and extremes only."
+FAMILY_COLOURS = {"f": PARTITION_COLOURS["candidate"], "g": PARTITION_COLOURS["independent"]}
+"""Those of the partitions that only this family saw."""
+
+
+class DetailSheet(JSComponent):
+    """The front end of the detail."""
+
+    record = param.Dict(None, allow_None=True, doc="What is shown of the open sample; None: nothing is open.")
+    neighbours = param.List([], doc="Nearest samples under `encoder`, nearest first.")
+    encoder = param.String("")
+    told = param.String("")
+    colours = param.Dict({})
+    source = param.String("")
+
+    _esm = esm("detail")
+    _stylesheets = [css("detail")]
+
+
+class Detail:
+    """The detail of a session."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self._encoder = ""
+        self._neighbours: xr.Dataset | None = None
+        self.view = DetailSheet(sizing_mode="stretch_width", colours={**PARTITION_COLOURS, **FAMILY_COLOURS})
+        self.view.on_msg(self._heard)
+        session.param.watch(self._show, ["opened", "scores", "sample"])
+        self._show()
+
+    def _show(self, *_: Any) -> None:
+        session = self.session
+        self._neighbours = None
+        if session.scores is None:
+            self.view.param.update(record=None, neighbours=[], told="")
+            return
+        found = session.opened.positions(np.array([] if session.sample is None else [session.sample]))
+        if not len(found):
+            self.view.param.update(record=None, neighbours=[], told=NOTHING)
+            return
+        sample = session.opened.sample(int(found[0]))
+        try:
+            record = self._record(sample)
+            self._neighbours = sample.neighbours()
+            record["neighbour_encoders"] = self._neighbour_encoders()
+            if self._encoder not in record["neighbour_encoders"]:
+                self._encoder = next(iter(record["neighbour_encoders"]), "")
+            nearest = self._nearest(sample.position)
+        except UserError as error:
+            self.view.param.update(record=None, neighbours=[], told=f"{error}.")
+            return
+        self.view.param.update(record=record, neighbours=nearest, encoder=self._encoder, told="", source=source(session.opened))
+
+    def _record(self, sample: SampleRecord) -> dict[str, Any]:
+        opened, position = self.session.opened, sample.position
+        pictures = sample.views()
+        height, width = opened.tree["images/thumbnail"].shape[1:3]
+        return {
+            "id": sample.id,
+            "class": self.session.class_name(position),
+            "partition": PARTITIONS[opened.partitions[position]],
+            "picture": thumbnails(opened, np.array([position]))[0],
+            "size": f"{width} x {height} pixels",
+            "facts": self._facts(position),
+            "views": [] if pictures is None else self._views(sample, pictures),
+            "views_note": NO_VIEWS if pictures is None else "",
+            "protocol": self.session.protocol,
+            "encoders": self._encoders(sample),
+            "charts": [chart for chart in (_path(sample), _layers(sample)) if chart],
+            "neighbours_note": NO_NEIGHBOURS,
+        }
+
+    def _facts(self, position: int) -> list[list[str]]:
+        """Name, value and title of what the scores say of the sample."""
+        scores = self.session.scores
+        score, interval, words = (texts[0] for texts in score_texts(self.session, np.array([position])))
+        facts = [["score", score, ""], ["95 % interval", interval if interval != NOT_DEFINED else "not defined (one seed)", words]]
+        for name, label, digits in (
+            ("standard_error", "standard error", 4),
+            ("z", "z against the null", 2),
+            ("quantile", "quantile in the null", 3),
+        ):
+            value = number(scores[name].values[position], digits) if name in scores else NOT_DEFINED
+            facts.append([label, value, "not defined" if value == NOT_DEFINED else ""])
+        return facts
+
+    def _views(self, sample: SampleRecord, pictures: np.ndarray) -> list[dict[str, str]]:
+        """Picture and name of each view, and how far from the clean image the families see it."""
+        distances, view_a, view_b = sample.distances, sample.distances["view_a"].values, sample.distances["view_b"].values
+        families = distances["family"].values.astype(object)
+        counted = np.isin(distances[ENCODER].values.astype(object), np.array(self.session.encoders, object))
+        views = [{"name": "clean image", "picture": data_uri(pictures[0]), "distances": ""}]
+        for view in range(1, len(pictures)):
+            pair = distances.values[(view_a == 0) & (view_b == view)]
+            means = [(family, pair[:, counted & (families == family)]) for family in FAMILIES]
+            text = "\n".join(f"{family} {number(values.mean(), 3)}" for family, values in means if values.size)
+            views.append({"name": f"view {view}", "picture": data_uri(pictures[view]), "distances": text})
+        return views
+
+    def _encoders(self, sample: SampleRecord) -> list[dict[str, Any]]:
+        """Alignment under each encoder; those that the filters leave out do not count for the score."""
+        alignment = sample.alignment(self.session.protocol)
+        names, families, seen = (alignment[name].values.tolist() for name in (ENCODER, "family", TRAINED_ON))
+        return [
+            {
+                "id": name,
+                "family": family,
+                "trained_on": trained,
+                "counted": name in self.session.encoders,
+                "value": value,
+                "text": number(value, 4),
+            }
+            for name, family, trained, value in zip(names, families, seen, alignment.values.tolist(), strict=True)
+        ]
+
+    def _neighbour_encoders(self) -> list[str]:
+        if self._neighbours is None:
+            return []
+        names = [str(name) for name in self.session.opened.tree[ENCODER].values[: self._neighbours.sizes[ENCODER]]]
+        return [
+            *(name for name in names if name in self.session.encoders),
+            *(name for name in names if name not in self.session.encoders),
+        ]
+
+    def _nearest(self, position: int) -> list[dict[str, Any]]:
+        """The nearest samples under the chosen encoder."""
+        if self._neighbours is None or not self._encoder:
+            return []
+        opened = self.session.opened
+        at = [str(name) for name in opened.tree[ENCODER].values].index(self._encoder)
+        ids, distances = (self._neighbours[name].isel({ENCODER: at}).values for name in ("neighbour", "distance"))
+        known = np.isin(ids, opened.ids)
+        positions = opened.positions(ids[known])
+        ascending, place = np.unique(positions, return_inverse=True)
+        seen = opened.tree[TRAINED_ON].isel({SAMPLE: ascending, ENCODER: at}).load(scheduler="sync").values[place]
+        return [
+            {
+                "id": int(opened.ids[other]),
+                "class": self.session.class_name(other),
+                "same": bool(opened.labels[other] == opened.labels[position]),
+                "trained_on": bool(trained),
+                "distance": number(distance, 3),
+            }
+            for other, trained, distance in zip(positions.tolist(), seen, distances[known], strict=True)
+        ]
+
+    def _heard(self, event: Any) -> None:
+        """A message of the front end; what it asks for is checked like any input."""
+        data, session = event.data, self.session
+        if not isinstance(data, dict) or session.scores is None:
+            return
+        if "pictures" in data:
+            answer(session, self.view, data["pictures"])
+        open_asked(session, data)
+        if data.get("step") in (-1, 1):
+            self._step(data["step"])
+        if data.get("encoder") in self._neighbour_encoders():
+            self._encoder = data["encoder"]
+            nearest = self._nearest(int(session.opened.positions(np.array([session.sample]))[0]))
+            self.view.param.update(encoder=self._encoder, neighbours=nearest)
+
+    def _step(self, by: int) -> None:
+        """Go to the sample after or before the open one, in the order of the gallery."""
+        session = self.session
+        if session.sample is None:
+            return
+        position = int(session.opened.positions(np.array([session.sample]))[0])
+        to = beside(session, position, by)
+        if to is None:
+            self.view.told = f"This is the {'last' if by > 0 else 'first'} one in the order of the gallery."
+        else:
+            session.sample = int(session.opened.ids[to])
+
+
+def beside(session: Session, position: int, by: int) -> int | None:
+    """The position of the sample just after (1) or before (-1) another in the order of the gallery, also of one that it does not list."""
+    listed = listed_positions(session)
+    key, own = sort_key(session, listed), sort_key(session, np.array([position]))[0]
+    # Before in the order is before in (key, position).
+    beyond = (key > own) | ((key == own) & (listed > position)) if by > 0 else (key < own) | ((key == own) & (listed < position))
+    if not beyond.any():
+        return None
+    nearest = key[beyond].min() if by > 0 else key[beyond].max()
+    return int(listed[beyond & (key == nearest)][0 if by > 0 else -1])
+
+
+def _path(sample: SampleRecord) -> dict[str, Any] | None:
+    """Chart of the mean alignment of both families over epochs."""
+    path = sample.trajectory()
+    if path is None:
+        return None
+    series = [{"name": family, "family": family, "y": _numbers(path.sel(family=family))} for family in FAMILIES]
+    return _chart("Path over epochs", "epoch", path[EPOCH].values, series)
+
+
+def _layers(sample: SampleRecord) -> dict[str, Any] | None:
+    """Chart of the alignment by layer, a line for each encoder."""
+    layers = sample.layers()
+    if layers is None:
+        return None
+    families = sample.opened.tree["family"].values
+    layer = next(dim for dim in layers.dims if dim != ENCODER)
+    rows = layers.transpose(ENCODER, layer)
+    names = sample.opened.tree[ENCODER].values
+    series = [
+        {"name": str(name), "family": str(family), "y": _numbers(row)}
+        for name, family, row in zip(names, families, rows, strict=True)
+        if np.isfinite(row).any()
+    ]
+    return _chart("Alignment by layer", "layer", layers[layer].values, series) if series else None
+
+
+def _chart(title: str, x_label: str, at: np.ndarray, series: list[dict[str, Any]]) -> dict[str, Any]:
+    numeric = np.issubdtype(at.dtype, np.number)
+    return {
+        "title": title,
+        "x_label": x_label,
+        "x": at.astype(float).tolist() if numeric else list(range(len(at))),
+        "x_names": [str(value) for value in at.tolist()],
+        "series": series,
+    }
+
+
+def _numbers(values: xr.DataArray) -> list[float | None]:
+    return [round(value, 5) if np.isfinite(value) else None for value in values.values.astype(float).tolist()]

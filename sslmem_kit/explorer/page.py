@@ -1,0 +1,218 @@
+"""The explorer as a whole: its parts on one page, in a browser and in JupyterLab, and the link that restores its state."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import panel as pn
+
+from sslmem_kit.explorer.comparison import Comparison
+from sslmem_kit.explorer.detail import Detail
+from sslmem_kit.explorer.filters import Filters
+from sslmem_kit.explorer.gallery import Gallery
+from sslmem_kit.explorer.library import Library
+from sslmem_kit.explorer.scatter import Scatter
+from sslmem_kit.explorer.session import Session
+from sslmem_kit.explorer.state import State, from_query, to_query
+from sslmem_kit.explorer.takeaway import TakeAway
+from sslmem_kit.explorer.theme import palette, variables
+from sslmem_kit.explorer.threshold import Threshold
+from sslmem_kit.names import SSLMEM
+from sslmem_kit.study.folder import Study
+
+TABS = ("explore", "compare", "take away")
+LINK_DELAY_MS = 500
+"""Of rest before the address follows the view."""
+
+_STYLE = """
+:host { font-family: system-ui, sans-serif; color: var(--sm-ink); background: var(--sm-paper); }
+:host(.sm-row) { display: flex; flex-flow: row wrap; align-items: flex-start; gap: 8px; }
+"""
+_TEXT_STYLE = """
+:host { color: var(--sm-ink); }
+h1 { font-size: 20px; margin: 0; } h2 { font-size: 14px; margin: 0; }
+p { margin: 0; } .note { background: var(--sm-warn); padding: 8px 12px; border-radius: 4px; }
+"""
+_TABS_STYLE = """
+.bk-tab { color: var(--sm-ink) !important; }
+.bk-tab.bk-active { background: var(--sm-panel) !important; border-color: var(--sm-line) !important; font-weight: 600; }
+.bk-tab:focus-visible { outline: 2px solid var(--sm-focus); }
+"""
+_PAGE = """
+{% extends base %}
+{% block preamble %}
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<script>
+  // Dark where the system is, unless the address says otherwise. Here, so that nothing is drawn twice.
+  (function () {
+    var address = new URL(window.location.href);
+    if (!address.searchParams.has("theme") && window.matchMedia("(prefers-color-scheme: dark)").matches) {
+      address.searchParams.set("theme", "dark");
+      window.location.replace(address.href);
+    }
+  })();
+</script>
+<style>html, body { background: PAPER; margin: 0; }</style>
+{% endblock %}
+{% block contents %}
+<main>{{ embed(roots.explorer) }}</main>
+{% endblock %}
+"""
+
+
+class Explorer(pn.viewable.Viewer):
+    """The whole explorer of one session.
+
+    Parameters
+    ----------
+    library
+        The studies.
+    state, note
+        What to begin with, and what to tell about it.
+    dark
+        Dark colours.
+    """
+
+    def __init__(self, library: Library, state: State | None = None, *, note: str = "", dark: bool = False, **params: Any) -> None:
+        super().__init__(**params)
+        self.session = session = Session(library, state, note=note, dark=dark)
+        self.filters, self.scatter, self.threshold = Filters(session), Scatter(session), Threshold(session)
+        self.gallery, self.detail = Gallery(session), Detail(session)
+        self.comparison, self.take_away = Comparison(session), TakeAway(session)
+        self._note = pn.pane.HTML("", stylesheets=[_TEXT_STYLE], sizing_mode="stretch_width", visible=False)
+        self._status = pn.pane.HTML("", stylesheets=[_TEXT_STYLE], sizing_mode="stretch_width", css_classes=["sm-status"])
+        self.tabs = pn.Tabs(
+            *zip(("Explore", "Compare", "Take away"), self._tabs(), strict=True),
+            active=TABS.index(session.tab) if session.tab in TABS else 0,
+            dynamic=True,
+            stylesheets=[_TABS_STYLE],
+            sizing_mode="stretch_width",
+        )
+        self.tabs.param.watch(lambda event: session.param.update(tab=TABS[event.new]), ["active"])
+        session.param.watch(self._follow_tab, ["tab"])
+        session.param.watch(self._tell, ["note", "problem", "shown", "selected", "limit", "scores"])
+        self._tell()
+        heading = pn.pane.HTML("<h1>sslmem explorer</h1>", stylesheets=[_TEXT_STYLE], margin=(8, 8, 0, 8))
+        self.view = pn.Column(
+            heading, self._note, self._status, self.tabs,
+            stylesheets=[_STYLE], styles=variables(dark), sizing_mode="stretch_width", css_classes=["sm-explorer"],
+        )  # fmt: skip
+
+    def __panel__(self) -> pn.viewable.Viewable:
+        return self.view
+
+    def address(self, href: str) -> None:
+        """Where the page is, for the links to it."""
+        self.take_away.base = href.partition("#")[0].partition("?")[0] + "?"
+
+    def _tabs(self) -> list[pn.Column]:
+        explore = _row(
+            _column("1 1 220px", self.filters.view, most="280px"),
+            _column("3 1 420px", self.scatter.view, self.gallery.view),
+            _column("2 1 320px", self.detail.view, self.threshold.view),
+        )
+        return [explore, _row(self.comparison.view), _row(self.take_away.view)]
+
+    def _follow_tab(self, *_: Any) -> None:
+        if self.session.tab in TABS:
+            self.tabs.active = TABS.index(self.session.tab)
+
+    def _tell(self, *_: Any) -> None:
+        """The note, and in one line how much is seen: what a screen reader hears, and what tests wait for."""
+        session = self.session
+        notes = [text for text in (session.note, session.problem or session.opened.lacking) if text]
+        self._note.param.update(object="".join(_paragraph(text, "note") for text in notes), visible=bool(notes))
+        if session.scores is None:
+            self._status.object = _paragraph("nothing to show yet", "status")
+            return
+        above = int((session.scores[SSLMEM].values[session.shown] > session.limit).sum())
+        self._status.object = _paragraph(
+            f"{session.opened.key}: {len(session.shown):,} of {len(session.opened.ids):,} samples shown, "
+            f"{above:,} above the threshold of {session.limit:.4g}, {len(session.selected):,} selected",
+            "status",
+        )
+
+
+def _row(*parts: pn.viewable.Viewable) -> pn.Column:
+    return pn.Column(*parts, stylesheets=[_STYLE], css_classes=["sm-row"], sizing_mode="stretch_width")
+
+
+def _column(flex: str, *parts: pn.viewable.Viewable, most: str = "100%") -> pn.Column:
+    return pn.Column(*parts, styles={"flex": flex, "min-width": "0", "max-width": most}, sizing_mode="stretch_width")
+
+
+def _paragraph(text: str, role: str) -> str:
+    return f'<p class="{role}" role="status">{html.escape(text)}</p>'
+
+
+def make_page(library: Library) -> pn.Template:
+    """The page of a session of the served app: its state comes from the address, and the address follows it."""
+    location = pn.state.location
+    state, note = from_query(location.search if location else "")
+    dark = pn.state.session_args.get("theme", [b""])[0] == b"dark"
+    explorer = Explorer(library, state, note=note, dark=dark)
+    if location:
+        # As the browser sees it, which behind a proxy is not what reaches this process.
+        pn.bind(explorer.address, location.param.href, watch=True)
+        explorer.address(location.href)
+        _follow(explorer, location, "&theme=dark" if dark else "")
+    page = pn.Template(_PAGE.replace("PAPER", palette(dark)["paper"]))
+    page.add_panel("explorer", explorer.view)
+    return page
+
+
+def _follow(explorer: Explorer, location: Any, theme: str) -> None:
+    """Keep the address and the view equal: the address after a short rest, the view when a person goes back in history."""
+    session, document = explorer.session, pn.state.curdoc
+    written = {"search": location.search, "pending": None}
+
+    def write() -> None:
+        written["pending"] = None
+        search = f"?{to_query(session.state())}{theme}"
+        if search != written["search"]:
+            written["search"] = search
+            location.search = search
+
+    def later(*_: Any) -> None:
+        if written["pending"] is not None:
+            document.remove_timeout_callback(written["pending"])
+        written["pending"] = document.add_timeout_callback(write, LINK_DELAY_MS)
+
+    def read(event: Any) -> None:
+        if event.new != written["search"]:
+            written["search"] = event.new
+            session.restore(*from_query(event.new))
+
+    session.param.watch(later, [*(name for name in State.model_fields if name in session.param), "selected"])
+    location.param.watch(read, ["search"])
+
+
+def explore(*studies: Study | Path | str, link: str = "", dark: bool = False) -> Explorer:
+    """The explorer in a notebook.
+
+    Parameters
+    ----------
+    studies
+        Study directories, or what :func:`sslmem_kit.open_study` returns; the first is shown.
+    link
+        What follows the ``?`` in the address of a served explorer (or the whole address): the view to begin with.
+    dark
+        Dark colours.
+
+    Returns
+    -------
+    Shown by JupyterLab where it is the last line of a cell. ``.session`` has what is chosen: ``.session.selected`` and so on.
+
+    Raises
+    ------
+    UserError
+        What is given is no study.
+    """
+    # Everything from this machine: by default Panel would load its JavaScript from a CDN, and stay blank without a network.
+    pn.extension(inline=True)
+    paths: Sequence[Path | str] = [study.path if isinstance(study, Study) else study for study in studies]
+    state, note = from_query(link.partition("?")[2] or link)
+    return Explorer(Library(paths), state, note=note, dark=dark)

@@ -1,0 +1,84 @@
+"""Thumbnails as PNG data: URIs, so that no picture of a study has an address of its own that could be asked for without a session.
+
+A part of the page that shows samples is sent their ids, and asks for the pictures that it does not hold (``pictures.js``). So text is
+there at once, no picture is sent twice, and what is read is shared by all sessions of a process.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from panel.custom import JSComponent
+from PIL import Image
+
+from sslmem_kit import store
+from sslmem_kit.errors import UserError
+from sslmem_kit.explorer.library import OpenStudy
+from sslmem_kit.explorer.session import Session
+from sslmem_kit.names import SAMPLE
+
+AT_ONCE = 16
+"""Pictures in an answer, at most: those of 16 samples may lie in 16 chunks, and other sessions wait while they are read."""
+
+
+def data_uri(picture: np.ndarray) -> str:
+    """A PNG of (y, x, channel) uint8; 1 channel is grey, 3 are RGB."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture[..., :3]).save(buffer, "PNG", compress_level=1)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def thumbnails(opened: OpenStudy, positions: np.ndarray) -> list[str]:
+    """Data URIs of the clean images of samples, in the order of the positions; kept in the library's cache."""
+
+    def read(keys: list[Hashable]) -> list[np.bytes_]:
+        # Selected in ascending order, in which chunks are read once.
+        ascending, place = np.unique([key[-1] for key in keys], return_inverse=True)
+        array = opened.tree["images/thumbnail"].isel({SAMPLE: ascending}).transpose(SAMPLE, "y", "x", "channel")
+        with store.reading(opened.study.results_path):
+            pictures = array.values
+        return [np.bytes_(data_uri(pictures[index]).encode()) for index in place]
+
+    keys = [(opened.key, opened.stamp, "thumbnail", position) for position in np.asarray(positions, np.int64).tolist()]
+    return [bytes(uri).decode() for uri in opened.cache.get_many(keys, read)]
+
+
+def source(opened: OpenStudy) -> str:
+    """What ids mean: pictures that a browser holds are of one source."""
+    return f"{opened.key} {opened.stamp}"
+
+
+def esm(name: str) -> str:
+    """Source of a part's front end: what parts share, and its own file."""
+    folder = Path(__file__).parent
+    return "\n".join((folder / file).read_text(encoding="utf-8") for file in ("pictures.js", f"{name}.js"))
+
+
+def css(name: str) -> str:
+    """Style sheet of a part."""
+    return (Path(__file__).parent / f"{name}.css").read_text(encoding="utf-8")
+
+
+def answer(session: Session, part: JSComponent, wanted: Any) -> None:
+    """Send a part the pictures of the ids that its front end asked for: ``{"pictures": [[id, URI], ...], "source": ...}``."""
+    ids = known_ids(session, wanted)[:AT_ONCE]
+    try:
+        uris = thumbnails(session.opened, session.opened.positions(np.array(ids, np.int64))) if ids else []
+    except UserError as error:
+        session.note, uris = f"{error}.", [""] * len(ids)
+    part._send_msg({"pictures": [list(pair) for pair in zip(ids, uris, strict=True)], "source": source(session.opened)})
+
+
+def known_ids(session: Session, wanted: Any) -> list[int]:
+    """Those of what a browser sent that are ids of the open study."""
+    if session.opened.tree is None or not isinstance(wanted, list):
+        return []
+    # JavaScript has one kind of numbers; a bool is an int in Python.
+    numbers = (value for value in wanted if type(value) in (int, float) and abs(value) < 2**63)
+    whole = (int(value) for value in numbers if float(value).is_integer())
+    return [value for value in whole if len(session.opened.positions(np.array([value])))]

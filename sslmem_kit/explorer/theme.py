@@ -1,0 +1,67 @@
+"""Colours of the explorer, light and dark: CSS variables for what is HTML, options for what Bokeh draws."""
+
+from __future__ import annotations
+
+from bokeh.models import ColorBar
+from bokeh.plotting import figure
+
+from sslmem_kit.colours import COLOURS
+
+LIGHT = {
+    "paper": "#ffffff",
+    "panel": "#f5f6f8",
+    "ink": "#1b1f24",
+    "muted": "#57606a",
+    "line": "#d0d7de",
+    "grid": "#e8eaed",
+    "accent": "#0b5cad",
+    "focus": "#0b5cad",
+    "warn": "#fff4d6",
+    "dim": "#c9ced6",
+}
+DARK = {
+    "paper": "#15191f",
+    "panel": "#1e242c",
+    "ink": "#e9edf2",
+    "muted": "#a7b1bd",
+    "line": "#3a434e",
+    "grid": "#2b323b",
+    "accent": "#6cb2ff",
+    "focus": "#ffd166",
+    "warn": "#4a3b12",
+    "dim": "#4b5563",
+}
+"""Text on paper and on panel has a contrast of at least 4.5 to 1 in both; ``dim`` is for points that a threshold leaves out."""
+
+PARTITION_COLOURS = COLOURS
+
+
+def palette(dark: bool) -> dict[str, str]:
+    """The colours by name."""
+    return DARK if dark else LIGHT
+
+
+def variables(dark: bool) -> dict[str, str]:
+    """CSS custom properties ``--sm-<name>``, for the ``styles`` of a root: they reach into every component below it."""
+    return {f"--sm-{name}": colour for name, colour in palette(dark).items()} | {"color-scheme": "dark" if dark else "light"}
+
+
+def dress(plot: figure, dark: bool) -> figure:
+    """Give a Bokeh figure the colours and fonts of the page."""
+    colours = palette(dark)
+    plot.background_fill_color = plot.border_fill_color = colours["paper"]
+    plot.outline_line_color = colours["line"]
+    plot.grid.grid_line_color = colours["grid"]
+    plot.axis.axis_line_color = plot.axis.major_tick_line_color = colours["muted"]
+    plot.axis.minor_tick_line_color = None
+    plot.axis.major_label_text_color = plot.axis.axis_label_text_color = colours["ink"]
+    plot.axis.axis_label_text_font_style = "normal"
+    plot.axis.axis_label_text_font_size = "13px"
+    plot.axis.major_label_text_font_size = "12px"
+    plot.title.text_color = colours["ink"]
+    plot.toolbar.logo = None
+    for bar in plot.select({"type": ColorBar}):
+        bar.background_fill_color = colours["paper"]
+        bar.major_label_text_color = bar.title_text_color = colours["ink"]
+        bar.title_text_font_style = "normal"
+    return plot
