@@ -15,16 +15,17 @@ sessions      (``--sessions N``) N clients on one process, each of which acts ab
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import json
 import random
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,7 @@ def _act(page: Any, actions: dict[str, list[float]]) -> None:
     for number in range(ACTIONS):
         # The first class on, then off: a tenth or a thousandth of the samples, then all of them.
         actions["class"].append(_timed(page, lambda: boxes.nth(4).click()))
-        handle = page.locator(".noUi-handle").first
+        handle = page.locator("input[type=range]").first
         handle.focus()
         actions["threshold"].append(_timed(page, lambda key=("ArrowLeft", "ArrowRight")[number % 2]: page.keyboard.press(key)))
 
@@ -147,52 +148,93 @@ def _timed(page: Any, act: Callable[[], Any]) -> float:
 
 def measure_sessions(study: Path, count: int, *, seconds: float = 20.0) -> dict[str, Any]:
     """Sessions at once on one process, in two waves."""
+    told: dict[str, Any] = {"clients": count, "answers_ms": [], "pages_s": [], "errors": 0, "with_all_mb": [], "after_mb": []}
+
+    async def wave(url: str, pid: int, first: int, many: int, seconds: float) -> None:
+        found = await asyncio.gather(
+            *(_client(url, seconds, first + number, pid) for number in range(many)), return_exceptions=True
+        )
+        for one in found:
+            if isinstance(one, BaseException):
+                told["errors"] += 1
+                print(f"a session failed: {one!r}", file=sys.stderr)
+            elif many == count:
+                told["pages_s"].append(one[0])
+                told["answers_ms"] += one[1]
+        told["with_all_mb"].append(max((one[2] for one in found if not isinstance(one, BaseException)), default=0.0))
+
     with app(study) as (url, pid, _):
-        _client(url, 1.0, 0)
-        time.sleep(30)
-        told: dict[str, Any] = {
-            "clients": count,
-            "before_mb": resident_mb(pid),
-            "answers_ms": [],
-            "errors": 0,
-            "with_all_mb": [],
-            "after_mb": [],
-        }
-        for wave in range(2):
-            with ThreadPoolExecutor(count) as pool:
-                futures = [pool.submit(_client, url, seconds, wave * count + number) for number in range(count)]
-                time.sleep(seconds)
-                told["with_all_mb"].append(resident_mb(pid))
-                for future in futures:
-                    try:
-                        told["answers_ms"] += future.result()
-                    except Exception as error:
-                        told["errors"] += 1
-                        print(f"a session failed: {error!r}", file=sys.stderr)
-            time.sleep(40)
+        asyncio.run(wave(url, pid, 0, 1, 3.0))
+        told["with_all_mb"].clear()
+        time.sleep(45)
+        told["before_mb"] = resident_mb(pid)
+        for number in range(2):
+            asyncio.run(wave(url, pid, 1 + number * count, count, seconds))
+            time.sleep(45)
             told["after_mb"].append(resident_mb(pid))
         return told
 
 
-def _client(url: str, seconds: float, seed: int) -> list[float]:
-    """A colleague without a browser, who filters and moves the threshold: milliseconds of each answer."""
-    from bokeh.client import pull_session
-    from bokeh.models import CheckboxGroup
+async def _client(url: str, seconds: float, seed: int, pid: int) -> tuple[float, list[float], float]:
+    """A colleague without a browser, who chooses classes: seconds until the page is there, milliseconds of each answer, memory then."""
+    from tornado.httpclient import AsyncHTTPClient, HTTPRequest
+    from tornado.websocket import websocket_connect
 
-    dice, answers = random.Random(seed), []
-    session = pull_session(url=url, arguments={})
+    dice, answers, begun = random.Random(seed), [], time.monotonic()
+    patience = {"connect_timeout": 120, "request_timeout": 120}
+    fetched = await AsyncHTTPClient(force_instance=True).fetch(HTTPRequest(url, **patience))
+    # As a browser: first the page, whose token opens the websocket; the server takes no other.
+    token = re.search(r'"token":"([^"]+)"', fetched.body.decode())[1]
+    request = HTTPRequest(f"ws{url[4:]}ws", **patience)
+    socket = await websocket_connect(request, subprotocols=["bokeh", token], max_message_size=2**28)
     try:
-        groups = sorted(session.document.select({"type": CheckboxGroup}), key=lambda group: -len(group.labels))
-        classes, end = groups[0], time.monotonic() + seconds
+        await _answer(socket, None)
+        await _ask(socket, "PULL-DOC-REQ", {})
+        document = await _answer(socket, "1")
+        page, end = time.monotonic() - begun, time.monotonic() + seconds
+        group = max(_found(json.loads(document), "CheckboxGroup"), key=lambda group: len(group["attributes"].get("labels", ())))
+        classes = range(len(group["attributes"]["labels"]))
         while time.monotonic() < end:
-            time.sleep(dice.uniform(1, 3))
-            begun = time.monotonic()
-            classes.active = sorted(dice.sample(range(len(classes.labels)), 2))
-            session.force_roundtrip()  # answered in order: what the change brought has arrived before
+            await asyncio.sleep(dice.uniform(1, 3))
+            begun, chosen = time.monotonic(), sorted(dice.sample(classes, 2))
+            change = {"kind": "ModelChanged", "model": {"id": group["id"]}, "attr": "active", "new": chosen}
+            await _ask(socket, "PATCH-DOC", {"events": [change]})
+            await _answer(socket, "1")  # comes after all that the change brought
             answers.append((time.monotonic() - begun) * 1000)
+        return page, answers, resident_mb(pid)
     finally:
-        session.close()
-    return answers
+        socket.close()
+
+
+async def _ask(socket: Any, kind: str, content: dict[str, Any]) -> None:
+    for part in ({"msgid": "1", "msgtype": kind}, {}, content):
+        await socket.write_message(json.dumps(part))
+
+
+async def _answer(socket: Any, asked: str | None) -> str:
+    """Content of the answer to a message, of Bokeh's protocol; the patches that come before it are received and left."""
+    while True:
+        parts = [await asyncio.wait_for(socket.read_message(), 120) for _ in range(3)]
+        if None in parts:
+            raise ConnectionError(f"closed: {socket.close_code} {socket.close_reason}")
+        header = json.loads(parts[0])
+        for _ in range(2 * header.get("num_buffers", 0)):
+            await socket.read_message()
+        if header["msgtype"] == "ERROR":
+            raise RuntimeError(parts[2][:300])
+        if header.get("reqid") == asked:
+            return parts[2]
+
+
+def _found(tree: Any, name: str) -> Iterator[dict[str, Any]]:
+    """Models of a type in a document's JSON."""
+    if isinstance(tree, dict):
+        if tree.get("name") == name and "id" in tree:
+            yield tree
+        tree = list(tree.values())
+    if isinstance(tree, list):
+        for branch in tree:
+            yield from _found(branch, name)
 
 
 def main() -> None:

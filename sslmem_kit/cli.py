@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -201,15 +202,25 @@ def export(study: Path, to: Path, protocol: str) -> None:
 @click.option("--open/--no-open", "show", default=False, help="Open a browser on it.")
 def explore(studies: tuple[Path, ...], address: str, port: int, users: Path | None, oauth: str | None, allow_user: tuple[str, ...],
             behind_proxy: str | None, origin: tuple[str, ...], session_hours: float, show: bool) -> None:  # fmt: skip
-    """Serve the explorer of one or more studies, read-only, until Ctrl-C; to this machine only unless told who may look."""
+    """Serve the explorer of one or more studies, read-only, until Ctrl-C; to this machine only unless told who may look.
+
+    A proxy in front has to pass websockets, and to give the explorer a host name of its own (--origin), not a path below another's.
+    """
     from sslmem_kit.explorer.library import Library
     from sslmem_kit.explorer.page import make_page
-    from sslmem_kit.explorer.serving import Guard, serve
+    from sslmem_kit.explorer.session import Session
+    from sslmem_kit.serving import Guard, serve
+    from sslmem_kit.serving.gate import loopback
 
     guard = Guard.chosen(users, oauth, allow_user, behind_proxy)
     library = Library(studies)
+    Session(library)  # reads and keeps what the first visitor will ask for
 
     def ready(url: str) -> None:
+        if not loopback(address):
+            click.echo(
+                "sslmem: passwords and pictures travel unencrypted to and from here; put a proxy with https in front", err=True
+            )
         click.echo(f"explorer: {url}")
         if show:
             click.launch(url)
@@ -233,7 +244,7 @@ file_option = click.option("--file", type=click.Path(path_type=Path), required=T
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input instead of asking for it twice.")
 def app_user_add(name: str, file: Path, password_stdin: bool) -> None:
     """Add NAME, or give it a new password, which also signs it out."""
-    from sslmem_kit.explorer.credentials import add_user, check_name
+    from sslmem_kit.serving.credentials import add_user, check_name
 
     check_name(name)
     if password_stdin:
@@ -249,7 +260,7 @@ def app_user_add(name: str, file: Path, password_stdin: bool) -> None:
 @file_option
 def app_user_remove(name: str, file: Path) -> None:
     """Remove NAME, which also signs it out."""
-    from sslmem_kit.explorer.credentials import remove_user
+    from sslmem_kit.serving.credentials import remove_user
 
     remove_user(file, name)
     click.echo(f"{file}: {name} is removed")
@@ -259,7 +270,7 @@ def app_user_remove(name: str, file: Path) -> None:
 @file_option
 def app_user_list(file: Path) -> None:
     """List the users' names."""
-    from sslmem_kit.explorer.credentials import read_users
+    from sslmem_kit.serving.credentials import read_users
 
     for name in sorted(read_users(file)):
         click.echo(name)
@@ -341,4 +352,7 @@ def _complain(error: object, status: int) -> int:
 
 def entry() -> None:
     """The console script."""
+    if sys.argv[1:2] == ["app"] and sys.platform == "linux" and "PYTHONMALLOC" not in os.environ:
+        # Begin again with the C library's allocator: Python's own keeps most of what people took who have left.
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, "PYTHONMALLOC": "malloc"})
     sys.exit(main())

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy  # scipy.stats comes on first use: it takes half a second, and the explorer opens without it
 import xarray as xr
-from scipy import special, stats
+from scipy import special
 
 from sslmem_kit.names import PARTITION_CODE, PARTITIONS, SSLMEM
 
@@ -41,7 +42,7 @@ def two_sample_test(first: np.ndarray, second: np.ndarray, *, alternative: str, 
     counts = {"n": n1 + n2, "n_first": n1, "n_second": n2}
     if min(n1, n2) < 2:
         return {"t": np.nan, "p": np.nan, "cohens_d": np.nan, **counts}
-    result = stats.ttest_ind(first, second, equal_var=equal_variances, alternative=alternative)
+    result = scipy.stats.ttest_ind(first, second, equal_var=equal_variances, alternative=alternative)
     pooled = np.sqrt(((n1 - 1) * first.var(ddof=1) + (n2 - 1) * second.var(ddof=1)) / (n1 + n2 - 2))
     d = (first.mean() - second.mean()) / pooled if pooled > 0 else np.nan
     return {"t": float(result.statistic), "p": float(result.pvalue), "cohens_d": float(d), **counts}
@@ -52,7 +53,7 @@ def one_sample_test(values: np.ndarray, *, alternative: str) -> dict[str, float]
     n = len(values)
     if n < 2:
         return {"t": np.nan, "p": np.nan, "cohens_d": np.nan, "n": n}
-    result = stats.ttest_1samp(values, 0.0, alternative=alternative)
+    result = scipy.stats.ttest_1samp(values, 0.0, alternative=alternative)
     spread = values.std(ddof=1)
     return {
         "t": float(result.statistic),
@@ -120,7 +121,7 @@ def bootstrap_interval(
     if len(values) < 2:
         return (np.nan, np.nan)
     batch = max(1, 10_000_000 // len(values))
-    result = stats.bootstrap(
+    result = scipy.stats.bootstrap(
         (values,),
         np.mean,
         confidence_level=confidence,
@@ -193,8 +194,8 @@ def rank_agreement(first: np.ndarray, second: np.ndarray, *, confidence: float =
     none = (np.nan, np.nan)
     if n < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return {"tau": np.nan, "p": np.nan, "tau_interval": none, "rho": np.nan, "rho_interval": none, "n": n}
-    kendall = stats.kendalltau(first, second)
-    tau, rho = float(kendall.statistic), float(np.corrcoef(stats.rankdata(first), stats.rankdata(second))[0, 1])
+    kendall = scipy.stats.kendalltau(first, second)
+    tau, rho = float(kendall.statistic), float(np.corrcoef(scipy.stats.rankdata(first), scipy.stats.rankdata(second))[0, 1])
     # Rounding may leave the tau or rho of equal orders a hair beside 1.
     tau, rho = (float(np.sign(value)) if abs(value) > 1 - 1e-12 else value for value in (tau, rho))
     return {
@@ -211,7 +212,7 @@ def _fisher_interval(correlation: float, variance: float, confidence: float) -> 
     """Of a rank correlation whose inverse hyperbolic tangent is about normal with this variance."""
     if abs(correlation) == 1:
         return (np.nan, np.nan)
-    reach = stats.norm.ppf(0.5 + confidence / 2) * np.sqrt(variance)
+    reach = scipy.stats.norm.ppf(0.5 + confidence / 2) * np.sqrt(variance)
     return (float(np.tanh(np.arctanh(correlation) - reach)), float(np.tanh(np.arctanh(correlation) + reach)))
 
 

@@ -281,6 +281,11 @@ def open_results(path: Path | str, *, allow_incomplete: bool = False) -> xr.Data
         root = tree.to_dataset(inherit=False)
         # Labels of the axes are small and every reader selects by them: they come into memory, the data stay lazy.
         tree.dataset = root.assign_coords({name: coord.load() for name, coord in root.coords.items()})
+        if "completeness" in tree.children:
+            # One small file a block of samples: by way of dask each would be a task of its own.
+            group = zarr.open_group(path / "completeness", mode="r")
+            held = {name: (variable.dims, group[name][:]) for name, variable in tree["completeness"].data_vars.items()}
+            tree["completeness"].dataset = tree["completeness"].to_dataset(inherit=False).assign(held)
     except (ValueError, KeyError, OSError, TypeError, RuntimeError) as error:
         raise UserError(f"{path}: the results store cannot be opened, its metadata is damaged ({_one_line(error)})") from None
     version = tree.attrs.get("schema_version")

@@ -5,7 +5,7 @@ And workers that are no processes of their own, for tests of what runs studies b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +25,14 @@ CLASSES = ("zero", "one", "two")
 
 
 def make_study(
-    path: Path, *, samples: int = 240, seeds: int = 3, views: int = 4, effect: float = 0.1, complete: bool = True
+    path: Path,
+    *,
+    samples: int = 240,
+    seeds: int = 3,
+    views: int = 4,
+    effect: float = 0.1,
+    complete: bool = True,
+    classes: Sequence[str] = CLASSES,
 ) -> Study:
     """A study whose candidates (and, mirrored, independents) are planted with a mean score of about ``effect``."""
     spec = parse_spec(
@@ -40,7 +47,7 @@ def make_study(
     study = create_or_resume(path, spec)
     rng = np.random.default_rng(0)
     ids = np.arange(samples) * 3
-    labels = np.arange(samples) % len(CLASSES)
+    labels = np.arange(samples) % len(classes)
     codes = assign(labels, np.arange(samples) >= samples * 0.85, spec.partition, seed=0)
     used = codes >= 0
     ids, labels, codes = ids[used], labels[used], codes[used]
@@ -49,7 +56,7 @@ def make_study(
     coords = xr.Dataset(
         coords={
             "sample": ids,
-            "label": ("sample", labels, {"class_names": list(CLASSES)}),
+            "label": ("sample", labels, {"class_names": list(classes)}),
             "partition": ("sample", codes),
         }
     )
@@ -118,6 +125,12 @@ def _add_details(study: Study, thumbnails: np.ndarray, rng: np.random.Generator)
     distances = np.sort(rng.uniform(0.1, 1.2, shifts.shape), axis=2)
     neighbours = ids[(at[:, None, None] + shifts) % len(ids)]
     details.write_neighbours(study.results_path, kept, neighbours, distances, references=len(ids))
+
+
+def add_group(study: Study, name: str, group: xr.Dataset) -> None:
+    """Add a group to a finished study, such as ``layers`` or ``significance``."""
+    group.to_zarr(study.results_path, group=name, mode="w", zarr_format=3, consolidated=False)
+    store.finish(study.results_path)
 
 
 @contextmanager

@@ -203,7 +203,8 @@ class Comparison:
         self._diagonal = Slope(gradient=1, y_intercept=0, line_dash="dashed", line_color=colours["muted"])
         plot.add_layout(self._diagonal)
         self.points.selected.on_change("indices", self._tapped)
-        return dress(plot, self.session.dark)
+        dress(plot, self.session.dark).title = None  # though empty, it would take room from the tools
+        return plot
 
     def _plot(self, left: Side, right: Side, found: Findings) -> None:
         self._ids = found.ids

@@ -45,7 +45,7 @@ class Detail:
         self.session = session
         self._encoder = ""
         self._neighbours: xr.Dataset | None = None
-        self.view = DetailSheet(sizing_mode="stretch_width", colours={**PARTITION_COLOURS, **FAMILY_COLOURS})
+        self.view = DetailSheet(sizing_mode="stretch_width", margin=(4, 10), colours={**PARTITION_COLOURS, **FAMILY_COLOURS})
         self.view.on_msg(self._heard)
         session.param.watch(self._show, ["opened", "scores", "sample"])
         self._show()

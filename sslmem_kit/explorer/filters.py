@@ -24,29 +24,22 @@ class Filters:
     def __init__(self, session: Session) -> None:
         self.session = session
         keys = session.library.keys
-        self.study = pn.widgets.Select(name="Study", options=list(keys), visible=len(keys) > 1, **_WIDTH)
-        self.protocol = pn.widgets.Select(name="Protocol", options=list(PROTOCOLS), **_WIDTH)
+        self.study = pn.widgets.Select(label="Study", options=list(keys), visible=len(keys) > 1, **_WIDTH)
+        self.protocol = pn.widgets.Select(label="Protocol", options=list(PROTOCOLS), **_WIDTH)
         partitions = {f"{name} (seen by {SEEN_BY[name]})": name for name in PARTITIONS}
-        self.partition = pn.widgets.CheckBoxGroup(name="Partitions", options=partitions, **_WIDTH)
+        self.partition = pn.widgets.CheckBoxGroup(label="Partitions", options=partitions, **_WIDTH)
         # Check boxes and not MultiChoice, whose menu renders class names as HTML.
-        self.find = pn.widgets.TextInput(name="Find a class", placeholder="part of its name", **_WIDTH)
-        self.classes = pn.widgets.CheckBoxGroup(name="Classes", **_WIDTH)
-        self.encoders = {name: pn.widgets.CheckBoxGroup(name=name, inline=True, **_WIDTH) for name in ENCODER_FILTERS}
+        self.find = pn.widgets.TextInput(label="Find a class", placeholder="part of its name", **_WIDTH)
+        self.classes = pn.widgets.CheckBoxGroup(label="Classes", **_WIDTH)
+        self.encoders = {name: pn.widgets.CheckBoxGroup(label=name, inline=True, **_WIDTH) for name in ENCODER_FILTERS}
         self._headed = {name: pn.Column(_heading(title), self.encoders[name]) for name, title in _ENCODER_TITLES.items()}
         self._class_note = pn.pane.HTML("", styles={"color": "var(--sm-muted)"}, margin=(0, 8))
         self.axes = {
-            name: pn.widgets.Select(name=title, **_WIDTH)
+            name: pn.widgets.Select(label=title, **_WIDTH)
             for name, title in (("x", "x axis"), ("y", "y axis"), ("colour", "colour"))
         }
-        self._offer()
-        for name, widget in self._widgets.items():
-            _bind(widget, session, name)
-        session.param.watch(self._offer, ["opened"])
-        session.param.watch(self._offer_classes, ["classes"])
-        self.find.param.watch(self._offer_classes, ["value_input"])
         listed = pn.Column(self.classes, styles={"max-height": "200px", "overflow-y": "auto"}, sizing_mode="stretch_width")
-        self.view = pn.Column(
-            self.study,
+        self._choices = pn.Column(
             self.protocol,
             _heading("Partitions"),
             self.partition,
@@ -54,8 +47,14 @@ class Filters:
             *self._headed.values(),
             *self.axes.values(),
             sizing_mode="stretch_width",
-            css_classes=["sm-filters"],
         )
+        self._offer()
+        for name, widget in self._widgets.items():
+            _bind(widget, session, name)
+        session.param.watch(self._offer, ["opened"])
+        session.param.watch(self._offer_classes, ["classes"])
+        self.find.param.watch(self._offer_classes, ["value_input"])
+        self.view = pn.Column(self.study, self._choices, sizing_mode="stretch_width", css_classes=["sm-filters"])
 
     @property
     def _widgets(self) -> dict[str, Any]:
@@ -65,7 +64,10 @@ class Filters:
     def _offer(self, *_: Any) -> None:
         """The values that the study has; those that are chosen come with them, for a menu refuses a value that it does not list."""
         session, opened = self.session, self.session.opened
+        self._choices.visible = opened.tree is not None
         if opened.tree is None:
+            for name, widget in self.axes.items():
+                _offer(widget, [getattr(session, name)], getattr(session, name))
             return
         self.find.visible = len(opened.class_names) > LISTED
         self._offer_classes()

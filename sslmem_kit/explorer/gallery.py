@@ -45,7 +45,7 @@ class Gallery:
         self.page = 0
         self._made_of: tuple[Any, ...] | None = None
         self._made: list[dict[str, Any]] = []
-        self.view = GalleryGrid(sizing_mode="stretch_width")
+        self.view = GalleryGrid(sizing_mode="stretch_width", margin=(4, 8))
         self.view.on_msg(self._heard)
         session.param.watch(self._follow, ["opened", "scores", "shown", "limit", "selected", "sort", "ascending", "sample"])
         self._offer()

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import panel as pn
+from panel.reactive import Syncable
 
+from sslmem_kit.errors import UserError
+from sslmem_kit.explorer import in_notebook
 from sslmem_kit.explorer.comparison import Comparison
 from sslmem_kit.explorer.detail import Detail
 from sslmem_kit.explorer.filters import Filters
@@ -16,6 +19,7 @@ from sslmem_kit.explorer.gallery import Gallery
 from sslmem_kit.explorer.library import Library
 from sslmem_kit.explorer.scatter import Scatter
 from sslmem_kit.explorer.session import Session
+from sslmem_kit.explorer.stage import SOFTWARE_RENDERERS
 from sslmem_kit.explorer.state import State, from_query, to_query
 from sslmem_kit.explorer.takeaway import TakeAway
 from sslmem_kit.explorer.theme import palette, variables
@@ -26,6 +30,10 @@ from sslmem_kit.study.folder import Study
 TABS = ("explore", "compare", "take away")
 LINK_DELAY_MS = 500
 """Of rest before the address follows the view."""
+
+# A message that comes while a change of a menu waits is answered by Panel without the document's lock, unless told otherwise; without it
+# Bokeh refuses changes of its models, and half of the page would follow.
+Syncable._event_coroutine.lock = Syncable._change_coroutine.lock = True
 
 _STYLE = """
 :host { font-family: system-ui, sans-serif; color: var(--sm-ink); background: var(--sm-paper); }
@@ -54,11 +62,32 @@ _PAGE = """
       window.location.replace(address.href);
     }
   })();
+  // Panel writes the address when the view changes, but does not read it when a person goes back in history.
+  (function () {
+    var push = window.history.pushState;
+    window.history.pushState = function (state, title, address) {
+      if (new URL(address, window.location.href).href !== window.location.href) push.apply(window.history, arguments);
+    };
+    window.addEventListener("popstate", function () {
+      Bokeh.documents[0].get_model_by_name("location").search = window.location.search;
+    });
+  })();
+  // Bokeh draws on a plain canvas where there is no WebGL, which is faster than WebGL without a graphics card.
+  (function () {
+    var real = HTMLCanvasElement.prototype.getContext, gl = document.createElement("canvas").getContext("webgl");
+    var told = gl && gl.getExtension("WEBGL_debug_renderer_info");
+    var name = gl ? gl.getParameter(told ? told.UNMASKED_RENDERER_WEBGL : gl.RENDERER) : "";
+    if (gl && gl.getExtension("WEBGL_lose_context")) gl.getExtension("WEBGL_lose_context").loseContext();
+    if (/SOFTWARE/i.test(name)) HTMLCanvasElement.prototype.getContext = function (kind) {
+      return /webgl/.test(kind) ? null : real.apply(this, arguments);
+    };
+  })();
 </script>
 <style>html, body { background: PAPER; margin: 0; }</style>
 {% endblock %}
 {% block contents %}
 <main>{{ embed(roots.explorer) }}</main>
+{{ embed(roots.location) }}
 {% endblock %}
 """
 
@@ -104,16 +133,24 @@ class Explorer(pn.viewable.Viewer):
     def __panel__(self) -> pn.viewable.Viewable:
         return self.view
 
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What a notebook's cell displays."""
+        try:
+            picture = b"".join(self.take_away.contents("scatter.png"))
+        except UserError:  # there is nothing to draw, and the sentence says why
+            picture = b""
+        return in_notebook.bundle(self.view, picture, self._sentence())
+
     def address(self, href: str) -> None:
         """Where the page is, for the links to it."""
         self.take_away.base = href.partition("#")[0].partition("?")[0] + "?"
 
     def _tabs(self) -> list[pn.Column]:
-        explore = _row(
-            _column("1 1 220px", self.filters.view, most="280px"),
+        self._about_scores = [
             _column("3 1 420px", self.scatter.view, self.gallery.view),
             _column("2 1 320px", self.detail.view, self.threshold.view),
-        )
+        ]
+        explore = _row(_column("1 1 220px", self.filters.view, most="280px"), *self._about_scores)
         return [explore, _row(self.comparison.view), _row(self.take_away.view)]
 
     def _follow_tab(self, *_: Any) -> None:
@@ -124,15 +161,19 @@ class Explorer(pn.viewable.Viewer):
         """The note, and in one line how much is seen: what a screen reader hears, and what tests wait for."""
         session = self.session
         notes = [text for text in (session.note, session.problem or session.opened.lacking) if text]
+        for part in self._about_scores:
+            part.visible = session.scores is not None
         self._note.param.update(object="".join(_paragraph(text, "note") for text in notes), visible=bool(notes))
+        self._status.object = _paragraph("nothing to show yet" if session.scores is None else self._sentence(), "status")
+
+    def _sentence(self) -> str:
+        session = self.session
         if session.scores is None:
-            self._status.object = _paragraph("nothing to show yet", "status")
-            return
+            return session.problem or session.opened.lacking
         above = int((session.scores[SSLMEM].values[session.shown] > session.limit).sum())
-        self._status.object = _paragraph(
+        return (
             f"{session.opened.key}: {len(session.shown):,} of {len(session.opened.ids):,} samples shown, "
-            f"{above:,} above the threshold of {session.limit:.4g}, {len(session.selected):,} selected",
-            "status",
+            f"{above:,} above the threshold of {session.limit:.4g}, {len(session.selected):,} selected"
         )
 
 
@@ -159,7 +200,7 @@ def make_page(library: Library) -> pn.Template:
         pn.bind(explorer.address, location.param.href, watch=True)
         explorer.address(location.href)
         _follow(explorer, location, "&theme=dark" if dark else "")
-    page = pn.Template(_PAGE.replace("PAPER", palette(dark)["paper"]))
+    page = pn.Template(_PAGE.replace("PAPER", palette(dark)["paper"]).replace("SOFTWARE", SOFTWARE_RENDERERS), location=True)
     page.add_panel("explorer", explorer.view)
     return page
 
@@ -167,14 +208,15 @@ def make_page(library: Library) -> pn.Template:
 def _follow(explorer: Explorer, location: Any, theme: str) -> None:
     """Keep the address and the view equal: the address after a short rest, the view when a person goes back in history."""
     session, document = explorer.session, pn.state.curdoc
-    written = {"search": location.search, "pending": None}
+    written = {"search": location.search, "query": to_query(session.state()), "pending": None}
 
     def write() -> None:
         written["pending"] = None
-        search = f"?{to_query(session.state())}{theme}"
-        if search != written["search"]:
-            written["search"] = search
-            location.search = search
+        # An address that only says the same in other words stays: another one would end the way forward in history.
+        query = to_query(session.state())
+        if query != written["query"]:
+            written.update(query=query, search=f"?{query}{theme}")
+            location.search = written["search"]
 
     def later(*_: Any) -> None:
         if written["pending"] is not None:
@@ -185,6 +227,7 @@ def _follow(explorer: Explorer, location: Any, theme: str) -> None:
         if event.new != written["search"]:
             written["search"] = event.new
             session.restore(*from_query(event.new))
+            written["query"] = to_query(session.state())
 
     session.param.watch(later, [*(name for name in State.model_fields if name in session.param), "selected"])
     location.param.watch(read, ["search"])
@@ -200,19 +243,19 @@ def explore(*studies: Study | Path | str, link: str = "", dark: bool = False) ->
     link
         What follows the ``?`` in the address of a served explorer (or the whole address): the view to begin with.
     dark
-        Dark colours.
+        Dark colours, for a dark theme: JupyterLab does not tell its kernels which theme it has.
 
     Returns
     -------
-    Shown by JupyterLab where it is the last line of a cell. ``.session`` has what is chosen: ``.session.selected`` and so on.
+    Shown by JupyterLab where it is the last line of a cell. ``.session`` has what is chosen: ``.session.selected`` and so on. A saved
+    notebook has a picture of it; to have the explorer again, run the cell.
 
     Raises
     ------
     UserError
         What is given is no study.
     """
-    # Everything from this machine: by default Panel would load its JavaScript from a CDN, and stay blank without a network.
-    pn.extension(inline=True)
+    in_notebook.load()
     paths: Sequence[Path | str] = [study.path if isinstance(study, Study) else study for study in studies]
     state, note = from_query(link.partition("?")[2] or link)
     return Explorer(Library(paths), state, note=note, dark=dark)

@@ -1,8 +1,8 @@
 """The scatter: one quantity of the samples against another, coloured by a third; box, lasso, tap and keys select.
 
-Up to ``MOST_DRAWN`` points are drawn by the browser (WebGL). Of more, a picture is made here for the window that is shown
-(:mod:`~sslmem_kit.explorer.shading`). Both share one figure and differ in nothing else: selecting and pointing are done here, on the
-positions of the samples, and the browser is sent no more of a sample than its place and its colour.
+Up to ``MOST_DRAWN`` points are drawn by the browser (WebGL where it has a graphics card). Of more, a picture is made here for the window
+that is shown (:mod:`~sslmem_kit.explorer.shading`). Both share one figure and differ in nothing else: selecting and pointing are done
+here, on the positions of the samples, and the browser is sent no more of a sample than its place and its colour.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from sslmem_kit.explorer.stage import Stage, describe, picture
 from sslmem_kit.explorer.theme import dress, palette
 from sslmem_kit.names import SSLMEM
 
-MOST_DRAWN = 100_000
-"""Points that the browser draws one by one."""
+MOST_DRAWN = {"webgl": 100_000, "canvas": 20_000, "software": 5_000}
+"""Points that the browser draws one by one, by how it draws: WebGL on a graphics card, a plain canvas, WebGL in software."""
 MOST_RINGS = 3_000
 """Selected points that are ringed."""
 LARGEST_PICTURE = 1600
@@ -71,6 +71,7 @@ class Scatter:
         self._scale = Scale(0.0, 1.0)
         self._current: int | None = None
         self._adding = False
+        self._renderer = "webgl"
         self._build()
         self._follow_all()
         session.param.watch(self._follow, ["scores", "x", "y", "colour", "shown", "limit", "selected", "sample"])
@@ -115,6 +116,7 @@ class Scatter:
         self._bar = ColorBar(color_mapper=self._bar_mapper, width=12, padding=6, label_standoff=6)
         plot.add_layout(self._bar, "right")
         dress(plot, self.session.dark)
+        plot.title = None  # though empty, it would take room from the tools
         self._pane = pn.pane.Bokeh(plot, sizing_mode="stretch_width")
         self._stage = Stage(plot=self._pane, sizing_mode="stretch_width")
         self._stage.on_msg(lambda event: self.handle(event.data))
@@ -142,7 +144,7 @@ class Scatter:
             self._place_points()
         elif "limit" in names and session.colour == SSLMEM:
             self._recolour()
-        if axes or names & {"shown", "selected"}:
+        if axes or names & {"shown", "selected", "colour"}:
             self._ring()
         if axes or names & {"shown", "sample"}:
             self._mark()
@@ -181,7 +183,7 @@ class Scatter:
         self._scale = Scale.of(points.value)
         self._bar_mapper.update(low=self._scale.low, high=self._scale.high)
         self._bar.visible = len(points) > 0
-        many = len(points) > MOST_DRAWN
+        many = len(points) > MOST_DRAWN[self._renderer]
         self._markers.visible, self._image.visible = not many, many
         if many:
             self.aggregate = Aggregate.of(points, self._window)
@@ -259,6 +261,8 @@ class Scatter:
             self._adding = bool(message["adding"])
         elif kind == "window":
             self._resize(message)
+        elif kind == "renderer":
+            self._drawn_by(message["renderer"])
         elif self.points is not None:
             if kind == "move":
                 self._point_at(self.points.nearest(message["x"], message["y"], self._window))
@@ -267,6 +271,12 @@ class Scatter:
             elif kind == "key":
                 self._pressed(message["key"])
         self._push()
+
+    def _drawn_by(self, renderer: str) -> None:
+        if renderer in MOST_DRAWN and renderer != self._renderer:
+            self._renderer = renderer
+            if self.points is not None and (self.aggregate is not None) != (len(self.points) > MOST_DRAWN[renderer]):
+                self._follow_names({"shown"})
 
     def _resize(self, message: dict[str, Any]) -> None:
         sides = (min(max(int(message[name]), 1), LARGEST_PICTURE) for name in ("width", "height"))

@@ -23,8 +23,12 @@ HELP = (
     "highest; Enter opens the point, Space adds it to the selection or takes it out, Escape clears."
 )
 
+SOFTWARE_RENDERERS = "swiftshader|llvmpipe|softpipe|software|basic render"
+"""What a browser calls WebGL that is not done by a graphics card, as a regular expression."""
+
 _ESM = """
 const KEYS = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "PageUp", "PageDown", "Home", "Enter", " ", "Escape"]
+const SOFTWARE = /SOFTWARE_RENDERERS/i
 const PAUSE = 80  // milliseconds between two places of the mouse that are told
 
 function make(tag, name, parent) {
@@ -32,6 +36,15 @@ function make(tag, name, parent) {
   made.className = name
   parent.append(made)
   return made
+}
+
+function inSoftware() {
+  const gl = document.createElement("canvas").getContext("webgl")
+  if (!gl) return true
+  const told = gl.getExtension("WEBGL_debug_renderer_info")
+  const name = gl.getParameter(told ? told.UNMASKED_RENDERER_WEBGL : gl.RENDERER)
+  gl.getExtension("WEBGL_lose_context")?.loseContext()
+  return SOFTWARE.test(name)
 }
 
 export function render({ model, view }) {
@@ -75,16 +88,30 @@ export function render({ model, view }) {
   const rest = () => { clearTimeout(resting); resting = setTimeout(tell, 120) }
   const ranges = [figure().model.x_range, figure().model.y_range]
   for (const range of ranges) range.change.connect(rest)
-  // Bokeh's own pass over the page does not reach a figure that stands in a custom component below tabs.
+  // Bokeh's passes over the page measure a figure in a custom component below tabs, but leave out to compute its layout.
+  const laid = figure(), after = laid.after_layout
+  laid.after_layout = () => {
+    laid._compute_layout()
+    // It clears from half a pixel on: what was drawn at the edge before the layout was known would stay there.
+    const { ctx, canvas } = laid.canvas_view.primary
+    ctx.save()
+    ctx.resetTransform()
+    ctx.clearRect(0, 0, canvas.width, canvas.height)
+    ctx.restore()
+    after.call(laid)
+    laid.request_repaint()  // it draws by itself only where its size has changed
+    rest()
+  }
   const sizes = new ResizeObserver(() => {
-    const laid = figure()
     laid.measure_layout()
     laid.update_bbox()
-    laid._compute_layout()
     laid.after_layout()
-    rest()
   })
   sizes.observe(plot)
+
+  // -- how points are drawn: in software WebGL takes ten times as long as with a graphics card, and longer than a plain canvas
+  const { webgl } = figure().canvas_view
+  model.send_msg({ kind: "renderer", renderer: !webgl ? "canvas" : inSoftware() ? "software" : "webgl" })
 
   // -- the mouse
   let mouse = null, pressed = false, waiting = null, last = 0, over = false
@@ -209,7 +236,7 @@ class Stage(JSComponent):
     spoken = param.String(doc="Read out when it changes.")
     help = param.String(HELP, constant=True)
 
-    _esm = _ESM
+    _esm = _ESM.replace("SOFTWARE_RENDERERS", SOFTWARE_RENDERERS)
     _stylesheets = [_STYLE]
 
 

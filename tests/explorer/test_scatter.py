@@ -28,7 +28,7 @@ def library(tmp_path_factory):
 @pytest.fixture(params=["drawn", "datashaded"])
 def scatter(library, request, monkeypatch):
     if request.param == "datashaded":
-        monkeypatch.setattr(module, "MOST_DRAWN", 5)
+        monkeypatch.setattr(module, "MOST_DRAWN", dict.fromkeys(module.MOST_DRAWN, 5))
     session = Session(library)
     session.partition = []
     made = Scatter(session)
@@ -306,7 +306,7 @@ def test_the_aggregate_is_that_of_scipy(limit):
 
 
 def test_all_shown_points_are_in_the_aggregate_and_follow_the_window(library, monkeypatch):
-    monkeypatch.setattr(module, "MOST_DRAWN", 5)
+    monkeypatch.setattr(module, "MOST_DRAWN", dict.fromkeys(module.MOST_DRAWN, 5))
     session = Session(library)
     made = Scatter(session)
     assert made.aggregate.count.sum() == len(session.shown)
@@ -323,7 +323,7 @@ def test_all_shown_points_are_in_the_aggregate_and_follow_the_window(library, mo
     assert made._image.visible
     assert not made._markers.visible
     session.param.update(partition=["extra"], classes=["one"])
-    monkeypatch.setattr(module, "MOST_DRAWN", 1000)
+    monkeypatch.setattr(module, "MOST_DRAWN", dict.fromkeys(module.MOST_DRAWN, 1000))
     session.classes = []
     assert made._markers.visible
     assert not made._image.visible
@@ -389,3 +389,19 @@ def test_undefined_values_are_counted(library, monkeypatch):
     session.param.trigger("scores")
     assert len(made.points) == 0
     assert "choose other axes" in made._stage.line
+
+
+def test_less_is_drawn_point_by_point_where_there_is_no_graphics_card(library, monkeypatch):
+    session = Session(library)
+    session.partition = []
+    many = len(session.shown)
+    monkeypatch.setattr(module, "MOST_DRAWN", {"webgl": many, "canvas": many - 1, "software": 1})
+    scatter = Scatter(session)
+    assert scatter.aggregate is None
+    scatter.handle({"kind": "renderer", "renderer": "canvas"})
+    assert scatter.aggregate.count.sum() == many
+    scatter.handle({"kind": "renderer", "renderer": "webgl"})
+    assert scatter.aggregate is None
+    assert len(scatter._drawn_points.data["x"]) == many
+    scatter.handle({"kind": "renderer", "renderer": "unheard of"})
+    assert scatter.aggregate is None

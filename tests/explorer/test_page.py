@@ -1,0 +1,121 @@
+"""The page as a class: menus and session follow each other, and every state says what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fake_study import CLASSES, make_study
+
+from sslmem_kit.errors import UserError
+from sslmem_kit.explorer.filters import LISTED, Filters
+from sslmem_kit.explorer.library import Library
+from sslmem_kit.explorer.page import Explorer, explore
+from sslmem_kit.explorer.session import Session
+from sslmem_kit.explorer.state import State
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("studies")
+    make_study(root / "small")
+    make_study(root / "other", samples=120, seeds=2)
+    make_study(root / "incomplete", seeds=1, complete=False)
+    return root
+
+
+@pytest.fixture
+def explorer(folder: Path) -> Explorer:
+    return Explorer(Library([folder / "small", folder / "other"]))
+
+
+def status(explorer: Explorer) -> str:
+    return explorer._status.object
+
+
+def test_menus_and_session_follow_each_other(explorer: Explorer) -> None:
+    session, filters = explorer.session, explorer.filters
+    filters.classes.value = ["two"]
+    filters.partition.value = ["shared", "extra"]
+    assert (session.classes, session.partition) == (["two"], ["shared", "extra"])
+    assert f"{len(session.shown):,} of {len(session.opened.ids):,} samples shown" in status(explorer)
+    session.param.update(classes=[], protocol="paper", y="z", seed=[1])
+    assert filters.classes.value == []
+    assert (filters.protocol.value, filters.axes["y"].value, filters.encoders["seed"].value) == ("paper", "z", [1])
+    filters.study.value = "other"
+    assert session.opened.key == "other"
+    assert filters.encoders["seed"].options == [0, 1]
+    assert status(explorer).startswith('<p class="status" role="status">other: ')
+
+
+def test_a_menu_is_there_where_there_is_a_choice(explorer: Explorer, folder: Path) -> None:
+    shown = {name: column.visible for name, column in explorer.filters._headed.items()}
+    assert shown == {"method": False, "backbone": False, "seed": True}
+    assert explorer.filters.study.visible
+    assert not Explorer(Library([folder / "small"])).filters.study.visible
+
+
+def test_many_classes_are_found_by_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Session(Library([folder / "small"]))
+    names = tuple(f"class {number:03d}" for number in range(LISTED * 3))
+    session.opened.__dict__["class_names"] = names  # cached_property
+    filters = Filters(session)
+    assert filters.find.visible
+    assert filters.classes.options == list(names[:LISTED])
+    session.classes = [names[170]]
+    filters.find.value_input = "CLASS 10"
+    assert filters.classes.options == [names[170], *names[100:110]]
+    assert filters.classes.value == [names[170]]
+
+
+def test_a_tab_is_part_of_the_state(explorer: Explorer) -> None:
+    explorer.tabs.active = 1
+    assert explorer.session.tab == "compare"
+    explorer.session.restore(State(tab="take away"))
+    assert explorer.tabs.active == 2
+    explorer.session.restore(State(tab="no such tab"))
+    assert explorer.tabs.active == 2
+
+
+def test_notes_are_text(folder: Path) -> None:
+    explorer = Explorer(Library([folder / "small"]), State(study="<b>gone</b>"))
+    assert explorer._note.visible
+    assert "&lt;b&gt;gone&lt;/b&gt;" in explorer._note.object
+    assert "<b>" not in explorer._note.object
+
+
+def test_an_incomplete_study_says_what_to_do(folder: Path) -> None:
+    explorer = Explorer(Library([folder / "incomplete"]))
+    assert "sslmem run" in explorer._note.object
+    assert "nothing to show yet" in status(explorer)
+    explorer.session.param.update(partition=[], threshold=0.1, tab="compare")
+
+
+def test_explore_takes_studies_paths_and_links(folder: Path) -> None:
+    link = "http://127.0.0.1:5006/?study=other&classes=%5B%22one%22%5D&v=1"
+    explorer = explore(folder / "small", folder / "other", link=link)
+    assert (explorer.session.study, explorer.session.classes) == ("other", ["one"])
+    assert explore(str(folder / "small"), link="protocol=paper").session.protocol == "paper"
+    assert "default view" in explore(folder / "small", link="?threshold=much").session.note
+    with pytest.raises(UserError, match="STUDY"):
+        explore(folder / "nowhere")
+
+
+def test_the_whole_page_holds_up_under_every_choice(explorer: Explorer) -> None:
+    session = explorer.session
+    for change in (
+        {"partition": []},
+        {"classes": list(CLASSES)},
+        {"x": "z", "y": "quantile", "colour": "standard_error"},
+        {"threshold": 0.5, "threshold_by": "quantile"},
+        {"sample": int(session.opened.ids[5])},
+        {"seed": [0]},
+        {"protocol": "released"},
+        {"sort": "z", "ascending": True},
+        {"tab": "compare"},
+        {"tab": "take away"},
+        {"study": "other"},
+        {"partition": ["extra"], "classes": ["zero"]},
+    ):
+        session.param.update(**change)
+        assert "samples shown" in status(explorer)
