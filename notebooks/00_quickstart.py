@@ -124,6 +124,7 @@ show(thumbnails)
 
 # %% [markdown]
 # ## Where to go next
+# - `sslmem app STUDY` opens the explorer in a browser, `sslmem_kit.explore(study)` in a notebook: see `explorer`.
 # - `fig02_insights`: alignment on f against g, and memorization over training.
 # - `tab02_tests`: all tests of Tables 2 and 16, with the partitions' means and intervals.
 # - `sslmem report STUDY --json` and `sslmem export STUDY --to scores.csv` give the numbers to other programs.

@@ -8,6 +8,7 @@ from typing import Any
 import panel as pn
 
 from sslmem_kit.explorer.session import ENCODER_FILTERS, Session
+from sslmem_kit.explorer.theme import Text
 from sslmem_kit.names import PARTITIONS
 from sslmem_kit.scores import PROTOCOLS
 
@@ -33,7 +34,7 @@ class Filters:
         self.classes = pn.widgets.CheckBoxGroup(label="Classes", **_WIDTH)
         self.encoders = {name: pn.widgets.CheckBoxGroup(label=name, inline=True, **_WIDTH) for name in ENCODER_FILTERS}
         self._headed = {name: pn.Column(_heading(title), self.encoders[name]) for name, title in _ENCODER_TITLES.items()}
-        self._class_note = pn.pane.HTML("", styles={"color": "var(--sm-muted)"}, margin=(0, 8))
+        self._class_note = Text("", styles={"color": "var(--sm-muted)"}, margin=(0, 8))
         self.axes = {
             name: pn.widgets.Select(label=title, **_WIDTH)
             for name, title in (("x", "x axis"), ("y", "y axis"), ("colour", "colour"))

@@ -58,6 +58,8 @@ _SHELL = """<div id="sslmem-REF" style="min-height: 40px"><p>HINT</p>PICTURE</di
     }, 1000);
   }
   wait(() => home() && window.PyViz && window.PyViz.kernels && window.PyViz.kernels[ref], (kernel) => {
+    if (home().dataset.asked) return;  // JupyterLab may run a script twice
+    home().dataset.asked = "yes";
     const line = kernel.connectToComm("TARGET", id + "-" + Math.random());
     line.onMsg = (message) => wait(home, () => show(message.content.data));
     wait(() => line.active, () => {

@@ -22,7 +22,7 @@ from sslmem_kit.explorer.session import Session
 from sslmem_kit.explorer.stage import SOFTWARE_RENDERERS
 from sslmem_kit.explorer.state import State, from_query, to_query
 from sslmem_kit.explorer.takeaway import TakeAway
-from sslmem_kit.explorer.theme import palette, variables
+from sslmem_kit.explorer.theme import Text, palette, variables
 from sslmem_kit.explorer.threshold import Threshold
 from sslmem_kit.names import SSLMEM
 from sslmem_kit.study.folder import Study
@@ -34,6 +34,8 @@ LINK_DELAY_MS = 500
 # A message that comes while a change of a menu waits is answered by Panel without the document's lock, unless told otherwise; without it
 # Bokeh refuses changes of its models, and half of the page would follow.
 Syncable._event_coroutine.lock = Syncable._change_coroutine.lock = True
+# Changes of a menu wait this long for others to come, in milliseconds; Panel's 50 are a quarter of what an answer may take.
+Syncable._debounce = 5
 
 _STYLE = """
 :host { font-family: system-ui, sans-serif; color: var(--sm-ink); background: var(--sm-paper); }
@@ -110,19 +112,20 @@ class Explorer(pn.viewable.Viewer):
         self.session = session = Session(library, state, note=note, dark=dark)
         self.filters, self.scatter, self.threshold = Filters(session), Scatter(session), Threshold(session)
         self.gallery, self.detail = Gallery(session), Detail(session)
-        self.comparison, self.take_away = Comparison(session), TakeAway(session)
-        self._note = pn.pane.HTML("", stylesheets=[_TEXT_STYLE], sizing_mode="stretch_width", visible=False)
-        self._status = pn.pane.HTML("", stylesheets=[_TEXT_STYLE], sizing_mode="stretch_width", css_classes=["sm-status"])
+        self.take_away = TakeAway(session)
+        self._compare = _row()
+        self._note = Text("", stylesheets=[_TEXT_STYLE], sizing_mode="stretch_width", visible=False)
+        self._status = Text("", stylesheets=[_TEXT_STYLE], sizing_mode="stretch_width", css_classes=["sm-status"])
         self.tabs = pn.Tabs(
             *zip(("Explore", "Compare", "Take away"), self._tabs(), strict=True),
             active=TABS.index(session.tab) if session.tab in TABS else 0,
-            dynamic=True,
             stylesheets=[_TABS_STYLE],
             sizing_mode="stretch_width",
         )
         self.tabs.param.watch(lambda event: session.param.update(tab=TABS[event.new]), ["active"])
         session.param.watch(self._follow_tab, ["tab"])
         session.param.watch(self._tell, ["note", "problem", "shown", "selected", "limit", "scores"])
+        self._follow_tab()
         self._tell()
         heading = pn.pane.HTML("<h1>sslmem explorer</h1>", stylesheets=[_TEXT_STYLE], margin=(8, 8, 0, 8))
         self.view = pn.Column(
@@ -151,9 +154,11 @@ class Explorer(pn.viewable.Viewer):
             _column("2 1 320px", self.detail.view, self.threshold.view),
         ]
         explore = _row(_column("1 1 220px", self.filters.view, most="280px"), *self._about_scores)
-        return [explore, _row(self.comparison.view), _row(self.take_away.view)]
+        return [explore, self._compare, _row(self.take_away.view)]
 
     def _follow_tab(self, *_: Any) -> None:
+        if self.session.tab == "compare" and not len(self._compare):
+            self._compare.append(Comparison(self.session).view)  # made when it is first asked for, so that pages open sooner
         if self.session.tab in TABS:
             self.tabs.active = TABS.index(self.session.tab)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import panel as pn
+from bokeh.model import Model
 from bokeh.models import ColorBar
 from bokeh.plotting import figure
 
@@ -44,6 +46,13 @@ def palette(dark: bool) -> dict[str, str]:
 def variables(dark: bool) -> dict[str, str]:
     """CSS custom properties ``--sm-<name>``, for the ``styles`` of a root: they reach into every component below it."""
     return {f"--sm-{name}": colour for name, colour in palette(dark).items()} | {"color-scheme": "dark" if dark else "light"}
+
+
+class Text(pn.pane.HTML):
+    """HTML that changes. With each change Panel sends the style sheets again, and in a notebook by their addresses at a CDN."""
+
+    def _update(self, ref: str, model: Model) -> None:
+        model.update(text=self._get_properties(model.document)["text"])
 
 
 def dress(plot: figure, dark: bool) -> figure:

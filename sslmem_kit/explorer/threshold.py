@@ -61,9 +61,12 @@ export function render({ model }) {
     if (timer === null) flush();
   }
   slider.addEventListener("input", () => { field.value = slider.value; move(slider.valueAsNumber); });
-  field.addEventListener("change", () => {
+  const typed = () => {
     if (Number.isFinite(field.valueAsNumber)) { slider.value = field.value; move(field.valueAsNumber); } else place();
-  });
+  };
+  field.addEventListener("change", typed);
+  // In JupyterLab a change is told only when the field loses the focus.
+  field.addEventListener("keydown", (event) => { if (event.key === "Enter") typed(); });
   slider.addEventListener("pointerdown", () => { held = true; });
   for (const name of ["pointerup", "pointercancel"]) slider.addEventListener(name, () => { held = false; });
 
