@@ -28,7 +28,8 @@ demo: env
 	$(BIN)/sslmem demo
 
 test: env
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 -m "not slow and not browser"
+	$(BIN)/python -m pytest -m "browser and not slow"
 
 test-slow: env
 	$(BIN)/python -m pytest -m slow

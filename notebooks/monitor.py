@@ -23,8 +23,8 @@
 from IPython.display import display
 
 from sslmem_kit import open_study
-from sslmem_kit.explorer.monitor import monitor
-from sslmem_kit.explorer.pickers import pick_class, pick_threshold
+from sslmem_kit.explorer.notebook.monitor import monitor
+from sslmem_kit.explorer.notebook.pickers import pick_class, pick_threshold
 from sslmem_kit.notebooks import find_study
 
 # %% tags=["parameters"]

@@ -31,9 +31,9 @@ _HOME = {
     "explore": "sslmem_kit.explorer.page",
     "family_contrast": "sslmem_kit.scores",
     "leave_out": "sslmem_kit.scores",
-    "monitor": "sslmem_kit.explorer.monitor",
-    "pick_class": "sslmem_kit.explorer.pickers",
-    "pick_threshold": "sslmem_kit.explorer.pickers",
+    "monitor": "sslmem_kit.explorer.notebook.monitor",
+    "pick_class": "sslmem_kit.explorer.notebook.pickers",
+    "pick_threshold": "sslmem_kit.explorer.notebook.pickers",
     "score": "sslmem_kit.scores",
 }
 

@@ -190,6 +190,7 @@ def command(spec_file: Path, out: Path) -> list[str]:
     return [sys.executable, "-m", "sslmem_kit", "run", str(spec_file), "--out", str(out), "--workers", "1"]
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_and_started_again(tmp_path: Path) -> None:
     """SIGKILL while training, then while the rest is done: weights, alignments and trajectory are those of one uninterrupted run."""
     spec = make_spec("simclr", epochs=30, checkpoint_seconds=0.05)

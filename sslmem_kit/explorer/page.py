@@ -11,19 +11,19 @@ import panel as pn
 from panel.reactive import Syncable
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.explorer import in_notebook
-from sslmem_kit.explorer.comparison import Comparison
-from sslmem_kit.explorer.detail import Detail
+from sslmem_kit.explorer.comparison.comparison import Comparison
 from sslmem_kit.explorer.filters import Filters
-from sslmem_kit.explorer.gallery import Gallery
+from sslmem_kit.explorer.gallery.detail import Detail
+from sslmem_kit.explorer.gallery.gallery import Gallery
 from sslmem_kit.explorer.library import Library
-from sslmem_kit.explorer.scatter import Scatter
+from sslmem_kit.explorer.notebook import display
+from sslmem_kit.explorer.scatter.scatter import Scatter
+from sslmem_kit.explorer.scatter.stage import SOFTWARE_RENDERERS
 from sslmem_kit.explorer.session import Session
-from sslmem_kit.explorer.stage import SOFTWARE_RENDERERS
 from sslmem_kit.explorer.state import State, from_query, to_query
-from sslmem_kit.explorer.takeaway import TakeAway
+from sslmem_kit.explorer.takeaway.takeaway import TakeAway
 from sslmem_kit.explorer.theme import Text, palette, variables
-from sslmem_kit.explorer.threshold import Threshold
+from sslmem_kit.explorer.threshold.threshold import Threshold
 from sslmem_kit.names import SSLMEM
 from sslmem_kit.study.folder import Study
 
@@ -142,7 +142,7 @@ class Explorer(pn.viewable.Viewer):
             picture = b"".join(self.take_away.contents("scatter.png"))
         except UserError:  # there is nothing to draw, and the sentence says why
             picture = b""
-        return in_notebook.bundle(self.view, picture, self._sentence())
+        return display.bundle(self.view, picture, self._sentence())
 
     def address(self, href: str) -> None:
         """Where the page is, for the links to it."""
@@ -260,7 +260,7 @@ def explore(*studies: Study | Path | str, link: str = "", dark: bool = False) ->
     UserError
         What is given is no study.
     """
-    in_notebook.load()
+    display.load()
     paths: Sequence[Path | str] = [study.path if isinstance(study, Study) else study for study in studies]
     state, note = from_query(link.partition("?")[2] or link)
     return Explorer(Library(paths), state, note=note, dark=dark)

@@ -53,15 +53,15 @@ def source(opened: OpenStudy) -> str:
     return f"{opened.key} {opened.stamp}"
 
 
-def esm(name: str) -> str:
-    """Source of a part's front end: what parts share, and its own file."""
-    folder = Path(__file__).parent
-    return "\n".join((folder / file).read_text(encoding="utf-8") for file in ("pictures.js", f"{name}.js"))
+def esm(module: str) -> str:
+    """Source of the front end of a part, given its ``__file__``: what parts share, and the .js file beside it."""
+    files = (Path(__file__).with_name("pictures.js"), Path(module).with_suffix(".js"))
+    return "\n".join(file.read_text(encoding="utf-8") for file in files)
 
 
-def css(name: str) -> str:
-    """Style sheet of a part."""
-    return (Path(__file__).parent / f"{name}.css").read_text(encoding="utf-8")
+def css(module: str) -> str:
+    """Style sheet of a part: the .css file beside it."""
+    return Path(module).with_suffix(".css").read_text(encoding="utf-8")
 
 
 def answer(session: Session, part: JSComponent, wanted: Any) -> None:

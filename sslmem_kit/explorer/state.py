@@ -60,7 +60,7 @@ class State(Section):
     tab: Text = "explore"
     left: Text = ""
     right: Text = ""
-    """Sides of the comparison, as :mod:`sslmem_kit.explorer.sides` names them."""
+    """Sides of the comparison, as :mod:`sslmem_kit.explorer.comparison.sides` names them."""
     v: int = VERSION
 
     @field_validator("threshold")

@@ -45,7 +45,7 @@ from sslmem_kit.study.folder import create_or_resume, open_study
 from sslmem_kit.study.samples import load_samples
 from sslmem_kit.study.spec import load_spec
 
-pytestmark = needs_browser
+pytestmark = [pytest.mark.browser, needs_browser]
 CANDIDATE = PARTITION_CODE["candidate"]
 TRICK = '<img src=x onerror="window.tricked = 1">'
 """A class name that would run if it were taken for HTML."""

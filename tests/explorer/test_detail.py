@@ -9,9 +9,9 @@ from fake_study import make_study
 from panel.models.esm import DataEvent
 
 from sslmem_kit import store
-from sslmem_kit.explorer import detail as detail_module
-from sslmem_kit.explorer.detail import Detail, beside
-from sslmem_kit.explorer.gallery import listed_positions, ranked, sort_key
+from sslmem_kit.explorer.gallery import detail as detail_module
+from sslmem_kit.explorer.gallery.detail import Detail, beside
+from sslmem_kit.explorer.gallery.gallery import listed_positions, ranked, sort_key
 from sslmem_kit.explorer.library import Library
 from sslmem_kit.explorer.session import Session
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from panel.models.esm import DataEvent
 
-from sslmem_kit.explorer import gallery as gallery_module
 from sslmem_kit.explorer import pictures
-from sslmem_kit.explorer.gallery import PAGE, Gallery, number, rank, ranked, sort_key
+from sslmem_kit.explorer.gallery import gallery as gallery_module
+from sslmem_kit.explorer.gallery.gallery import PAGE, Gallery, number, rank, ranked, sort_key
 from sslmem_kit.explorer.library import Cache, Library
 from sslmem_kit.explorer.session import Session
 from sslmem_kit.explorer.state import State

@@ -15,9 +15,9 @@ from lab import Notebook, running_lab, write_notebook
 from pages import counts, new_page, status, wait_for, wait_for_counts
 from PIL import Image
 
-from sslmem_kit.explorer.in_notebook import _HINT
+from sslmem_kit.explorer.notebook.display import _HINT
 
-pytestmark = needs_browser
+pytestmark = [pytest.mark.browser, needs_browser]
 
 RESET = "from sslmem_kit.explorer.state import State\ne.session.restore(State())"
 _POINTS = """() => {

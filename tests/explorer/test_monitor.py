@@ -16,7 +16,7 @@ from fake_study import make_study
 
 from sslmem_kit import store
 from sslmem_kit.errors import UserError
-from sslmem_kit.explorer.monitor import EncoderProgress, loss_curves, monitor, newest_change, read_progress, seconds_left
+from sslmem_kit.explorer.notebook.monitor import EncoderProgress, loss_curves, monitor, newest_change, read_progress, seconds_left
 from sslmem_kit.study import Study
 
 HEAD = "epoch,loss,learning_rate,seconds,probe_accuracy,mean_alignment\n"
@@ -226,7 +226,7 @@ def test_a_file_is_refused(tmp_path: Path) -> None:
 
 def test_neither_torch_nor_a_plotting_library_is_imported() -> None:
     ask = (
-        "import sys, sslmem_kit.explorer.monitor, sslmem_kit.explorer.pickers\n"
+        "import sys, sslmem_kit.explorer.notebook.monitor, sslmem_kit.explorer.notebook.pickers\n"
         "print([name for name in ('torch', 'panel', 'holoviews', 'matplotlib') if name in sys.modules], 'xarray' in sys.modules)"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(store.__file__).parents[1])}

@@ -12,7 +12,7 @@ import xarray as xr
 from fake_study import make_study
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.explorer.pickers import ClassPicker, ThresholdPicker, pick_class, pick_threshold
+from sslmem_kit.explorer.notebook.pickers import ClassPicker, ThresholdPicker, pick_class, pick_threshold
 from sslmem_kit.names import PARTITIONS
 
 

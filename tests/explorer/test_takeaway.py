@@ -18,11 +18,11 @@ import pytest
 from fake_study import make_study
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.explorer import files, takeaway
 from sslmem_kit.explorer.library import Library
 from sslmem_kit.explorer.session import Session
 from sslmem_kit.explorer.state import State, from_query
-from sslmem_kit.explorer.takeaway import TakeAway
+from sslmem_kit.explorer.takeaway import files, takeaway
+from sslmem_kit.explorer.takeaway.takeaway import TakeAway
 from sslmem_kit.export import score_table
 from sslmem_kit.names import SSLMEM
 
@@ -233,8 +233,8 @@ def test_matplotlib_and_holoviews_wait_for_the_first_figure(library):
 import sys
 from sslmem_kit.explorer.library import Library
 from sslmem_kit.explorer.session import Session
-from sslmem_kit.explorer.takeaway import TakeAway
-from sslmem_kit.explorer.threshold import Threshold
+from sslmem_kit.explorer.takeaway.takeaway import TakeAway
+from sslmem_kit.explorer.threshold.threshold import Threshold
 session = Session(Library([{str(library.open(library.keys[0]).study.path)!r}]))
 Threshold(session)
 made = TakeAway(session)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from fake_study import CLASSES, make_study
 
-from sslmem_kit.explorer import distributions as distributions_module
-from sslmem_kit.explorer import shares as shares_module
 from sslmem_kit.explorer.library import Library
 from sslmem_kit.explorer.session import Session
 from sslmem_kit.explorer.state import State
-from sslmem_kit.explorer.threshold import Threshold
+from sslmem_kit.explorer.threshold import distributions as distributions_module
+from sslmem_kit.explorer.threshold import shares as shares_module
+from sslmem_kit.explorer.threshold.threshold import Threshold
 from sslmem_kit.names import PARTITION_CODE, PARTITIONS, SSLMEM
 
 

@@ -226,7 +226,7 @@ class Stage(JSComponent):
     """A figure with its card, lines of text, mouse and keys.
 
     Messages to :meth:`on_msg` have ``kind``: ``move`` (x, y), ``leave``, ``key`` (key), ``adding`` (whether Shift was held as the mouse
-    button was let go), ``window`` (the fields of :class:`~sslmem_kit.explorer.scatter_points.Window`).
+    button was let go), ``window`` (the fields of :class:`~sslmem_kit.explorer.scatter.points.Window`).
     """
 
     plot = Child()

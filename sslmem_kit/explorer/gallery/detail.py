@@ -10,7 +10,7 @@ import xarray as xr
 from panel.custom import JSComponent
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.explorer.gallery import NOT_DEFINED, listed_positions, number, open_asked, score_texts, sort_key
+from sslmem_kit.explorer.gallery.gallery import NOT_DEFINED, listed_positions, number, open_asked, score_texts, sort_key
 from sslmem_kit.explorer.library import SampleRecord
 from sslmem_kit.explorer.pictures import answer, css, data_uri, esm, source, thumbnails
 from sslmem_kit.explorer.session import Session
@@ -34,8 +34,8 @@ class DetailSheet(JSComponent):
     colours = param.Dict({})
     source = param.String("")
 
-    _esm = esm("detail")
-    _stylesheets = [css("detail")]
+    _esm = esm(__file__)
+    _stylesheets = [css(__file__)]
 
 
 class Detail:

@@ -13,9 +13,9 @@ import panel as pn
 import param
 from panel.custom import JSComponent
 
-from sslmem_kit.explorer.distributions import Distributions
 from sslmem_kit.explorer.session import DEFAULT_QUANTILE, Session
-from sslmem_kit.explorer.shares import Shares, ordered
+from sslmem_kit.explorer.threshold.distributions import Distributions
+from sslmem_kit.explorer.threshold.shares import Shares, ordered
 from sslmem_kit.names import SSLMEM
 
 UNITS = {"value": "score", "quantile": "quantile of the candidates", "fdr": "false-discovery rate"}

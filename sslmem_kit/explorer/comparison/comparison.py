@@ -13,12 +13,12 @@ from bokeh.models import ColumnDataSource, Range1d, Scatter, Slope
 from bokeh.plotting import figure
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.explorer.comparison_parts import Menus, Numbers, Tops
+from sslmem_kit.explorer.comparison.matching import Findings, check_same_samples, compare, same_samples
+from sslmem_kit.explorer.comparison.parts import Menus, Numbers, Tops
+from sslmem_kit.explorer.comparison.sides import Side, default_sides, offered, parse
 from sslmem_kit.explorer.library import OpenStudy
-from sslmem_kit.explorer.matching import Findings, check_same_samples, compare, same_samples
 from sslmem_kit.explorer.pictures import known_ids, thumbnails
 from sslmem_kit.explorer.session import Session
-from sslmem_kit.explorer.sides import Side, default_sides, offered, parse
 from sslmem_kit.explorer.theme import dress, palette
 
 TAB = "compare"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from bokeh.palettes import viridis
 
-from sslmem_kit.explorer.scatter_points import Points, Window
+from sslmem_kit.explorer.scatter.points import Points, Window
 
 NOTHING, DIM, FIRST = 0, 1, 2
 COLOURS = viridis(254)

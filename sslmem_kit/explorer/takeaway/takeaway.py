@@ -16,9 +16,9 @@ import param
 from panel.custom import JSComponent
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.explorer.files import csv_file, figure_file, means, npz_file, parquet_file, plain
 from sslmem_kit.explorer.session import Session
 from sslmem_kit.explorer.state import State, to_query
+from sslmem_kit.explorer.takeaway.files import csv_file, figure_file, means, npz_file, parquet_file, plain
 from sslmem_kit.names import SSLMEM
 
 SAMPLES = {

@@ -1,6 +1,6 @@
 """What the comparison shows in plain DOM: the two menus with what is to be told, the numbers, and the two galleries.
 
-Each has one parameter ``data``, which the class of :mod:`sslmem_kit.explorer.comparison` fills, and answers with messages.
+Each has one parameter ``data``, which the class of :mod:`sslmem_kit.explorer.comparison.comparison` fills, and answers with messages.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ class GalleryGrid(JSComponent):
     current = param.Integer(None, allow_None=True, doc="Id of the sample whose detail is open.")
     source = param.String("")
 
-    _esm = esm("gallery")
-    _stylesheets = [css("gallery"), _SWATCHES]
+    _esm = esm(__file__)
+    _stylesheets = [css(__file__), _SWATCHES]
 
 
 class Gallery:

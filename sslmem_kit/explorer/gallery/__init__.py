@@ -1,0 +1,1 @@
+"""The gallery of a selection, and the detail of one sample."""
