@@ -112,8 +112,7 @@ class Explorer(pn.viewable.Viewer):
         self.session = session = Session(library, state, note=note, dark=dark)
         self.filters, self.scatter, self.threshold = Filters(session), Scatter(session), Threshold(session)
         self.gallery, self.detail = Gallery(session), Detail(session)
-        self.take_away = TakeAway(session)
-        self._compare = _row()
+        self.comparison, self.take_away = Comparison(session), TakeAway(session)
         self._note = Text("", stylesheets=[_TEXT_STYLE], sizing_mode="stretch_width", visible=False)
         self._status = Text("", stylesheets=[_TEXT_STYLE], sizing_mode="stretch_width", css_classes=["sm-status"])
         self.tabs = pn.Tabs(
@@ -125,7 +124,6 @@ class Explorer(pn.viewable.Viewer):
         self.tabs.param.watch(lambda event: session.param.update(tab=TABS[event.new]), ["active"])
         session.param.watch(self._follow_tab, ["tab"])
         session.param.watch(self._tell, ["note", "problem", "shown", "selected", "limit", "scores"])
-        self._follow_tab()
         self._tell()
         heading = pn.pane.HTML("<h1>sslmem explorer</h1>", stylesheets=[_TEXT_STYLE], margin=(8, 8, 0, 8))
         self.view = pn.Column(
@@ -154,11 +152,9 @@ class Explorer(pn.viewable.Viewer):
             _column("2 1 320px", self.detail.view, self.threshold.view),
         ]
         explore = _row(_column("1 1 220px", self.filters.view, most="280px"), *self._about_scores)
-        return [explore, self._compare, _row(self.take_away.view)]
+        return [explore, _row(self.comparison.view), _row(self.take_away.view)]
 
     def _follow_tab(self, *_: Any) -> None:
-        if self.session.tab == "compare" and not len(self._compare):
-            self._compare.append(Comparison(self.session).view)  # made when it is first asked for, so that pages open sooner
         if self.session.tab in TABS:
             self.tabs.active = TABS.index(self.session.tab)
 

@@ -7,6 +7,7 @@ nothing else has to be known of it. The card is in the browser's top layer (a po
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import param
@@ -90,16 +91,21 @@ export function render({ model, view }) {
   for (const range of ranges) range.change.connect(rest)
   // Bokeh's passes over the page measure a figure in a custom component below tabs, but leave out to compute its layout.
   const laid = figure(), after = laid.after_layout
+  const corners = () => [laid.frame.bbox.x0, laid.frame.bbox.y0, laid.frame.bbox.x1, laid.frame.bbox.y1].join()
   laid.after_layout = () => {
+    const before = corners()
     laid._compute_layout()
-    // It clears from half a pixel on: what was drawn at the edge before the layout was known would stay there.
-    const { ctx, canvas } = laid.canvas_view.primary
-    ctx.save()
-    ctx.resetTransform()
-    ctx.clearRect(0, 0, canvas.width, canvas.height)
-    ctx.restore()
+    const moved = corners() !== before
+    if (moved) {
+      // It clears from half a pixel on: what was drawn at the edge before the layout was known would stay there.
+      const { ctx, canvas } = laid.canvas_view.primary
+      ctx.save()
+      ctx.resetTransform()
+      ctx.clearRect(0, 0, canvas.width, canvas.height)
+      ctx.restore()
+    }
     after.call(laid)
-    laid.request_repaint()  // it draws by itself only where its size has changed
+    if (moved) laid.request_repaint()  // it draws by itself only where its size has changed
     rest()
   }
   const sizes = new ResizeObserver(() => {
@@ -226,7 +232,8 @@ class Stage(JSComponent):
     """A figure with its card, lines of text, mouse and keys.
 
     Messages to :meth:`on_msg` have ``kind``: ``move`` (x, y), ``leave``, ``key`` (key), ``adding`` (whether Shift was held as the mouse
-    button was let go), ``window`` (the fields of :class:`~sslmem_kit.explorer.scatter.points.Window`).
+    button was let go), ``window`` (the fields of :class:`~sslmem_kit.explorer.scatter.points.Window`), ``renderer`` (renderer: how points
+    are drawn).
     """
 
     plot = Child()
@@ -238,6 +245,13 @@ class Stage(JSComponent):
 
     _esm = _ESM.replace("SOFTWARE_RENDERERS", SOFTWARE_RENDERERS)
     _stylesheets = [_STYLE]
+
+    @classmethod
+    def _patch_datamodel_ref(cls, props: Any, ref: str) -> None:
+        """Tag the data model, for Panel to clean up; it would look for more of them through the whole figure, at every change."""
+        data, tag = getattr(props, "data", props), f"__ref:{ref}"
+        if tag not in data.tags:
+            data.tags.append(tag)
 
 
 @lru_cache(maxsize=400)
