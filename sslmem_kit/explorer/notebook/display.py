@@ -3,68 +3,97 @@
 Panel's own display writes 6 MB of JavaScript and the contents of every part into the notebook, and is blank where no kernel runs. Here
 the cell's output is a picture and a sentence. A script in it asks the kernel for the explorer, which comes through a connection of its
 own and is saved nowhere. Where nobody answers (a page, a notebook without its kernel) the picture stays.
+
+An output can be fetched again: its page is reloaded, or JupyterLab makes it anew. Every fetch has a connection of its own, for both
+directions, and ends that of the one before. What changes after the explorer was written down and before the page has built it waits until then.
 """
 
 from __future__ import annotations
 
 import base64
 import html
+from collections import deque
 from typing import Any
 
+import bokeh
 import panel as pn
+from bokeh.core.json_encoder import serialize_json
+from bokeh.embed.elements import div_for_render_item
+from bokeh.embed.util import standalone_docs_json_and_render_items
 from IPython import get_ipython
 from IPython.utils.capture import capture_output
-from panel.io.notebook import EXEC_MIME, LOAD_MIME, load_notebook, render_model
+from panel.io.notebook import EXEC_MIME, LOAD_MIME, load_notebook
 from panel.io.state import state
+from panel.models.comm_manager import CommManager
 
 TARGET = "sslmem-explorer"
 """Name of the connection, in the kernel."""
 
 _HINT = "This is a picture of the explorer: it works in JupyterLab, with a kernel. Run this cell to explore."
-_SCRIPT_TAG = '<script type="application/javascript">'
+_GONE = "The kernel does not have this explorer any more: run this cell again."
+_ELSEWHERE = "This explorer was opened again, in another place: run this cell again to have it here."
 
 _SHELL = """<div id="sslmem-REF" style="min-height: 40px"><p>HINT</p>PICTURE</div>
 <script>(function () {
-  const ref = "REF", id = "sslmem-" + ref;
+  const ref = "REF", token = ref + "-" + Math.random().toString(36).slice(2);
   // Outputs are attached late, and a kernel is there later still.
-  const home = () => document.getElementById(id);
   const wait = (ready, then, left = 240) => {
     const found = ready();
     if (found) then(found); else if (left > 0) setTimeout(wait, 250, ready, then, left - 1);
   };
-  const run = (text) => {
-    const script = document.createElement("script");
-    script.textContent = text;
-    document.head.append(script);
-    script.remove();
+  const home = () => document.getElementById("sslmem-" + ref);
+  const library = () => {
+    const { Bokeh, PyViz } = window, found = Bokeh && (Bokeh.version === "VERSION" ? Bokeh : Bokeh.versions?.get("VERSION"));
+    return found && found.Panel && PyViz.comm_manager ? found : null;
   };
-  const tell = (text) => {
-    const said = home().querySelector("p") || document.createElement("p");
-    said.textContent = text;
-    home().prepend(said);
-  };
-  function show(sent) {
-    if (sent.gone) return tell("The kernel does not have this explorer any more: run this cell again.");
-    for (const { markup, script } of sent.libraries) {
+  const load = (parts) => {
+    // Once a page: a second Bokeh would take the place of the first, whose explorers hear nothing any more.
+    if (library() || window.PyViz.sslmemLoads) return;
+    window.PyViz.sslmemLoads = true;
+    for (const { markup, script } of parts) {
       if (markup) document.head.append(document.createRange().createContextualFragment(markup));
-      if (script) run(script);
+      const element = document.createElement("script");
+      element.textContent = script;
+      document.head.append(element);
+      element.remove();
     }
-    home().dataset.lmSuppressShortcuts = "true";  // or Enter in a field, and letters, would be JupyterLab's
-    home().innerHTML = sent.element;
-    run(sent.script);
-    const watch = setInterval(() => {
-      if (!home()) clearInterval(watch);
-      else if (!window.PyViz.kernels[ref]) { clearInterval(watch); tell("The kernel was stopped: run this cell again."); }
-    }, 1000);
-  }
-  wait(() => home() && window.PyViz && window.PyViz.kernels && window.PyViz.kernels[ref], (kernel) => {
-    if (home().dataset.asked) return;  // JupyterLab may run a script twice
-    home().dataset.asked = "yes";
-    const line = kernel.connectToComm("TARGET", id + "-" + Math.random());
-    line.onMsg = (message) => wait(home, () => show(message.content.data));
-    wait(() => line.active, () => {
-      line.open({ ref: ref, loaded: Boolean(window.Bokeh && window.Bokeh.Panel && window.PyViz.comm_manager) });
-    });
+  };
+  wait(() => home() && window.PyViz?.kernels?.[ref], (kernel) => {
+    // The element, not its id: JupyterLab may run a script twice, and may make the output anew, which then asks for itself.
+    const place = home();
+    if (place.dataset.asked) return;
+    place.dataset.asked = token;
+    const tell = (text) => {
+      const said = place.querySelector("p") || document.createElement("p");
+      said.textContent = text;
+      place.prepend(said);
+    };
+    // What Panel takes for connections of its own: one for what happens here, one for what Python changes.
+    const events = { active: true, connected: true, open() {}, send: (...message) => line.send(...message) }, changes = {};
+    const show = async (sent) => {
+      const { PyViz } = window;
+      PyViz.kernels[token] = { connectToComm: () => events, registerCommTarget: (_, opened) => opened(changes) };
+      PyViz.plot_index[token] = true;  // or what Python changes would be thrown away until Bokeh lists the plot
+      place.dataset.lmSuppressShortcuts = "true";  // or Enter in a field, and letters, would be JupyterLab's
+      place.innerHTML = sent.element;
+      await library().embed.embed_items_notebook(JSON.parse(sent.document), JSON.parse(sent.items));
+      line.send({ built: true });
+      const watch = setInterval(() => {
+        if (PyViz.kernels[ref]) return;
+        clearInterval(watch);
+        tell("The kernel was stopped: run this cell again.");
+      }, 1000);
+    };
+    const line = kernel.connectToComm("TARGET", token);
+    line.onMsg = (message) => {
+      const { content: { data: sent }, metadata } = message;
+      if (sent.told) tell(sent.told);
+      else if (sent.document) {
+        load(sent.libraries);
+        wait(() => library() && place.isConnected, () => show(sent));
+      } else (metadata.msg_type ? events : changes).onMsg(message);
+    };
+    wait(() => line.active, () => line.open({ ref: ref, loaded: Boolean(library() || window.PyViz.sslmemLoads) }));
   });
 })();</script>"""
 
@@ -97,26 +126,90 @@ def bundle(view: pn.viewable.Viewable, picture: bytes, told: str) -> tuple[dict[
         return shown
     shell.kernel.comm_manager.register_target(TARGET, _answer)
     ref = shown[1][EXEC_MIME]["id"]
+    *_, comm = state._views[ref]
+    comm._comm = _Relay(ref)
     source = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
     alt = html.escape(told, quote=True)
     image = f'<p>{alt}</p><img alt="{alt}" style="max-width: min(100%, 640px)" src="{source}"/>' if picture else f"<p>{alt}</p>"
-    output = _SHELL.replace("REF", ref).replace("TARGET", TARGET).replace("HINT", html.escape(_HINT)).replace("PICTURE", image)
+    words = {"REF": ref, "TARGET": TARGET, "VERSION": bokeh.__version__, "HINT": html.escape(_HINT), "PICTURE": image}
+    output = _SHELL
+    for word, text in words.items():
+        output = output.replace(word, text)
     return {"text/html": output, "text/plain": told, EXEC_MIME: ""}, {EXEC_MIME: {"id": ref}}
 
 
+class _Relay:
+    """Stands in Panel's place for a connection to the page: that of the latest page, and none while no page has the explorer."""
+
+    def __init__(self, ref: str) -> None:
+        self._ref = ref
+        self._line = self._events = None
+        self._waiting: deque[tuple[Any, Any, Any]] | None = deque(maxlen=0)
+
+    def send(self, data: Any = None, metadata: Any = None, buffers: Any = None) -> None:
+        """Send a part of a change, or keep it while a page builds; without a page it is dropped, for the next one asks for everything."""
+        if self._waiting is None:
+            self._line.send(data, metadata, buffers)
+        else:
+            self._waiting.append((data, metadata, buffers))
+
+    def close(self) -> None:
+        """Hear and send no more, which Panel asks for when the output is removed."""
+        # Not closed: JupyterLab reports an error for a connection that it does not know, and a page that was reloaded knows none.
+        if self._line is not None:
+            self._line.on_msg(None)
+        self._line, self._waiting = None, deque(maxlen=0)
+
+    def fetch(self, line: Any, loaded: bool) -> None:
+        """Send the explorer as it is at this moment, and keep what changes from here on."""
+        if self._line is not None:
+            self._line.send({"told": _ELSEWHERE})
+        self.close()
+        view, root, document, _ = state._views[self._ref]
+        manager = next(model for model in document.roots if isinstance(model, CommManager))
+        if self._events is None:
+            _, self._events = view._comms[self._ref]
+        self._line = self._events._comm = line
+        manager.update(
+            plot_id=line.comm_id, client_comm_id=line.comm_id
+        )  # names of this fetch, for pages keep what they once connected
+        documents, items = standalone_docs_json_and_render_items([root], suppress_callback_warning=True)
+        # All of it is in what is sent now. Sent again it would be late, and might name what is not there any more.
+        document.callbacks._held_events = []
+        document.models.flush_synced()
+        self._waiting = deque()
+        line.send(
+            {
+                "libraries": [] if loaded else _libraries(),
+                "element": div_for_render_item(items[0]),
+                "document": serialize_json(documents),
+                "items": serialize_json([item.to_json() for item in items]),
+            }
+        )
+
+    def hear(self, line: Any, message: dict[str, Any]) -> None:
+        """Take what a page says: that it has built the explorer, or what a person does there."""
+        if line is not self._line:
+            return
+        if not message["content"]["data"].get("built"):
+            self._events._handle_msg(message)
+            return
+        waiting, self._waiting = self._waiting, None
+        for part in waiting:
+            line.send(*part)
+
+
 def _answer(line: Any, message: dict[str, Any]) -> None:
-    """Send the explorer that a page asks for, as it is at this moment."""
+    """Send the explorer that a page asks for."""
     asked = message["content"]["data"]
     kept = state._views.get(asked.get("ref"))
     if kept is None:
-        line.send({"gone": True})
+        line.send({"told": _GONE})
         return
-    _, root, _, comm = kept
-    shown = render_model(root, comm, "inline")[0]["text/html"]
-    # Apart, for in one piece of markup a class named `</script>` would end the script.
-    element, _, script = shown.partition(_SCRIPT_TAG)
-    libraries = [] if asked.get("loaded") else _libraries()
-    line.send({"libraries": libraries, "element": element, "script": script.removesuffix("</script>")})
+    relay, loop = kept[-1]._comm, get_ipython().kernel.io_loop
+    # JupyterLab has what comes from pages handled in threads of the kernel, beside the one that runs cells; Panel knows only that one.
+    line.on_msg(lambda message: loop.add_callback(relay.hear, line, message))
+    loop.add_callback(relay.fetch, line, bool(asked.get("loaded")))
 
 
 def _libraries() -> list[dict[str, str]]:
