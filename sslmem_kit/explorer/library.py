@@ -110,21 +110,20 @@ class OpenStudy:
 
     def encoders(self, **wanted: Sequence[Any]) -> tuple[str, ...]:
         """Ids of the encoders that scored every sample, those that match: ``encoders(seed=[0, 1], method=["simclr"])``; empty is any."""
-        complete = self._complete
+        complete = self.usable
         for name, values in wanted.items():
             if values:
                 complete = complete & np.isin(self.tree[name].values.astype(object), np.array(list(values), object))
         return tuple(str(name) for name in self.tree[ENCODER].values[complete])
 
     @cached_property
-    def _complete(self) -> np.ndarray:
-        """(encoder,) whether it scored every sample; kept, because reading it takes longer than all that hangs on it."""
+    def usable(self) -> np.ndarray:
+        """(encoder,) whether it scored every sample."""
         return self.tree["completeness/scored"].values.all(axis=1)
 
     def choices(self, name: str) -> list[Any]:
         """Values of a coordinate of the usable encoders (``method``, ``backbone``, ``seed``), sorted."""
-        usable = np.isin(self.tree[ENCODER].values.astype(object), np.array(self.encoders(), object))
-        return sorted(set(self.tree[name].values[usable].tolist()))
+        return sorted(set(self.tree[name].values[self.usable].tolist()))
 
     def positions(self, ids: np.ndarray) -> np.ndarray:
         """Where sample ids stand; ids that the study does not have are left out."""
@@ -182,8 +181,7 @@ class SampleRecord:
     def distances(self) -> xr.DataArray:
         """Distance of each pair of views under each usable encoder, (augmentation, encoder), with ``family`` and ``trained_on``."""
         tree = self.opened.tree
-        usable = np.isin(tree[ENCODER].values.astype(object), np.array(self.opened.encoders(), object))
-        at = {SAMPLE: self.position, ENCODER: np.flatnonzero(usable)}
+        at = {SAMPLE: self.position, ENCODER: np.flatnonzero(self.opened.usable)}
         with store.reading(self.opened.study.results_path):
             # A few small chunks: threads would cost more than they gain.
             seen = tree[TRAINED_ON].isel(at).load(scheduler="sync")
@@ -198,7 +196,7 @@ class SampleRecord:
     def trajectory(self) -> xr.DataArray | None:
         """Mean alignment over epochs, (family, epoch); None where no epochs are recorded."""
         tree = self.opened.tree
-        usable = np.flatnonzero(np.isin(tree[ENCODER].values.astype(object), np.array(self.opened.encoders(), object)))
+        usable = np.flatnonzero(self.opened.usable)
         # A group inherits the indexes of the root, not its other coordinates.
         family = tree["family"].values[usable].astype(object)
         with store.reading(self.opened.study.results_path):

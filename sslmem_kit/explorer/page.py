@@ -24,7 +24,6 @@ from sslmem_kit.explorer.state import State, from_query, to_query
 from sslmem_kit.explorer.takeaway.takeaway import TakeAway
 from sslmem_kit.explorer.theme import Text, palette, variables
 from sslmem_kit.explorer.threshold.threshold import Threshold
-from sslmem_kit.names import SSLMEM
 from sslmem_kit.study.folder import Study
 
 TABS = ("explore", "compare", "take away")
@@ -171,10 +170,9 @@ class Explorer(pn.viewable.Viewer):
         session = self.session
         if session.scores is None:
             return session.problem or session.opened.lacking
-        above = int((session.scores[SSLMEM].values[session.shown] > session.limit).sum())
         return (
             f"{session.opened.key}: {len(session.shown):,} of {len(session.opened.ids):,} samples shown, "
-            f"{above:,} above the threshold of {session.limit:.4g}, {len(session.selected):,} selected"
+            f"{len(session.above()):,} above the threshold of {session.limit:.4g}, {len(session.selected):,} selected"
         )
 
 

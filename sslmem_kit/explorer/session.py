@@ -164,6 +164,14 @@ class Session(param.Parameterized):
         """Name of a sample's class."""
         return self.opened.class_names[self.opened.labels[position]]
 
+    def above(self) -> np.ndarray:
+        """Positions of the shown samples whose score is strictly above the threshold, ascending; needs scores."""
+        return self.shown[self.scores[SSLMEM].values[self.shown] > self.limit]
+
+    def listed(self) -> np.ndarray:
+        """Positions of what the gallery lists and a download has, ascending: the selection, else what is above the threshold."""
+        return self.selected if self.scores is None or len(self.selected) else self.above()
+
     def select(self, positions: np.ndarray, outline: tuple[tuple[float, float], ...] = ()) -> None:
         """Select samples; ``outline`` is the polygon, in units of the axes, that chose them, if one did."""
         self._outline = outline

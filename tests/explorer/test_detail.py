@@ -11,7 +11,7 @@ from panel.models.esm import DataEvent
 from sslmem_kit import store
 from sslmem_kit.explorer.gallery import detail as detail_module
 from sslmem_kit.explorer.gallery.detail import Detail, beside
-from sslmem_kit.explorer.gallery.gallery import listed_positions, ranked, sort_key
+from sslmem_kit.explorer.gallery.gallery import ranked, sort_key
 from sslmem_kit.explorer.library import Library
 from sslmem_kit.explorer.session import Session
 
@@ -142,7 +142,7 @@ def test_a_neighbour_opens(session, detail):
 def test_stepping_follows_the_gallery_and_ends(session, detail):
     session.select(np.arange(0, 20, 2))
     session.sort = "quantile"
-    listed = listed_positions(session)
+    listed = session.listed()
     order = session.opened.ids[listed[ranked(sort_key(session, listed), 0, len(listed))]].tolist()
     session.sample = order[0]
     seen = [session.sample]

@@ -10,7 +10,7 @@ import xarray as xr
 from panel.custom import JSComponent
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.explorer.gallery.gallery import NOT_DEFINED, listed_positions, number, open_asked, score_texts, sort_key
+from sslmem_kit.explorer.gallery.gallery import NOT_DEFINED, number, open_asked, score_texts, sort_key
 from sslmem_kit.explorer.library import SampleRecord
 from sslmem_kit.explorer.pictures import answer, css, data_uri, esm, source, thumbnails
 from sslmem_kit.explorer.session import Session
@@ -196,7 +196,7 @@ class Detail:
 
 def beside(session: Session, position: int, by: int) -> int | None:
     """The position of the sample just after (1) or before (-1) another in the order of the gallery, also of one that it does not list."""
-    listed = listed_positions(session)
+    listed = session.listed()
     key, own = sort_key(session, listed), sort_key(session, np.array([position]))[0]
     # Before in the order is before in (key, position).
     beyond = (key > own) | ((key == own) & (listed > position)) if by > 0 else (key < own) | ((key == own) & (listed < position))

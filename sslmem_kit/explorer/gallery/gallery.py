@@ -69,7 +69,7 @@ class Gallery:
         if session.scores is None:
             self.view.param.update(items=[], total=0, first=0, summary="", current=None)
             return
-        listed = listed_positions(session)
+        listed = session.listed()
         key = sort_key(session, listed)
         if to is not None and (there := np.flatnonzero(listed == session.opened.positions(np.array([to])))).size:
             self.page = rank(key, int(there[0])) // PAGE
@@ -148,13 +148,6 @@ def open_asked(session: Session, data: dict[str, Any]) -> None:
     wanted = data.get("open", False)
     if wanted is None or known_ids(session, [wanted]):
         session.sample = None if wanted is None else int(wanted)
-
-
-def listed_positions(session: Session) -> np.ndarray:
-    """Positions of what the gallery lists, ascending: the selection, or without one the shown samples above the threshold."""
-    if len(session.selected):
-        return session.selected
-    return session.shown[session.scores[SSLMEM].values[session.shown] > session.limit]
 
 
 def sort_key(session: Session, positions: np.ndarray) -> np.ndarray:

@@ -45,6 +45,7 @@ LARGEST_PICTURE = 1600
 _ARROWS = {"ArrowRight": (1, 0), "ArrowLeft": (-1, 0), "ArrowUp": (0, 1), "ArrowDown": (0, -1)}
 _COMBINED = {"append": np.union1d, "intersect": np.intersect1d, "subtract": np.setdiff1d, "xor": np.setxor1d}
 """What a new selection does with the one before, by the mode of Bokeh's tools; the fifth, replace, forgets it."""
+_FOLLOWED = ["scores", "x", "y", "colour", "shown", "limit", "selected", "sample"]
 _NONE = np.empty(0, np.float32)
 
 
@@ -73,8 +74,8 @@ class Scatter:
         self._adding = False
         self._renderer = "webgl"
         self._build()
-        self._follow_all()
-        session.param.watch(self._follow, ["scores", "x", "y", "colour", "shown", "limit", "selected", "sample"])
+        self._follow_names(set(_FOLLOWED))
+        session.param.watch(self._follow, _FOLLOWED)
 
     # -- the figure ----------------------------------------------------------------------------------------------------------------
 
@@ -123,9 +124,6 @@ class Scatter:
         self.view = self._stage
 
     # -- following the session -----------------------------------------------------------------------------------------------------
-
-    def _follow_all(self) -> None:
-        self._follow_names({"scores", "x", "y", "colour", "shown", "limit", "selected", "sample"})
 
     def _follow(self, *events: Any) -> None:
         self._follow_names({event.name for event in events})

@@ -19,7 +19,6 @@ from sslmem_kit.errors import UserError
 from sslmem_kit.explorer.session import Session
 from sslmem_kit.explorer.state import State, to_query
 from sslmem_kit.explorer.takeaway.files import csv_file, figure_file, means, npz_file, parquet_file, plain
-from sslmem_kit.names import SSLMEM
 
 SAMPLES = {
     "csv": ("scores", "csv", "CSV", "scores as a table for spreadsheets"),
@@ -167,13 +166,6 @@ class TakeAway(param.Parameterized):
         self._tell()
         self._link()
 
-    def chosen(self) -> np.ndarray:
-        """Positions of the samples that a download has: the selection, else the shown samples above the threshold."""
-        session = self.session
-        if session.scores is None or len(session.selected):
-            return session.selected
-        return session.shown[session.scores[SSLMEM].values[session.shown] > session.limit]
-
     def file_name(self, what: str, ending: str) -> str:
         """``<study>-<what>.<ending>``, of characters that every system takes."""
         study = re.sub(r"[^A-Za-z0-9._-]+", "-", self.session.opened.key).strip("-.") or "study"
@@ -194,7 +186,7 @@ class TakeAway(param.Parameterized):
         if session.scores is None or not len(session.shown if figure == "scatter" else session.opened.ids):
             raise UserError("nothing is shown: choose other filters")
         if key in SAMPLES:
-            positions = self.chosen()
+            positions = self.session.listed()
             if not len(positions):
                 raise UserError("nothing is selected and no shown sample is above the threshold")
             write = {"csv": csv_file, "parquet": parquet_file, "npz": npz_file}[key]
@@ -206,7 +198,7 @@ class TakeAway(param.Parameterized):
     # -- what the page shows ---------------------------------------------------------------------------------------------------------
 
     def _tell(self, *_: Any) -> None:
-        session, number = self.session, len(self.chosen())
+        session, number = self.session, len(self.session.listed())
         if session.scores is None:
             text = "There is nothing to take away yet."
         elif len(session.selected):

@@ -215,5 +215,4 @@ class Threshold:
         limit = self.session.limit
         if not math.isfinite(limit):
             return "No sample is above: no score has so low a false-discovery rate."
-        above = int((self.session.scores[SSLMEM].values[self.session.shown] > limit).sum())
-        return f"Score above {limit:.4g}: {above:,} of the {len(self.session.shown):,} shown samples."
+        return f"Score above {limit:.4g}: {len(self.session.above()):,} of the {len(self.session.shown):,} shown samples."
