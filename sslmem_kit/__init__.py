@@ -20,6 +20,7 @@ __all__ = [
     "open_study",
     "pick_class",
     "pick_threshold",
+    "run_study",
     "score",
 ]
 
@@ -34,6 +35,7 @@ _HOME = {
     "monitor": "sslmem_kit.explorer.notebook.monitor",
     "pick_class": "sslmem_kit.explorer.notebook.pickers",
     "pick_threshold": "sslmem_kit.explorer.notebook.pickers",
+    "run_study": "sslmem_kit.run:run",  # the module is called run
     "score": "sslmem_kit.scores",
 }
 
@@ -42,7 +44,8 @@ def __getattr__(name: str) -> Any:
     # Public names are looked up on first use: the command line's help must not wait for xarray.
     if name not in _HOME:
         raise AttributeError(f"module 'sslmem_kit' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+    module, _, own_name = _HOME[name].partition(":")
+    return getattr(import_module(module), own_name or name)
 
 
 def __dir__() -> list[str]:

@@ -74,7 +74,7 @@ def measure(
     batch_size
         Samples in a forward pass.
     precision
-        ``float32`` or ``bf16`` (forward passes only, distances are float32).
+        ``float32``, ``bf16`` or ``fp16`` (forward passes only, distances are float32).
 
     Returns
     -------
@@ -102,7 +102,7 @@ def pooled_features(
     for images in feed.batches(in_batches(ids, batch_size)):
         with autocast(images.device.type, precision):
             parts.append(encoder.pool(encoder(images)).float().cpu().numpy())
-    return np.concatenate(parts)
+    return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
 
 
 @torch.inference_mode()
@@ -150,5 +150,6 @@ def nearest(features: np.ndarray, queries: np.ndarray, *, count: int, device: st
 
 
 def autocast(device: str, precision: str) -> contextlib.AbstractContextManager[None]:
-    """Mixed precision in bfloat16, or nothing."""
-    return torch.autocast(device, torch.bfloat16) if precision == "bf16" else contextlib.nullcontext()
+    """Mixed precision, or nothing for float32."""
+    kinds = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    return torch.autocast(device, kinds[precision]) if precision in kinds else contextlib.nullcontext()

@@ -10,13 +10,13 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import click
 
-RUNS = Path("papermill_runs")
-"""Where studies go that are given no --out."""
+from sslmem_kit.names import RUNS
 
 spec_argument = click.argument("spec", metavar="SPEC")
 study_argument = click.argument("study", type=click.Path(path_type=Path))
@@ -24,6 +24,9 @@ out_option = click.option(
     "--out", type=click.Path(path_type=Path), help="Study directory; by default papermill_runs/<name of the study>."
 )
 protocol_option = click.option("--protocol", default="corrected", show_default=True, help="paper, released or corrected.")
+tensorboard_option = click.option(
+    "--tensorboard", is_flag=True, help="Also write the training histories for TensorBoard, into encoders/<id>/tensorboard."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -33,10 +36,15 @@ def run_options(function: Callable) -> Callable:
         click.option("--scheduler", type=click.Choice(["local", "serial"]), default="local", show_default=True,
                      help="local: processes on this machine; serial: one process."),
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ..."),
-        click.option("--workers", type=click.IntRange(min=1), help="Worker processes; by default one a core, or one on a GPU."),
+        click.option("--devices", type=click.IntRange(min=1), default=1, show_default=True,
+                     help="Devices that train each encoder together: GPUs, or processes with --device cpu. "
+                     "Under torchrun and srun: all of theirs."),
+        click.option("--workers", type=click.IntRange(min=1),
+                     help="Worker processes, each with an encoder of its own; by default one a core or GPU."),
         click.option("--seed", type=click.IntRange(min=0), help="In place of the spec's seed: another partition, views and encoders."),
         click.option("--remove", type=click.Path(path_type=Path), metavar="FILE",
                      help="Take the samples that an .npz file lists (array sample) out of the partition; in place of partition.remove."),
+        click.option("--data", metavar="NAME", help="In place of the spec's data.name: cifar10, folder:PATH, npz:PATH ..."),
     ):  # fmt: skip
         function = option(function)
     return function
@@ -51,6 +59,7 @@ def app() -> None:
 @app.command()
 @out_option
 @run_options
+@tensorboard_option
 def demo(out: Path | None, **options: Any) -> None:
     """Run the bundled study `digits`: train, score, test and render; two minutes on 2 cores."""
     from sslmem_kit.report import as_text, build_report
@@ -72,8 +81,9 @@ def demo(out: Path | None, **options: Any) -> None:
 @spec_argument
 @out_option
 @run_options
+@tensorboard_option
 def run(spec: str, out: Path | None, **options: Any) -> None:
-    """Train, score and evaluate the study of SPEC, a bundled study's name (see `sslmem studies`) or a YAML file.
+    """Train, score and evaluate the study of SPEC, a name that `sslmem studies` lists or a YAML file.
 
     Run again after any interruption, it goes on where it stopped.
     """
@@ -85,12 +95,12 @@ def run(spec: str, out: Path | None, **options: Any) -> None:
 @spec_argument
 @run_options
 @json_option
-def plan(spec: str, seed: int | None, remove: Path | None, as_json: bool, **options: Any) -> None:
+def plan(spec: str, seed: int | None, remove: Path | None, data: str | None, as_json: bool, **options: Any) -> None:
     """Show what SPEC will train, and its cost by a short calibration; nothing is written."""
     from sslmem_kit.run import plan as make_plan
     from sslmem_kit.study import load_spec
 
-    told = make_plan(load_spec(spec, seed=seed, remove=remove), **options)
+    told = make_plan(load_spec(spec, seed=seed, remove=remove, data=data), **options)
     if as_json:
         click.echo(json.dumps(told, indent=2))
         return
@@ -277,22 +287,41 @@ def app_user_list(file: Path) -> None:
 
 
 @app.command()
-def studies() -> None:
-    """List the bundled studies."""
-    from sslmem_kit.study import bundled_specs, load_spec
+@click.argument("pattern", required=False)
+@click.option("--show", metavar="NAME", help="Print the whole spec of one as YAML, to copy and edit.")
+@json_option
+def studies(pattern: str | None, show: str | None, as_json: bool) -> None:
+    """List the studies that come by name: what in the paper each serves, and what it costs.
 
-    for name in bundled_specs():
-        click.echo(f"{name:<16} {load_spec(name).description}")
+    PATTERN is a part of a name or an artifact ("Table 9", mini/), or a pattern with * and ?.
+    """
+    from sslmem_kit.study.presets.listing import as_text, listed
+    from sslmem_kit.study.spec import load_spec
+
+    if show is not None:
+        from sslmem_kit.study.folder import as_yaml
+
+        click.echo(as_yaml(load_spec(show)), nl=False)
+        return
+    rows = listed(pattern)
+    click.echo(json.dumps(rows, indent=2) if as_json else as_text(rows))
 
 
-def _run(spec: str, out: Path | None, *, seed: int | None, remove: Path | None, **options: Any) -> Any:
+def _run(
+    spec: str, out: Path | None, *, seed: int | None, remove: Path | None, data: str | None, tensorboard: bool, **options: Any
+) -> Any:
     from sslmem_kit.progress import shown
     from sslmem_kit.run import run as run_study
     from sslmem_kit.study import load_spec
+    from sslmem_kit.tensorboard import logged
 
-    loaded = load_spec(spec, seed=seed, remove=remove)
-    with shown() as listen:
-        return run_study(loaded, out or RUNS / loaded.name, listen=listen, **options)
+    loaded = load_spec(spec, seed=seed, remove=remove, data=data)
+    path = out or Path(RUNS) / loaded.name
+    with ExitStack() as stack:
+        listen = stack.enter_context(shown())
+        if tensorboard:
+            listen = stack.enter_context(logged(path, listen))
+        return run_study(loaded, path, listen=listen, **options)
 
 
 def _render(study: Path, names: tuple[str, ...], pairs: tuple[tuple[str, str], ...], *, jobs: int, html: bool) -> list[Path]:

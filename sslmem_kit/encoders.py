@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from sslmem_kit.errors import UserError
+from sslmem_kit.fast_linear import quicken
 from sslmem_kit.study.folder import write_atomically
 from sslmem_kit.study.spec import EncoderSpec
 
@@ -31,15 +32,20 @@ class Encoder(nn.Module):
         Of each channel in [0, 1].
     stem
         Which stem the backbone has: ``small``, ``medium``, ``stock``, or ``patch`` for what is no ResNet.
+    image_size
+        (height, width) of the images that it is for.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], stem: str) -> None:
+    def __init__(
+        self, backbone: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], stem: str, image_size: tuple[int, int]
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.stem = stem
+        self.image_size = image_size
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
 
@@ -91,7 +97,7 @@ def build_encoder(
     try:
         backbone = _create(spec.backbone, options, explicit="img_size" in spec.options)
         stem = _set_stem(backbone, spec.stem, side=min(height, width), in_chans=options["in_chans"])
-        encoder = Encoder(backbone, mean or (0.0,) * channels, std or (1.0,) * channels, stem)
+        encoder = Encoder(backbone, mean or (0.0,) * channels, std or (1.0,) * channels, stem, (height, width))
         with torch.no_grad():
             encoder.eval()(torch.zeros(1, channels, height, width))
     except UserError:
@@ -101,7 +107,7 @@ def build_encoder(
         raise UserError(
             f"encoder: timm's {spec.backbone!r} with {options} cannot be built for {height}x{width}x{channels} images ({what})"
         ) from None
-    return encoder.train()
+    return quicken(encoder.train())
 
 
 def nearest_divisor(side: int, wanted: int) -> int:
@@ -133,7 +139,7 @@ def _set_stem(backbone: nn.Module, stem: str, *, side: int, in_chans: int) -> st
     if stem == "auto":
         stem = "small" if side <= 16 else "medium" if side <= 32 else "stock"
     if stem != "stock":
-        conv = nn.Conv2d(in_chans, backbone.bn1.num_features, 3, stride=1 if stem == "small" else 2, padding=1, bias=False)
+        conv = nn.Conv2d(in_chans, len(backbone.bn1.weight), 3, stride=1 if stem == "small" else 2, padding=1, bias=False)
         nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
         backbone.conv1, backbone.maxpool = conv, nn.Identity()
     return stem

@@ -9,3 +9,6 @@ PARTITION_CODE = {name: code for code, name in enumerate(PARTITIONS)}
 
 FAMILIES = ("f", "g")
 """Family f saw the shared samples and the candidates, family g the shared and the independent ones."""
+
+RUNS = "papermill_runs"
+"""Folder of the studies that are run without ``--out``."""

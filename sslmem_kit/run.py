@@ -6,6 +6,7 @@ each, that share the machine's cores. It imports no torch.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -22,13 +23,19 @@ from sslmem_kit import details, store
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import PARTITION_CODE
 from sslmem_kit.partition import trained_on
-from sslmem_kit.scheduling import Listen, as_completed, call_worker, gpu_count, pool, result
+from sslmem_kit.ranks import Ranks, launched
+from sslmem_kit.ranks import start as start_ranks
+from sslmem_kit.scheduling import InThisProcess, Listen, as_completed, call_worker, gpu_count, pool, result
 from sslmem_kit.streams import stream_seed
 from sslmem_kit.study.folder import Study, check_directory, create_or_resume
 from sslmem_kit.study.samples import StudySamples, load_samples
 from sslmem_kit.study.spec import EncoderPlan, StudySpec
 
 Scheduler = Literal["local", "serial"]
+
+
+def _silent(*event: Any) -> None:
+    """Hears nothing."""
 
 
 def run(
@@ -38,7 +45,8 @@ def run(
     scheduler: Scheduler = "local",
     workers: int | None = None,
     device: str = "auto",
-    listen: Listen = lambda *event: None,
+    devices: int = 1,
+    listen: Listen = _silent,
 ) -> Study:
     """Train, score and evaluate what a study still lacks.
 
@@ -54,6 +62,9 @@ def run(
         Number of processes; by default as many as there are cores (GPUs with a GPU) or encoders, whichever is less.
     device
         ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
+    devices
+        How many train each encoder together, one encoder after the other. Where ``torchrun`` or ``srun`` has started this process as one
+        of several, these are the devices, whatever is said here.
     listen
         Hears of progress.
 
@@ -77,11 +88,19 @@ def run(
         if finished and not _todo(study):
             listen("planned", [], spec.training.epochs, 0)
             return study
+    ranks = launched()
+    if ranks:
+        _run_as_rank(ranks, listen, spec, out, device, started)
+        return study
+    if devices > 1:
+        if workers is not None and workers > 1:
+            raise UserError(
+                f"--workers: {workers} processes with --devices {devices} each are not supported, leave one of them out"
+            )
+        start_ranks(devices, max(1, _cores() // devices), _run_as_rank, (spec, out, device, started), listen)
+        return study
     workers, threads = _share_cores(spec, out, scheduler, workers, device)
-    with pool(workers, threads, listen) as executor:
-        for _ in range(workers):
-            # The workers come up, and import torch, while this process loads the data.
-            executor.submit(call_worker, "versions")
+    with pool(workers, threads, listen, gpus=_gpus(device)) as executor:
         samples = load_samples(spec)
         facts = result(executor.submit(call_worker, "inspect", spec, device, threads, samples=_for_workers(samples)))
         study = create_or_resume(out, spec)
@@ -92,18 +111,51 @@ def run(
                 _complete(study, samples, executor, facts["device"], threads, listen)
                 _add_details(study, samples, executor, facts["device"], threads, listen)
             finally:
-                seconds = store.attributes(study.results_path).get("seconds", 0.0) + time.monotonic() - started
-                store.set_attributes(study.results_path, {"seconds": round(seconds, 3)})
+                _add_seconds(study, started)
             store.finish(study.results_path)
     return study
+
+
+def _run_as_rank(ranks: Ranks, listen: Listen, spec: StudySpec, out: Path, device: str, started: float) -> None:
+    """One rank's part of a study: all train and score, the first keeps the books."""
+    from sslmem_kit.devices import team
+
+    if ranks.rank:
+        listen = _silent
+    here = InThisProcess(listen)
+    threads = max(1, _cores() // ranks.local_size)
+    samples = load_samples(spec)
+    with team(device, ranks) as shared, contextlib.ExitStack() as books:
+        study = Study(out)
+        if shared.first:
+            facts = result(here.submit(call_worker, "inspect", spec, shared.device, threads, samples=samples))
+            study = create_or_resume(out, spec)
+            books.enter_context(study.lock())
+            if not study.results_path.exists():
+                _create_store(study, samples, facts, threads)
+            books.callback(_add_seconds, study, started)
+        shared.wait()
+        todo = _todo(study)
+        shared.wait()
+        listen("planned", [plan.id for plan in todo], spec.training.epochs, _blocks(study, samples))
+        for plan in todo:
+            result(
+                here.submit(
+                    call_worker, "complete_encoder", out, plan.id, shared.device, threads, samples=samples, team=shared, tell=True
+                )
+            )
+            listen("completed", plan.id)
+        if shared.first:
+            _add_details(study, samples, here, shared.device, threads, listen)
+            store.finish(study.results_path)
+        shared.wait()
 
 
 def _complete(
     study: Study, samples: StudySamples, executor: ProcessPoolExecutor, device: str, threads: int, listen: Listen
 ) -> None:
-    blocks = -(-len(samples.scored) // study.spec.scoring.block)
     todo = _todo(study)
-    listen("planned", [plan.id for plan in todo], study.spec.training.epochs, blocks)
+    listen("planned", [plan.id for plan in todo], study.spec.training.epochs, _blocks(study, samples))
     shared = _for_workers(samples)
     tasks = {
         executor.submit(call_worker, "complete_encoder", study.path, plan.id, device, threads, samples=shared, tell=True): plan
@@ -114,7 +166,7 @@ def _complete(
 
 
 def _add_details(
-    study: Study, samples: StudySamples, executor: ProcessPoolExecutor, device: str, threads: int, listen: Listen
+    study: Study, samples: StudySamples, executor: ProcessPoolExecutor | InThisProcess, device: str, threads: int, listen: Listen
 ) -> None:
     """Add the groups for looking at samples that the store of a scored study still lacks."""
     path, spec = study.results_path, study.spec
@@ -163,6 +215,16 @@ def _for_workers(samples: StudySamples) -> StudySamples | None:
     return None if samples.dataset.in_memory else samples
 
 
+def _blocks(study: Study, samples: StudySamples) -> int:
+    return -(-len(samples.scored) // study.spec.scoring.block)
+
+
+def _add_seconds(study: Study, started: float) -> None:
+    """Add to the store's account what this run has taken."""
+    seconds = store.attributes(study.results_path).get("seconds", 0.0) + time.monotonic() - started
+    store.set_attributes(study.results_path, {"seconds": round(seconds, 3)})
+
+
 def _todo(study: Study) -> list[EncoderPlan]:
     """The encoders that still lack something."""
     path = study.results_path
@@ -173,10 +235,11 @@ def _check_same_samples(study: Study, samples: StudySamples) -> None:
     if store.attributes(study.results_path).get("data_fingerprint") != samples.dataset.fingerprint:
         name = study.spec.data.name
         raise UserError(f"data.name: {name!r} has changed since this study began; restore it, or choose another --out")
-    removed = study.spec.partition.remove
-    if removed and not np.array_equal(store.sample_ids(study.results_path), samples.dataset.ids[samples.scored]):
+    if study.spec.partition.remove and not np.array_equal(
+        store.sample_ids(study.results_path), samples.dataset.ids[samples.scored]
+    ):
         raise UserError(
-            f"partition.remove: {removed!r} lists other samples than when this study began; restore it, or choose another --out"
+            "partition.remove: it takes out other samples than when this study began; restore what it names, or choose another --out"
         )
 
 
@@ -203,7 +266,7 @@ def _create_store(study: Study, samples: StudySamples, facts: dict[str, Any], th
         policy=spec.scoring.policy.name,
         epochs=spec.training.epochs,
         recorded_epochs=spec.training.recorded_epochs,
-        tasks=[spec.data.name],
+        tasks=[spec.data.name, *(task.name for task in spec.downstream.tasks)],
         thumbnails=_thumbnails(samples),
         block=spec.scoring.block,
         attrs={
@@ -252,10 +315,10 @@ def _thumbnails(samples: StudySamples) -> np.ndarray:
 
 def _share_cores(spec: StudySpec, out: Path, scheduler: Scheduler, workers: int | None, device: str) -> tuple[int, int]:
     """Worker processes, and threads of each; a study that was begun keeps its threads, on which the last bits depend."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = _cores()
     on_gpu = device.startswith("cuda") or (device == "auto" and gpu_count() > 0)
     if workers is None:
-        workers = 1 if scheduler == "serial" or on_gpu else min(cores, len(spec.encoders))
+        workers = 1 if scheduler == "serial" else min(_gpus(device) if on_gpu else cores, len(spec.encoders))
     elif workers < 1:
         raise UserError(f"--workers: at least 1 is needed, got {workers}")
     results = Study(out).results_path
@@ -263,18 +326,28 @@ def _share_cores(spec: StudySpec, out: Path, scheduler: Scheduler, workers: int 
     return workers, begun or max(1, cores // workers)
 
 
-def plan(spec: StudySpec, *, device: str = "auto", workers: int | None = None, scheduler: Scheduler = "local") -> dict[str, Any]:
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _gpus(device: str) -> int:
+    """GPUs that workers may be shared out to: all, or the one that is named."""
+    return gpu_count() if device in ("auto", "cuda") else 1
+
+
+def plan(
+    spec: StudySpec, *, device: str = "auto", devices: int = 1, workers: int | None = None, scheduler: Scheduler = "local"
+) -> dict[str, Any]:
     """What a study will train and what that will cost, from a calibration of a few seconds; nothing is written.
 
     Returns
     -------
     ``encoders`` (ids), ``samples`` by partition, ``image_shape``, ``classes``, ``parameters``, ``representation``, ``stem``, ``device``,
-    ``workers``, ``flops`` of all encoders, ``disk_bytes`` by part, ``train_seconds`` and ``score_seconds`` of one encoder, and
-    ``seconds`` of the whole study.
+    ``devices`` that share an encoder (as if without loss), ``workers``, ``flops`` of all encoders, ``disk_bytes`` by part,
+    ``train_seconds`` and ``score_seconds`` of one encoder, and ``seconds`` of the whole study.
     """
-    workers, threads = _share_cores(spec, Path(os.devnull), scheduler, workers, device)
-    with pool(1, threads, lambda *event: None) as executor:
-        executor.submit(call_worker, "versions")
+    workers, threads = _share_cores(spec, Path(os.devnull), scheduler, 1 if devices > 1 else workers, device)
+    with pool(1, threads, _silent) as executor:
         samples = load_samples(spec)
         arguments = {"samples": _for_workers(samples), "calibrate": True}
         facts = result(executor.submit(call_worker, "inspect", spec, device, threads, **arguments))
@@ -282,6 +355,7 @@ def plan(spec: StudySpec, *, device: str = "auto", workers: int | None = None, s
     encoders = [encoder.id for encoder in spec.encoders]
     rounds = -(-len(encoders) // workers)
     facts.pop("versions")
+    facts["train_seconds"] /= devices
     return {
         "study": spec.name,
         "encoders": encoders,
@@ -290,6 +364,7 @@ def plan(spec: StudySpec, *, device: str = "auto", workers: int | None = None, s
         "classes": len(samples.dataset.class_names),
         **facts,
         "flops": facts["flops"] * len(encoders),
+        "devices": devices,
         "workers": workers,
         "disk_bytes": required_bytes(spec, samples, facts, workers=workers),
         "seconds": (facts["train_seconds"] + facts["score_seconds"]) * rounds + 10,

@@ -18,8 +18,8 @@ from typing import Any
 from sslmem_kit.errors import Failure
 
 Listen = Callable[..., None]
-"""Hears events: ("planned", encoders to do, epochs, blocks), ("trained", id, epoch, loss), ("scored", id, block), ("completed", id),
-("detailed", done, total)."""
+"""Hears events: ("planned", encoders to do, epochs, blocks), ("trained", id, epochs, loss, images a second), ("warned", id, sentence),
+("scored", id, block), ("completed", id), ("detailed", done, total). ``epochs`` that an encoder was trained has a fraction within one."""
 
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000", "MALLOC_TOP_PAD_": "1000000000"}
 """glibc keeps freed memory: without these a training step on the CPU spends up to half its time on page faults."""
@@ -39,14 +39,36 @@ def gpu_count() -> int:
 
 
 @contextmanager
-def pool(workers: int, threads: int, listen: Listen) -> Iterator[ProcessPoolExecutor]:
-    """Worker processes whose events reach ``listen`` and that end with this process, however it ends."""
+def worker_environment(threads: int) -> Iterator[None]:
+    """Around the start of processes: what is read when they begin, by the C library and by what multiplies matrices outside torch.
+
+    What the user has set himself stays.
+    """
+    wanted = {**MALLOC, "OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
+    added = {name: value for name, value in wanted.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
+@contextmanager
+def pool(workers: int, threads: int, listen: Listen, *, gpus: int = 1) -> Iterator[ProcessPoolExecutor]:
+    """Worker processes whose events reach ``listen`` and that end with this process, however it ends.
+
+    Of several ``gpus``, worker i sees the i-th alone, and again from the first where there are more workers.
+    """
     context = multiprocessing.get_context("spawn")
-    events = context.Queue()
-    # Read when a worker starts: by the C library, and by what multiplies matrices outside torch, which would take every core.
-    for name, value in {**MALLOC, "OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}.items():
-        os.environ.setdefault(name, value)
-    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker, initargs=(events,))
+    events, numbers = context.Queue(), context.Queue()
+    for number in range(workers):
+        numbers.put(number)
+    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker, initargs=(events, numbers, gpus))
+    with worker_environment(threads):
+        for _ in range(workers):
+            # They come up, and import torch, while the caller loads its data.
+            executor.submit(call_worker, "versions")
     finished = threading.Event()
     pump = threading.Thread(target=_pump, args=(events, listen, finished), daemon=True)
     pump.start()
@@ -74,21 +96,30 @@ def _pump(events: multiprocessing.Queue, listen: Listen, finished: threading.Eve
                 return
 
 
-_events: multiprocessing.Queue | None = None
+_tell: Listen = print
+"""Where a worker tells of progress."""
 
 
-def _begin_worker(events: multiprocessing.Queue) -> None:
-    """In a new worker: remember where to tell progress, and end when the parent has ended, were it by SIGKILL."""
-    global _events
-    _events = events
+def _begin_worker(events: multiprocessing.Queue, numbers: multiprocessing.Queue, gpus: int) -> None:
+    """In a new worker: remember where to tell progress, take a GPU, and end when the parent has ended, were it by SIGKILL."""
+    global _tell
+    _tell = lambda *event: events.put(event)  # noqa: E731
+    if gpus > 1:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(str(gpu) for gpu in range(gpus))
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[numbers.get() % gpus]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the parent is the one to answer it
+    end_with_parent()
+
+
+def end_with_parent() -> None:
+    """In a child process: end as soon as the parent has ended."""
     parent = multiprocessing.parent_process()
 
-    def end_with_parent() -> None:
+    def watch() -> None:
         wait_for_connection([parent.sentinel])
         os._exit(1)
 
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def call_worker(function: str, *args: Any, tell: bool = False, **kwargs: Any) -> Any:
@@ -96,8 +127,25 @@ def call_worker(function: str, *args: Any, tell: bool = False, **kwargs: Any) ->
     from sslmem_kit import worker
 
     if tell:
-        kwargs["tell"] = lambda *event: _events.put(event)
+        kwargs["tell"] = _tell
     return getattr(worker, function)(*args, **kwargs)
+
+
+class InThisProcess:
+    """What :func:`pool` gives, without processes: a task is done when it is submitted; ``listen`` hears of it."""
+
+    def __init__(self, listen: Listen) -> None:
+        global _tell
+        _tell = listen
+
+    def submit(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Future:
+        """The future of a call that has been made."""
+        task: Future = Future()
+        try:
+            task.set_result(function(*args, **kwargs))
+        except Exception as error:
+            task.set_exception(error)
+        return task
 
 
 def as_completed(tasks: dict[Future, Any]) -> Iterator[Future]:

@@ -29,9 +29,14 @@ from sslmem_kit.names import ALIGNMENT, AUGMENTATION, ENCODER, EPOCH, PARTITIONS
 
 SCHEMA_VERSION = 1
 
+RECORDED = ("probe_accuracy", "feature_std", "effective_rank", "embedding_std")
+"""What is known of an encoder at each recorded epoch, beside alignment: one number each."""
+
+PROBES = ("linear", "knn")
+
 PER_ENCODER = {
     "training": ("loss", "learning_rate"),
-    "trajectory": (ALIGNMENT, "probe_accuracy"),
+    "trajectory": (ALIGNMENT, *RECORDED),
     "downstream": ("accuracy",),
 }
 """Groups whose arrays hold one row an encoder, and their variables."""
@@ -135,12 +140,12 @@ def create(
             "/trajectory": xr.Dataset(
                 {
                     ALIGNMENT: ((SAMPLE, ENCODER, EPOCH), _absent(n, e, len(recorded))),
-                    "probe_accuracy": ((ENCODER, EPOCH), _absent(e, len(recorded))),
+                    **{name: ((ENCODER, EPOCH), _absent(e, len(recorded))) for name in RECORDED},
                 }
             ).assign_coords({EPOCH: recorded}),
-            "/downstream": xr.Dataset({"accuracy": ((ENCODER, "task", "probe"), _absent(e, len(tasks), 1))}).assign_coords(
-                task=np.array(tasks, text), probe=np.array(["linear"], text)
-            ),
+            "/downstream": xr.Dataset(
+                {"accuracy": ((ENCODER, "task", "probe"), _absent(e, len(tasks), len(PROBES)))}
+            ).assign_coords(task=np.array(tasks, text), probe=np.array(PROBES, text)),
             "/completeness": xr.Dataset(
                 {"scored": ((ENCODER, "block"), np.zeros((e, blocks), bool)), "evaluated": (ENCODER, np.zeros(e, bool))},
                 coords={"block_start": ("block", np.arange(blocks) * block)},
@@ -194,10 +199,17 @@ def write_alignment(path: Path, *, encoder: int, block: int, values: np.ndarray)
 
 
 def write_evaluation(path: Path, *, encoder: int, rows: Mapping[str, np.ndarray]) -> None:
-    """Write an encoder's rows, keys ``group/variable``, and record the encoder as evaluated."""
+    """Write an encoder's rows, keys ``group/variable``, and record the encoder as evaluated.
+
+    A store that an earlier version began has a place for fewer numbers: the others are left out.
+    """
     group = _open_for_writing(path)
     for name, row in rows.items():
+        if name not in group:
+            continue
         array = group[name]
+        if name == "downstream/accuracy":
+            row = row[:, : array.shape[-1]]
         if name == f"trajectory/{ALIGNMENT}":
             array[:, encoder, :] = row
         else:

@@ -1,85 +1,69 @@
-"""Training of one encoder: the loop, its schedule, its records and its checkpoints.
+"""Training of one encoder: the loop, its records and its checkpoints, on one device or shared by the ranks of a team.
 
 All chance comes from named streams and counters: initial weights from (seed, init), the order of an epoch from (seed, order, epoch), a
 view from (seed, slot, epoch). So a checkpoint needs no generator state, and a run that was killed and started again ends, on the same
-number of CPU threads, with the very bits of one that was not. With ``training.coupled`` f and g of one seed share all streams.
+number of CPU threads and ranks, with the very bits of one that was not. With ``training.coupled`` f and g of one seed share all streams.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-import pickle
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import timm.optim
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from sslmem_kit.alignment import autocast, measure, pooled_features
-from sslmem_kit.downstream.probe import linear_probe_accuracy
+from sslmem_kit import checkpoints
+from sslmem_kit.alignment import autocast
+from sslmem_kit.checkpoints import Progress
+from sslmem_kit.devices import Team
+from sslmem_kit.downstream.spread import LEAST_STD, collapsed
 from sslmem_kit.encoders import Encoder, build_encoder
 from sslmem_kit.errors import UserError
+from sslmem_kit.evaluation import Record, record
 from sslmem_kit.feed import Feed
-from sslmem_kit.objectives import build_objective
-from sslmem_kit.objectives._lightly import LARS, cosine_warmup_schedule
+from sslmem_kit.objectives import Batch, Moment, Objective, build_objective, draw_views
+from sslmem_kit.optimization import build_optimizer, learning_rate
+from sslmem_kit.privacy import PrivateGradients
 from sslmem_kit.streams import stream_seed
-from sslmem_kit.study.folder import write_atomically
 from sslmem_kit.study.samples import StudySamples
-from sslmem_kit.study.spec import EncoderPlan, StudySpec, TrainingSpec
-from sslmem_kit.views import keys, make_views
+from sslmem_kit.study.spec import EncoderPlan, StudySpec
+from sslmem_kit.study.training import TrainingSpec
+from sslmem_kit.views import keys
 
-Report = Callable[[int, float], None]
-"""Called after each epoch with the number of finished epochs and the mean loss."""
+TELL_SECONDS = 1
+"""Progress is told, and ``history.csv`` written, at most this often while an encoder trains."""
 
-HISTORY = ("epoch", "loss", "learning_rate", "seconds", "probe_accuracy", "mean_alignment")
-
-HISTORY_SECONDS = 1
-"""``history.csv`` is written at most this often while an encoder trains."""
-
-
-@dataclass
-class Progress:
-    """How far a training has come, and what was recorded on the way."""
-
-    epoch: int = 0
-    step: int = 0
-    loss_sum: float = 0.0
-    seconds: float = 0.0
-    history: list[dict[str, Any]] = field(default_factory=list)
-    trajectory: dict[int, np.ndarray] = field(default_factory=dict)
-
-    def rows(self, epochs: int, recorded: tuple[int, ...]) -> dict[str, np.ndarray]:
-        """The rows of the results store, by ``group/variable``."""
-        last = self.history[-1]["probe_accuracy"]
-        assert len(self.history) == epochs
-        by_epoch = {row["epoch"]: row for row in self.history}
-        return {
-            "training/loss": np.array([row["loss"] for row in self.history]),
-            "training/learning_rate": np.array([row["learning_rate"] for row in self.history]),
-            "trajectory/alignment": np.stack([self.trajectory[epoch] for epoch in recorded], axis=1),
-            "trajectory/probe_accuracy": np.array([by_epoch[epoch]["probe_accuracy"] for epoch in recorded]),
-            "downstream/accuracy": np.array([[last]]),
-        }
+CHECK_STEPS = 50
+"""Steps after which a device is asked whether its loss is finite; the CPU after each, where asking costs nothing."""
 
 
-def new_objective(spec: StudySpec, plan: EncoderPlan, samples: StudySamples, device: str) -> nn.Module:
+Tell = Callable[..., None]
+"""Hears events: ("trained", epochs, loss, images a second) about once a second and after each epoch, ("recorded", row of the history),
+("warned", sentence) of what a person should know."""
+
+
+def new_objective(spec: StudySpec, plan: EncoderPlan, samples: StudySamples, device: str) -> Objective:
     """Encoder and objective with the initial weights of a plan; torch's own generator is left as it was."""
     mean, std = samples.channel_statistics
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(_seed(spec, plan, "init"))
         encoder = build_encoder(spec.encoder, samples.dataset.image_shape, mean=mean, std=std)
-        return build_objective(encoder, spec.objective).to(device)
+        return build_objective(encoder, spec.objective, classes=len(samples.dataset.class_names)).to(device)
 
 
 def train(
-    spec: StudySpec, plan: EncoderPlan, samples: StudySamples, feed: Feed, folder: Path, *, report: Report | None = None
+    spec: StudySpec,
+    plan: EncoderPlan,
+    samples: StudySamples,
+    feed: Feed,
+    folder: Path,
+    *,
+    team: Team | None = None,
+    tell: Tell = lambda *event: None,
 ) -> tuple[Encoder, Progress]:
     """Train one encoder, going on from its checkpoint where there is one.
 
@@ -90,98 +74,260 @@ def train(
     samples, feed
         Its samples and their images on the device.
     folder
-        The encoder's folder; ``resume/state.pt`` and ``history.csv`` are written there.
-    report
-        Told of every finished epoch.
+        The encoder's folder; ``resume/state.pt`` and ``history.csv`` are written there, by the first rank.
+    team
+        The ranks that train it together; by default the feed's device alone.
+    tell
+        Hears of progress.
 
     Raises
     ------
     UserError
-        The loss is not finite, or there are too few samples for a batch.
+        The loss or the weights are not finite (the last good checkpoint is kept), or there are too few samples for a batch.
     """
-    training = spec.training
-    device = feed.device
-    ids = samples.slots(plan.family)
-    occupied = torch.from_numpy(ids >= 0)
-    micro_batch, steps = epoch_batches(training, int(occupied.sum()))
-    objective = new_objective(spec, plan, samples, device)
-    optimizer = _optimizer(objective, training)
-    checkpoint = folder / "resume" / "state.pt"
-    progress = _load(checkpoint, objective, optimizer, device) if checkpoint.exists() else Progress()
-    noise = _seed(spec, plan, "views")
-    total, warmup = training.epochs * steps, training.warmup_epochs * steps
-    with torch.random.fork_rng(devices=_cuda_devices(device)):
-        saved = started = time.monotonic()
-        shown = -math.inf
-        for epoch in range(progress.epoch, training.epochs):
-            order = torch.randperm(len(ids), generator=torch.Generator().manual_seed(_seed(spec, plan, "order", epoch)))
-            order = order[occupied[order]]
-            objective.train()
-            for step, batches in _steps(order, micro_batch, training.accumulate, steps, progress.step, ids, feed):
-                number = epoch * steps + step
-                # Dropout and stochastic depth draw from torch's generator, which is put where this step begins.
-                torch.manual_seed(_seed(spec, plan, "step", number))
-                rate = (
-                    cosine_warmup_schedule(number, total, training.learning_rate, 0.0, warmup, 0.0)
-                    if total > 1
-                    else training.learning_rate
-                )
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
-                optimizer.zero_grad(set_to_none=True)
-                for chosen, images in batches:
-                    slot = chosen.to(device)
-                    views = [
-                        make_views(images, slot, view=epoch * objective.views + view, seed=noise, policy=training.policy)
-                        for view in range(objective.views)
-                    ]
-                    with autocast(torch.device(device).type, training.precision):
-                        loss = objective(views, keys(noise, slot, -1 - epoch)) / training.accumulate
-                    loss.backward()
-                    progress.loss_sum += loss.item()
-                optimizer.step()
-                progress.step = step + 1
-                if not math.isfinite(progress.loss_sum):
-                    raise UserError(
-                        f"training: the loss of {plan.id} is not finite in epoch {epoch + 1}; lower training.learning_rate "
-                        f"({training.learning_rate}) or raise training.warmup_epochs ({training.warmup_epochs})"
-                    )
-                if time.monotonic() - saved > training.checkpoint_seconds and progress.step < steps:
-                    progress.seconds, started = progress.seconds + time.monotonic() - started, time.monotonic()
-                    _save(checkpoint, objective, optimizer, progress)
-                    saved = time.monotonic()
-            row = {"epoch": epoch + 1, "loss": progress.loss_sum / steps, "learning_rate": rate}
-            if epoch + 1 in training.recorded_epochs:
-                alignment, row["probe_accuracy"] = _record(spec, objective.encoder, samples, feed)
-                progress.trajectory[epoch + 1] = alignment
-                row["mean_alignment"] = float(alignment.mean())
-            progress.seconds, started = progress.seconds + time.monotonic() - started, time.monotonic()
-            progress.history.append({**row, "seconds": round(progress.seconds, 3)})
-            progress.epoch, progress.step, progress.loss_sum = epoch + 1, 0, 0.0
-            if time.monotonic() - saved > training.checkpoint_seconds or epoch + 1 == training.epochs:
-                _save(checkpoint, objective, optimizer, progress)
-                saved = time.monotonic()
-            if time.monotonic() - shown > HISTORY_SECONDS and epoch + 1 < training.epochs:
-                write_history(folder / "history.csv", progress)
-                shown = time.monotonic()
-            if report:
-                report(epoch + 1, row["loss"])
-    write_history(folder / "history.csv", progress)
-    return objective.encoder.eval(), progress
+    training = _Training(spec, plan, samples, feed, folder, team or Team(feed.device), tell)
+    with torch.random.fork_rng(devices=list(range(torch.cuda.device_count())) if feed.device.startswith("cuda") else []):
+        for epoch in range(training.progress.epoch, spec.training.epochs):
+            training.train_epoch(epoch)
+    return training.objective.encoder.eval(), training.progress
 
 
-def epoch_batches(training: TrainingSpec, samples: int) -> tuple[int, int]:
-    """Samples in a micro-batch, and optimizer steps in an epoch.
+class _Training:
+    """What a training consists of, and how an epoch of it goes."""
+
+    def __init__(
+        self, spec: StudySpec, plan: EncoderPlan, samples: StudySamples, feed: Feed, folder: Path, team: Team, tell: Tell
+    ) -> None:
+        self.spec, self.plan, self.samples, self.feed, self.team, self.tell = spec, plan, samples, feed, team, tell
+        self.folder, self.checkpoint = folder, folder / "resume" / "state.pt"
+        folder.mkdir(parents=True, exist_ok=True)
+        training = spec.training
+        if training.precision == "fp16" and not feed.device.startswith("cuda"):
+            raise UserError("training.precision: 'fp16' is for GPUs, allowed on this device are float32 and bf16")
+        self.ids = samples.slots(plan.family)
+        self.occupied = torch.from_numpy(self.ids >= 0)
+        self.labels = torch.from_numpy(_labels(samples, self.ids)).to(feed.device)
+        self.micro_batch, self.steps = epoch_batches(training, int(self.occupied.sum()), ranks=team.size)
+        self.objective = new_objective(spec, plan, samples, feed.device)
+        if training.channels_last:
+            self.objective.to(memory_format=torch.channels_last)
+        if training.compile:
+            self.objective.compile()
+        self.draws = self.objective.draws(training.policy)
+        self.module = team.prepare(self.objective)
+        self.optimizer = build_optimizer(self.objective, training)
+        self.scaler = torch.amp.GradScaler(torch.device(feed.device).type, enabled=training.precision == "fp16")
+        self.parts = {"objective": self.objective, "optimizer": self.optimizer, "scaler": self.scaler}
+        self.progress = checkpoints.load(self.checkpoint, self.parts, feed.device) if self.checkpoint.exists() else Progress()
+        self.private = self.begin_privacy() if training.privacy else None
+        self.saved = time.monotonic()
+        self.told = self.written = -math.inf
+        self.warned = False
+
+    def train_epoch(self, epoch: int) -> None:
+        """Train one epoch from the step where it stands, record it, and write what is due."""
+        training, progress = self.spec.training, self.progress
+        order = torch.randperm(len(self.ids), generator=torch.Generator().manual_seed(self.seed("order", epoch)))
+        order = order[self.occupied[order]]
+        self.objective.train()
+        loss_sum = torch.tensor(progress.loss_sum, dtype=torch.float64, device=self.feed.device)
+        every = 1 if self.feed.device == "cpu" else CHECK_STEPS
+        self.started = self.told = time.monotonic()
+        seen = 0
+        for step, batches in self.batches(order, progress.step):
+            moment = Moment(epoch * self.steps + step, self.steps, training.epochs)
+            loss_sum += self.take_step(moment, batches)
+            progress.step, seen = step + 1, seen + self.micro_batch * training.accumulate
+            due = time.monotonic() - self.saved > training.checkpoint_seconds and progress.step < self.steps
+            if progress.step % every == 0 or progress.step == self.steps or due:
+                progress.loss_sum = float(loss_sum)
+                self.check_loss(epoch)
+            if due:
+                self.save()
+            elapsed = time.monotonic() - self.told
+            if elapsed > TELL_SECONDS and progress.step < self.steps:
+                self.tell("trained", epoch + progress.step / self.steps, float(loss_sum) / progress.step, seen / elapsed)
+                self.told, seen = time.monotonic(), 0
+        speed = seen / max(time.monotonic() - self.told, 1e-9)
+        self.finish_epoch(epoch, learning_rate(training, moment), speed)
+
+    def finish_epoch(self, epoch: int, rate: float, images_per_second: float) -> None:
+        """Record a finished epoch."""
+        training, progress = self.spec.training, self.progress
+        row = {"epoch": epoch + 1, "loss": progress.loss_sum / self.steps, "learning_rate": rate}
+        if epoch + 1 in training.recorded_epochs:
+            measured = record(self.spec, self.objective, self.samples, self.feed, self.team)
+            progress.trajectory[epoch + 1] = measured.alignment
+            row |= measured._asdict() | {"mean_alignment": float(measured.alignment.mean())}
+            del row["alignment"]
+            if self.team.first:
+                self.warn_of_collapse(epoch, measured)
+        self.take_time()
+        row["seconds"] = round(progress.seconds, 3)
+        progress.history.append(row)
+        progress.epoch, progress.step, progress.loss_sum = epoch + 1, 0, 0.0
+        last = epoch + 1 == training.epochs
+        if last and self.private:
+            progress.epsilon, _ = self.private.spent(self.steps * training.epochs)
+        if last or time.monotonic() - self.saved > training.checkpoint_seconds:
+            self.save()
+        if self.team.first and (last or time.monotonic() - self.written > TELL_SECONDS):
+            checkpoints.write_history(self.folder / "history.csv", progress)
+            self.written = time.monotonic()
+        self.tell("recorded", row)
+        self.tell("trained", epoch + 1, row["loss"], images_per_second)
+
+    def warn_of_collapse(self, epoch: int, measured: Record) -> None:
+        """Say so, once, where representations or what the loss makes of them have become one."""
+        what = f"standard deviation {measured.feature_std:.2g}, effective rank {measured.effective_rank:.1f}"
+        if collapsed(measured.feature_std, measured.effective_rank):
+            sentence = f"the representations have collapsed ({what}); scores of this encoder mean nothing"
+        elif measured.embedding_std < LEAST_STD:
+            sentence = (
+                f"what the loss compares has collapsed (standard deviation {measured.embedding_std:.2g}; representations: {what})"
+            )
+        else:
+            return
+        if not self.warned:
+            self.tell("warned", f"epoch {epoch + 1}: {sentence}")
+        self.warned = True
+
+    def take_step(self, moment: Moment, batches: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
+        """One optimizer step on micro-batches of (slots, images); its loss, [] float64 on the device."""
+        training, objective = self.spec.training, self.objective
+        # Dropout and stochastic depth draw from torch's generator, which is put where this step begins.
+        seed = self.seed("step", moment.step, *([self.team.rank] if self.team.rank else []))
+        # What torch.manual_seed does, which for devices that are not there formats a stack trace each.
+        torch.default_generator.manual_seed(seed)
+        if self.feed.device != "cpu":
+            torch.cuda.manual_seed(seed)
+        rate = learning_rate(training, moment)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        objective.begin_step(moment)
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.private:
+            total = self.private.backward(self.private_batch(moment), self.seed("noise", moment.step)).double()
+        else:
+            total = self.backward(moment, batches)
+        if training.clip_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(objective.parameters(), training.clip_norm)
+        objective.before_update(moment)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        objective.after_update(moment)
+        return self.team.mean(total)
+
+    def backward(self, moment: Moment, batches: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
+        """The gradients of a step, averaged over micro-batches and ranks; this rank's loss, [] float64."""
+        training = self.spec.training
+        total = torch.zeros((), dtype=torch.float64, device=self.feed.device)
+        for number, (slots, images) in enumerate(batches, start=1):
+            batch = self.batch(slots.to(self.feed.device), images, moment.epoch)
+            with self.team.unsynchronized(self.module, waits=number < training.accumulate):
+                with autocast(images.device.type, training.precision):
+                    loss = self.module(batch) / training.accumulate
+                self.scaler.scale(loss).backward()
+            total += loss.detach()
+        return total
+
+    def begin_privacy(self) -> PrivateGradients:
+        """DP-SGD in place of the plain gradients."""
+        training = self.spec.training
+        if self.team.size > 1:
+            raise UserError(f"--devices: {self.team.size} cannot share a training with training.privacy, use 1")
+        return PrivateGradients(
+            self.objective,
+            training.privacy,
+            samples=int(self.occupied.sum()),
+            batch=self.micro_batch * training.accumulate,
+            steps=self.steps * training.epochs,
+            precision=training.precision,
+        )
+
+    def private_batch(self, moment: Moment) -> Batch | None:
+        """The samples that DP-SGD draws for a step, each by itself; None where it draws none."""
+        slots = self.private.draw(self.occupied, self.seed("order", moment.step))
+        if not len(slots):
+            return None
+        images = next(self.feed.batches([self.ids[slots.numpy()]]))
+        return self.batch(slots.to(self.feed.device), images, moment.epoch)
+
+    def batch(self, slots: Tensor, images: Tensor, epoch: int) -> Batch:
+        """The views of a micro-batch."""
+        noise = self.seed("views")
+        views = draw_views(self.draws, images, slots, first=epoch * len(self.draws), seed=noise)
+        if self.spec.training.channels_last:
+            views = tuple(view.contiguous(memory_format=torch.channels_last) for view in views)
+        return Batch(views, keys(noise, slots, -1 - epoch), self.labels[slots])
+
+    def batches(self, order: Tensor, first: int) -> Iterator[tuple[int, Iterator[tuple[Tensor, Tensor]]]]:
+        """From step ``first`` on: its number, and this rank's part of its micro-batches as (slots, images).
+
+        Slots left over at the end sit this epoch out. DP-SGD draws its batches itself.
+        """
+        if self.private:
+            yield from ((step, iter(())) for step in range(first, self.steps))
+            return
+        size, accumulate = self.micro_batch, self.spec.training.accumulate
+        own = self.team.slice(size)
+        chosen = [order[start * size :][own] for start in range(first * accumulate, self.steps * accumulate)]
+        images = self.feed.batches(self.ids[batch.numpy()] for batch in chosen)
+        batches = zip(chosen, images, strict=False)
+        for step in range(first, self.steps):
+            yield step, (next(batches) for _ in range(accumulate))
+
+    def check_loss(self, epoch: int) -> None:
+        """Raise where the loss is not finite."""
+        if not math.isfinite(self.progress.loss_sum):
+            raise self.diverged(epoch, f"loss of {self.plan.id} is")
+
+    def save(self) -> None:
+        """Write a checkpoint, unless weights are not finite: then the one before is the last good one."""
+        if not self.team.first:
+            return
+        self.take_time()
+        if not all(bool(torch.isfinite(value).all()) for value in self.objective.state_dict().values()):
+            raise self.diverged(self.progress.epoch, f"weights of {self.plan.id} are")
+        checkpoints.save(self.checkpoint, self.parts, self.progress)
+        self.saved = time.monotonic()
+
+    def take_time(self) -> None:
+        """Add to the seconds of the training what has passed since they were last taken."""
+        now = time.monotonic()
+        self.progress.seconds, self.started = self.progress.seconds + now - self.started, now
+
+    def diverged(self, epoch: int, what: str) -> UserError:
+        """The error of a training that cannot go on."""
+        training = self.spec.training
+        kept = "; its last good checkpoint is kept" if self.checkpoint.exists() else ""
+        return UserError(
+            f"training: the {what} not finite in epoch {epoch + 1}; lower training.learning_rate "
+            f"({training.learning_rate}) or raise training.warmup_epochs ({training.warmup_epochs}){kept}"
+        )
+
+    def seed(self, *names: str | int) -> int:
+        """Of one of this training's streams."""
+        return _seed(self.spec, self.plan, *names)
+
+
+def epoch_batches(training: TrainingSpec, samples: int, *, ranks: int = 1) -> tuple[int, int]:
+    """Samples in a micro-batch over all ranks, and optimizer steps in an epoch.
 
     Raises
     ------
     UserError
-        Too few samples for one step.
+        Too few samples for one step, or a batch that cannot be shared out equally.
     """
     if samples < 2:
         raise UserError(f"partition: a family would train on {samples} sample, at least 2 are needed")
-    size = min(training.batch_size, samples)
-    steps = samples // (size * training.accumulate)
+    if training.batch_size % ranks or training.batch_size < 2 * ranks:
+        raise UserError(
+            f"training.batch_size: {training.batch_size} has to be a multiple of the {ranks} devices, and at least 2 samples on each"
+        )
+    size = min(training.batch_size, samples // ranks * ranks)
+    steps = samples // (size * training.accumulate) if size >= 2 * ranks else 0
     if not steps:
         needed = size * training.accumulate
         raise UserError(
@@ -190,125 +336,13 @@ def epoch_batches(training: TrainingSpec, samples: int) -> tuple[int, int]:
     return size, steps
 
 
-def write_history(path: Path, progress: Progress) -> None:
-    """Write the rows of ``HISTORY`` as CSV; what was not recorded in an epoch is empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, HISTORY, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(progress.history)
-    write_atomically(path, text.getvalue().encode())
-
-
-def load_progress(checkpoint: Path) -> Progress:
-    """What a checkpoint records beside weights."""
-    return _progress(_read(checkpoint, "cpu"))
-
-
-def drop_optimizer(checkpoint: Path) -> None:
-    """Keep of a finished training's checkpoint only its records: weights are in ``weights.safetensors``."""
-    state = _read(checkpoint, "cpu")
-    _write(checkpoint, {"progress": state["progress"]})
+def _labels(samples: StudySamples, ids: np.ndarray) -> np.ndarray:
+    """Class of the sample in each slot, int64; 0 where a slot is empty."""
+    labels = np.zeros(len(ids), np.int64)
+    labels[ids >= 0] = samples.dataset.labels[samples.dataset.positions(ids[ids >= 0])]
+    return labels
 
 
 def _seed(spec: StudySpec, plan: EncoderPlan, *names: str | int) -> int:
     own = () if spec.training.coupled else (plan.family,)
     return stream_seed(plan.seed, "training", *own, *names)
-
-
-def _steps(
-    order: Tensor, size: int, accumulate: int, steps: int, first: int, ids: np.ndarray, feed: Feed
-) -> Iterator[tuple[int, Iterator[tuple[Tensor, Tensor]]]]:
-    """From step ``first`` on: its number, and its micro-batches as (slots, images). Slots left over at the end sit this epoch out."""
-    chosen = [order[start * size : (start + 1) * size] for start in range(first * accumulate, steps * accumulate)]
-    images = feed.batches(ids[batch.numpy()] for batch in chosen)
-    batches = zip(chosen, images, strict=False)
-    for step in range(first, steps):
-        yield step, (next(batches) for _ in range(accumulate))
-
-
-def _optimizer(objective: nn.Module, training: TrainingSpec) -> torch.optim.Optimizer:
-    raw = [name for name, _ in objective.named_parameters() if name.rsplit(".", 1)[-1].endswith(("_token", "pos_embed"))]
-    groups = timm.optim.param_groups_weight_decay(objective, training.weight_decay, no_weight_decay_list=raw)
-    if training.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=training.learning_rate, fused=True)
-    if training.optimizer == "lars":
-        return LARS(groups, lr=training.learning_rate, momentum=training.momentum)
-    return torch.optim.SGD(groups, lr=training.learning_rate, momentum=training.momentum)
-
-
-def _record(spec: StudySpec, encoder: Encoder, samples: StudySamples, feed: Feed) -> tuple[np.ndarray, float]:
-    """Mean alignment of every scored sample, (sample,) float32, and the accuracy of a linear probe."""
-    training = encoder.training
-    encoder.eval()
-    alignment = score_samples(spec, encoder, samples.dataset.ids[samples.scored], feed).mean(axis=1)
-    accuracy = probe_accuracy(spec, encoder, samples, feed)
-    encoder.train(training)
-    return alignment, accuracy
-
-
-def score_samples(spec: StudySpec, encoder: Encoder, ids: np.ndarray, feed: Feed) -> np.ndarray:
-    """Alignment of samples by the study's scoring section, (sample, augmentation) float32."""
-    scoring = spec.scoring
-    return measure(
-        encoder,
-        feed,
-        ids,
-        views=scoring.views,
-        policy=scoring.policy,
-        seed=spec.view_seed,
-        batch_size=scoring.batch_size,
-        precision=scoring.precision,
-    )
-
-
-def probe_accuracy(spec: StudySpec, encoder: Encoder, samples: StudySamples, feed: Feed) -> float:
-    """Linear probe on the shared samples, tested on the test side; NaN where the data has none."""
-    if not len(samples.probe_test):
-        return float("nan")
-    arguments = []
-    for positions in (samples.probe_training, samples.probe_test):
-        ids = samples.dataset.ids[positions]
-        arguments += [pooled_features(encoder, feed, ids, batch_size=spec.scoring.batch_size), samples.dataset.labels[positions]]
-    return linear_probe_accuracy(*arguments)
-
-
-def _save(checkpoint: Path, objective: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-    state = {"objective": objective.state_dict(), "optimizer": optimizer.state_dict()}
-    recorded = {epoch: torch.from_numpy(values) for epoch, values in progress.trajectory.items()}
-    _write(checkpoint, {**state, "progress": {**vars(progress), "trajectory": recorded}})
-
-
-def _write(checkpoint: Path, state: dict[str, Any]) -> None:
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    write_atomically(checkpoint, buffer.getvalue())
-
-
-def _load(checkpoint: Path, objective: nn.Module, optimizer: torch.optim.Optimizer, device: str) -> Progress:
-    state = _read(checkpoint, device)
-    if "objective" not in state:
-        raise UserError(
-            f"{checkpoint}: this training is finished, but its weights.safetensors is gone; restore it, or delete {checkpoint.name}"
-        )
-    objective.load_state_dict(state["objective"])
-    optimizer.load_state_dict(state["optimizer"])
-    return _progress(state)
-
-
-def _progress(state: dict[str, Any]) -> Progress:
-    content = state["progress"]
-    return Progress(**{**content, "trajectory": {epoch: values.cpu().numpy() for epoch, values in content["trajectory"].items()}})
-
-
-def _read(checkpoint: Path, device: str) -> dict[str, Any]:
-    try:
-        return torch.load(checkpoint, map_location=device, weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
-        raise UserError(
-            f"{checkpoint}: the checkpoint is damaged ({' '.join(str(error).split())[:120]}); delete it to train anew"
-        ) from None
-
-
-def _cuda_devices(device: str) -> list[int]:
-    return list(range(torch.cuda.device_count())) if device.startswith("cuda") else []

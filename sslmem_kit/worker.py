@@ -20,24 +20,20 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import sslmem_kit
 from sslmem_kit import details, store
-from sslmem_kit.alignment import nearest, pooled_features, scored_images
+from sslmem_kit.alignment import autocast, nearest, pooled_features, scored_images
+from sslmem_kit.checkpoints import Progress, drop_weights, load_progress
 from sslmem_kit.data import Dataset
+from sslmem_kit.devices import Team, resolve_device
 from sslmem_kit.encoders import Encoder, build_encoder, load_weights, save_weights
 from sslmem_kit.errors import UserError
+from sslmem_kit.evaluation import downstream_accuracy, score_samples
 from sslmem_kit.feed import Feed
+from sslmem_kit.objectives import Batch, Moment, draw_views
 from sslmem_kit.study.folder import Study, write_json
 from sslmem_kit.study.samples import StudySamples, load_samples
 from sslmem_kit.study.spec import EncoderPlan, StudySpec
-from sslmem_kit.train import (
-    Progress,
-    drop_optimizer,
-    epoch_batches,
-    load_progress,
-    new_objective,
-    score_samples,
-    train,
-)
-from sslmem_kit.views import keys, make_views
+from sslmem_kit.train import epoch_batches, new_objective, train
+from sslmem_kit.views import keys
 
 Tell = Callable[..., None]
 
@@ -51,24 +47,6 @@ def versions() -> dict[str, str]:
         "timm": timm.__version__,
         "numpy": np.__version__,
     }
-
-
-def resolve_device(device: str) -> str:
-    """``auto`` is the first GPU where there is one, else the CPU; any other name has to be usable.
-
-    Raises
-    ------
-    UserError
-        torch cannot use the device.
-    """
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0][:120]
-        raise UserError(f"--device: torch cannot use {device!r} here ({reason})") from None
-    return device
 
 
 def inspect(
@@ -109,11 +87,16 @@ def inspect(
     feed = _feed(samples.dataset, device)
     steps = steps_an_epoch * training.accumulate * training.epochs
 
+    draws = objective.draws(training.policy)
+    objective.begin_step(Moment(steps_an_epoch * training.epochs - 1, steps_an_epoch, training.epochs))
+
     def step() -> None:
         images = next(feed.batches([ids[:size]]))
         slots = torch.arange(size, device=device)
-        views = [make_views(images, slots, view=view, seed=0, policy=training.policy) for view in range(objective.views)]
-        objective.train()(views, keys(0, slots, 0)).backward()
+        views = draw_views(draws, images, slots, first=0, seed=0)
+        with autocast(torch.device(device).type, training.precision):
+            loss = objective.train()(Batch(views, keys(0, slots, 0), torch.zeros_like(slots)))
+        loss.backward()
         objective.zero_grad(set_to_none=True)
 
     def score() -> None:
@@ -135,32 +118,44 @@ def inspect(
 
 
 def complete_encoder(
-    path: Path, encoder_id: str, device: str, threads: int, *, tell: Tell, samples: StudySamples | None = None
+    path: Path,
+    encoder_id: str,
+    device: str,
+    threads: int,
+    *,
+    tell: Tell,
+    samples: StudySamples | None = None,
+    team: Team | None = None,
 ) -> None:
     """Train, score and evaluate one encoder of a study, as far as that is still to be done.
 
-    ``tell`` hears ``("trained", id, epoch, loss)`` and ``("scored", id, block)``.
+    Sample blocks are shared out to the ranks of a team. ``tell`` hears ``("trained", id, epochs, loss, images a second)``, ``("warned", id,
+    sentence)`` and ``("scored", id, block)``.
     """
     torch.set_num_threads(threads)
-    study = Study(path)
+    study, team = Study(path), team or Team(device)
     spec = study.spec
     index = [plan.id for plan in spec.encoders].index(encoder_id)
     plan = spec.encoders[index]
     blocks = store.unscored_blocks(study.results_path, index)
     if not blocks and store.is_evaluated(study.results_path, index):
         return
+    team.wait()  # all have seen the same state of the store before one of them changes it
     samples = samples or load_samples(spec)
-    feed = _feed(samples.dataset, device)
-    encoder, progress = _trained(study, plan, samples, feed, threads, tell)
+    feed = _feed(samples.dataset, team.device)
+    encoder, progress = _trained(study, plan, samples, feed, threads, tell, team)
     ids, size = samples.dataset.ids[samples.scored], spec.scoring.block
-    for block in blocks:
+    for block in blocks[team.rank :: team.size]:
         values = score_samples(spec, encoder, ids[block * size : (block + 1) * size], feed)
         if not np.isfinite(values).all():
             raise UserError(f"scoring: encoder {plan.id} gives representations that are not finite")
         store.write_alignment(study.results_path, encoder=index, block=block, values=values)
         tell("scored", plan.id, block)
-    rows = progress.rows(spec.training.epochs, spec.training.recorded_epochs)
-    store.write_evaluation(study.results_path, encoder=index, rows=rows)
+    accuracy = downstream_accuracy(spec, encoder, samples, feed, team, linear=progress.history[-1]["probe_accuracy"])
+    if team.first:
+        rows = progress.rows(spec.training.epochs, spec.training.recorded_epochs) | {"downstream/accuracy": accuracy}
+        store.write_evaluation(study.results_path, encoder=index, rows=rows)
+    team.wait()
 
 
 def write_views(path: Path, kept: xr.Dataset, device: str, threads: int, *, samples: StudySamples | None = None) -> None:
@@ -201,17 +196,24 @@ def find_neighbours(
 
 
 def _trained(
-    study: Study, plan: EncoderPlan, samples: StudySamples, feed: Feed, threads: int, tell: Tell
+    study: Study, plan: EncoderPlan, samples: StudySamples, feed: Feed, threads: int, tell: Tell, team: Team
 ) -> tuple[Encoder, Progress]:
     """The encoder with its final weights, trained or loaded."""
     spec, folder = study.spec, study.encoder(plan.id)
     weights, checkpoint = folder / "weights.safetensors", folder / "resume" / "state.pt"
-    folder.mkdir(parents=True, exist_ok=True)
     if weights.exists() and checkpoint.exists():
         return _load_encoder(study, plan.id, samples, feed.device), load_progress(checkpoint)
-    encoder, progress = train(spec, plan, samples, feed, folder, report=lambda epoch, loss: tell("trained", plan.id, epoch, loss))
+
+    def pass_on(event: str, *details: Any) -> None:
+        if event != "recorded" and team.first:
+            tell(event, plan.id, *details)
+
+    encoder, progress = train(spec, plan, samples, feed, folder, team=team, tell=pass_on)
     with torch.inference_mode():
         shape = list(encoder(torch.zeros(1, *_chw(samples), device=feed.device)).shape[1:])
+    if not team.first:
+        team.wait()
+        return encoder, progress
     write_json(
         folder / "config.json",
         {
@@ -228,6 +230,8 @@ def _trained(
             "coupled": spec.training.coupled,
             "training_seconds": round(progress.seconds, 3),
             "device": feed.device,
+            "ranks": team.size,
+            "epsilon": progress.epsilon,
             "threads": threads,
             "spec_hash": spec.hash,
             "versions": versions(),
@@ -235,7 +239,8 @@ def _trained(
     )
     # The weights come last: where they are, everything before them is.
     save_weights(encoder, weights)
-    drop_optimizer(checkpoint)
+    drop_weights(checkpoint)
+    team.wait()
     return encoder, progress
 
 

@@ -6,7 +6,6 @@ And workers that are no processes of their own, for tests of what runs studies b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import xarray as xr
 from sslmem_kit import details, store
 from sslmem_kit.names import PARTITION_CODE
 from sslmem_kit.partition import assign, trained_on
+from sslmem_kit.scheduling import InThisProcess
 from sslmem_kit.study.folder import Study, create_or_resume
 from sslmem_kit.study.spec import parse_spec
 
@@ -99,7 +99,7 @@ def make_study(
                 "training/learning_rate": np.full(len(epochs), 1e-3),
                 "trajectory/alignment": values.mean(axis=1, keepdims=True) + (0.3 / recorded),
                 "trajectory/probe_accuracy": 0.9 - 0.3 / recorded,
-                "downstream/accuracy": np.full((1, 1), 0.85),
+                "downstream/accuracy": np.full((1, 2), 0.85),
             },
         )
     if complete:
@@ -137,24 +137,10 @@ def add_group(study: Study, name: str, group: xr.Dataset) -> None:
 def workers_in_this_process() -> Iterator[None]:
     """Within, :func:`sslmem_kit.run.run` does the work of its workers itself, one task after the other: no start of a process."""
 
-    class Executor:
-        def submit(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Future:
-            done: Future = Future()
-            try:
-                done.set_result(function(*arguments, **options))
-            except Exception as error:
-                done.set_exception(error)
-            return done
-
-    class Events:
-        def put(self, event: tuple[Any, ...]) -> None:
-            """Progress has nobody to go to."""
-
     @contextmanager
-    def pool(*_: Any) -> Iterator[Executor]:
-        yield Executor()
+    def pool(workers: int, threads: int, listen: Callable[..., None], **_: Any) -> Iterator[InThisProcess]:
+        yield InThisProcess(listen)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sslmem_kit.run.pool", pool)
-        patch.setattr("sslmem_kit.scheduling._events", Events())
         yield

@@ -86,7 +86,7 @@ def no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
             return future
 
     @contextmanager
-    def pool(workers: int, threads: int, listen: object) -> Iterator[Executor]:
+    def pool(workers: int, threads: int, listen: object, *, gpus: int = 1) -> Iterator[Executor]:
         yield Executor()
 
     monkeypatch.setattr("sslmem_kit.run.pool", pool)
@@ -119,7 +119,7 @@ SPECS = {
     "NaN where a mapping is free": ("encoder: {options: {drop_rate: .nan}}", ["encoder.options", "finite", "nan"]),
     "endless warm-up": ("training: {epochs: 10, warmup_epochs: 10}", ["warmup_epochs", "below epochs", "10"]),
     "unknown optimizer": ("training: {optimizer: adam}", ["training.optimizer", "'adamw', 'sgd' or 'lars'", "'adam'"]),
-    "unknown precision": ("training: {precision: fp8}", ["training.precision", "'float32' or 'bf16'", "'fp8'"]),
+    "unknown precision": ("training: {precision: fp8}", ["training.precision", "'float32', 'bf16' or 'fp16'", "'fp8'"]),
     "unknown policy": ("training: {policy: simclrr}", ["training.policy", "'simclrr'", "rotate90", "identity"]),
     "unknown op": ("training: {policy: [{op: blur}]}", ["training.policy", "blur", "crop_resize", "color_jitter"]),
     "option of an op out of bounds": (
@@ -542,5 +542,5 @@ def test_an_encoder(case: str) -> None:
     encoder, objective, telling = ENCODERS[case]
     spec = StudySpec(name="tiny", data={"name": "digits"}, encoder=encoder, **({"objective": objective} if objective else {}))
     with pytest.raises(UserError) as raised:
-        build_objective(build_encoder(spec.encoder, (8, 8, 1)), spec.objective)
+        build_objective(build_encoder(spec.encoder, (8, 8, 1)), spec.objective, classes=10)
     assert [part for part in telling if part not in str(raised.value)] == [], str(raised.value)

@@ -63,7 +63,7 @@ def rows(encoder: int) -> dict[str, np.ndarray]:
         "training/learning_rate": (EPOCHS,),
         "trajectory/alignment": (N, len(RECORDED)),
         "trajectory/probe_accuracy": (len(RECORDED),),
-        "downstream/accuracy": (1, 1),
+        "downstream/accuracy": (1, 2),
     }
     return {name: np.random.default_rng(encoder).random(shape).astype(np.float32) for name, shape in shapes.items()}
 

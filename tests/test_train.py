@@ -18,18 +18,22 @@ import yaml
 from safetensors.torch import load_file
 
 import sslmem_kit.train as train_module
-from sslmem_kit import store
+from sslmem_kit import checkpoints, store
 from sslmem_kit.errors import UserError
 from sslmem_kit.feed import Feed
+from sslmem_kit.objectives import OBJECTIVES, Batch, Moment
+from sslmem_kit.objectives.base import Losses
+from sslmem_kit.objectives.simclr import SimCLR
 from sslmem_kit.run import run
 from sslmem_kit.study.folder import Study, open_study
 from sslmem_kit.study.samples import load_samples
 from sslmem_kit.study.spec import StudySpec, parse_spec
 from sslmem_kit.train import new_objective, train
 
+RESNET = {"backbone": "resnet18", "options": {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]}}
 METHODS = {
     "simclr": {
-        "encoder": {"backbone": "resnet18", "options": {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]}},
+        "encoder": RESNET,
         "objective": {"method": "simclr", "hidden_dim": 16, "projection_dim": 8},
     },
     "mae": {
@@ -41,6 +45,22 @@ METHODS = {
         },
         "objective": {"method": "mae", "decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2},
     },
+    "dino": {
+        "encoder": RESNET,
+        # The centre, the teacher, its temperature and its momentum all move while this trains.
+        "objective": {
+            "method": "dino",
+            "hidden_dim": 16,
+            "bottleneck_dim": 8,
+            "output_dim": 32,
+            "teacher_warmup_epochs": 3,
+            "warmup_teacher_temperature": 0.02,
+            "teacher_momentum": 0.9,
+        },
+    },
+    "vicreg": {"encoder": RESNET, "objective": {"method": "vicreg", "hidden_dim": 16, "projection_dim": 16}},
+    "simsiam": {"encoder": RESNET, "objective": {"method": "simsiam", "projection_dim": 16, "prediction_dim": 8}},
+    "supervised": {"encoder": RESNET, "objective": {"method": "supervised", "regularizer": {"weight": 0.2, "start_epoch": 2}}},
 }
 
 
@@ -83,8 +103,10 @@ def assert_same_bits(first: dict[str, torch.Tensor], second: dict[str, torch.Ten
     assert not differing
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "lars"])
+@pytest.mark.parametrize(
+    ("method", "optimizer"),
+    [*((method, "adamw") for method in METHODS), ("simclr", "sgd"), ("mae", "sgd"), ("simclr", "lars"), ("mae", "lars")],
+)
 def test_interrupted_in_the_middle_of_an_epoch_gives_the_same_bits(tmp_path: Path, method: str, optimizer: str) -> None:
     spec = make_spec(method, optimizer=optimizer, accumulate=2, batch_size=8, checkpoint_seconds=1e-9)
     (tmp_path / "whole").mkdir()
@@ -154,30 +176,62 @@ def test_loss_falls_and_the_schedule_warms_up_and_decays(tmp_path: Path) -> None
 
 
 def test_the_history_is_there_while_an_encoder_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After every epoch but the last, whose row comes with the end of the training; at most once in a while."""
+    """After every epoch, but at most once in a while, and after the last in any case."""
     spec = make_spec("simclr", record_every=0)
     samples = load_samples(spec)
 
     def rows_seen(folder: Path) -> tuple[list[int], int]:
         folder.mkdir()
         seen, times = [], []
-        original = train_module.write_history
+        original = checkpoints.write_history
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(train_module, "write_history", lambda *arguments: (times.append(1), original(*arguments)))
+            patch.setattr(checkpoints, "write_history", lambda *arguments: (times.append(1), original(*arguments)))
             feed = Feed(samples.dataset, "cpu")
-            train(spec, spec.encoders[0], samples, feed, folder, report=lambda *_: seen.append(len(history(folder)) - 1))
+
+            def tell(event: str, *details: object) -> None:
+                if event == "trained" and details[0] == int(details[0]):
+                    seen.append(len(history(folder)) - 1)
+
+            train(spec, spec.encoders[0], samples, feed, folder, tell=tell)
         assert len(history(folder)) - 1 == 4
         return seen, len(times)
 
-    monkeypatch.setattr(train_module, "HISTORY_SECONDS", -1)
-    assert rows_seen(tmp_path / "often") == ([1, 2, 3, 3], 4)
-    monkeypatch.setattr(train_module, "HISTORY_SECONDS", 1000)
-    assert rows_seen(tmp_path / "rarely") == ([1, 1, 1, 1], 2)
+    monkeypatch.setattr(train_module, "TELL_SECONDS", -1)
+    assert rows_seen(tmp_path / "often") == ([1, 2, 3, 4], 4)
+    monkeypatch.setattr(train_module, "TELL_SECONDS", 1000)
+    assert rows_seen(tmp_path / "rarely") == ([1, 1, 1, 4], 2)
 
 
 def test_a_loss_that_is_not_finite_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"training: the loss of f-0 is not finite.*learning_rate"):
         trained(make_spec("simclr", learning_rate=1e30, warmup_epochs=0, optimizer="sgd"), tmp_path)
+
+
+@pytest.mark.parametrize(("what", "said"), [("loss", "the loss of f-0 is"), ("weights", "the weights of f-0 are")])
+def test_the_last_good_checkpoint_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, said: str) -> None:
+    """What is not finite is never saved, neither a loss nor weights behind a loss that is; from the last good one it goes on."""
+    spec = make_spec("simclr", checkpoint_seconds=1e-9)
+    whole = trained(spec, tmp_path / "whole")
+    steps = 0
+
+    class Broken(SimCLR):
+        def losses(self, batch: Batch) -> Losses:
+            nonlocal steps
+            steps += 1
+            loss, outputs = super().losses(batch)
+            return Losses(loss * (float("nan") if what == "loss" and steps == 7 else 1), outputs)
+
+        def after_update(self, moment: Moment) -> None:
+            if what == "weights" and moment.step == 6:
+                torch.nn.init.constant_(self.head.layers[0].weight, float("nan"))
+
+    with monkeypatch.context() as patch:
+        patch.setitem(OBJECTIVES, "simclr", Broken)
+        with pytest.raises(UserError, match=f"training: {said} not finite in epoch 2.*its last good checkpoint is kept"):
+            trained(spec, tmp_path / "broken")
+    progress = checkpoints.load_progress(tmp_path / "broken" / "resume" / "state.pt")
+    assert (progress.epoch, progress.step) == (1, 2), "four steps an epoch: six were good"
+    assert_same_bits(trained(spec, tmp_path / "broken"), whole)
 
 
 def test_too_few_samples_for_a_step_are_told_before_anything_begins(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from sslmem_kit.errors import UserError
 from sslmem_kit.policies import POLICIES, STEPS, ColorJitter, Crop, CropResize, Flip, Mask, Noise, Policy, Rotate
-from sslmem_kit.views import OPS, Draws, keys, make_views, scored_view, to_float
+from sslmem_kit.views import OPS, Draws, keys, make_views, scored_view, several_views, to_float
 
 EVERYTHING = Policy.model_validate(["crop", "simclr", "rotate270", "noise", "mask"])
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 65, 65), (3, 20, 33)]
@@ -404,3 +404,14 @@ def test_mistakes_are_named():
             make_views(images, wrong, view=1, seed=0, policy=POLICIES["noise"])
     with pytest.raises(UserError, match="view: got"):
         make_views(images, ids, view=ids[:2], seed=0, policy=POLICIES["noise"])
+
+
+@pytest.mark.parametrize("at_once", [0, 2**22])
+def test_several_views_are_the_single_ones(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sslmem_kit.views.AT_ONCE", at_once)
+    images = torch.rand(5, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+    ids, policy = torch.tensor([3, 1, 4, 15, 9]), Policy.model_validate("simclr")
+    together = several_views(images, ids, views=[7, 2, 3], seed=11, policy=policy)
+    assert len(together) == 3
+    for view, drawn in zip([7, 2, 3], together, strict=True):
+        assert torch.equal(drawn, make_views(images, ids, view=view, seed=11, policy=policy))

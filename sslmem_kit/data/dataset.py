@@ -94,7 +94,7 @@ class Dataset:
         return positions
 
 
-def load(spec: DataSpec, *, seed: int = 0, progress: Progress | None = None) -> Dataset:
+def load(spec: DataSpec, *, seed: int = 0, channels: int | None = None, progress: Progress | None = None) -> Dataset:
     """Read, check and size the data of ``spec``.
 
     Every image file is decoded once, in parallel threads, so that a broken one is found now and not in the middle of a training.
@@ -105,6 +105,8 @@ def load(spec: DataSpec, *, seed: int = 0, progress: Progress | None = None) -> 
         Which data; relative paths are seen from the working directory (`DataSpec.resolved`).
     seed
         Keys the held-out side where the data has none of its own; not negative.
+    channels
+        1 (grey) or 3 (RGB), to which every image is brought. None: 1 if every image is grey, else 3.
     progress
         Called as ``progress(done, total)`` while images are decoded or resized; not at all for arrays that have their final size.
 
@@ -127,7 +129,7 @@ def load(spec: DataSpec, *, seed: int = 0, progress: Progress | None = None) -> 
         raise UserError(f"seed is {seed}; 0 or more is wanted")
     source = _read(spec)
     _check_counts(spec, source, np.arange(len(source.labels)), failed={})
-    ids, shape, pixels, pixel_hash, failed = _decoded(spec, source, progress)
+    ids, shape, pixels, pixel_hash, failed = _decoded(spec, source, channels, progress)
     _check_counts(spec, source, ids, failed)
 
     labels = source.labels[ids]
@@ -157,14 +159,14 @@ def _read(spec: DataSpec) -> Source:
 
 
 def _decoded(
-    spec: DataSpec, source: Source, progress: Progress | None
+    spec: DataSpec, source: Source, channels: int | None, progress: Progress | None
 ) -> tuple[np.ndarray, tuple[int, int, int], np.ndarray | Lazy, str, dict[int, str]]:
     """Ids of the decodable images, their common shape, the images, the sha256 of the pixels, and what was wrong with the others."""
     headers = inspect(source.images)
     failed = {index: header for index, header in enumerate(headers) if isinstance(header, str)}
     ids = np.array([index for index in range(len(headers)) if index not in failed], dtype=np.int64)
     while len(ids):
-        shape = target_shape([headers[index] for index in ids], spec.image_size, spec.max_image_size)
+        shape = target_shape([headers[index] for index in ids], spec.image_size, spec.max_image_size, channels)
         items = source.images if isinstance(source.images, np.ndarray) else [source.images[index] for index in ids]
         keep = len(ids) * int(np.prod(shape)) <= spec.memory_limit_mb * 2**20
         pixels, pixel_hash, broken = decode_all(items, shape, keep=keep, progress=progress)
@@ -175,7 +177,7 @@ def _decoded(
             good = np.array([position for position in range(len(ids)) if position not in broken], dtype=np.int64)
             ids = ids[good]
             # Size and channels must not hang on images that are left out: if they do, once more without these.
-            if not len(ids) or target_shape([headers[index] for index in ids], spec.image_size, spec.max_image_size) != shape:
+            if not len(ids) or target_shape([headers[i] for i in ids], spec.image_size, spec.max_image_size, channels) != shape:
                 continue
             items = [items[position] for position in good]
             pixels = None if pixels is None else pixels[good]

@@ -53,11 +53,13 @@ def inspect(items: Items) -> list[tuple[int, bool] | str]:
     return _in_threads(_header, items)
 
 
-def target_shape(headers: list[tuple[int, bool]], image_size: int | None, max_image_size: int) -> tuple[int, int, int]:
-    """(side, side, channels) of a set: one channel only if every image is grey."""
+def target_shape(
+    headers: list[tuple[int, bool]], image_size: int | None, max_image_size: int, channels: int | None = None
+) -> tuple[int, int, int]:
+    """(side, side, channels) of a set: unless ``channels`` says otherwise, one channel only if every image is grey."""
     # squares of one size have that size as their median
     side = image_size or min(int(np.median([side for side, _ in headers]) + 0.5), max_image_size)
-    return side, side, 1 if all(grey for _, grey in headers) else 3
+    return side, side, channels or (1 if all(grey for _, grey in headers) else 3)
 
 
 def decode(item: Path | np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:

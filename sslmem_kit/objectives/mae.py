@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor, nn
+from torch import nn
 
 from sslmem_kit.encoders import Encoder
 from sslmem_kit.errors import UserError
@@ -17,17 +15,18 @@ from sslmem_kit.objectives._lightly import (
     patchify,
     set_at_index,
 )
-from sslmem_kit.study.spec import MAESpec
+from sslmem_kit.objectives.base import Batch, Losses, Objective
+from sslmem_kit.study.objectives import MAESpec
 from sslmem_kit.views import Draws
 
 
-class MAE(nn.Module):
+class MAE(Objective):
     """A ViT that sees a quarter of the patches, a small decoder that predicts the pixels of the others."""
 
     views = 1
 
-    def __init__(self, encoder: Encoder, spec: MAESpec) -> None:
-        super().__init__()
+    def __init__(self, encoder: Encoder, spec: MAESpec, *, classes: int) -> None:
+        super().__init__(encoder, spec.regularizer)
         vit = encoder.backbone
         if not isinstance(vit, VisionTransformer):
             raise UserError("objective.method: 'mae' masks patches and needs a plain ViT of timm (vit_...) as encoder.backbone")
@@ -35,10 +34,14 @@ class MAE(nn.Module):
             raise UserError(
                 f"encoder.options.patch_size: 'mae' needs at least 4 patches, these images have {vit.patch_embed.num_patches}"
             )
-        self.encoder = encoder
         self.patch_size = vit.patch_embed.patch_size[0]
         self.spec = spec
         self.masked_vit = MaskedVisionTransformerTIMM(vit)
+        # Several devices wait for the gradients of all that is trained: what no loss reaches is not.
+        self.masked_vit.mask_token.requires_grad_(False)
+        for pooling in (vit.attn_pool, vit.fc_norm):
+            if pooling is not None:
+                pooling.requires_grad_(False)
         self.embed = nn.Linear(vit.embed_dim, spec.decoder_dim)
         self.decoder = MaskedVisionTransformerDecoderTIMM(
             num_patches=vit.patch_embed.num_patches,
@@ -49,13 +52,13 @@ class MAE(nn.Module):
         )
         self.head = nn.Linear(spec.decoder_dim, self.patch_size**2 * vit.patch_embed.proj.in_channels)
 
-    def forward(self, views: Sequence[Tensor], keys: Tensor) -> Tensor:
-        """One batch of views, [batch, channel, y, x] in [0, 1], and a random key each -> mean squared error of the masked patches."""
-        images = self.encoder.normalize(views[0])
+    def losses(self, batch: Batch) -> Losses:
+        """Mean squared error of the masked patches of one view."""
+        images = self.encoder.normalize(batch.views[0])
         prefix = self.masked_vit.vit.num_prefix_tokens
         patches = self.masked_vit.vit.patch_embed.num_patches
         # Keys follow the slot, so that coupled encoders mask alike.
-        order = Draws(keys).uniform(patches).argsort(dim=1) + prefix
+        order = Draws(batch.keys).uniform(patches).argsort(dim=1) + prefix
         hidden = min(patches - 1, max(1, round(self.spec.mask_ratio * patches)))
         masked = order[:, :hidden]
         always = torch.arange(prefix, device=images.device).expand(len(images), prefix)
@@ -69,4 +72,4 @@ class MAE(nn.Module):
         target = get_at_index(patchify(images, self.patch_size), masked - prefix)
         if self.spec.normalize_pixels:
             target = (target - target.mean(-1, keepdim=True)) / (target.var(-1, keepdim=True) + 1e-6) ** 0.5
-        return ((predicted - target) ** 2).mean()
+        return Losses(((predicted - target) ** 2).mean())

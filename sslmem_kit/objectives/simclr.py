@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sslmem_kit.encoders import Encoder
 from sslmem_kit.objectives._lightly import NTXentLoss, SimCLRProjectionHead
-from sslmem_kit.study.spec import SimCLRSpec
+from sslmem_kit.objectives.base import Batch, Losses, Objective, full_precision
+from sslmem_kit.study.objectives import SimCLRSpec
 
 
-class SimCLR(nn.Module):
-    """Encoder, projection head and the NT-Xent loss of two views."""
+class SimCLR(Objective):
+    """Encoder, projection head and the NT-Xent loss of two views over the batches of all devices."""
 
-    views = 2
-
-    def __init__(self, encoder: Encoder, spec: SimCLRSpec) -> None:
-        super().__init__()
-        self.encoder = encoder
+    def __init__(self, encoder: Encoder, spec: SimCLRSpec, *, classes: int) -> None:
+        super().__init__(encoder, spec.regularizer)
         self.head = SimCLRProjectionHead(encoder.backbone.num_features, spec.hidden_dim, spec.projection_dim)
-        self.criterion = NTXentLoss(temperature=spec.temperature)
+        self.criterion = NTXentLoss(temperature=spec.temperature, gather_distributed=True)
 
-    def forward(self, views: Sequence[Tensor], keys: Tensor) -> Tensor:
-        """Two batches of views, [batch, channel, y, x] in [0, 1] each -> the loss."""
-        # As in the paper, one pass over both batches: batch norm sees all the views that the loss sees.
-        projected = self.head(self.encoder.pool(self.encoder(torch.cat(list(views)))))
-        return self.criterion(*projected.chunk(2))
+    def losses(self, batch: Batch) -> Losses:
+        """NT-Xent of two views."""
+        # As in the paper, one pass over both views: batch norm sees all that the loss sees.
+        output = self.encoder(torch.cat(batch.views))
+        projected = self.head(self.encoder.pool(output))
+        with full_precision(projected):
+            return Losses(self.criterion(*projected.float().chunk(2)), output.chunk(2))
+
+    def compared(self, pooled: Tensor) -> Tensor:
+        """Projections."""
+        return self.head(pooled)

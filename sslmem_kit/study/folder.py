@@ -160,9 +160,13 @@ def create_or_resume(path: Path, spec: StudySpec) -> Study:
     study = Study(path)
     if not study.spec_path.exists():
         path.mkdir(parents=True, exist_ok=True)
-        text = yaml.safe_dump(spec.as_dict(), sort_keys=False, allow_unicode=True, width=120)
-        write_atomically(study.spec_path, text.encode())
+        write_atomically(study.spec_path, as_yaml(spec).encode())
     return study
+
+
+def as_yaml(spec: StudySpec) -> str:
+    """The spec as a ``study.yaml`` holds it: every field, in the order of the sections."""
+    return yaml.safe_dump(spec.as_dict(), sort_keys=False, allow_unicode=True, width=120)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -13,8 +13,9 @@ import numpy as np
 from sslmem_kit.data import Dataset, DataSpec, load
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import PARTITION_CODE
-from sslmem_kit.partition import UNUSED, PartitionSpec, assign, take_out, training_slots
+from sslmem_kit.partition import UNUSED, PartitionSpec, RemovalSpec, assign, take_out, training_slots
 from sslmem_kit.streams import stream_seed
+from sslmem_kit.study.removal import chosen_by_scores
 from sslmem_kit.study.spec import StudySpec
 
 
@@ -73,7 +74,11 @@ def _load(data: DataSpec, partition: PartitionSpec, seed: int) -> StudySamples:
     dataset = load(data, seed=stream_seed(seed, "test side"))
     codes = drawn = assign(dataset.labels, dataset.is_test, partition, seed=stream_seed(seed, "partition"))
     if partition.remove is not None:
-        codes = take_out(drawn, _removed(Path(partition.remove), dataset))
+        if isinstance(partition.remove, RemovalSpec):
+            removed = chosen_by_scores(partition.remove, dataset, drawn, seed=stream_seed(seed, "removal"))
+        else:
+            removed = _removed(Path(partition.remove), dataset)
+        codes = take_out(drawn, removed)
     return StudySamples(dataset, codes, drawn)
 
 

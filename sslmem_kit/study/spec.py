@@ -6,6 +6,7 @@ directory holds the resolved form, in which nothing is left to a default.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import re
@@ -20,15 +21,16 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from sslmem_kit.data.spec import DataSpec
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import FAMILIES
-from sslmem_kit.partition import PartitionSpec
+from sslmem_kit.partition import REMOVAL_TAGS, PartitionSpec
 from sslmem_kit.policies import Policy
-from sslmem_kit.section import Section
+from sslmem_kit.section import Count, Section
 from sslmem_kit.streams import stream_seed
+from sslmem_kit.study.downstream import DownstreamSpec, LogisticProbeSpec, SGDProbeSpec
+from sslmem_kit.study.objectives import METHODS, ObjectiveSpec, SimCLRSpec
+from sslmem_kit.study.training import Precision, TrainingSpec
 
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(gt=0, lt=1)]
-Precision = Literal["float32", "bf16"]
+PRIVATE_METHODS = ("mae", "supervised")
+"""Methods whose loss of a batch is the mean of the losses of its samples alone, so that ``training.privacy`` can hold."""
 
 
 class EncoderSpec(Section):
@@ -59,71 +61,6 @@ class EncoderSpec(Section):
         return self
 
 
-class SimCLRSpec(Section):
-    """Chen et al. 2020: NT-Xent over two views of each sample."""
-
-    method: Literal["simclr"] = "simclr"
-    temperature: Positive = 0.5
-    hidden_dim: Count = 512
-    projection_dim: Count = 128
-
-
-class MAESpec(Section):
-    """He et al. 2022: reconstruct the masked patches of one view."""
-
-    method: Literal["mae"] = "mae"
-    mask_ratio: Share = 0.75
-    decoder_dim: Count = 128
-    decoder_depth: Count = 2
-    decoder_heads: Count = 4
-    normalize_pixels: bool = True
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> MAESpec:
-        if self.decoder_dim % self.decoder_heads or self.decoder_dim % 4:
-            raise ValueError(
-                f"decoder_dim is {self.decoder_dim}, it must be a multiple of 4 and of decoder_heads, which is {self.decoder_heads}"
-            )
-        return self
-
-
-ObjectiveSpec = Annotated[SimCLRSpec | MAESpec, Field(discriminator="method")]
-
-
-class TrainingSpec(Section):
-    """How each encoder is trained. ``seeds`` pairs of encoders, one f and one g each."""
-
-    seeds: Count = 3
-    epochs: Count = 100
-    warmup_epochs: Annotated[int, Field(ge=0)] = 10
-    batch_size: Annotated[int, Field(ge=2)] = 256
-    accumulate: Count = 1
-    """Micro-batches whose gradients are added up before one optimizer step; a contrastive loss sees one micro-batch at a time."""
-    optimizer: Literal["adamw", "sgd", "lars"] = "adamw"
-    learning_rate: Positive = 1e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    policy: Policy = Policy.model_validate("simclr")
-    coupled: bool = True
-    """f and g of one seed share initial weights, batch order and view noise, candidate i standing where independent i stands."""
-    precision: Precision = "float32"
-    record_every: Annotated[int, Field(ge=0)] = 10
-    """Epochs between records of mean alignment and probe accuracy (figure 2b); 0: only after the last epoch."""
-    checkpoint_seconds: Positive = 60
-
-    @model_validator(mode="after")
-    def _warmup_ends(self) -> TrainingSpec:
-        if self.warmup_epochs >= self.epochs and self.warmup_epochs > 0:
-            raise ValueError(f"warmup_epochs is {self.warmup_epochs}, it must be below epochs, which is {self.epochs}")
-        return self
-
-    @property
-    def recorded_epochs(self) -> tuple[int, ...]:
-        """Numbers of finished epochs after which records are made; the last epoch is always among them."""
-        every = range(self.record_every, self.epochs, self.record_every) if self.record_every else ()
-        return (*every, self.epochs)
-
-
 class ScoringSpec(Section):
     """How alignment is measured: ``views`` random views beside the clean image, all pairs among them."""
 
@@ -149,6 +86,28 @@ class StudySpec(Section):
     objective: ObjectiveSpec = SimCLRSpec()
     training: TrainingSpec = TrainingSpec()
     scoring: ScoringSpec = ScoringSpec()
+    downstream: DownstreamSpec = DownstreamSpec()
+
+    @model_validator(mode="after")
+    def _vicreg_warms_up(self) -> StudySpec:
+        if self.objective.method == "vicreg" and not self.training.warmup_epochs:
+            raise ValueError("training.warmup_epochs is 0, objective.method 'vicreg' diverges without warm-up: give at least 1")
+        return self
+
+    @model_validator(mode="after")
+    def _tasks_are_others(self) -> StudySpec:
+        if self.data.name in [task.name for task in self.downstream.tasks]:
+            raise ValueError(f"downstream.tasks: {self.data.name!r} is the study's own data, which is probed anyway; name others")
+        return self
+
+    @model_validator(mode="after")
+    def _private_loss_is_of_samples(self) -> StudySpec:
+        if self.training.privacy and self.objective.method not in PRIVATE_METHODS:
+            raise ValueError(
+                f"training.privacy needs a loss that each sample has alone, objective.method {self.objective.method!r} compares samples "
+                f"or encoders; allowed are {', '.join(PRIVATE_METHODS)}"
+            )
+        return self
 
     @field_validator("name")
     @classmethod
@@ -160,9 +119,8 @@ class StudySpec(Section):
     def resolved(self, base: Path) -> StudySpec:
         """The spec with what depends on other fields filled in, and relative paths made absolute against ``base``."""
         scoring = self.scoring.model_copy(update={"policy": self.scoring.policy or self.training.policy})
-        return self.model_copy(
-            update={"data": self.data.resolved(base), "partition": self.partition.resolved(base), "scoring": scoring}
-        )
+        sections = {name: getattr(self, name).resolved(base) for name in ("data", "partition", "downstream")}
+        return self.model_copy(update={**sections, "scoring": scoring})
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON types, every field present."""
@@ -172,9 +130,11 @@ class StudySpec(Section):
     def hash(self) -> str:
         """sha256 of the canonical JSON, 16 hex digits."""
         content = self.as_dict()
-        if self.partition.remove is None:
-            # The field is younger than studies that are to be gone on with: where nothing is removed it does not count.
-            del content["partition"]["remove"]
+        for (section, field), default in _YOUNGER.items():
+            # Studies that were begun before a field existed are to be gone on with: at its default it does not count.
+            if content[section].get(field) == default:
+                content[section].pop(field, None)
+        content = {name: section for name, section in content.items() if section != {}}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -187,6 +147,18 @@ class StudySpec(Section):
         """What will be trained: for each seed an f and a g."""
         seeds = range(self.seed, self.seed + self.training.seeds)
         return tuple(EncoderPlan(id=f"{family}-{seed}", family=family, seed=seed) for seed in seeds for family in FAMILIES)
+
+
+_YOUNGER: dict[tuple[str, str], Any] = {
+    ("partition", "remove"): None,
+    ("objective", "regularizer"): None,
+    **{
+        ("training", field): TrainingSpec.model_fields[field].default
+        for field in ("clip_norm", "compile", "channels_last", "privacy")
+    },
+    **{("downstream", field): value for field, value in DownstreamSpec().model_dump(mode="json").items()},
+}
+"""Fields that are younger than studies of version 0.1, with their defaults."""
 
 
 class EncoderPlan(Section):
@@ -203,8 +175,8 @@ def bundled_specs() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def load_spec(spec: str | Path, *, seed: int | None = None, remove: Path | None = None) -> StudySpec:
-    """The resolved spec of a bundled name or a YAML file.
+def load_spec(spec: str | Path, *, seed: int | None = None, remove: Path | None = None, data: str | None = None) -> StudySpec:
+    """The resolved spec of a bundled name, a preset's name or a YAML file.
 
     Parameters
     ----------
@@ -214,27 +186,44 @@ def load_spec(spec: str | Path, *, seed: int | None = None, remove: Path | None 
         Put in place of the spec's own ``seed``.
     remove
         Put in place of the spec's own ``partition.remove``; seen from the working directory.
+    data
+        Put in place of the spec's own ``data.name``; a path in it is seen from the working directory.
 
     Raises
     ------
     UserError
         No such spec, not YAML, or a field that is unknown or out of bounds.
     """
-    bundled = bundled_specs()
-    path = bundled.get(str(spec), Path(spec))
-    if path.is_dir():
-        allowed = f"a YAML file is needed (of a study: its study.yaml) or one of {', '.join(bundled)}"
-        raise UserError(f"SPEC: {str(spec)!r} is a folder, {allowed}")
-    if not path.is_file():
-        raise UserError(f"SPEC: there is no file {str(spec)!r} and no bundled study of that name; bundled are {', '.join(bundled)}")
-    loaded = read_yaml(path)
+    loaded, base = _find(str(spec))
     if seed is not None:
         loaded["seed"] = seed
-    resolved = parse_spec(loaded, where=str(spec)).resolved(path.parent.resolve())
+    if data is not None:
+        kind, colon, path = data.partition(":")
+        name = f"{kind}:{Path(path).expanduser().absolute()}" if colon and path else data
+        loaded["data"] = {**(loaded["data"] if isinstance(loaded.get("data"), dict) else {}), "name": name}
+    resolved = parse_spec(loaded, where=str(spec)).resolved(base)
     if remove is None:
         return resolved
     partition = resolved.partition.model_copy(update={"remove": str(remove)}).resolved(Path.cwd())
     return resolved.model_copy(update={"partition": partition})
+
+
+def _find(spec: str) -> tuple[dict[str, Any], Path]:
+    """What a spec's name or path stands for, and the folder that its relative paths are seen from."""
+    from sslmem_kit.study.presets import presets
+
+    bundled = bundled_specs()
+    if spec in presets():
+        return presets()[spec].spec, Path.cwd()
+    names = f"{', '.join(bundled)} and what `sslmem studies` lists"
+    path = bundled.get(spec, Path(spec))
+    if path.is_dir():
+        raise UserError(f"SPEC: {spec!r} is a folder, a YAML file is needed (of a study: its study.yaml) or one of {names}")
+    if not path.is_file():
+        near = difflib.get_close_matches(spec, presets(), n=3)
+        more = f"; near are {', '.join(near)}" if near else ""
+        raise UserError(f"SPEC: there is no file {spec!r} and no bundled study of that name; bundled are {names}{more}")
+    return read_yaml(path), path.parent.resolve()
 
 
 def parse_spec(loaded: Mapping[str, Any], *, where: str) -> StudySpec:
@@ -275,12 +264,16 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return loaded
 
 
+_TAGS: dict[Any, type[Section]] = {**METHODS, **REMOVAL_TAGS, "logistic": LogisticProbeSpec, "sgd": SGDProbeSpec}
+"""What pydantic puts into the location of an error to say which kind of a section was tried."""
+
+
 def first_error(error: ValidationError) -> str:
     """One sentence out of pydantic's report: the field, what is wrong, the value that was got."""
     errors = error.errors(include_url=False)
     # A wrong type of section (a list where a mapping is due) is more telling than the fields then missing below it.
     first = min(errors, key=lambda item: len(item["loc"]))
-    field = ".".join(str(part) for part in first["loc"] if part not in ("simclr", "mae") or first["type"] == "union_tag_invalid")
+    field = ".".join(str(part) for part in first["loc"] if part not in _TAGS or first["type"] == "union_tag_invalid")
     message = first["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:] if not message[:2].isupper() else message
     if first["type"] == "extra_forbidden":
@@ -296,8 +289,8 @@ def _section_at(location: tuple[int | str, ...]) -> tuple[str, ...]:
     """Field names of the section at a location of the spec, () where they cannot be told."""
     section: Any = StudySpec
     for part in location:
-        if part in ("simclr", "mae"):
-            section = {"simclr": SimCLRSpec, "mae": MAESpec}[part]
+        if part in _TAGS:
+            section = _TAGS[part]
             continue
         field = getattr(section, "model_fields", {}).get(part)
         section = field.annotation if field else None

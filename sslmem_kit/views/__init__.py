@@ -15,7 +15,7 @@ in [0, 1], before normalization; `shape` is (channel, y, x).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -37,7 +37,11 @@ from sslmem_kit.views.geometry import (
 )
 from sslmem_kit.views.noise import apply_mask, apply_noise, draw_mask, draw_noise
 
-__all__ = ["OPS", "Draws", "keys", "make_views", "scored_view", "to_float"]
+__all__ = ["OPS", "Draws", "keys", "make_views", "scored_view", "several_views", "to_float"]
+
+
+AT_ONCE = 2**22
+"""Numbers in the views that are drawn as one batch, at most."""
 
 
 class Op(NamedTuple):
@@ -120,6 +124,16 @@ def make_views(images: Tensor, ids: Tensor, *, view: int | Tensor, seed: int, po
         # The position is the stream, so that two steps of a policy never share numbers.
         work = op.apply(work, op.draw(Draws(key, position), step, tuple(images.shape[1:])))
     return work.to(images.dtype)
+
+
+def several_views(images: Tensor, ids: Tensor, *, views: Sequence[int], seed: int, policy: Policy) -> tuple[Tensor, ...]:
+    """What `make_views` gives for each index of `views`; of small batches all at once, in half of the time."""
+    if images.numel() * len(views) > AT_ONCE:
+        return tuple(make_views(images, ids, view=view, seed=seed, policy=policy) for view in views)
+    index = torch.tensor(views, device=images.device).repeat_interleave(len(images))
+    count = len(views)
+    drawn = make_views(images.repeat(count, 1, 1, 1), ids.repeat(count), view=index, seed=seed, policy=policy)
+    return drawn.chunk(count)
 
 
 def scored_view(images: Tensor, ids: Tensor, *, view: int | Tensor, seed: int, policy: Policy) -> Tensor:

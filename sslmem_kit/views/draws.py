@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -31,11 +32,21 @@ def _mix_(bits: Tensor) -> Tensor:
     return bits
 
 
+@lru_cache(maxsize=256)
+def _seed_key(seed: int) -> int:
+    """The part of a key that is the same for all samples."""
+    return int(_mix_(torch.tensor([_signed(seed)]) + _GAMMA))
+
+
 def keys(seed: int, ids: Tensor, view: int | Tensor) -> Tensor:
     """Int64[n], one key a sample: from the seed (any int, modulo 2**64), the sample ids Int64[n] and the view (int or Int64[n])."""
-    key = _mix_(torch.full_like(ids, _signed(seed)) + _GAMMA)
-    key = _mix_(key + ids)
-    return _mix_(key + view)
+    return _mix_(_mix_(ids + _seed_key(seed)) + view)
+
+
+@lru_cache(maxsize=64)
+def _counter(count: int, device: torch.device) -> Tensor:
+    """Splitmix64's increments of the first ``count`` elements."""
+    return torch.arange(1, count + 1, device=device) * _GAMMA
 
 
 @dataclass(frozen=True)
@@ -48,12 +59,11 @@ class Draws:
     def bits(self, count: int) -> Tensor:
         """Int64[n, count] of uniform random bits."""
         start = _mix_(self.keys + _signed((self.stream + 1) * _STREAM))
-        counter = torch.arange(1, count + 1, device=start.device) * _GAMMA
-        return _mix_(start[:, None] + counter)
+        return _mix_(start[:, None] + _counter(count, start.device))
 
     def uniform(self, count: int) -> Tensor:
         """Float64[n, count], uniform in [0, 1) on multiples of 2**-53; so floor(u * m) < m for every integer m < 2**53."""
-        return (self.bits(count) >> 11).bitwise_and_(2**53 - 1).double() * 2.0**-53
+        return (self.bits(count) >> 11).bitwise_and_(2**53 - 1).double().mul_(2.0**-53)
 
 
 def per_sample(values: Tensor, images: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -42,29 +43,43 @@ def draw_crop_resize(draws: Draws, step: CropResize, shape: Shape) -> Params:
     _, height, width = shape
     attempts = 10
     area, ratio, place = draws.uniform(2 * attempts + 2).split((attempts, attempts, 2), dim=1)
-    area = height * width * (area * (step.scale[1] - step.scale[0]) + step.scale[0])
+    area = (area * (step.scale[1] - step.scale[0])).add_(step.scale[0]).mul_(height * width)
     low, high = (math.log(bound) for bound in step.ratio)
-    ratio = (ratio * (high - low) + low).exp()
-    sizes = torch.stack(((area / ratio).sqrt().round(), (area * ratio).sqrt().round()), dim=2)
-    full = torch.tensor((height, width), dtype=sizes.dtype, device=sizes.device)
+    ratio = (ratio * (high - low)).add_(low).exp_()
+    sizes = torch.stack((area / ratio, area.mul_(ratio)), dim=2).sqrt_().round_()
+    full, central = _whole_and_central(height, width, step.ratio, sizes.device)
     fits = ((sizes > 0) & (sizes <= full)).all(2)
-    first = fits.byte().argmax(1)
-    size = sizes[torch.arange(len(sizes), device=sizes.device), first]
-    box = torch.cat(((place * (full - size + 1)).floor(), size), dim=1)
-    bounded_width = min(width, round(height * step.ratio[1]))
-    bounded_height = min(height, round(width / step.ratio[0]))
-    central = ((height - bounded_height) // 2, (width - bounded_width) // 2, bounded_height, bounded_width)
-    return {"box": torch.where(fits.any(1, keepdim=True), box, torch.tensor(central, dtype=box.dtype, device=box.device)).long()}
+    size = sizes.gather(1, fits.byte().argmax(1)[:, None, None].expand(-1, 1, 2))[:, 0]
+    box = torch.cat(((full + 1 - size).mul_(place).floor_(), size), dim=1)
+    return {"box": torch.where(fits.any(1, keepdim=True), box, central).long()}
+
+
+@lru_cache(maxsize=16)
+def _whole_and_central(height: int, width: int, ratio: tuple[float, float], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Height and width, Float64[2], and the box of the largest central crop within bounds of the aspect ratio, Float64[4]."""
+    wide, tall = min(width, round(height * ratio[1])), min(height, round(width / ratio[0]))
+    central = ((height - tall) // 2, (width - wide) // 2, tall, wide)
+    return tuple(torch.tensor(values, dtype=torch.float64, device=device) for values in ((height, width), central))
+
+
+@lru_cache(maxsize=16)
+def _pixels(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """The rows' and then the columns' middles and side, Float64[y + x], and which of the two axes it is, Int64[y + x]."""
+    middle = torch.cat([torch.arange(side, dtype=torch.float64) + 0.5 for side in (height, width)])
+    axis = torch.tensor([0] * height + [1] * width)
+    return middle.to(device), torch.tensor([height, width]).double()[axis].to(device), axis.to(device)
 
 
 def apply_crop_resize(images: Tensor, params: Params) -> Tensor:
     """The `box` of each image, bilinear, at the full size; nothing outside the box enters (it never shrinks: no antialiasing)."""
-    grid = []
-    for first, count, side in zip(params["box"][:, :2].T, params["box"][:, 2:].T, images.shape[2:], strict=True):
-        target = torch.arange(side, device=images.device, dtype=torch.float64) + 0.5
-        source = (target * count[:, None] / side - 0.5).clamp_min_(0).minimum(count[:, None] - 1.0) + first[:, None]
-        grid.append((2 * source + 1) / side - 1)
-    return _sample(images, grid[1][:, None, :], grid[0][:, :, None], "border")
+    height, width = images.shape[2:]
+    middle, side, axis = _pixels(height, width, images.device)
+    # Both axes in one go: for small images the number of calls is what costs.
+    first, count = params["box"].double().index_select(1, torch.cat((axis, axis + 2))).split(height + width, dim=1)
+    source = (count * middle).div_(side).sub_(0.5).clamp_min_(0)
+    source = torch.minimum(source, count.sub_(1)).add_(first)
+    y, x = source.mul_(2).add_(1).div_(side).sub_(1).split((height, width), dim=1)
+    return _sample(images, x[:, None, :], y[:, :, None], "border")
 
 
 def draw_flip(draws: Draws, step: Flip, shape: Shape) -> Params:

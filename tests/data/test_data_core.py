@@ -148,6 +148,20 @@ def test_target_is_the_capped_median_of_shorter_sides(sides, cap):
     assert side <= cap
 
 
+def test_channels_can_be_imposed(tmp_path):
+    grey, red = np.full((6, 6), 90, np.uint8), np.full((6, 6, 3), (200, 0, 0), np.uint8)
+    for number in range(2):
+        save(tmp_path / "grey" / "a" / f"{number}.png", grey)
+        save(tmp_path / "mixed" / "a" / f"{number}.png", (grey, red)[number])
+    np.savez(tmp_path / "red.npz", images=red[None].repeat(2, axis=0), labels=[0, 0])
+    for name, own, values in [("folder:grey", 1, 90), ("folder:mixed", 3, [90, 60]), ("npz:red.npz", 3, 60)]:
+        spec = DataSpec(name=name).resolved(tmp_path)
+        assert load(spec).image_shape[2] == own
+        assert load(spec, channels=own).fingerprint == load(spec).fingerprint
+        assert (load(spec, channels=1).read([0, 1])[:, 0, 0, 0] == values).all()
+        assert load(spec.model_copy(update={"memory_limit_mb": 0}), channels=3).read([0]).shape == (1, 6, 6, 3)
+
+
 def test_crop_is_central_and_exact(tmp_path):
     pixels = RNG(0).integers(0, 256, (6, 11, 3), dtype=np.uint8)
     np.testing.assert_array_equal(decode(save(tmp_path / "wide.png", pixels), (6, 6, 3)), pixels[:, 2:8])

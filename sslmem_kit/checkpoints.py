@@ -1,0 +1,114 @@
+"""Checkpoints of a training: what was recorded, and the whole state from which it goes on to the same bits.
+
+All chance of a training is counter-based, so no generator's state is kept. Files are read with ``weights_only``: no code in them runs.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sslmem_kit.errors import UserError
+from sslmem_kit.store import RECORDED
+from sslmem_kit.study.folder import write_atomically
+
+HISTORY = ("epoch", "loss", "learning_rate", "seconds", "probe_accuracy", "mean_alignment", "feature_std", "effective_rank",
+           "embedding_std")  # fmt: skip
+"""Columns of ``history.csv``; what was not recorded in an epoch is empty."""
+
+
+@dataclass
+class Progress:
+    """How far a training has come, and what was recorded on the way."""
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    seconds: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    trajectory: dict[int, np.ndarray] = field(default_factory=dict)
+    epsilon: float | None = None
+    """Spent by DP-SGD when the training is done."""
+
+    def rows(self, epochs: int, recorded: tuple[int, ...]) -> dict[str, np.ndarray]:
+        """The rows of the results store, by ``group/variable``."""
+        assert len(self.history) == epochs
+        by_epoch = {row["epoch"]: row for row in self.history}
+        return {
+            "training/loss": np.array([row["loss"] for row in self.history]),
+            "training/learning_rate": np.array([row["learning_rate"] for row in self.history]),
+            "trajectory/alignment": np.stack([self.trajectory[epoch] for epoch in recorded], axis=1),
+            **{f"trajectory/{name}": np.array([by_epoch[epoch].get(name, np.nan) for epoch in recorded]) for name in RECORDED},
+        }
+
+
+def save(checkpoint: Path, parts: dict[str, Any], progress: Progress) -> None:
+    """Write a checkpoint in place of the one before: the state of each part (objective, optimizer, ...) and what was recorded."""
+    recorded = {epoch: torch.from_numpy(values) for epoch, values in progress.trajectory.items()}
+    states = {name: part.state_dict() for name, part in parts.items()}
+    _write(checkpoint, {**states, "progress": {**vars(progress), "trajectory": recorded}})
+
+
+def load(checkpoint: Path, parts: dict[str, Any], device: str) -> Progress:
+    """Put every part into the state of a checkpoint; what had been recorded.
+
+    Raises
+    ------
+    UserError
+        The checkpoint is damaged, or of a training that is finished.
+    """
+    state = _read(checkpoint, device)
+    if "objective" not in state:
+        raise UserError(
+            f"{checkpoint}: this training is finished, but its weights.safetensors is gone; restore it, or delete {checkpoint.name}"
+        )
+    for name, part in parts.items():
+        part.load_state_dict(state.get(name, {}))
+    return _progress(state)
+
+
+def load_progress(checkpoint: Path) -> Progress:
+    """What a checkpoint records beside weights."""
+    return _progress(_read(checkpoint, "cpu"))
+
+
+def drop_weights(checkpoint: Path) -> None:
+    """Keep of a finished training's checkpoint only its records: weights are in ``weights.safetensors``."""
+    _write(checkpoint, {"progress": _read(checkpoint, "cpu")["progress"]})
+
+
+def write_history(path: Path, progress: Progress) -> None:
+    """Write the rows of ``HISTORY`` as CSV."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, HISTORY, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(progress.history)
+    write_atomically(path, text.getvalue().encode())
+
+
+def _write(checkpoint: Path, state: dict[str, Any]) -> None:
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomically(checkpoint, buffer.getvalue())
+
+
+def _progress(state: dict[str, Any]) -> Progress:
+    content = state["progress"]
+    return Progress(**{**content, "trajectory": {epoch: values.cpu().numpy() for epoch, values in content["trajectory"].items()}})
+
+
+def _read(checkpoint: Path, device: str) -> dict[str, Any]:
+    try:
+        return torch.load(checkpoint, map_location=device, weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
+        raise UserError(
+            f"{checkpoint}: the checkpoint is damaged ({' '.join(str(error).split())[:120]}); delete it to train anew"
+        ) from None

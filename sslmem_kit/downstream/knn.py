@@ -1,0 +1,58 @@
+"""Weighted k nearest neighbours (Wu et al. 2018, as in DINO): what representations hold without any training.
+
+The neighbours of a test sample are the training samples of the highest cosine similarity s; each votes for its class with the weight
+exp(s / 0.07).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch.nn.functional import normalize
+
+TEMPERATURE = 0.07
+"""Of the votes."""
+BLOCK_ENTRIES = 2**25
+"""Similarities that are held at a time: 128 MiB."""
+
+
+def knn_accuracy(
+    features: np.ndarray,
+    labels: np.ndarray,
+    test_features: np.ndarray,
+    test_labels: np.ndarray,
+    *,
+    neighbours: int,
+    device: str = "cpu",
+) -> float:
+    """Share of the test samples whose nearest training samples vote for the right class.
+
+    Parameters
+    ----------
+    features, test_features
+        (sample, feature) float32.
+    labels, test_labels
+        (sample,) integer.
+    neighbours
+        That vote; all training samples where there are fewer.
+    device
+        Where similarities are computed.
+
+    Returns
+    -------
+    Accuracy in 0..1; NaN where it has no meaning: no test samples, or training labels of fewer than two classes. Of classes with
+    equal votes the first wins.
+    """
+    classes, codes = np.unique(labels, return_inverse=True)
+    if len(test_labels) == 0 or len(classes) < 2:
+        return float("nan")
+    units = normalize(torch.from_numpy(features).to(device), dim=1)
+    codes = torch.from_numpy(codes).to(device)
+    count = min(neighbours, len(units))
+    winners = []
+    for block in torch.from_numpy(test_features).split(max(1, BLOCK_ENTRIES // len(units))):
+        similarity, nearest = (normalize(block.to(device), dim=1) @ units.T).topk(count, dim=1)
+        votes = torch.zeros(len(block), len(classes), device=device, dtype=similarity.dtype)
+        votes.scatter_add_(1, codes[nearest], torch.exp(similarity / TEMPERATURE))
+        winners.append(votes.argmax(dim=1).cpu().numpy())
+    return float(np.mean(classes[np.concatenate(winners)] == test_labels))

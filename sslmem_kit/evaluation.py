@@ -1,0 +1,118 @@
+"""What is measured of an encoder: alignment of its study's samples, probes of its representations, and whether they have collapsed.
+
+The samples are shared out to the ranks of a team; what is fitted on all of them is fitted by the first.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from sslmem_kit.alignment import measure, pooled_features
+from sslmem_kit.data import Dataset
+from sslmem_kit.devices import Team
+from sslmem_kit.downstream.knn import knn_accuracy
+from sslmem_kit.downstream.linear import linear_accuracy
+from sslmem_kit.downstream.spread import effective_rank, feature_std
+from sslmem_kit.downstream.tasks import load_task
+from sslmem_kit.encoders import Encoder
+from sslmem_kit.feed import Feed
+from sslmem_kit.objectives import Objective
+from sslmem_kit.streams import stream_seed
+from sslmem_kit.study.samples import StudySamples
+from sslmem_kit.study.spec import StudySpec
+
+SPREAD_SAMPLES = 2048
+"""Samples whose representations tell whether they have collapsed."""
+
+
+class Record(NamedTuple):
+    """What is recorded of an encoder while it trains; accuracy and spread by the first rank alone."""
+
+    alignment: np.ndarray
+    """Mean over augmentations, (sample,) float32."""
+    probe_accuracy: float
+    feature_std: float
+    effective_rank: float
+    embedding_std: float
+    """Of what the loss compares, where that is not the representations themselves; NaN where the loss compares none."""
+
+
+def score_samples(spec: StudySpec, encoder: Encoder, ids: np.ndarray, feed: Feed) -> np.ndarray:
+    """Alignment of samples by the study's scoring section, (sample, augmentation) float32."""
+    scoring = spec.scoring
+    return measure(
+        encoder,
+        feed,
+        ids,
+        views=scoring.views,
+        policy=scoring.policy,
+        seed=spec.view_seed,
+        batch_size=scoring.batch_size,
+        precision=scoring.precision,
+    )
+
+
+def record(spec: StudySpec, objective: Objective, samples: StudySamples, feed: Feed, team: Team) -> Record:
+    """What there is to record of an encoder as it is now; its objective's mode is left as it was."""
+    encoder, training = objective.encoder, objective.training
+    objective.eval()
+    ids = samples.dataset.ids[samples.scored]
+    alignment = team.gather(score_samples(spec, encoder, ids[team.slice(len(ids))], feed).mean(axis=1))
+    features = _features(spec, encoder, samples.dataset, samples.probe_training, feed, team)
+    test = _features(spec, encoder, samples.dataset, samples.probe_test, feed, team)
+    chosen = features[np.linspace(0, len(features) - 1, min(len(features), SPREAD_SAMPLES)).astype(int)]
+    with torch.inference_mode():
+        embedded = objective.compared(torch.from_numpy(chosen).to(feed.device))
+    objective.train(training)
+    if not team.first:
+        return Record(alignment, np.nan, np.nan, np.nan, np.nan)
+    labels = samples.dataset.labels
+    accuracy = _linear(spec, features, labels[samples.probe_training], test, labels[samples.probe_test], device=feed.device)
+    spread = np.nan if embedded is None else feature_std(embedded.float().cpu().numpy())
+    return Record(alignment, accuracy, feature_std(chosen), effective_rank(chosen), spread)
+
+
+def downstream_accuracy(
+    spec: StudySpec, encoder: Encoder, samples: StudySamples, feed: Feed, team: Team, *, linear: float
+) -> np.ndarray:
+    """Accuracy of every probe on every task, (task, probe); NaN where the data has no test side.
+
+    Parameters
+    ----------
+    linear
+        The linear probe's accuracy on the study's own data, which is known from the last record.
+    """
+    own = (samples.dataset, samples.probe_training, samples.probe_test, feed)
+    accuracies = []
+    for number, (dataset, training, test, images) in enumerate((own, *_tasks(spec, samples, feed.device))):
+        features, test_features = (_features(spec, encoder, dataset, part, images, team) for part in (training, test))
+        if not team.first:
+            continue
+        parts = (features, dataset.labels[training], test_features, dataset.labels[test])
+        accuracies.append(
+            [
+                _linear(spec, *parts, device=feed.device) if number else linear,
+                knn_accuracy(*parts, neighbours=spec.downstream.neighbours, device=feed.device),
+            ]
+        )
+    return np.array(accuracies)
+
+
+def _tasks(spec: StudySpec, samples: StudySamples, device: str):
+    for task in spec.downstream.tasks:
+        dataset = load_task(task, samples.dataset.image_shape, seed=spec.seed)
+        yield dataset, np.flatnonzero(~dataset.is_test), np.flatnonzero(dataset.is_test), Feed(dataset, device)
+
+
+def _features(spec: StudySpec, encoder: Encoder, dataset: Dataset, positions: np.ndarray, feed: Feed, team: Team) -> np.ndarray:
+    """Pooled representations of clean images, (sample, feature), on every rank."""
+    ids = dataset.ids[positions]
+    part = pooled_features(encoder, feed, ids[team.slice(len(ids))], batch_size=spec.scoring.batch_size)
+    return team.gather(part)
+
+
+def _linear(spec: StudySpec, *parts: np.ndarray, device: str) -> float:
+    return linear_accuracy(*parts, spec=spec.downstream.linear, seed=stream_seed(spec.seed, "probe"), device=device)

@@ -1,0 +1,30 @@
+"""Optimizers of a training, and the course of the learning rate: linear warm-up, then a half cosine down to zero."""
+
+from __future__ import annotations
+
+import timm.optim
+import torch
+from torch import nn
+
+from sslmem_kit.objectives import Moment
+from sslmem_kit.objectives._lightly import LARS, cosine_warmup_schedule
+from sslmem_kit.study.training import TrainingSpec
+
+
+def build_optimizer(objective: nn.Module, training: TrainingSpec) -> torch.optim.Optimizer:
+    """The optimizer of a spec; biases, norms, tokens and position embeddings are not decayed."""
+    raw = [name for name, _ in objective.named_parameters() if name.rsplit(".", 1)[-1].endswith(("_token", "pos_embed"))]
+    groups = timm.optim.param_groups_weight_decay(objective, training.weight_decay, no_weight_decay_list=raw)
+    if training.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=training.learning_rate, fused=True)
+    if training.optimizer == "lars":
+        return LARS(groups, lr=training.learning_rate, momentum=training.momentum)
+    return torch.optim.SGD(groups, lr=training.learning_rate, momentum=training.momentum)
+
+
+def learning_rate(training: TrainingSpec, moment: Moment) -> float:
+    """The learning rate of a step."""
+    if moment.total == 1:
+        return training.learning_rate
+    warmup = training.warmup_epochs * moment.steps_an_epoch
+    return cosine_warmup_schedule(moment.step, moment.total, training.learning_rate, 0.0, warmup, 0.0)

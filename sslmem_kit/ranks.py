@@ -1,0 +1,172 @@
+"""Ranks: the processes that train an encoder together, one a device. Who started them, and how they are started here. Imports no torch.
+
+Ranks are started in one of three ways: by ``sslmem run --devices N`` on this machine, by ``torchrun``, or by ``srun`` of SLURM. In each of
+them every rank runs the same function; the first keeps the books. Several machines have to share the study directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import queue
+import signal
+import socket
+import subprocess
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from multiprocessing.connection import wait
+from typing import Any, NamedTuple
+
+from sslmem_kit.errors import Failure, UserError
+from sslmem_kit.scheduling import Listen, WorkerDied, end_with_parent, worker_environment
+
+LAST_WORDS_SECONDS = 2.0
+"""How long the ranks are heard after one has failed: that it was the user's mistake may be said by another."""
+
+
+class Ranks(NamedTuple):
+    """This process's place among the ranks."""
+
+    rank: int
+    local_rank: int
+    size: int
+    local_size: int
+    """On this machine."""
+
+
+def launched(environment: Mapping[str, str] = os.environ) -> Ranks | None:
+    """This process's rank where ``torchrun`` or ``srun`` has started several; None where it was started alone."""
+    try:
+        if int(environment.get("WORLD_SIZE", 1)) > 1 and "RANK" in environment:
+            size = int(environment["WORLD_SIZE"])
+            return Ranks(
+                int(environment["RANK"]),
+                int(environment.get("LOCAL_RANK", 0)),
+                size,
+                int(environment.get("LOCAL_WORLD_SIZE", size)),
+            )
+        if int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1 and "SLURM_PROCID" in environment:
+            local = environment.get("SLURM_STEP_TASKS_PER_NODE", environment["SLURM_STEP_NUM_TASKS"])
+            return Ranks(
+                int(environment["SLURM_PROCID"]),
+                int(environment["SLURM_LOCALID"]),
+                int(environment["SLURM_STEP_NUM_TASKS"]),
+                int(local.split("(")[0].split(",")[0]),  # "4(x2)" or "4,3": so many on each machine
+            )
+    except (KeyError, ValueError) as error:
+        raise UserError(
+            f"the variables that torchrun or srun sets are not whole ({error}); start all ranks by one of them"
+        ) from None
+    return None
+
+
+def set_environment(ranks: Ranks, environment: Any = os.environ) -> None:
+    """Set the variables by which torch's process group finds its members, as far as the launcher has not."""
+    environment.setdefault("RANK", str(ranks.rank))
+    environment.setdefault("LOCAL_RANK", str(ranks.local_rank))
+    environment.setdefault("WORLD_SIZE", str(ranks.size))
+    environment.setdefault("LOCAL_WORLD_SIZE", str(ranks.local_size))
+    if "MASTER_ADDR" not in environment:
+        environment["MASTER_ADDR"] = _first_host(environment.get("SLURM_STEP_NODELIST", ""))
+    if "MASTER_PORT" not in environment:
+        # Any port that all ranks agree on: jobs that share a machine have different numbers.
+        environment["MASTER_PORT"] = str(15000 + int(environment.get("SLURM_JOB_ID", 0)) % 15000)
+
+
+def _first_host(nodes: str) -> str:
+    if not nodes:
+        return "127.0.0.1"
+    if "[" not in nodes:
+        return nodes.split(",")[0]
+    shown = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True)
+    return shown.stdout.split()[0]
+
+
+def start(count: int, threads: int, function: Callable[..., None], arguments: tuple[Any, ...], listen: Listen) -> None:
+    """Run ``function(ranks, tell, *arguments)`` in ``count`` processes on this machine until all have ended.
+
+    Parameters
+    ----------
+    count, threads
+        Processes, and threads of each.
+    function
+        Of a module; it and ``arguments`` are pickled.
+    listen
+        Hears what the ranks tell.
+
+    Raises
+    ------
+    UserError, Failure
+        What a rank raised; the others are ended.
+    WorkerDied
+        A rank was killed.
+    """
+    context = multiprocessing.get_context("spawn")
+    events = context.Queue()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    processes = [
+        context.Process(target=_rank_main, args=(Ranks(i, i, count, count), port, events, function, arguments))
+        for i in range(count)
+    ]
+    with worker_environment(threads):
+        for process in processes:
+            process.start()
+    try:
+        _wait(processes, events, listen)
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join(5)
+            if process.is_alive():
+                process.kill()
+
+
+def _wait(processes: list[Any], events: Any, listen: Listen) -> None:
+    failures: list[Exception] = []
+
+    def hear() -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                event = events.get(timeout=0.05)
+                if event[0] == "failed":
+                    failures.append(event[1])
+                else:
+                    listen(*event)
+
+    while any(process.is_alive() for process in processes) and not any(process.exitcode for process in processes):
+        wait([process.sentinel for process in processes if process.is_alive()], timeout=0.1)
+        hear()
+    hear()
+    if not any(process.exitcode for process in processes):
+        return
+    # One has ended badly; the others fail when it is missed. Whoever was killed by a signal was the first.
+    for number, process in enumerate(processes):
+        if (process.exitcode or 0) < 0:
+            raise WorkerDied(
+                f"rank {number} of {len(processes)} was killed ({signal.Signals(-process.exitcode).name}), most often for lack of "
+                "memory; run the same command again to go on"
+            )
+    end = time.monotonic() + LAST_WORDS_SECONDS
+    while time.monotonic() < end and not any(isinstance(failure, UserError | Failure) for failure in failures):
+        hear()
+    failures.sort(key=lambda failure: (not isinstance(failure, UserError | Failure), "losed by peer" in str(failure)))
+    raise failures[0] if failures else WorkerDied("a rank ended without a word; run the same command again to go on")
+
+
+def _rank_main(ranks: Ranks, port: int, events: Any, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the parent is the one to answer it
+    end_with_parent()
+    os.environ.update({"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)})
+    try:
+        function(ranks, lambda *event: events.put(event), *arguments)
+    except Exception as error:
+        known = isinstance(error, UserError | Failure)
+        events.put(("failed", error if known else RuntimeError(f"in rank {ranks.rank}:\n{traceback.format_exc()}")))
+        events.close()
+        events.join_thread()
+        os._exit(1)
