@@ -234,6 +234,28 @@ def test_the_last_good_checkpoint_is_kept(tmp_path: Path, monkeypatch: pytest.Mo
     assert_same_bits(trained(spec, tmp_path / "broken"), whole)
 
 
+def test_a_collapsed_run_says_so(tmp_path: Path) -> None:
+    """Invariance alone: the loss is least where all embeddings are one. A healthy training warns of nothing."""
+    warnings: dict[str, list[str]] = {}
+    for name, weights in (("collapsed", {"invariance": 100.0, "variance": 0.0, "covariance": 0.0}), ("healthy", {})):
+        spec = parse_spec(
+            {
+                **make_spec("vicreg", epochs=40, learning_rate=0.003, record_every=8).as_dict(),
+                "objective": {**METHODS["vicreg"]["objective"], **weights},
+            },
+            where="test",
+        )
+        samples = load_samples(spec)
+        told = warnings.setdefault(name, [])
+        train(spec, spec.encoders[0], samples, Feed(samples.dataset, "cpu"), tmp_path / name,
+              tell=lambda event, *details, told=told: told.append(details[0]) if event == "warned" else None)  # fmt: skip
+    assert len(warnings["collapsed"]) == 1, "once, not at every record"
+    assert "collapsed (standard deviation 0.0" in warnings["collapsed"][0]
+    assert warnings["healthy"] == []
+    rows = list(csv.DictReader(history(tmp_path / "healthy")))
+    assert all(float(rows[7][name]) > 0 for name in ("feature_std", "effective_rank", "embedding_std"))
+
+
 def test_too_few_samples_for_a_step_are_told_before_anything_begins(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"training.accumulate: 9 micro-batches of 16 need 144 samples, a family trains on 70"):
         run(make_spec("simclr", accumulate=9), tmp_path / "study", workers=1)
