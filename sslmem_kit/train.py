@@ -20,10 +20,10 @@ from sslmem_kit import checkpoints
 from sslmem_kit.alignment import autocast
 from sslmem_kit.checkpoints import Progress
 from sslmem_kit.devices import Team
-from sslmem_kit.downstream.spread import LEAST_STD, collapsed
+from sslmem_kit.downstream.spread import collapse
 from sslmem_kit.encoders import Encoder, build_encoder
 from sslmem_kit.errors import UserError
-from sslmem_kit.evaluation import Record, record
+from sslmem_kit.evaluation import record
 from sslmem_kit.feed import Feed
 from sslmem_kit.objectives import Batch, Moment, Objective, build_objective, draw_views
 from sslmem_kit.optimization import build_optimizer, learning_rate
@@ -160,8 +160,10 @@ class _Training:
             progress.trajectory[epoch + 1] = measured.alignment
             row |= measured._asdict() | {"mean_alignment": float(measured.alignment.mean())}
             del row["alignment"]
-            if self.team.first:
-                self.warn_of_collapse(epoch, measured)
+            sentence = collapse(measured.feature_std, measured.effective_rank, measured.embedding_std)
+            if sentence and not self.warned:
+                self.tell("warned", f"epoch {epoch + 1}: {sentence}")
+                self.warned = True
         self.take_time()
         row["seconds"] = round(progress.seconds, 3)
         progress.history.append(row)
@@ -176,21 +178,6 @@ class _Training:
             self.written = time.monotonic()
         self.tell("recorded", row)
         self.tell("trained", epoch + 1, row["loss"], images_per_second)
-
-    def warn_of_collapse(self, epoch: int, measured: Record) -> None:
-        """Say so, once, where representations or what the loss makes of them have become one."""
-        what = f"standard deviation {measured.feature_std:.2g}, effective rank {measured.effective_rank:.1f}"
-        if collapsed(measured.feature_std, measured.effective_rank):
-            sentence = f"the representations have collapsed ({what}); scores of this encoder mean nothing"
-        elif measured.embedding_std < LEAST_STD:
-            sentence = (
-                f"what the loss compares has collapsed (standard deviation {measured.embedding_std:.2g}; representations: {what})"
-            )
-        else:
-            return
-        if not self.warned:
-            self.tell("warned", f"epoch {epoch + 1}: {sentence}")
-        self.warned = True
 
     def take_step(self, moment: Moment, batches: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
         """One optimizer step on micro-batches of (slots, images); its loss, [] float64 on the device."""

@@ -99,6 +99,9 @@ def make_study(
                 "training/learning_rate": np.full(len(epochs), 1e-3),
                 "trajectory/alignment": values.mean(axis=1, keepdims=True) + (0.3 / recorded),
                 "trajectory/probe_accuracy": 0.9 - 0.3 / recorded,
+                "trajectory/feature_std": np.full(len(recorded), 0.8),
+                "trajectory/effective_rank": np.full(len(recorded), 20.0),
+                "trajectory/embedding_std": np.full(len(recorded), 0.9),
                 "downstream/accuracy": np.full((1, 2), 0.85),
             },
         )

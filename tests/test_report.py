@@ -46,6 +46,9 @@ def test_the_command_prints_the_contracts_keys(protocol: str, study: Study, caps
     assert report["encoders"] == ["f-0", "g-0", "f-1", "g-1", "f-2", "g-2"]
     assert set(report["probe_accuracy"]) == set(report["encoders"])
     assert report["probe_accuracy"]["f-0"] == pytest.approx(0.85)
+    assert list(report["downstream"]) == ["digits"]
+    assert set(report["downstream"]["digits"]) == {"linear", "knn"}
+    assert report["collapsed"] == {}
     assert report["seconds"] == 12.5
     assert report == build_report(Study(study.path), protocol=protocol)
 

@@ -87,3 +87,21 @@ def collapsed(std: float, rank: float) -> bool:
     objective is judged by what its loss sees.
     """
     return std < LEAST_STD or rank < LEAST_RANK
+
+
+def collapse(std: float, rank: float, embedding_std: float) -> str:
+    """What of an encoder has collapsed, in words, empty where nothing has.
+
+    Parameters
+    ----------
+    std, rank
+        `feature_std` and `effective_rank` of its representations.
+    embedding_std
+        `feature_std` of what the loss compares; NaN where it compares nothing.
+    """
+    representations = f"standard deviation {std:.2g}, effective rank {rank:.1f}"
+    if collapsed(std, rank):
+        return f"the representations have collapsed ({representations}); scores of this encoder mean nothing"
+    if embedding_std < LEAST_STD:
+        return f"what the loss compares has collapsed (standard deviation {embedding_std:.2g}; representations: {representations})"
+    return ""

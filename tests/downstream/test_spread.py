@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sslmem_kit.data import DataSpec, load
-from sslmem_kit.downstream.spread import collapsed, effective_rank, feature_std
+from sslmem_kit.downstream.spread import collapse, collapsed, effective_rank, feature_std
 from sslmem_kit.encoders import build_encoder
 from sslmem_kit.study.spec import EncoderSpec
 
@@ -119,3 +119,20 @@ def test_untrained_encoders_are_not_called_collapsed_and_constant_ones_are(spec:
         assert not verdict(encoder.pool(encoder(images)).numpy())
         constant = images.mean(dim=0, keepdim=True) + 1e-6 * torch.randn(images.shape)
         assert verdict(encoder.pool(encoder(constant)).numpy())
+
+
+@pytest.mark.parametrize(
+    ("numbers", "words"),
+    [
+        ((0.8, 20.0, 0.9), ""),
+        ((0.8, 20.0, float("nan")), ""),
+        ((0.001, 20.0, 0.9), "the representations have collapsed (standard deviation 0.001, effective rank 20.0)"),
+        (
+            (0.8, 20.0, 0.003),
+            "what the loss compares has collapsed (standard deviation 0.003; representations: standard deviation 0.8",
+        ),
+    ],
+)
+def test_what_has_collapsed_is_said(numbers: tuple[float, float, float], words: str) -> None:
+    assert collapse(*numbers).startswith(words)
+    assert bool(collapse(*numbers)) is bool(words)
