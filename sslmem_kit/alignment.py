@@ -94,14 +94,11 @@ def measure(
 
 
 @torch.inference_mode()
-def pooled_features(
-    encoder: torch.nn.Module, feed: Feed, ids: np.ndarray, *, batch_size: int, precision: str = "float32"
-) -> np.ndarray:
+def pooled_features(encoder: torch.nn.Module, feed: Feed, ids: np.ndarray, *, batch_size: int) -> np.ndarray:
     """Pooled representations of clean images, (sample, feature) float32: what probes are fitted on."""
     parts = []
     for images in feed.batches(in_batches(ids, batch_size)):
-        with autocast(images.device.type, precision):
-            parts.append(encoder.pool(encoder(images)).float().cpu().numpy())
+        parts.append(encoder.pool(encoder(images)).float().cpu().numpy())
     return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
 
 

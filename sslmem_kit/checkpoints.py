@@ -69,8 +69,14 @@ def load(checkpoint: Path, parts: dict[str, Any], device: str) -> Progress:
         raise UserError(
             f"{checkpoint}: this training is finished, but its weights.safetensors is gone; restore it, or delete {checkpoint.name}"
         )
-    for name, part in parts.items():
-        part.load_state_dict(state.get(name, {}))
+    try:
+        for name, part in parts.items():
+            part.load_state_dict(state.get(name, {}))
+    except (ValueError, RuntimeError, KeyError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(
+            f"{checkpoint}: it is of an earlier version or another training ({reason}); delete it to train anew"
+        ) from None
     return _progress(state)
 
 

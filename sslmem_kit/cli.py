@@ -110,9 +110,10 @@ def plan(spec: str, seed: int | None, remove: Path | None, data: str | None, as_
         "encoders": f"{len(told['encoders'])}: {', '.join(told['encoders'])}",
         "parameters": f"{told['parameters']:,} an encoder, stem {told['stem']}",
         "representation": "x".join(map(str, told["representation"])),
+        "views": f"{told['views']} of a sample in a training step",
         "samples": ", ".join(f"{name} {count:,}" for name, count in told["samples"].items()),
         "images": f"{'x'.join(map(str, told['image_shape']))}, {told['classes']} classes",
-        "device": f"{told['device']}, {told['workers']} workers",
+        "device": f"{told['device']}, {told['devices']} for an encoder, {told['workers']} workers",
         "compute": f"{told['flops'] / 1e12:,.2f} TFLOP",
         "disk": f"{sum(told['disk_bytes'].values()) / 1e6:,.1f} MB at most ({disk})",
         "time": f"about {_duration(told['seconds'])} ({_duration(told['train_seconds'])} to train and "
@@ -311,6 +312,7 @@ def _run(
     spec: str, out: Path | None, *, seed: int | None, remove: Path | None, data: str | None, tensorboard: bool, **options: Any
 ) -> Any:
     from sslmem_kit.progress import shown
+    from sslmem_kit.ranks import launched
     from sslmem_kit.run import run as run_study
     from sslmem_kit.study import load_spec
     from sslmem_kit.tensorboard import logged
@@ -321,7 +323,11 @@ def _run(
         listen = stack.enter_context(shown())
         if tensorboard:
             listen = stack.enter_context(logged(path, listen))
-        return run_study(loaded, path, listen=listen, **options)
+        study = run_study(loaded, path, listen=listen, **options)
+    ranks = launched()
+    if ranks and ranks.rank:
+        sys.exit(0)  # the first goes on to say what was done
+    return study
 
 
 def _render(study: Path, names: tuple[str, ...], pairs: tuple[tuple[str, str], ...], *, jobs: int, html: bool) -> list[Path]:

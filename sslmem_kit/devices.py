@@ -21,7 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.ranks import Ranks, set_environment
+from sslmem_kit.ranks import Ranks, launched, set_environment
 
 PATIENCE = timedelta(minutes=60)
 """How long a rank waits for the others: as long as the first may take to fit a probe."""
@@ -43,6 +43,12 @@ def resolve_device(device: str) -> str:
         reason = str(error).strip().splitlines()[0][:120]
         raise UserError(f"--device: torch cannot use {device!r} here ({reason})") from None
     return device
+
+
+def use_device(device: str) -> None:
+    """Make a named GPU the one that torch means where none is named: by its random numbers, by a synchronization."""
+    if device.startswith("cuda:"):
+        torch.cuda.set_device(device)
 
 
 class Team:
@@ -90,9 +96,12 @@ class Team:
         return slice(*bounds)
 
     def gather(self, part: np.ndarray) -> np.ndarray:
-        """The arrays of all ranks one after the other, on every rank."""
-        parts = self.collect(part)
-        return np.concatenate([part for part in parts if len(part)] or parts[:1]) if self.size > 1 else part
+        """On the first rank the arrays of all, one after the other; on another its own."""
+        if self.size == 1:
+            return part
+        parts: list[Any] | None = [None] * self.size if self.first else None
+        dist.gather_object(part, parts)
+        return np.concatenate([one for one in parts if len(one)] or parts[:1]) if parts else part
 
     def collect(self, value: Any) -> list[Any]:
         """What every rank has to say, by rank."""
@@ -118,16 +127,22 @@ def team(device: str, ranks: Ranks) -> Iterator[Team]:
     """
     from accelerate import PartialState
 
-    on_cpu = resolve_device(device) == "cpu"
-    if not on_cpu and torch.cuda.device_count() < ranks.local_size:
-        raise UserError(f"--devices: {ranks.local_size} are asked for on this machine, torch sees {torch.cuda.device_count()} GPUs")
+    gpus = torch.cuda.device_count()
+    if device.startswith("cuda:"):
+        raise UserError(
+            f"--device: {device!r} is one GPU, several devices share an encoder; use cuda, and CUDA_VISIBLE_DEVICES to choose"
+        )
+    on_cpu = device == "cpu" or (device == "auto" and not gpus)
+    # A task of SLURM may see its own GPU alone.
+    if not on_cpu and gpus < ranks.local_size and not (gpus == 1 and launched()):
+        raise UserError(f"--devices: {ranks.local_size} are asked for on this machine, torch sees {gpus} GPUs")
     set_environment(ranks)
     state = PartialState(cpu=on_cpu, timeout=PATIENCE)
     try:
-        name = "cpu" if on_cpu else f"cuda:{ranks.local_rank}"
-        yield Team(name, state.process_index, state.num_processes)
+        yield Team("cpu" if on_cpu else str(state.device), state.process_index, state.num_processes)
     finally:
         state.destroy_process_group()
+        PartialState._reset_state()  # or the next team of this process would take itself for a member of this one
 
 
 class SumOverRanks(torch.autograd.Function):

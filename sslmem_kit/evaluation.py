@@ -56,19 +56,30 @@ def score_samples(spec: StudySpec, encoder: Encoder, ids: np.ndarray, feed: Feed
 
 
 def record(spec: StudySpec, objective: Objective, samples: StudySamples, feed: Feed, team: Team) -> Record:
-    """What there is to record of an encoder as it is now; its objective's mode is left as it was."""
+    """What there is to record of an encoder as it is now; its objective's mode is left as it was.
+
+    Raises
+    ------
+    FloatingPointError
+        Representations are not finite.
+    """
     encoder, training = objective.encoder, objective.training
     objective.eval()
     ids = samples.dataset.ids[samples.scored]
-    alignment = team.gather(score_samples(spec, encoder, ids[team.slice(len(ids))], feed).mean(axis=1))
+    alignment = score_samples(spec, encoder, ids[team.slice(len(ids))], feed).mean(axis=1)
+    if not all(team.collect(bool(np.isfinite(alignment).all()))):
+        raise FloatingPointError
+    alignment = team.gather(alignment)
     features = _features(spec, encoder, samples.dataset, samples.probe_training, feed, team)
     test = _features(spec, encoder, samples.dataset, samples.probe_test, feed, team)
-    chosen = features[np.linspace(0, len(features) - 1, min(len(features), SPREAD_SAMPLES)).astype(int)]
-    with torch.inference_mode():
-        embedded = objective.compared(torch.from_numpy(chosen).to(feed.device))
     objective.train(training)
     if not team.first:
         return Record(alignment, np.nan, np.nan, np.nan, np.nan)
+    chosen = features[np.linspace(0, len(features) - 1, min(len(features), SPREAD_SAMPLES)).astype(int)]
+    objective.eval()
+    with torch.inference_mode():
+        embedded = objective.compared(torch.from_numpy(chosen).to(feed.device))
+    objective.train(training)
     labels = samples.dataset.labels
     accuracy = _linear(spec, features, labels[samples.probe_training], test, labels[samples.probe_test], device=feed.device)
     spread = np.nan if embedded is None else feature_std(embedded.float().cpu().numpy())
@@ -108,7 +119,7 @@ def _tasks(spec: StudySpec, samples: StudySamples, device: str):
 
 
 def _features(spec: StudySpec, encoder: Encoder, dataset: Dataset, positions: np.ndarray, feed: Feed, team: Team) -> np.ndarray:
-    """Pooled representations of clean images, (sample, feature), on every rank."""
+    """Pooled representations of clean images, (sample, feature); on ranks other than the first those of their part."""
     ids = dataset.ids[positions]
     part = pooled_features(encoder, feed, ids[team.slice(len(ids))], batch_size=spec.scoring.batch_size)
     return team.gather(part)

@@ -63,11 +63,9 @@ def launched(environment: Mapping[str, str] = os.environ) -> Ranks | None:
 
 
 def set_environment(ranks: Ranks, environment: Any = os.environ) -> None:
-    """Set the variables by which torch's process group finds its members, as far as the launcher has not."""
-    environment.setdefault("RANK", str(ranks.rank))
-    environment.setdefault("LOCAL_RANK", str(ranks.local_rank))
-    environment.setdefault("WORLD_SIZE", str(ranks.size))
-    environment.setdefault("LOCAL_WORLD_SIZE", str(ranks.local_size))
+    """Set the variables by which torch's process group finds its members; an address and port that the launcher has set stay."""
+    places = {"RANK": ranks.rank, "LOCAL_RANK": ranks.local_rank, "WORLD_SIZE": ranks.size, "LOCAL_WORLD_SIZE": ranks.local_size}
+    environment.update({name: str(value) for name, value in places.items()})
     if "MASTER_ADDR" not in environment:
         environment["MASTER_ADDR"] = _first_host(environment.get("SLURM_STEP_NODELIST", ""))
     if "MASTER_PORT" not in environment:
@@ -80,7 +78,10 @@ def _first_host(nodes: str) -> str:
         return "127.0.0.1"
     if "[" not in nodes:
         return nodes.split(",")[0]
-    shown = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True)
+    try:
+        shown = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise UserError(f"scontrol cannot tell the hosts of {nodes!r} ({error}); set MASTER_ADDR to the first of them") from None
     return shown.stdout.split()[0]
 
 
@@ -144,13 +145,12 @@ def _wait(processes: list[Any], events: Any, listen: Listen) -> None:
     hear()
     if not any(process.exitcode for process in processes):
         return
-    # One has ended badly; the others fail when it is missed. Whoever was killed by a signal was the first.
+    # One has ended badly; the others fail when it is missed. Whoever was killed by a signal was the first, unless one has said why.
     for number, process in enumerate(processes):
-        if (process.exitcode or 0) < 0:
-            raise WorkerDied(
-                f"rank {number} of {len(processes)} was killed ({signal.Signals(-process.exitcode).name}), most often for lack of "
-                "memory; run the same command again to go on"
-            )
+        if (process.exitcode or 0) < 0 and not any(isinstance(failure, UserError | Failure) for failure in failures):
+            name = signal.Signals(-process.exitcode).name
+            reason = ", most often for lack of memory" if name == "SIGKILL" else ""
+            raise WorkerDied(f"rank {number} of {len(processes)} was killed ({name}){reason}; run the same command again to go on")
     end = time.monotonic() + LAST_WORDS_SECONDS
     while time.monotonic() < end and not any(isinstance(failure, UserError | Failure) for failure in failures):
         hear()

@@ -14,22 +14,25 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
 
 from sslmem_kit import details, store
-from sslmem_kit.errors import UserError
+from sslmem_kit.errors import Failure, UserError
 from sslmem_kit.names import PARTITION_CODE
-from sslmem_kit.partition import trained_on
+from sslmem_kit.partition import RemovalSpec, trained_on
 from sslmem_kit.ranks import Ranks, launched
 from sslmem_kit.ranks import start as start_ranks
-from sslmem_kit.scheduling import InThisProcess, Listen, as_completed, call_worker, gpu_count, pool, result
+from sslmem_kit.scheduling import InThisProcess, Listen, WorkerDied, as_completed, call_worker, gpu_count, pool, result
 from sslmem_kit.streams import stream_seed
 from sslmem_kit.study.folder import Study, check_directory, create_or_resume
 from sslmem_kit.study.samples import StudySamples, load_samples
 from sslmem_kit.study.spec import EncoderPlan, StudySpec
+
+if TYPE_CHECKING:
+    from sslmem_kit.devices import Team
 
 Scheduler = Literal["local", "serial"]
 
@@ -80,6 +83,9 @@ def run(
         A worker was killed, most often for lack of memory.
     """
     started = time.monotonic()
+    ranks = launched()
+    if ranks and ranks.rank:
+        listen = _silent
     check_directory(out, spec)
     study = Study(out)
     if study.results_path.exists():
@@ -88,9 +94,13 @@ def run(
         if finished and not _todo(study):
             listen("planned", [], spec.training.epochs, 0)
             return study
-    ranks = launched()
     if ranks:
-        _run_as_rank(ranks, listen, spec, out, device, started)
+        try:
+            _run_as_rank(ranks, listen, spec, out, device, started)
+        except RuntimeError as error:
+            if "by peer" not in str(error):
+                raise
+            raise WorkerDied("another rank was lost; run the same command again to go on") from None
         return study
     if devices > 1:
         if workers is not None and workers > 1:
@@ -102,7 +112,7 @@ def run(
     workers, threads = _share_cores(spec, out, scheduler, workers, device)
     with pool(workers, threads, listen, gpus=_gpus(device)) as executor:
         samples = load_samples(spec)
-        facts = result(executor.submit(call_worker, "inspect", spec, device, threads, samples=_for_workers(samples)))
+        facts = result(executor.submit(call_worker, "inspect", spec, device, threads, samples=_for_workers(spec, samples)))
         study = create_or_resume(out, spec)
         with study.lock():
             if not study.results_path.exists():
@@ -122,33 +132,49 @@ def _run_as_rank(ranks: Ranks, listen: Listen, spec: StudySpec, out: Path, devic
 
     if ranks.rank:
         listen = _silent
-    here = InThisProcess(listen)
-    threads = max(1, _cores() // ranks.local_size)
-    samples = load_samples(spec)
+    here, threads, study = InThisProcess(listen), max(1, _cores() // ranks.local_size), Study(out)
     with team(device, ranks) as shared, contextlib.ExitStack() as books:
-        study = Study(out)
+        _begin_as_rank(shared, spec, out, threads, here, books)
+        samples = load_samples(spec)
+        try:
+            todo = _todo(study)
+            shared.wait()
+            listen("planned", [plan.id for plan in todo], spec.training.epochs, _blocks(study, samples))
+            options = {"samples": samples, "team": shared, "tell": True}
+            for plan in todo:
+                result(here.submit(call_worker, "complete_encoder", out, plan.id, shared.device, threads, **options))
+            if shared.first:
+                _add_details(study, samples, here, shared.device, threads, listen)
+        finally:
+            if shared.first:
+                _add_seconds(study, started)
         if shared.first:
-            facts = result(here.submit(call_worker, "inspect", spec, shared.device, threads, samples=samples))
+            store.finish(study.results_path)
+        shared.wait()
+
+
+def _begin_as_rank(
+    shared: Team, spec: StudySpec, out: Path, threads: int, here: InThisProcess, books: contextlib.ExitStack
+) -> None:
+    """Load the data, which may have to be fetched, and begin or resume the study, by the first rank; all end where it cannot."""
+    if len(set(shared.collect((str(out.resolve()), spec.hash)))) > 1:
+        raise UserError(
+            "the ranks that torchrun or srun has started were given different studies or folders; one study has them all"
+        )
+    error = None
+    if shared.first:
+        try:
+            samples = load_samples(spec)
+            options = {"samples": samples, "devices": shared.size}
+            facts = result(here.submit(call_worker, "inspect", spec, shared.device, threads, **options))
             study = create_or_resume(out, spec)
             books.enter_context(study.lock())
             if not study.results_path.exists():
                 _create_store(study, samples, facts, threads)
-            books.callback(_add_seconds, study, started)
-        shared.wait()
-        todo = _todo(study)
-        shared.wait()
-        listen("planned", [plan.id for plan in todo], spec.training.epochs, _blocks(study, samples))
-        for plan in todo:
-            result(
-                here.submit(
-                    call_worker, "complete_encoder", out, plan.id, shared.device, threads, samples=samples, team=shared, tell=True
-                )
-            )
-            listen("completed", plan.id)
-        if shared.first:
-            _add_details(study, samples, here, shared.device, threads, listen)
-            store.finish(study.results_path)
-        shared.wait()
+        except (UserError, Failure, OSError) as raised:
+            error = raised
+    if any(shared.collect(error is not None)):
+        raise error or SystemExit(2)  # the first says why
 
 
 def _complete(
@@ -156,13 +182,13 @@ def _complete(
 ) -> None:
     todo = _todo(study)
     listen("planned", [plan.id for plan in todo], study.spec.training.epochs, _blocks(study, samples))
-    shared = _for_workers(samples)
+    shared = _for_workers(study.spec, samples)
     tasks = {
         executor.submit(call_worker, "complete_encoder", study.path, plan.id, device, threads, samples=shared, tell=True): plan
         for plan in todo
     }
-    for encoder, _ in _results(tasks):
-        listen("completed", encoder.id)
+    for _ in _results(tasks):
+        pass
 
 
 def _add_details(
@@ -178,7 +204,7 @@ def _add_details(
         each = details.view_bytes(samples.dataset.image_shape, spec.scoring.views)
         # A study of its own: this one's tree is opened when its store is finished.
         kept = details.choose_kept(Study(study.path).scores(), bytes_each=each)
-    ids, shared = kept[store.KEPT].values, _for_workers(samples)
+    ids, shared = kept[store.KEPT].values, _for_workers(spec, samples)
     scored = samples.dataset.ids[samples.scored]
     references = details.choose_references(scored, ids, seed=stream_seed(spec.seed, "neighbour references"))
     tasks: dict[Future, str] = {}
@@ -210,9 +236,10 @@ def _results(tasks: dict[Future, Any]) -> Iterator[tuple[Any, Any]]:
         raise
 
 
-def _for_workers(samples: StudySamples) -> StudySamples | None:
-    """The samples where loading them means to decode every file once; else None: workers load small sets faster than they are sent."""
-    return None if samples.dataset.in_memory else samples
+def _for_workers(spec: StudySpec, samples: StudySamples) -> StudySamples | None:
+    """The samples where loading them means to decode every file, or to score another study; else None: workers load small sets faster
+    than they are sent."""
+    return None if samples.dataset.in_memory and not isinstance(spec.partition.remove, RemovalSpec) else samples
 
 
 def _blocks(study: Study, samples: StudySamples) -> int:
@@ -332,7 +359,7 @@ def _cores() -> int:
 
 def _gpus(device: str) -> int:
     """GPUs that workers may be shared out to: all, or the one that is named."""
-    return gpu_count() if device in ("auto", "cuda") else 1
+    return max(1, gpu_count()) if device in ("auto", "cuda") else 1
 
 
 def plan(
@@ -349,13 +376,12 @@ def plan(
     workers, threads = _share_cores(spec, Path(os.devnull), scheduler, 1 if devices > 1 else workers, device)
     with pool(1, threads, _silent) as executor:
         samples = load_samples(spec)
-        arguments = {"samples": _for_workers(samples), "calibrate": True}
+        arguments = {"samples": _for_workers(spec, samples), "calibrate": True, "devices": devices}
         facts = result(executor.submit(call_worker, "inspect", spec, device, threads, **arguments))
     names = store.PARTITIONS
     encoders = [encoder.id for encoder in spec.encoders]
     rounds = -(-len(encoders) // workers)
     facts.pop("versions")
-    facts["train_seconds"] /= devices
     return {
         "study": spec.name,
         "encoders": encoders,

@@ -69,8 +69,8 @@ def pool(workers: int, threads: int, listen: Listen, *, gpus: int = 1) -> Iterat
         for _ in range(workers):
             # They come up, and import torch, while the caller loads its data.
             executor.submit(call_worker, "versions")
-    finished = threading.Event()
-    pump = threading.Thread(target=_pump, args=(events, listen, finished), daemon=True)
+    finished, failed = threading.Event(), []
+    pump = threading.Thread(target=_pump, args=(events, listen, finished, failed), daemon=True)
     pump.start()
     try:
         yield executor
@@ -85,15 +85,24 @@ def pool(workers: int, threads: int, listen: Listen, *, gpus: int = 1) -> Iterat
         executor.shutdown()
         finished.set()
         pump.join()
+    if failed:
+        raise failed[0]
 
 
-def _pump(events: multiprocessing.Queue, listen: Listen, finished: threading.Event) -> None:
+def _pump(events: multiprocessing.Queue, listen: Listen, finished: threading.Event, failed: list[Exception]) -> None:
+    """Pass events on until all is done. After a failure they are still taken: a worker cannot end before its own are."""
     while True:
         try:
-            listen(*events.get(timeout=0.1))
+            event = events.get(timeout=0.1)
         except queue.Empty:
             if finished.is_set():
                 return
+            continue
+        try:
+            if not failed:
+                listen(*event)
+        except Exception as error:
+            failed.append(error)
 
 
 _tell: Listen = print

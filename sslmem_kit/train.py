@@ -102,8 +102,6 @@ class _Training:
         self.folder, self.checkpoint = folder, folder / "resume" / "state.pt"
         folder.mkdir(parents=True, exist_ok=True)
         training = spec.training
-        if training.precision == "fp16" and not feed.device.startswith("cuda"):
-            raise UserError("training.precision: 'fp16' is for GPUs, allowed on this device are float32 and bf16")
         self.ids = samples.slots(plan.family)
         self.occupied = torch.from_numpy(self.ids >= 0)
         self.labels = torch.from_numpy(_labels(samples, self.ids)).to(feed.device)
@@ -119,7 +117,9 @@ class _Training:
         self.scaler = torch.amp.GradScaler(torch.device(feed.device).type, enabled=training.precision == "fp16")
         self.parts = {"objective": self.objective, "optimizer": self.optimizer, "scaler": self.scaler}
         self.progress = checkpoints.load(self.checkpoint, self.parts, feed.device) if self.checkpoint.exists() else Progress()
-        self.private = self.begin_privacy() if training.privacy else None
+        team.wait()  # all have read it before the first writes another
+        batch = self.micro_batch * training.accumulate
+        self.private = begin_privacy(training, self.objective, int(self.occupied.sum()), batch, self.steps, ranks=team.size)
         self.saved = time.monotonic()
         self.told = self.written = -math.inf
         self.warned = False
@@ -156,7 +156,10 @@ class _Training:
         training, progress = self.spec.training, self.progress
         row = {"epoch": epoch + 1, "loss": progress.loss_sum / self.steps, "learning_rate": rate}
         if epoch + 1 in training.recorded_epochs:
-            measured = record(self.spec, self.objective, self.samples, self.feed, self.team)
+            try:
+                measured = record(self.spec, self.objective, self.samples, self.feed, self.team)
+            except FloatingPointError:
+                raise self.diverged(epoch, f"representations of {self.plan.id} are") from None
             progress.trajectory[epoch + 1] = measured.alignment
             row |= measured._asdict() | {"mean_alignment": float(measured.alignment.mean())}
             del row["alignment"]
@@ -171,11 +174,11 @@ class _Training:
         last = epoch + 1 == training.epochs
         if last and self.private:
             progress.epsilon, _ = self.private.spent(self.steps * training.epochs)
-        if last or time.monotonic() - self.saved > training.checkpoint_seconds:
-            self.save()
         if self.team.first and (last or time.monotonic() - self.written > TELL_SECONDS):
             checkpoints.write_history(self.folder / "history.csv", progress)
             self.written = time.monotonic()
+        if last or time.monotonic() - self.saved > training.checkpoint_seconds:
+            self.save()
         self.tell("recorded", row)
         self.tell("trained", epoch + 1, row["loss"], images_per_second)
 
@@ -219,20 +222,6 @@ class _Training:
             total += loss.detach()
         return total
 
-    def begin_privacy(self) -> PrivateGradients:
-        """DP-SGD in place of the plain gradients."""
-        training = self.spec.training
-        if self.team.size > 1:
-            raise UserError(f"--devices: {self.team.size} cannot share a training with training.privacy, use 1")
-        return PrivateGradients(
-            self.objective,
-            training.privacy,
-            samples=int(self.occupied.sum()),
-            batch=self.micro_batch * training.accumulate,
-            steps=self.steps * training.epochs,
-            precision=training.precision,
-        )
-
     def private_batch(self, moment: Moment) -> Batch | None:
         """The samples that DP-SGD draws for a step, each by itself; None where it draws none."""
         slots = self.private.draw(self.occupied, self.seed("order", moment.step))
@@ -272,6 +261,7 @@ class _Training:
 
     def save(self) -> None:
         """Write a checkpoint, unless weights are not finite: then the one before is the last good one."""
+        self.saved = time.monotonic()
         if not self.team.first:
             return
         self.take_time()
@@ -297,6 +287,24 @@ class _Training:
     def seed(self, *names: str | int) -> int:
         """Of one of this training's streams."""
         return _seed(self.spec, self.plan, *names)
+
+
+def check_precision(training: TrainingSpec, device: str) -> None:
+    """Refuse a precision that the device does not have."""
+    if training.precision == "fp16" and not device.startswith("cuda"):
+        raise UserError("training.precision: 'fp16' is for GPUs, allowed on this device are float32 and bf16")
+
+
+def begin_privacy(
+    training: TrainingSpec, objective: Objective, samples: int, batch: int, steps: int, *, ranks: int = 1
+) -> PrivateGradients | None:
+    """What gives DP-SGD's gradients in place of the plain ones, where the spec asks for privacy; ``steps`` of an epoch."""
+    if training.privacy is None:
+        return None
+    if ranks > 1:
+        raise UserError(f"--devices: {ranks} cannot share a training with training.privacy, use 1")
+    total = steps * training.epochs
+    return PrivateGradients(objective, training.privacy, samples=samples, batch=batch, steps=total, precision=training.precision)
 
 
 def epoch_batches(training: TrainingSpec, samples: int, *, ranks: int = 1) -> tuple[int, int]:

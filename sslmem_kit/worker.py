@@ -23,7 +23,8 @@ from sslmem_kit import details, store
 from sslmem_kit.alignment import autocast, nearest, pooled_features, scored_images
 from sslmem_kit.checkpoints import Progress, drop_weights, load_progress
 from sslmem_kit.data import Dataset
-from sslmem_kit.devices import Team, resolve_device
+from sslmem_kit.devices import Team, resolve_device, use_device
+from sslmem_kit.downstream.tasks import load_task
 from sslmem_kit.encoders import Encoder, build_encoder, load_weights, save_weights
 from sslmem_kit.errors import UserError
 from sslmem_kit.evaluation import downstream_accuracy, score_samples
@@ -32,7 +33,7 @@ from sslmem_kit.objectives import Batch, Moment, draw_views
 from sslmem_kit.study.folder import Study, write_json
 from sslmem_kit.study.samples import StudySamples, load_samples
 from sslmem_kit.study.spec import EncoderPlan, StudySpec
-from sslmem_kit.train import epoch_batches, new_objective, train
+from sslmem_kit.train import begin_privacy, check_precision, epoch_batches, new_objective, train
 from sslmem_kit.views import keys
 
 Tell = Callable[..., None]
@@ -50,14 +51,21 @@ def versions() -> dict[str, str]:
 
 
 def inspect(
-    spec: StudySpec, device: str, threads: int, *, samples: StudySamples | None = None, calibrate: bool = False
+    spec: StudySpec,
+    device: str,
+    threads: int,
+    *,
+    samples: StudySamples | None = None,
+    calibrate: bool = False,
+    devices: int = 1,
 ) -> dict[str, Any]:
-    """Build a study's encoder and objective, take one training step, and tell what they are; with ``calibrate`` also how fast.
+    """Build a study's encoder and objective and tell what they are; with ``calibrate`` take a few steps and tell how fast, too.
 
     Returns
     -------
-    ``device``, ``parameters``, ``stem``, ``representation`` (shape a sample), ``versions``; with ``calibrate``: ``flops`` of one
-    encoder's training and scoring, ``train_seconds`` and ``score_seconds`` of one encoder.
+    ``device``, ``parameters`` of the encoder, ``objective_parameters``, ``stem``, ``representation`` (shape a sample), ``views`` of a sample
+    in a step, ``versions``; with ``calibrate``: ``flops`` of one encoder's training and scoring, ``train_seconds`` and ``score_seconds`` of one encoder, shared by
+    ``devices``.
 
     Raises
     ------
@@ -66,10 +74,20 @@ def inspect(
     """
     torch.set_num_threads(threads)
     device = resolve_device(device)
+    use_device(device)
     samples, plan, training = samples or load_samples(spec), spec.encoders[0], spec.training
     ids = samples.training(plan.family)
-    size, steps_an_epoch = min(epoch_batches(training, len(samples.training(encoder.family))) for encoder in spec.encoders[:2])
+    size, steps_an_epoch = min(
+        epoch_batches(training, len(samples.training(encoder.family)), ranks=devices) for encoder in spec.encoders[:2]
+    )
+    check_precision(training, device)
     objective = new_objective(spec, plan, samples, device)
+    begin_privacy(training, objective, len(ids), size * training.accumulate, steps_an_epoch, ranks=devices)
+    for number, task in enumerate(spec.downstream.tasks):  # what is missing is told, or fetched, before anything is trained
+        try:
+            load_task(task, samples.dataset.image_shape, seed=spec.seed)
+        except UserError as error:
+            raise UserError(f"downstream.tasks.{number}: {error}") from None
     encoder = objective.encoder
     with torch.inference_mode():
         output = encoder.eval()(torch.zeros(1, *_chw(samples), device=device))
@@ -79,12 +97,13 @@ def inspect(
         "objective_parameters": sum(parameter.numel() for parameter in objective.parameters()),
         "stem": encoder.stem,
         "representation": list(output.shape[1:]),
+        "views": len(objective.draws(training.policy)),
         "versions": versions(),
     }
     if not calibrate:
         return told
 
-    feed = _feed(samples.dataset, device)
+    feed, size = _feed(samples.dataset, device), max(2, size // devices)
     steps = steps_an_epoch * training.accumulate * training.epochs
 
     draws = objective.draws(training.policy)
@@ -111,7 +130,7 @@ def inspect(
     scoring_batches = len(samples.scored) / min(spec.scoring.batch_size, len(ids))
     records = len(training.recorded_epochs) + 1
     return told | {
-        "flops": step_flops * steps + counted.get_total_flops() * scoring_batches * records,
+        "flops": step_flops * devices * steps + counted.get_total_flops() * scoring_batches * records,
         "train_seconds": _seconds(step, device) * steps,
         "score_seconds": _seconds(score, device) * scoring_batches * records,
     }
@@ -130,16 +149,17 @@ def complete_encoder(
     """Train, score and evaluate one encoder of a study, as far as that is still to be done.
 
     Sample blocks are shared out to the ranks of a team. ``tell`` hears ``("trained", id, epochs, loss, images a second)``, ``("warned", id,
-    sentence)`` and ``("scored", id, block)``.
+    sentence)``, ``("scored", id, block)`` and ``("completed", id)``.
     """
     torch.set_num_threads(threads)
+    use_device(device)
     study, team = Study(path), team or Team(device)
     spec = study.spec
     index = [plan.id for plan in spec.encoders].index(encoder_id)
     plan = spec.encoders[index]
     blocks = store.unscored_blocks(study.results_path, index)
     if not blocks and store.is_evaluated(study.results_path, index):
-        return
+        return  # another run has done it meanwhile
     team.wait()  # all have seen the same state of the store before one of them changes it
     samples = samples or load_samples(spec)
     feed = _feed(samples.dataset, team.device)
@@ -155,6 +175,7 @@ def complete_encoder(
     if team.first:
         rows = progress.rows(spec.training.epochs, spec.training.recorded_epochs) | {"downstream/accuracy": accuracy}
         store.write_evaluation(study.results_path, encoder=index, rows=rows)
+        tell("completed", plan.id)
     team.wait()
 
 

@@ -100,6 +100,7 @@ def test_a_study_by_two_ranks_is_complete(tmp_path: Path) -> None:
     study = run(spec, tmp_path / "two", device="cpu", devices=2, listen=lambda *event: events.append(event))
     alone = run(spec, tmp_path / "one", device="cpu", scheduler="serial")
     assert store.missing(study.tree) == ""
+    assert store.is_finished(study.results_path)
     np.testing.assert_allclose(study.results["alignment"], alone.results["alignment"], atol=2e-3)
     assert [event[1] for event in events if event[0] == "completed"] == ["f-0", "g-0"]
     scored = [event[1:] for event in events if event[0] == "scored"]
@@ -184,6 +185,13 @@ def test_slurms_variables_become_those_of_torch() -> None:
     assert environment["MASTER_ADDR"] == "node7"
     assert environment["MASTER_PORT"] == "25001"
     assert [environment[name] for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")] == ["5", "1", "8", "4"]
+
+
+def test_what_another_launcher_left_behind_does_not_count() -> None:
+    environment = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "10.0.0.7", "MASTER_PORT": "99"}
+    set_environment(Ranks(1, 1, 2, 2), environment)
+    assert (environment["RANK"], environment["WORLD_SIZE"]) == ("1", "2")
+    assert (environment["MASTER_ADDR"], environment["MASTER_PORT"]) == ("10.0.0.7", "99")
 
 
 def test_broken_variables_are_named() -> None:

@@ -302,6 +302,8 @@ def test_studies_lists_filters_and_shows(tmp_path: Path, capsys: pytest.CaptureF
     for pattern, expected in {
         "Table 15": {*(name for name, preset in presets().items() if "Table 15" in preset.artifacts)},
         "table 15": {*(name for name, preset in presets().items() if "Table 15" in preset.artifacts)},
+        "Table 1": {*(name for name, preset in presets().items() if "Table 1" in preset.artifacts)},
+        "Table 9": {*(name for name, preset in presets().items() if {"Table 9a", "Table 9b"} & {*preset.artifacts})},
         "mini/*epsilon*": {"mini/mae-vit-epsilon20", "mini/mae-vit-epsilon8"},
         "overlap70": {"paper/cifar10-simclr-resnet50-overlap70", "mini/simclr-resnet-overlap70"},
     }.items():

@@ -175,8 +175,26 @@ def test_the_last_epoch_is_recorded(every: int, epochs: int, recorded: tuple[int
         ({"training": {"batch_size": 1}}, "training.batch_size: .* greater than or equal to 2, got 1"),
         (
             {"objective": {"method": "vicreg"}, "training": {"warmup_epochs": 0}},
-            "training.warmup_epochs is 0, objective.method 'vicreg' diverges without warm-up",
+            "^training.warmup_epochs is 0, objective.method 'vicreg' diverges without warm-up: give at least 1$",
         ),
+        ({"training": {"epochs": 5, "warmup_epochs": 5}}, "^training: warmup_epochs is 5, it must be below epochs, which is 5$"),
+        (
+            {"objective": {"method": "mae", "decoder_dim": 30}},
+            "^objective: decoder_dim is 30, it must be a multiple of 4 and of decoder_heads, which is 4$",
+        ),
+        (
+            {"objective": {"method": "mae", "regularizer": {"weight": 0.1, "start_epoch": 100}}},
+            "^objective.regularizer.start_epoch is 100, it must be below training.epochs, which is 100$",
+        ),
+        (
+            {"objective": {"method": "byol"}},
+            "^objective.method: 'byol' is not known, allowed are 'simclr', 'mae', 'dino', 'vicreg', 'simsiam', 'supervised'$",
+        ),
+        (
+            {"downstream": {"linear": {"method": "svm"}}},
+            "^downstream.linear.method: 'svm' is not known, allowed are 'logistic', 'sgd'$",
+        ),
+        ({"encoder": {"options": {"depth": {1, 2}}}}, r"encoder.options: values have to be text, .*, got \{'depth': \{1, 2\}\}$"),
         ({"downstream": {"tasks": [{"name": "digits"}]}}, "downstream.tasks: 'digits' is the study's own data"),
         ({"seed": "x" * 200}, r"seed: .*, got '[x.]{79}$"),
     ],

@@ -207,6 +207,13 @@ def test_a_loss_that_is_not_finite_is_named(tmp_path: Path) -> None:
         trained(make_spec("simclr", learning_rate=1e30, warmup_epochs=0, optimizer="sgd"), tmp_path)
 
 
+def test_weights_spoilt_by_the_last_step_of_an_epoch_are_named(tmp_path: Path) -> None:
+    """The loss was finite, the update was not: that shows when the epoch is recorded, before anything is fitted to it."""
+    spec = make_spec("simclr", learning_rate=1e25, warmup_epochs=0, optimizer="sgd", batch_size=64, record_every=1)
+    with pytest.raises(UserError, match="training: the representations of f-0 are not finite in epoch 1"):
+        trained(spec, tmp_path)
+
+
 @pytest.mark.parametrize(("what", "said"), [("loss", "the loss of f-0 is"), ("weights", "the weights of f-0 are")])
 def test_the_last_good_checkpoint_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, said: str) -> None:
     """What is not finite is never saved, neither a loss nor weights behind a loss that is; from the last good one it goes on."""

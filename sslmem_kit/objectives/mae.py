@@ -35,6 +35,12 @@ class MAE(Objective):
                 f"encoder.options.patch_size: 'mae' needs at least 4 patches, these images have {vit.patch_embed.num_patches}"
             )
         self.patch_size = vit.patch_embed.patch_size[0]
+        side = vit.patch_embed.img_size[0]
+        if side % self.patch_size:
+            raise UserError(
+                f"encoder.options.patch_size: 'mae' reconstructs whole patches, so that it has to divide the images' side, {side}; "
+                f"it is {self.patch_size}; encoder.grid in its place finds one that does"
+            )
         self.spec = spec
         self.masked_vit = MaskedVisionTransformerTIMM(vit)
         # Several devices wait for the gradients of all that is trained: what no loss reaches is not.

@@ -95,6 +95,15 @@ class StudySpec(Section):
         return self
 
     @model_validator(mode="after")
+    def _regularizer_begins(self) -> StudySpec:
+        regularizer, epochs = self.objective.regularizer, self.training.epochs
+        if regularizer and regularizer.start_epoch >= epochs:
+            raise ValueError(
+                f"objective.regularizer.start_epoch is {regularizer.start_epoch}, it must be below training.epochs, which is {epochs}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _tasks_are_others(self) -> StudySpec:
         if self.data.name in [task.name for task in self.downstream.tasks]:
             raise ValueError(f"downstream.tasks: {self.data.name!r} is the study's own data, which is probed anyway; name others")
@@ -276,13 +285,18 @@ def first_error(error: ValidationError) -> str:
     field = ".".join(str(part) for part in first["loc"] if part not in _TAGS or first["type"] == "union_tag_invalid")
     message = first["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:] if not message[:2].isupper() else message
-    if first["type"] == "extra_forbidden":
+    if first["type"] == "union_tag_invalid":
+        key = first["ctx"]["discriminator"].strip("'")
+        field, message = f"{field}.{key}", f"{first['ctx']['tag']!r} is not known, allowed are {first['ctx']['expected_tags']}"
+    elif first["type"] == "extra_forbidden":
         parent = _section_at(first["loc"][:-1])
         message = "unknown field" + (f", the fields here are {', '.join(parent)}" if parent else "")
+    elif first["type"] == "value_error" and isinstance(first["input"], dict) and _section_at(first["loc"]):
+        pass  # a validator of a whole section, whose message names the fields and their values
     elif first["type"] != "missing":
         message += f", got {_short(first['input'])}"
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return f"{field or 'spec'}: {message}{more}"
+    return (f"{field}: " if field else "") + message + more
 
 
 def _section_at(location: tuple[int | str, ...]) -> tuple[str, ...]:

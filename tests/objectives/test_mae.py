@@ -90,3 +90,5 @@ def test_wants_a_vit_of_some_patches() -> None:
         make("mae", "resnet")
     with pytest.raises(UserError, match=r"encoder.options.patch_size: 'mae' needs at least 4 patches, these images have 1"):
         make("mae", make_encoder("vit", patch_size=32))
+    with pytest.raises(UserError, match=r"encoder.options.patch_size: .* has to divide the images' side, 32; it is 5;"):
+        make("mae", make_encoder("vit", patch_size=5, dynamic_img_size=False))

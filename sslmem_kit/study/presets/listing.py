@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -43,10 +44,12 @@ def as_text(rows: list[dict[str, Any]]) -> str:
 
 
 def _fits(pattern: str, name: str, preset: Preset | None) -> bool:
-    words, wanted = (name, *(preset.artifacts if preset else ())), pattern.lower()
+    artifacts, wanted = preset.artifacts if preset else (), pattern.lower()
     if any(sign in wanted for sign in "*?["):
-        return any(fnmatchcase(word.lower(), wanted) for word in words)
-    return any(wanted in word.lower() for word in words)
+        return any(fnmatchcase(word.lower(), wanted) for word in (name, *artifacts))
+    # "Table 9" finds Table 9a and 9b; "Table 1" does not find Table 11.
+    whole = re.compile(re.escape(wanted) + (r"(?!\d)" if wanted[-1:].isdigit() else ""))
+    return wanted in name.lower() or any(whole.search(artifact.lower()) for artifact in artifacts)
 
 
 def _row(name: str, preset: Preset | None, spec: StudySpec) -> dict[str, Any]:
