@@ -64,8 +64,8 @@ def inspect(
     Returns
     -------
     ``device``, ``parameters`` of the encoder, ``objective_parameters``, ``stem``, ``representation`` (shape a sample), ``views`` of a sample
-    in a step, ``versions``; with ``calibrate``: ``flops`` of one encoder's training and scoring, ``train_seconds`` and ``score_seconds`` of one encoder, shared by
-    ``devices``.
+    in a step, ``versions``; with ``calibrate``: ``flops`` of one encoder's training and scoring, ``train_seconds`` and ``score_seconds`` of
+    one encoder, shared by ``devices``.
 
     Raises
     ------
