@@ -170,6 +170,7 @@ def test_the_last_epoch_is_recorded(every: int, epochs: int, recorded: tuple[int
             "objective.x: unknown field, the fields here are regularizer, method, mask_ratio",
         ),
         ({"data": {}}, "data.name: field required"),
+        ({"objective": {"temperature": 0.1}}, "objective.method: field required, allowed are 'simclr', 'mae', 'dino',"),
         ({"objective": {"method": "simclr", "temperature": 0}}, "objective.temperature: .* greater than 0, got 0"),
         ({"objective": {"method": "dino", "teacher_temperature": 0.0}}, "objective.teacher_temperature: .* greater than 0, got 0"),
         ({"training": {"batch_size": 1}}, "training.batch_size: .* greater than or equal to 2, got 1"),
@@ -195,6 +196,10 @@ def test_the_last_epoch_is_recorded(every: int, epochs: int, recorded: tuple[int
             "^downstream.linear.method: 'svm' is not known, allowed are 'logistic', 'sgd'$",
         ),
         ({"encoder": {"options": {"depth": {1, 2}}}}, r"encoder.options: values have to be text, .*, got \{'depth': \{1, 2\}\}$"),
+        (
+            {"downstream": {"tasks": [{"name": "mnist", "image_size": 8}]}},
+            r"^downstream.tasks.0.image_size is 8, .* of the study's$",
+        ),
         ({"downstream": {"tasks": [{"name": "digits"}]}}, "downstream.tasks: 'digits' is the study's own data"),
         ({"seed": "x" * 200}, r"seed: .*, got '[x.]{79}$"),
     ],

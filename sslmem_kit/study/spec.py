@@ -277,6 +277,10 @@ _TAGS: dict[Any, type[Section]] = {**METHODS, **REMOVAL_TAGS, "logistic": Logist
 """What pydantic puts into the location of an error to say which kind of a section was tried."""
 
 
+_KINDS = {"objective": tuple(METHODS), "linear": ("logistic", "sgd")}
+"""Sections of several kinds, and these."""
+
+
 def first_error(error: ValidationError) -> str:
     """One sentence out of pydantic's report: the field, what is wrong, the value that was got."""
     errors = error.errors(include_url=False)
@@ -288,9 +292,14 @@ def first_error(error: ValidationError) -> str:
     if first["type"] == "union_tag_invalid":
         key = first["ctx"]["discriminator"].strip("'")
         field, message = f"{field}.{key}", f"{first['ctx']['tag']!r} is not known, allowed are {first['ctx']['expected_tags']}"
+    elif first["type"] == "union_tag_not_found":
+        key, kinds = first["ctx"]["discriminator"].strip("'"), _KINDS.get(str(first["loc"][-1]), ())
+        field, message = f"{field}.{key}", f"field required, allowed are {', '.join(repr(kind) for kind in kinds)}"
     elif first["type"] == "extra_forbidden":
         parent = _section_at(first["loc"][:-1])
         message = "unknown field" + (f", the fields here are {', '.join(parent)}" if parent else "")
+    elif first["type"] == "value_error" and field and message.startswith(field):
+        field = ""  # it names the field, and says what was got
     elif first["type"] == "value_error" and isinstance(first["input"], dict) and _section_at(first["loc"]):
         pass  # a validator of a whole section, whose message names the fields and their values
     elif first["type"] != "missing":
