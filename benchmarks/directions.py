@@ -78,10 +78,10 @@ def main() -> None:
         rows = list(dict.fromkeys(name for claim in CLAIMS[artifact] for name in claim[:2]))
         for name in rows:
             if name not in measured:
-                parts = [_measure(_run(name, seed, options.out)) for seed in options.seeds]
+                parts = [_measure(run_preset(name, seed, options.out)) for seed in options.seeds]
                 measured[name] = {what: np.concatenate([part[what] for part in parts]) for what in ("score", "accuracy")}
         told[artifact] = {
-            "rows": {name: {what: _interval(values) for what, values in measured[name].items()} for name in rows},
+            "rows": {name: {what: mean_interval(values) for what, values in measured[name].items()} for name in rows},
             "claims": [_compare(measured, *claim) for claim in CLAIMS[artifact]],
         }
         if not options.json:
@@ -90,7 +90,8 @@ def main() -> None:
         print(json.dumps(told, indent=1))
 
 
-def _run(name: str, seed: int, out: Path) -> Study:
+def run_preset(name: str, seed: int, out: Path) -> Study:
+    """The finished study of a preset under ``out``; one that was interrupted goes on."""
     spec = load_spec(name, seed=seed)
     print(f"{name}, seed {seed}", file=sys.stderr, flush=True)
     with shown() as listen:
@@ -112,13 +113,14 @@ def _measure(study: Study) -> dict[str, np.ndarray]:
     return {"score": np.array(scores), "accuracy": np.array(accuracies)}
 
 
-def _interval(values: np.ndarray) -> dict[str, Any]:
+def mean_interval(values: np.ndarray) -> dict[str, Any]:
+    """Mean, 95 % interval of Student's t, and n."""
     mean, half = float(values.mean()), float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
     return {"mean": mean, "interval": [mean - half, mean + half], "n": len(values)}
 
 
 def _compare(measured: dict[str, dict[str, np.ndarray]], first: str, second: str, what: str, sign: int) -> dict[str, Any]:
-    difference = _interval(measured[second][what] - measured[first][what])
+    difference = mean_interval(measured[second][what] - measured[first][what])
     low, high = sorted(sign * bound for bound in difference["interval"])
     verdict = "reproduced" if low > 0 else "contradicted" if high < 0 else "undecided"
     return {"first": first, "second": second, "what": what, "paper": "+" if sign > 0 else "-", **difference, "verdict": verdict}

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from sslmem_kit.progress import shown
-from sslmem_kit.run import run
+from directions import mean_interval, run_preset
+
 from sslmem_kit.store import PROBES
 from sslmem_kit.study import load_spec
 
@@ -58,9 +57,7 @@ def measure(name: str, seed: int, out: Path) -> dict[str, Any]:
     from sslmem_kit.train import new_objective
 
     spec = load_spec(name, seed=seed)
-    print(f"{name}, seed {seed}", file=sys.stderr, flush=True)
-    with shown() as listen:
-        study = run(spec, out / f"{spec.name}-{seed}", listen=listen)
+    study = run_preset(name, seed, out)
     samples, team = load_samples(spec), Team("cpu")
     feed = Feed(samples.dataset, "cpu")
     accuracy = study.tree["downstream/accuracy"].isel(task=0).to_series().unstack("probe")
@@ -79,16 +76,8 @@ def measure(name: str, seed: int, out: Path) -> dict[str, Any]:
 
 
 def _gain(before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
-    gain = after - before
-    half = float(stats.t.ppf(0.975, len(gain) - 1) * stats.sem(gain))
-    mean = float(gain.mean())
-    return {
-        "untrained": float(before.mean()),
-        "trained": float(after.mean()),
-        "gain": mean,
-        "interval": [mean - half, mean + half],
-        "n": len(gain),
-    }
+    told = mean_interval(after - before)
+    return {"untrained": float(before.mean()), "trained": float(after.mean()), "gain": told.pop("mean"), **told}
 
 
 if __name__ == "__main__":

@@ -130,9 +130,9 @@ def ours(spec: StudySpec, steps: int, folder: Path, rest: Rest) -> None:
     an_epoch = epoch_batches(spec.training, len(samples.training(plan.family)))[1]
     done, start = 0, time.perf_counter()
 
-    def tell(event: str, *_: Any) -> None:
+    def tell(event: str, epochs: float, *_: Any) -> None:
         nonlocal done, start
-        if event == "recorded":
+        if event == "trained" and float(epochs).is_integer():
             done += an_epoch
             if done >= steps:
                 rest((time.perf_counter() - start) / done)

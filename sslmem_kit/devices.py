@@ -21,7 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.ranks import Ranks, launched, set_environment
+from sslmem_kit.ranks import RankLost, Ranks, launched, set_environment
 
 PATIENCE = timedelta(minutes=60)
 """How long a rank waits for the others: as long as the first may take to fit a probe."""
@@ -124,6 +124,8 @@ def team(device: str, ranks: Ranks) -> Iterator[Team]:
     ------
     UserError
         There are fewer GPUs than ranks on this machine.
+    RankLost
+        Another rank has ended in the middle.
     """
     from accelerate import PartialState
 
@@ -140,6 +142,10 @@ def team(device: str, ranks: Ranks) -> Iterator[Team]:
     state = PartialState(cpu=on_cpu, timeout=PATIENCE)
     try:
         yield Team("cpu" if on_cpu else str(state.device), state.process_index, state.num_processes)
+    except RuntimeError as error:
+        if "by peer" not in str(error):  # gloo's "Connection closed by peer", "Connection reset by peer"
+            raise
+        raise RankLost("another rank was lost; run the same command again to go on") from None
     finally:
         state.destroy_process_group()
         PartialState._reset_state()  # or the next team of this process would take itself for a member of this one

@@ -72,14 +72,12 @@ def record(spec: StudySpec, objective: Objective, samples: StudySamples, feed: F
     alignment = team.gather(alignment)
     features = _features(spec, encoder, samples.dataset, samples.probe_training, feed, team)
     test = _features(spec, encoder, samples.dataset, samples.probe_test, feed, team)
-    objective.train(training)
-    if not team.first:
-        return Record(alignment, np.nan, np.nan, np.nan, np.nan)
     chosen = features[np.linspace(0, len(features) - 1, min(len(features), SPREAD_SAMPLES)).astype(int)]
-    objective.eval()
     with torch.inference_mode():
         embedded = objective.compared(torch.from_numpy(chosen).to(feed.device))
     objective.train(training)
+    if not team.first:
+        return Record(alignment, np.nan, np.nan, np.nan, np.nan)
     labels = samples.dataset.labels
     accuracy = _linear(spec, features, labels[samples.probe_training], test, labels[samples.probe_test], device=feed.device)
     spread = np.nan if embedded is None else feature_std(embedded.float().cpu().numpy())

@@ -26,6 +26,10 @@ LAST_WORDS_SECONDS = 2.0
 """How long the ranks are heard after one has failed: that it was the user's mistake may be said by another."""
 
 
+class RankLost(WorkerDied):
+    """A rank was missed by another."""
+
+
 class Ranks(NamedTuple):
     """This process's place among the ranks."""
 
@@ -145,16 +149,20 @@ def _wait(processes: list[Any], events: Any, listen: Listen) -> None:
     hear()
     if not any(process.exitcode for process in processes):
         return
+
+    def explained() -> list[Exception]:
+        return [failure for failure in failures if isinstance(failure, UserError | Failure) and not isinstance(failure, RankLost)]
+
     # One has ended badly; the others fail when it is missed. Whoever was killed by a signal was the first, unless one has said why.
     for number, process in enumerate(processes):
-        if (process.exitcode or 0) < 0 and not any(isinstance(failure, UserError | Failure) for failure in failures):
+        if (process.exitcode or 0) < 0 and not explained():
             name = signal.Signals(-process.exitcode).name
             reason = ", most often for lack of memory" if name == "SIGKILL" else ""
             raise WorkerDied(f"rank {number} of {len(processes)} was killed ({name}){reason}; run the same command again to go on")
     end = time.monotonic() + LAST_WORDS_SECONDS
-    while time.monotonic() < end and not any(isinstance(failure, UserError | Failure) for failure in failures):
+    while time.monotonic() < end and not explained():
         hear()
-    failures.sort(key=lambda failure: (not isinstance(failure, UserError | Failure), "losed by peer" in str(failure)))
+    failures = explained() or sorted(failures, key=lambda failure: isinstance(failure, RankLost))
     raise failures[0] if failures else WorkerDied("a rank ended without a word; run the same command again to go on")
 
 

@@ -25,7 +25,7 @@ from sslmem_kit.names import PARTITION_CODE
 from sslmem_kit.partition import RemovalSpec, trained_on
 from sslmem_kit.ranks import Ranks, launched
 from sslmem_kit.ranks import start as start_ranks
-from sslmem_kit.scheduling import InThisProcess, Listen, WorkerDied, as_completed, call_worker, gpu_count, pool, result
+from sslmem_kit.scheduling import InThisProcess, Listen, as_completed, call_worker, gpu_count, pool, result
 from sslmem_kit.streams import stream_seed
 from sslmem_kit.study.folder import Study, check_directory, create_or_resume
 from sslmem_kit.study.samples import StudySamples, load_samples
@@ -95,12 +95,7 @@ def run(
             listen("planned", [], spec.training.epochs, 0)
             return study
     if ranks:
-        try:
-            _run_as_rank(ranks, listen, spec, out, device, started)
-        except RuntimeError as error:
-            if "by peer" not in str(error):
-                raise
-            raise WorkerDied("another rank was lost; run the same command again to go on") from None
+        _run_as_rank(ranks, listen, spec, out, device, started)
         return study
     if devices > 1:
         if workers is not None and workers > 1:

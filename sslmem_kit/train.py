@@ -42,8 +42,8 @@ CHECK_STEPS = 50
 
 
 Tell = Callable[..., None]
-"""Hears events: ("trained", epochs, loss, images a second) about once a second and after each epoch, ("recorded", row of the history),
-("warned", sentence) of what a person should know."""
+"""Hears events: ("trained", epochs, loss, images a second) about once a second and after each epoch, ("warned", sentence) of what a
+person should know."""
 
 
 def new_objective(spec: StudySpec, plan: EncoderPlan, samples: StudySamples, device: str) -> Objective:
@@ -141,7 +141,8 @@ class _Training:
             due = time.monotonic() - self.saved > training.checkpoint_seconds and progress.step < self.steps
             if progress.step % every == 0 or progress.step == self.steps or due:
                 progress.loss_sum = float(loss_sum)
-                self.check_loss(epoch)
+                if not math.isfinite(progress.loss_sum):
+                    raise self.diverged(epoch, f"loss of {self.plan.id} is")
             if due:
                 self.save()
             elapsed = time.monotonic() - self.told
@@ -179,7 +180,6 @@ class _Training:
             self.written = time.monotonic()
         if last or time.monotonic() - self.saved > training.checkpoint_seconds:
             self.save()
-        self.tell("recorded", row)
         self.tell("trained", epoch + 1, row["loss"], images_per_second)
 
     def take_step(self, moment: Moment, batches: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
@@ -254,20 +254,13 @@ class _Training:
         for step in range(first, self.steps):
             yield step, (next(batches) for _ in range(accumulate))
 
-    def check_loss(self, epoch: int) -> None:
-        """Raise where the loss is not finite."""
-        if not math.isfinite(self.progress.loss_sum):
-            raise self.diverged(epoch, f"loss of {self.plan.id} is")
-
     def save(self) -> None:
         """Write a checkpoint, unless weights are not finite: then the one before is the last good one."""
-        self.saved = time.monotonic()
-        if not self.team.first:
-            return
-        self.take_time()
-        if not all(bool(torch.isfinite(value).all()) for value in self.objective.state_dict().values()):
-            raise self.diverged(self.progress.epoch, f"weights of {self.plan.id} are")
-        checkpoints.save(self.checkpoint, self.parts, self.progress)
+        if self.team.first:
+            self.take_time()
+            if not all(bool(torch.isfinite(value).all()) for value in self.objective.state_dict().values()):
+                raise self.diverged(self.progress.epoch, f"weights of {self.plan.id} are")
+            checkpoints.save(self.checkpoint, self.parts, self.progress)
         self.saved = time.monotonic()
 
     def take_time(self) -> None:

@@ -226,15 +226,23 @@ def _trained(
         return _load_encoder(study, plan.id, samples, feed.device), load_progress(checkpoint)
 
     def pass_on(event: str, *details: Any) -> None:
-        if event != "recorded" and team.first:
+        if team.first:
             tell(event, plan.id, *details)
 
     encoder, progress = train(spec, plan, samples, feed, folder, team=team, tell=pass_on)
+    if team.first:
+        _save_encoder(study, plan, samples, encoder, progress, threads, team)
+    team.wait()
+    return encoder, progress
+
+
+def _save_encoder(
+    study: Study, plan: EncoderPlan, samples: StudySamples, encoder: Encoder, progress: Progress, threads: int, team: Team
+) -> None:
+    """Write what a finished training leaves: its configuration, then its weights."""
+    spec, folder = study.spec, study.encoder(plan.id)
     with torch.inference_mode():
-        shape = list(encoder(torch.zeros(1, *_chw(samples), device=feed.device)).shape[1:])
-    if not team.first:
-        team.wait()
-        return encoder, progress
+        shape = list(encoder(torch.zeros(1, *_chw(samples), device=team.device)).shape[1:])
     write_json(
         folder / "config.json",
         {
@@ -250,7 +258,7 @@ def _trained(
             "samples": len(samples.training(plan.family)),
             "coupled": spec.training.coupled,
             "training_seconds": round(progress.seconds, 3),
-            "device": feed.device,
+            "device": team.device,
             "ranks": team.size,
             "epsilon": progress.epsilon,
             "threads": threads,
@@ -259,10 +267,8 @@ def _trained(
         },
     )
     # The weights come last: where they are, everything before them is.
-    save_weights(encoder, weights)
-    drop_weights(checkpoint)
-    team.wait()
-    return encoder, progress
+    save_weights(encoder, folder / "weights.safetensors")
+    drop_weights(folder / "resume" / "state.pt")
 
 
 def _load_encoder(study: Study, encoder_id: str, samples: StudySamples, device: str) -> Encoder:
