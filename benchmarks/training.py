@@ -96,7 +96,7 @@ def bare(spec: StudySpec, steps: int, folder: Path, rest: Rest) -> None:
     samples, plan = load_samples(spec), spec.encoders[0]
     objective = new_objective(spec, plan, samples, "cpu").train()
     optimizer = build_optimizer(objective, spec.training)
-    ids = samples.training(plan.family)[: spec.training.batch_size]
+    ids = samples.training(plan)[: spec.training.batch_size]
     images, slots = next(Feed(samples.dataset, "cpu").batches([ids])), torch.arange(len(ids))
     views = [
         make_views(images, slots, view=index, seed=0, policy=draw.policy)
@@ -127,7 +127,7 @@ def ours(spec: StudySpec, steps: int, folder: Path, rest: Rest) -> None:
     from sslmem_kit.train import epoch_batches, train
 
     samples, plan = load_samples(spec), spec.encoders[0]
-    an_epoch = epoch_batches(spec.training, len(samples.training(plan.family)))[1]
+    an_epoch = epoch_batches(spec.training, len(samples.training(plan)))[1]
     done, start = 0, time.perf_counter()
 
     def tell(event: str, epochs: float, *_: Any) -> None:
@@ -151,7 +151,7 @@ def usual(spec: StudySpec, steps: int, folder: Path, rest: Rest) -> None:
 
     samples, workers, ahead = load_samples(spec), 2, 2
     mean, std = samples.channel_statistics
-    pixels = samples.dataset.read(samples.training(spec.encoders[0].family))
+    pixels = samples.dataset.read(samples.training(spec.encoders[0]))
     size, margin = spec.training.batch_size, workers * ahead
     short = spec.data.name == "digits"
     if not short:  # as many images as a turn within a long epoch takes

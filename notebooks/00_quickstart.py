@@ -21,6 +21,7 @@
 # notebook into the study's folder.
 
 # %%
+import numpy as np
 import pandas as pd
 
 from sslmem_kit import open_study, statistics
@@ -47,12 +48,12 @@ interactive_figures()
 results = opened.results
 about = {
     "study": opened.spec.name,
-    "data": opened.spec.data.name,
+    "data": ", ".join(np.unique(results["dataset"].values)),
     "samples": f"{results.sizes['sample']:,}",
     "classes": ", ".join(opened.class_names[:12]) + (" ..." if len(opened.class_names) > 12 else ""),
     "encoders": ", ".join(results["encoder"].values),
-    "method, backbone": f"{opened.spec.objective.method}, {opened.spec.encoder.backbone}",
-    "epochs": str(opened.spec.training.epochs),
+    "method, backbone": ", ".join(np.unique([results["method"].values, results["backbone"].values])),
+    "epochs": str(opened.tree["training"].sizes["epoch"]) if "training" in opened.tree.children else "trained elsewhere",
     "pairs of views": str(results.sizes["augmentation"]),
     "computed on": str(results.attrs["device"]),
 }
@@ -118,9 +119,11 @@ tab02.draw(tests).dframe().style.hide(axis="index")
 # out the highest of many noisy scores overstates them a little.
 
 # %%
-thumbnails = gallery.draw(scores, opened.tree["images/thumbnail"], count=gallery_count)
-save_figure(thumbnails, opened.figures, "gallery")
-show(thumbnails)
+thumbnails = None
+if "images" in opened.tree.children:
+    thumbnails = gallery.draw(scores, opened.tree["images/thumbnail"], count=gallery_count)
+    save_figure(thumbnails, opened.figures, "gallery")
+show(thumbnails) if thumbnails is not None else "The samples of this study are no images."
 
 # %% [markdown]
 # ## Where to go next

@@ -56,14 +56,15 @@ show(scatter)
 # nothing about another training run.
 
 # %%
-trajectory = memorization_over_training(opened.tree)
-over_training = fig02b.draw(trajectory)
-save_figure(over_training, opened.figures, "fig02b")
-show(over_training)
+trajectory = memorization_over_training(opened.tree) if "trajectory" in opened.tree.children else None
+if trajectory is not None:
+    over_training = fig02b.draw(trajectory)
+    save_figure(over_training, opened.figures, "fig02b")
+show(over_training) if trajectory is not None else "These encoders were trained elsewhere: nothing is known of their epochs."
 
 # %%
 columns = ["loss", "probe_accuracy", "mean", "mean_se", "top_mean", "top_mean_se"]
-trajectory[columns].to_dataframe().round(4)
+trajectory[columns].to_dataframe().round(4) if trajectory is not None else None
 
 # %% [markdown]
 # ## 2c: scores of the four partitions

@@ -22,6 +22,7 @@ __all__ = [
     "pick_threshold",
     "run_study",
     "score",
+    "score_encoders",
 ]
 
 _HOME = {
@@ -37,6 +38,7 @@ _HOME = {
     "pick_threshold": "sslmem_kit.explorer.notebook.pickers",
     "run_study": "sslmem_kit.run:run",  # the module is called run
     "score": "sslmem_kit.scores",
+    "score_encoders": "sslmem_kit.audit.api",
 }
 
 

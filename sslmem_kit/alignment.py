@@ -6,8 +6,9 @@ d(x', x'') is the l2 distance between the l2-normalized representations, so it l
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,38 +17,143 @@ from torch import Tensor
 from sslmem_kit.feed import Feed, in_batches
 from sslmem_kit.policies import Policy
 from sslmem_kit.store import view_pairs
-from sslmem_kit.views import scored_view
+from sslmem_kit.views import scored_view, several_views
 
 QUERY_BLOCK = 512
 """Samples whose distances to all others are held at a time."""
+DRAWN_BYTES = 2**24
+"""Of the views that are drawn at once."""
+HELD_BYTES = 2**25
+"""Of the representations that a forward pass gives; of the last ones where it gives several."""
+SEVERAL_BYTES = 2**29
+"""Of all of them together."""
+CACHED_BYTES = 2**19
+"""Of the representations whose distances are computed at once."""
+ALONE = ""
+"""Name of representations that have none."""
+
+Encode = Callable[[Tensor], Tensor | Mapping[str, Tensor]]
+"""A batch of views -> representations [sample, ...], or several of them by name, such as those of layers."""
+
+View = Callable[[Any, Tensor, int, int], Tensor]
+"""``view(batch, ids, view, seed)`` -> that view of every sample of the batch; view 0 is the sample as it is."""
+
+Draw = Callable[[Any, Tensor], Sequence[Tensor]]
+"""``draw(batch, ids)`` -> all views of every sample of the batch, view 0 first."""
 
 
-class Represent(Protocol):
-    """Anything that maps a batch of images [batch, channel, y, x] to representations [batch, ...]."""
-
-    def __call__(self, images: Tensor, /) -> Tensor: ...
-
-
-def pair_distances(representations: Sequence[Tensor]) -> Tensor:
+def pair_distances(representations: Sequence[Tensor] | Tensor) -> Tensor:
     """Distances of all pairs of views.
 
     Parameters
     ----------
     representations
-        One l2-normalized tensor a view, [sample, feature].
+        l2-normalized, [view, sample, feature].
 
     Returns
     -------
     [sample, pair], pairs in the order of :func:`sslmem_kit.store.view_pairs`.
     """
     # The difference itself, not the expansion by inner products, which loses half of the digits where views are close.
-    pairs = view_pairs(len(representations) - 1)
-    return torch.stack([torch.linalg.vector_norm(representations[a] - representations[b], dim=1) for a, b in pairs], dim=1)
+    units = torch.stack(tuple(representations)) if not isinstance(representations, Tensor) else representations
+    firsts = range(len(units) - 1)
+    return torch.cat([torch.linalg.vector_norm(units[first + 1 :] - units[first], dim=2) for first in firsts]).T
+
+
+def align(
+    encode: Encode,
+    view: View,
+    batches: Iterable[tuple[np.ndarray, Any]],
+    *,
+    views: int,
+    seed: int,
+    precision: str = "float32",
+    device_type: str = "cpu",
+    batch_size: int = 256,
+) -> Iterator[np.ndarray | dict[str, np.ndarray]]:
+    """Alignment of samples of any kind under one encoder, a batch at a time.
+
+    Parameters
+    ----------
+    encode
+        The encoder, in evaluation mode.
+    view
+        What the views of a sample are.
+    batches
+        Pairs of sample ids, int64 (sample,), and the samples themselves: anything of which ``batch[a:b]`` is a part.
+    views
+        Number of random views beside the sample as it is.
+    seed
+        Of the views; the same for every encoder that is compared.
+    precision
+        ``float32``, ``bf16`` or ``fp16`` (forward passes only, distances are float32). float32 unless it is asked for: on CPUs bf16 takes
+        half of the time or less, and leaves the ranks of scores all but as they are.
+    device_type
+        Where the forward passes are made: ``cpu`` or ``cuda``.
+    batch_size
+        Views in a forward pass, at most; fewer where their representations are large.
+
+    Yields
+    ------
+    (sample, augmentation) float32; a dict of them by name where ``encode`` gives several.
+    """
+
+    def draw(batch: Any, ids: Tensor) -> list[Tensor]:
+        return [view(batch, ids, number, seed) for number in range(views + 1)]
+
+    return _align(encode, draw, batches, precision=precision, device_type=device_type, batch_size=batch_size)
 
 
 @torch.inference_mode()
+def _align(
+    encode: Encode, draw: Draw, batches: Iterable[tuple[np.ndarray, Any]], *, precision: str, device_type: str, batch_size: int
+) -> Iterator[np.ndarray | dict[str, np.ndarray]]:
+    """:func:`align`, of all views that ``draw`` gives.
+
+    All views of a sample go through the encoder together and leave their distances at once, so that what is held depends neither on the
+    number of samples nor on how they come in batches. The first sample tells how large views and representations are.
+    """
+
+    def represent(views: Tensor) -> dict[str, Tensor]:
+        with autocast(device_type, precision):
+            output = encode(views)
+        return {name: value.flatten(1) for name, value in (output if isinstance(output, Mapping) else {ALONE: output}).items()}
+
+    drawn_at_once = 0
+    for ids, batch in batches:
+        keys = torch.from_numpy(np.asarray(ids, np.int64))
+        if not drawn_at_once:
+            first = draw(batch[:1], keys[:1])
+            drawn_at_once = max(1, DRAWN_BYTES // sum(view.nbytes for view in first))
+            # The last, the whole output, decides as long as memory allows: to the bit it is then the same with layers beside it and without.
+            held = [value.nbytes for value in represent(first[0]).values()]
+            in_a_pass = max(1, min(batch_size, HELD_BYTES // held[-1], SEVERAL_BYTES // sum(held)))
+        parts: dict[str, list[Tensor]] = {}
+        for start in range(0, len(keys), drawn_at_once):
+            part = slice(start, start + drawn_at_once)
+            drawn = torch.stack(tuple(draw(batch[part], keys[part])))
+            passes = -(-drawn.shape[1] // max(1, in_a_pass // len(drawn)))
+            for few in drawn.chunk(passes, dim=1):
+                outputs = [represent(views) for views in few.flatten(0, 1).split(in_a_pass)]
+                for name in list(outputs[0]):
+                    values = [output.pop(name) for output in outputs]
+                    joined = values[0] if len(values) == 1 else torch.cat(values)
+                    parts.setdefault(name, []).append(_distances(joined.unflatten(0, few.shape[:2])))
+        aligned = {name: torch.cat(values).cpu().numpy() for name, values in parts.items()}
+        yield aligned[ALONE] if set(aligned) == {ALONE} else aligned
+
+
+def _distances(representations: Tensor) -> Tensor:
+    """[view, sample, feature] as the encoder gives them -> [sample, pair], float32."""
+    slices = [representations]
+    if representations.device.type == "cpu":  # a few samples at a time, that stay in its cache
+        samples = representations.shape[1]
+        slices = representations.split(max(1, CACHED_BYTES * samples // representations.nbytes), dim=1)
+    return torch.cat([pair_distances(torch.nn.functional.normalize(few.float(), dim=2)) for few in slices])
+
+
 def measure(
-    represent: Represent,
+    represent: Encode,
     feed: Feed,
     ids: np.ndarray,
     *,
@@ -56,13 +162,13 @@ def measure(
     seed: int,
     batch_size: int,
     precision: str = "float32",
-) -> np.ndarray:
-    """Alignment of samples under one encoder.
+) -> np.ndarray | dict[str, np.ndarray]:
+    """Alignment of a study's samples under one encoder.
 
     Parameters
     ----------
     represent
-        The encoder, in evaluation mode.
+        The encoder, in evaluation mode: images [batch, channel, y, x] -> representations [batch, ...], or several by name.
     feed
         Where the images come from.
     ids
@@ -72,24 +178,25 @@ def measure(
     policy, seed
         Of the views; the same for every encoder of a study.
     batch_size
-        Samples in a forward pass.
+        Views in a forward pass, at most.
     precision
         ``float32``, ``bf16`` or ``fp16`` (forward passes only, distances are float32).
 
     Returns
     -------
-    (sample, augmentation) float32.
+    (sample, augmentation) float32; a dict of them by name where ``represent`` gives several, the last of which is the whole output.
     """
-    batches = in_batches(ids, batch_size)
-    parts = []
-    for chosen, images in zip(batches, feed.batches(batches), strict=True):
-        keys = torch.from_numpy(chosen).to(images.device)
-        representations = []
-        for view in range(views + 1):
-            with autocast(images.device.type, precision):
-                output = represent(scored_view(images, keys, view=view, seed=seed, policy=policy))
-            representations.append(torch.nn.functional.normalize(output.float().flatten(1), dim=1))
-        parts.append(pair_distances(representations).cpu().numpy())
+
+    def draw(images: Tensor, keys: Tensor) -> tuple[Tensor, ...]:
+        return images, *several_views(images, keys, views=range(1, views + 1), seed=seed, policy=policy)
+
+    image_bytes = 4 * math.prod(feed.dataset.image_shape)
+    batches = in_batches(ids, max(1, DRAWN_BYTES // (image_bytes * (views + 1))))
+    device = torch.device(feed.device).type
+    pairs = zip(batches, feed.batches(batches), strict=True)
+    parts = list(_align(represent, draw, pairs, precision=precision, device_type=device, batch_size=batch_size))
+    if parts and isinstance(parts[0], dict):
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return np.concatenate(parts) if parts else np.empty((0, len(view_pairs(views))), np.float32)
 
 

@@ -41,19 +41,18 @@ class Progress:
         """The rows of the results store, by ``group/variable``."""
         assert len(self.history) == epochs
         by_epoch = {row["epoch"]: row for row in self.history}
+        nothing = np.full_like(self.trajectory[epochs], np.nan)
         return {
             "training/loss": np.array([row["loss"] for row in self.history]),
             "training/learning_rate": np.array([row["learning_rate"] for row in self.history]),
-            "trajectory/alignment": np.stack([self.trajectory[epoch] for epoch in recorded], axis=1),
+            "trajectory/alignment": np.stack([self.trajectory.get(epoch, nothing) for epoch in recorded], axis=1),
             **{f"trajectory/{name}": np.array([by_epoch[epoch].get(name, np.nan) for epoch in recorded]) for name in RECORDED},
         }
 
 
 def save(checkpoint: Path, parts: dict[str, Any], progress: Progress) -> None:
     """Write a checkpoint in place of the one before: the state of each part (objective, optimizer, ...) and what was recorded."""
-    recorded = {epoch: torch.from_numpy(values) for epoch, values in progress.trajectory.items()}
-    states = {name: part.state_dict() for name, part in parts.items()}
-    _write(checkpoint, {**states, "progress": {**vars(progress), "trajectory": recorded}})
+    _write(checkpoint, {**{name: part.state_dict() for name, part in parts.items()}, "progress": _recorded(progress)})
 
 
 def load(checkpoint: Path, parts: dict[str, Any], device: str) -> Progress:
@@ -64,7 +63,7 @@ def load(checkpoint: Path, parts: dict[str, Any], device: str) -> Progress:
     UserError
         The checkpoint is damaged, or of a training that is finished.
     """
-    state = _read(checkpoint, device)
+    state = read(checkpoint, device)
     if "objective" not in state:
         raise UserError(
             f"{checkpoint}: this training is finished, but its weights.safetensors is gone; restore it, or delete {checkpoint.name}"
@@ -82,12 +81,12 @@ def load(checkpoint: Path, parts: dict[str, Any], device: str) -> Progress:
 
 def load_progress(checkpoint: Path) -> Progress:
     """What a checkpoint records beside weights."""
-    return _progress(_read(checkpoint, "cpu"))
+    return _progress(read(checkpoint, "cpu"))
 
 
-def drop_weights(checkpoint: Path) -> None:
-    """Keep of a finished training's checkpoint only its records: weights are in ``weights.safetensors``."""
-    _write(checkpoint, {"progress": _read(checkpoint, "cpu")["progress"]})
+def save_progress(checkpoint: Path, progress: Progress) -> None:
+    """Write a finished training's records in place of its checkpoint: weights are in ``weights.safetensors``."""
+    _write(checkpoint, {"progress": _recorded(progress)})
 
 
 def write_history(path: Path, progress: Progress) -> None:
@@ -106,12 +105,17 @@ def _write(checkpoint: Path, state: dict[str, Any]) -> None:
     write_atomically(checkpoint, buffer.getvalue())
 
 
+def _recorded(progress: Progress) -> dict[str, Any]:
+    return {**vars(progress), "trajectory": {epoch: torch.from_numpy(values) for epoch, values in progress.trajectory.items()}}
+
+
 def _progress(state: dict[str, Any]) -> Progress:
     content = state["progress"]
     return Progress(**{**content, "trajectory": {epoch: values.cpu().numpy() for epoch, values in content["trajectory"].items()}})
 
 
-def _read(checkpoint: Path, device: str) -> dict[str, Any]:
+def read(checkpoint: Path, device: str) -> dict[str, Any]:
+    """What :func:`torch.save` wrote; no code in it runs."""
     try:
         return torch.load(checkpoint, map_location=device, weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:

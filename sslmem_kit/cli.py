@@ -94,13 +94,27 @@ def run(spec: str, out: Path | None, **options: Any) -> None:
 @app.command()
 @spec_argument
 @run_options
+@click.option(
+    "--precision-from",
+    type=click.Path(path_type=Path),
+    metavar="STUDY",
+    help="A finished study of the same method: say how reliable the planned seeds and views will make the scores, "
+    "and how many would be needed.",
+)
 @json_option
-def plan(spec: str, seed: int | None, remove: Path | None, data: str | None, as_json: bool, **options: Any) -> None:
+def plan(spec: str, seed: int | None, remove: Path | None, data: str | None, precision_from: Path | None, as_json: bool,
+         **options: Any) -> None:  # fmt: skip
     """Show what SPEC will train, and its cost by a short calibration; nothing is written."""
     from sslmem_kit.run import plan as make_plan
     from sslmem_kit.study import load_spec
 
-    told = make_plan(load_spec(spec, seed=seed, remove=remove, data=data), **options)
+    loaded, precision = load_spec(spec, seed=seed, remove=remove, data=data), None
+    if precision_from is not None:
+        from sslmem_kit.reliability import planned
+        from sslmem_kit.study import open_study
+
+        precision = planned(open_study(precision_from), loaded)
+    told = make_plan(loaded, **options) | ({"precision": precision} if precision else {})
     if as_json:
         click.echo(json.dumps(told, indent=2))
         return
@@ -120,18 +134,56 @@ def plan(spec: str, seed: int | None, remove: Path | None, data: str | None, as_
         f"{_duration(told['score_seconds'])} to score an encoder)",
     }.items():
         click.echo(f"{name:<16}{value}")
+    if precision:
+        from sslmem_kit.reliability import planned_as_text
+
+        for line in planned_as_text(precision):
+            click.echo(f"{'precision':<16}{line}")
+
+
+@app.command()
+@click.option("--spec", type=click.Path(path_type=Path), required=True, help="YAML file of the audit: data, encoders, scoring.")
+@out_option
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ...")
+def score(spec: Path, out: Path | None, device: str) -> None:
+    """Score encoders that were trained elsewhere: checkpoints, or functions of your own, on images or any other data.
+
+    Run again after any interruption, it goes on where it stopped. Python functions that the spec names are run.
+    """
+    from sslmem_kit.audit.spec import load_audit
+    from sslmem_kit.progress import shown
+
+    loaded = load_audit(spec)
+    from sslmem_kit.audit.run import run_audit  # torch comes when the spec is in order
+
+    with shown() as listen:
+        study = run_audit(loaded, out or Path(RUNS) / loaded.name, device=device, listen=listen)
+    click.echo(f"complete: {study.path}\nopen next:\n  sslmem report {study.path}")
 
 
 @app.command()
 @study_argument
 @protocol_option
+@click.option(
+    "--fdr", type=float, metavar="RATE", help="Also how many samples are memorized at this false-discovery rate, for instance 0.05."
+)
+@click.option(
+    "--reliability",
+    is_flag=True,
+    help="Also how reliably the scores order the samples, and how many seeds and views would suffice.",
+)
+@click.option(
+    "--estimators",
+    is_flag=True,
+    help="Also how pairs and random subsets compare with the exact leave-one-out that the study's design has.",
+)
 @json_option
-def report(study: Path, protocol: str, as_json: bool) -> None:
+def report(study: Path, protocol: str, fdr: float | None, reliability: bool, estimators: bool, as_json: bool) -> None:
     """Show scores by partition, tests and probe accuracies of a study."""
     from sslmem_kit.report import as_text, build_report
     from sslmem_kit.study import open_study
 
-    built = build_report(open_study(study), protocol=protocol)
+    built = build_report(open_study(study), protocol=protocol, fdr=fdr, with_reliability=reliability, with_estimators=estimators)
     click.echo(json.dumps(built, indent=2) if as_json else as_text(built))
 
 

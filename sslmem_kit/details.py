@@ -1,23 +1,26 @@
 """What a results store holds for looking at samples: the views that were scored, and the nearest neighbours of a sample.
 
-Two groups, both about the *kept* samples: ``/views`` has ``thumbnail(kept, view, y, x, channel)``, view 0 the clean image; ``/neighbours``
+Two groups are about the *kept* samples: ``/views`` has ``thumbnail(kept, view, y, x, channel)``, view 0 the clean image; ``/neighbours``
 has ``neighbour(kept, encoder, rank)``, sample ids, and ``distance(kept, encoder, rank)``, the l2 distance of l2-normalized pooled
-representations of clean images. They are made when every score is there. A group is built beside the store and moved into it, so that
-it is there only when it is whole; studies of earlier versions have none. This module chooses, writes and checks; torch is not needed.
+representations of clean images, -1 and NaN under encoders that are no pairs of f and g. A study with ``scoring.layers`` has a third one,
+``/units``, about the units of these layers: ``unit_mem(encoder, unit)`` and what it is made of. They are made when every score is there. A
+group is built beside the store and moved into it, so that it is there only when it is whole; studies of earlier versions have none. This
+module chooses, writes and checks; torch is not needed.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from numpy.dtypes import StringDType
 
-from sslmem_kit.names import ENCODER, PARTITION_CODE, SAMPLE, VIEW
-from sslmem_kit.store import DETAILS, KEPT, RANK
+from sslmem_kit.names import CHANNEL, ENCODER, LAYER, PARTITION_CODE, SAMPLE, UNIT, VIEW
+from sslmem_kit.store import DETAILS, KEPT, LAYERS, LOCALIZED, RANK, UNITS
 
 THUMBNAIL_SIDE = 64
 """Thumbnails are at most this many pixels a side."""
@@ -104,7 +107,8 @@ def choose_references(ids: np.ndarray, kept: np.ndarray, *, seed: int) -> np.nda
 
 def unwritten(path: Path) -> list[str]:
     """Names of the groups that ``results.zarr`` at ``path`` does not hold yet."""
-    return [name for name in DETAILS if not (path / name / "zarr.json").is_file()]
+    wanted = [*DETAILS, *([UNITS] if (path / LAYERS / "zarr.json").is_file() else [])]
+    return [name for name in wanted if not (path / name / "zarr.json").is_file()]
 
 
 def written_kept(path: Path) -> xr.Dataset | None:
@@ -135,6 +139,18 @@ def write_neighbours(path: Path, kept: xr.Dataset, neighbour: np.ndarray, distan
     _write(path, "neighbours", group.assign_coords({RANK: np.arange(1, neighbour.shape[2] + 1)}), chunk=1024)
 
 
+def write_units(path: Path, encoders: Sequence[xr.Dataset]) -> None:
+    """Add ``/units`` to a store: what :func:`sslmem_kit.unitmem.measure_units` gives for each encoder, in the order of the store."""
+    group = xr.concat(encoders, dim=ENCODER, coords="minimal", compat="equals", join="exact")
+    group["unit_mem"].attrs = {"long_name": "(response - background) / (response + background)", "units": "1"}
+    group["standard_error"].attrs = {"long_name": "of unit_mem, over views", "units": "1"}
+    group["response"].attrs = {"long_name": "mean absolute activation for the strongest sample"}
+    group["background"].attrs = {"long_name": "mean absolute activation for all other samples"}
+    group["strongest"].attrs = {"long_name": "sample that the unit responds to most, by id; -1: none", "references": SAMPLE}
+    text = {LAYER: (UNIT, group[LAYER].values.astype(StringDType())), CHANNEL: (UNIT, group[CHANNEL].values)}
+    _write(path, UNITS, group.drop_vars(text).assign_coords(text), chunk=1)
+
+
 def problems(tree: xr.DataTree) -> Iterator[str]:
     """What in the groups that are there cannot be, or does not fit the rest of the store."""
     ids = tree[SAMPLE].values
@@ -148,6 +164,8 @@ def problems(tree: xr.DataTree) -> Iterator[str]:
             yield from {"views": _view_problems, "neighbours": _neighbour_problems}[name](tree, kept)
         except (ValueError, OSError, RuntimeError) as error:  # what zarr's codecs raise
             yield f"/{name}: a chunk cannot be read ({' '.join(str(error).split())[:120]})"
+    if UNITS in tree.children:
+        yield from _unit_problems(tree)
 
 
 def _view_problems(tree: xr.DataTree, kept: np.ndarray) -> Iterator[str]:
@@ -163,10 +181,26 @@ def _neighbour_problems(tree: xr.DataTree, kept: np.ndarray) -> Iterator[str]:
     if neighbour.shape != distance.shape or neighbour.shape[:2] != (len(kept), tree.sizes[ENCODER]):
         yield f"/neighbours: the shapes {neighbour.shape} and {distance.shape} do not fit {len(kept)} samples and their encoders"
         return
+    if "design" in tree.coords:
+        pairs = np.flatnonzero(tree["design"].values == "pair")
+        neighbour, distance = neighbour[:, pairs], distance[:, pairs]
     if not np.isin(neighbour, tree[SAMPLE].values).all() or (neighbour == kept[:, None, None]).any():
         yield "/neighbours: neighbour holds ids that are no other samples of this study"
     if not ((distance >= 0) & (distance <= 2.0001)).all():
         yield "/neighbours: distance holds values outside 0..2, which l2-normalized representations cannot have"
+
+
+def _unit_problems(tree: xr.DataTree) -> Iterator[str]:
+    units = tree[UNITS].to_dataset()
+    try:
+        values, strongest = units["unit_mem"].values, units["strongest"].values
+    except (ValueError, OSError, RuntimeError) as error:
+        yield f"/{UNITS}: a chunk cannot be read ({' '.join(str(error).split())[:120]})"
+        return
+    if not ((values >= 0) & (values <= 1)).all():
+        yield f"/{UNITS}: unit_mem holds values outside 0..1"
+    if not np.isin(strongest, np.append(tree[SAMPLE].values, -1)).all():
+        yield f"/{UNITS}: strongest holds ids that are no samples of this study"
 
 
 def _factor(height: int, width: int) -> int:
@@ -177,7 +211,7 @@ def _write(path: Path, name: str, group: xr.Dataset, *, chunk: int) -> None:
     """Build a group beside the store, ``chunk`` kept samples in a chunk, and move it in."""
     encoding = {
         variable: {"chunks": tuple(min(chunk, size) if dim == KEPT else size for dim, size in group[variable].sizes.items())}
-        for variable in DETAILS[name]
+        for variable in {**DETAILS, **LOCALIZED}[name]
     }
     partial = path.with_name(f"{path.name}.{name}.partial")
     shutil.rmtree(partial, ignore_errors=True)

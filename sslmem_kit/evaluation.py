@@ -5,10 +5,12 @@ The samples are shared out to the ranks of a team; what is fitted on all of them
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import xarray as xr
 
 from sslmem_kit.alignment import measure, pooled_features
 from sslmem_kit.data import Dataset
@@ -19,10 +21,12 @@ from sslmem_kit.downstream.spread import effective_rank, feature_std
 from sslmem_kit.downstream.tasks import load_task
 from sslmem_kit.encoders import Encoder
 from sslmem_kit.feed import Feed
+from sslmem_kit.layers import Layered
 from sslmem_kit.objectives import Objective
 from sslmem_kit.streams import stream_seed
 from sslmem_kit.study.samples import StudySamples
 from sslmem_kit.study.spec import StudySpec
+from sslmem_kit.unitmem import measure_units
 
 SPREAD_SAMPLES = 2048
 """Samples whose representations tell whether they have collapsed."""
@@ -42,17 +46,49 @@ class Record(NamedTuple):
 
 def score_samples(spec: StudySpec, encoder: Encoder, ids: np.ndarray, feed: Feed) -> np.ndarray:
     """Alignment of samples by the study's scoring section, (sample, augmentation) float32."""
+    return measure(encoder, feed, ids, **_views(spec))
+
+
+def score_layers(spec: StudySpec, encoder: Encoder, ids: np.ndarray, feed: Feed) -> tuple[np.ndarray, np.ndarray | None]:
+    """As :func:`score_samples`, and from the same forward passes the alignment of ``scoring.layers``, its mean over augmentations.
+
+    Returns
+    -------
+    (sample, augmentation) and (sample, layer), both float32; None in place of the second where no layers are asked for.
+    """
+    if not spec.scoring.layers:
+        return score_samples(spec, encoder, ids, feed), None
+    by_layer = list(measure(layered(spec, encoder), feed, ids, **_views(spec)).values())
+    return by_layer[-1], np.stack([values.mean(axis=1) for values in by_layer], axis=1)
+
+
+def score_together(
+    spec: StudySpec, represent: Callable[[torch.Tensor], dict[str, torch.Tensor]], ids: np.ndarray, feed: Feed
+) -> list[np.ndarray]:
+    """As :func:`score_samples`, for several encoders from one drawing of the views; ``represent`` gives the output of each by name."""
+    return list(measure(represent, feed, ids, **_views(spec)).values())
+
+
+def score_units(spec: StudySpec, encoder: Encoder, ids: np.ndarray, feed: Feed) -> xr.Dataset:
+    """UnitMem of every unit of ``scoring.layers`` over all these samples and the views that are scored."""
+    return measure_units(layered(spec, encoder), feed, ids, **_views(spec))
+
+
+def _views(spec: StudySpec) -> dict[str, Any]:
+    """What is measured on, of the study's scoring section."""
     scoring = spec.scoring
-    return measure(
-        encoder,
-        feed,
-        ids,
-        views=scoring.views,
-        policy=scoring.policy,
-        seed=spec.view_seed,
-        batch_size=scoring.batch_size,
-        precision=scoring.precision,
-    )
+    return {
+        "views": scoring.views,
+        "policy": scoring.policy,
+        "seed": spec.view_seed,
+        "batch_size": scoring.batch_size,
+        "precision": scoring.precision,
+    }
+
+
+def layered(spec: StudySpec, encoder: Encoder) -> Layered:
+    """The encoder with the representations of the study's ``scoring.layers``."""
+    return Layered(encoder, spec.scoring.layers, torch.zeros(1, len(encoder.mean), *encoder.image_size, device=encoder.mean.device))
 
 
 def record(spec: StudySpec, objective: Objective, samples: StudySamples, feed: Feed, team: Team) -> Record:

@@ -11,27 +11,48 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from sslmem_kit.audit.scores import is_one_model
 from sslmem_kit.errors import UserError
-from sslmem_kit.names import PARTITIONS
+from sslmem_kit.names import ENCODER, PARTITIONS
 from sslmem_kit.study.folder import Study
 
 
 def score_table(study: Study, *, protocol: str = "corrected") -> pd.DataFrame:
-    """Scores as a frame: ``sample``, ``label``, ``class``, ``partition`` (name), then every column of the scores."""
-    return frame_of(study.scores(protocol), study.class_names)
+    """Scores as a frame: ``sample``, ``label``, ``class``, ``partition`` (name), then every column of the scores.
+
+    Of an audit of one model ``alignment`` and ``rank`` take their place, with the encoder's id behind where there are several.
+    """
+    return frame_of(_content(study, protocol), study.class_names)
+
+
+def _content(study: Study, protocol: str) -> xr.Dataset:
+    return study.alignments(protocol) if is_one_model(study.tree) else study.scores(protocol)
 
 
 def frame_of(scores: xr.Dataset, class_names: Sequence[str]) -> pd.DataFrame:
     """The frame of :func:`score_table` of scores, or of some samples of them."""
+    if ENCODER in scores.dims:
+        scores = _spread(scores)
     frame = scores.drop_vars("augmentation", errors="ignore").to_dataframe().reset_index()
     front = {
         "sample": frame.pop("sample"),
         "label": frame["label"],
         "class": np.array(class_names)[frame.pop("label")],
-        "partition": np.array(PARTITIONS)[frame.pop("partition")],
+        **({"partition": np.array(PARTITIONS)[frame.pop("partition")]} if "partition" in frame else {}),
         "protocol": scores.attrs["protocol"],
     }
     return pd.DataFrame(front).join(frame)
+
+
+def _spread(table: xr.Dataset) -> xr.Dataset:
+    """A column for each encoder of what is on ``encoder``."""
+    names = [str(name) for name in table[ENCODER].values]
+    columns = {
+        name if len(names) == 1 else f"{name}_{encoder}": column.isel({ENCODER: place}, drop=True)
+        for name, column in table.data_vars.items()
+        for place, encoder in enumerate(names)
+    }
+    return table.drop_dims(ENCODER).assign(columns)
 
 
 def _write_csv(study: Study, protocol: str, path: Path) -> None:
@@ -43,7 +64,7 @@ def _write_parquet(study: Study, protocol: str, path: Path) -> None:
 
 
 def _write_netcdf(study: Study, protocol: str, path: Path) -> None:
-    scores = study.scores(protocol)
+    scores = _content(study, protocol)
     for array in (scores, *scores.variables.values()):
         # netCDF attributes are numbers and strings.
         array.attrs = {key: json.dumps(value) if isinstance(value, list | dict) else value for key, value in array.attrs.items()}

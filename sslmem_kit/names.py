@@ -1,6 +1,7 @@
 """The names of dimensions, variables and partitions: the only place where they are spelled."""
 
 SAMPLE, AUGMENTATION, ENCODER, EPOCH, VIEW = "sample", "augmentation", "encoder", "epoch", "view"
+LAYER, UNIT, CHANNEL = "layer", "unit", "channel"
 ALIGNMENT, TRAINED_ON, SSLMEM = "alignment", "trained_on", "sslmem"
 
 PARTITIONS = ("shared", "candidate", "independent", "extra")
@@ -9,6 +10,9 @@ PARTITION_CODE = {name: code for code, name in enumerate(PARTITIONS)}
 
 FAMILIES = ("f", "g")
 """Family f saw the shared samples and the candidates, family g the shared and the independent ones."""
+
+MODE, ONE_MODEL = "mode", "one model"
+"""Attribute of a store that an audit has made, and its value where there are no memorization scores."""
 
 RUNS = "papermill_runs"
 """Folder of the studies that are run without ``--out``."""

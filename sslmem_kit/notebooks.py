@@ -19,9 +19,11 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+from sslmem_kit.audit.membership import PAIR
+from sslmem_kit.audit.scores import mode_of
 from sslmem_kit.errors import Failure, UserError
 from sslmem_kit.scores import PROTOCOLS
-from sslmem_kit.study import open_study
+from sslmem_kit.study import Study, open_study
 from sslmem_kit.study.folder import write_atomically
 
 _PACKAGE = Path(__file__).parent
@@ -30,6 +32,8 @@ FOLDERS = (_PACKAGE / "_notebooks", _PACKAGE.parent / "notebooks")
 
 STUDY = "study"
 """The parameter that every notebook has, and that the runner sets."""
+OF_TRAINING = ("monitor",)
+"""Notebooks that watch encoders being trained."""
 CHOICES = {"protocol": tuple(PROTOCOLS)}
 """Legal values of parameters that have a fixed set of them."""
 
@@ -144,7 +148,8 @@ def render(
     if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
         raise UserError(f"--jobs: a number of processes from 1 on is needed, got {jobs!r}")
     study = open_study(study_path)
-    _ = study.tree
+    left_out = _without(study)
+    notebooks = {name: path for name, path in notebooks.items() if names or name not in left_out}
     study.notebooks.mkdir(exist_ok=True)
     written: dict[str, list[Path]] = {}
     failures: dict[str, str] = {}
@@ -190,6 +195,22 @@ def _chosen(names: Sequence[str] | None) -> dict[str, Path]:
         if name not in every:
             raise UserError(f"NOTEBOOK: there is none named {name!r}, choose from {', '.join(every)}")
     return {name: every[name] for name in dict.fromkeys(names or every)}
+
+
+def _without(study: Study) -> tuple[str, ...]:
+    """Notebooks that do not apply to a study's results.
+
+    Raises
+    ------
+    UserError
+        None does.
+    """
+    mode = mode_of(study.tree)
+    if mode not in (None, PAIR):
+        raise UserError(
+            f"STUDY: notebooks show scores of f against g, this audit has the mode {mode!r}; `sslmem report` tells what it holds"
+        )
+    return () if mode is None else OF_TRAINING
 
 
 def _defaults(notebooks: Mapping[str, Path]) -> dict[str, dict[str, Any]]:

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import timm.optim
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sslmem_kit.objectives import Moment
 from sslmem_kit.objectives._lightly import LARS, cosine_warmup_schedule
 from sslmem_kit.study.training import TrainingSpec
 
 
-def build_optimizer(objective: nn.Module, training: TrainingSpec) -> torch.optim.Optimizer:
-    """The optimizer of a spec; biases, norms, tokens and position embeddings are not decayed."""
+def build_optimizer(
+    objective: nn.Module, training: TrainingSpec, *, stacked: Mapping[str, Tensor] | None = None
+) -> torch.optim.Optimizer:
+    """The optimizer of a spec; biases, norms, tokens and position embeddings are not decayed.
+
+    With ``stacked``, the parameters of many such objectives by name, it is theirs.
+    """
     raw = [name for name, _ in objective.named_parameters() if name.rsplit(".", 1)[-1].endswith(("_token", "pos_embed"))]
     groups = timm.optim.param_groups_weight_decay(objective, training.weight_decay, no_weight_decay_list=raw)
+    if stacked is not None:
+        names = {id(parameter): name for name, parameter in objective.named_parameters()}
+        for group in groups:
+            group["params"] = [stacked[names[id(parameter)]] for parameter in group["params"]]
     if training.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=training.learning_rate, fused=True)
     if training.optimizer == "lars":

@@ -153,7 +153,7 @@ def assign(labels: np.ndarray, is_test: np.ndarray, spec: PartitionSpec, *, seed
     rng = np.random.Generator(np.random.Philox(seed))
     codes = np.full(len(labels), UNUSED, np.int8)
     for side, names in ((train, ("candidate", "independent", "shared")), (test, ("extra",))):
-        order = side[_draw(labels[side], rng, stratified=spec.stratified)]
+        order = side[in_random_order(labels[side], rng, stratified=spec.stratified)]
         start = 0
         for name in names:
             codes[order[start : start + sizes[name]]] = PARTITION_CODE[name]
@@ -231,7 +231,7 @@ def _check(sizes: dict[str, int], asked: int, train: int, test: int) -> None:
             raise UserError(f"partition.{name}: at least 1 sample is needed, got {sizes[name]} of {train} on the train side")
 
 
-def _draw(labels: np.ndarray, rng: np.random.Generator, *, stratified: bool) -> np.ndarray:
+def in_random_order(labels: np.ndarray, rng: np.random.Generator, *, stratified: bool) -> np.ndarray:
     """A random order of the samples; stratified: every stretch of it holds the classes in proportion, to about one sample."""
     order = rng.permutation(len(labels))
     if not stratified or not len(labels):

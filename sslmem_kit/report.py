@@ -5,8 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from sslmem_kit import statistics
+from sslmem_kit import discovery, estimators, localization, reliability, statistics
+from sslmem_kit.audit.membership import PAIR
+from sslmem_kit.audit.reporting import one_model_report, one_model_text
+from sslmem_kit.audit.scores import is_one_model, mode_of
 from sslmem_kit.downstream.spread import collapse
+from sslmem_kit.errors import UserError
+from sslmem_kit.names import MODE, ONE_MODEL
+from sslmem_kit.scores import of_pairs
 from sslmem_kit.study.folder import Study
 
 CLAIM = {
@@ -24,7 +30,14 @@ CLAIM = {
 PROBE = {"linear": "linear probe", "knn": "nearest neighbours"}
 
 
-def build_report(study: Study, *, protocol: str = "corrected") -> dict[str, Any]:
+def build_report(
+    study: Study,
+    *,
+    protocol: str = "corrected",
+    fdr: float | None = None,
+    with_reliability: bool = False,
+    with_estimators: bool = False,
+) -> dict[str, Any]:
     """What ``sslmem report --json`` prints.
 
     Returns
@@ -32,29 +45,59 @@ def build_report(study: Study, *, protocol: str = "corrected") -> dict[str, Any]
     ``study``, ``protocol``; ``mean``, ``sd``, ``n`` and ``interval`` (95 %, bootstrap over samples) of ``sslmem`` by partition;
     ``range`` (of the candidates' differences; None where the protocol does not divide by it); ``tests`` (Tables 2 and 16; ``t`` is the
     paper's "effect size"); ``probe_accuracy`` (linear, on the study's own data) by encoder; ``downstream``, accuracies by task, probe and
-    encoder; ``collapsed``, what of which encoder, in words; ``encoders`` (ids); ``seconds`` that the study took. NaN is None.
+    encoder; ``collapsed``, what of which encoder, in words; ``encoders`` (ids); ``seconds`` that the study took; of a study with
+    layers :func:`sslmem_kit.localization.localized`; with ``fdr``
+    ``discoveries``, of :func:`sslmem_kit.discovery.discoveries`; ``with_reliability`` a ``reliability`` of the candidates and of the
+    independent samples, each of :func:`sslmem_kit.reliability.assess`; ``with_estimators`` what
+    :func:`sslmem_kit.estimators.compare` tells. NaN is None. An audit says its ``mode`` and has no probes; of one
+    model it has :func:`sslmem_kit.audit.reporting.one_model_report`.
     """
+    if fdr is not None:
+        discovery.check_rate(fdr)
+    mode = mode_of(study.tree)
+    if fdr is not None and mode not in (None, PAIR):
+        raise UserError(f"--fdr: it compares candidates of f with samples that f and g agree on, this audit has the mode {mode!r}")
+    if with_reliability and mode not in (None, PAIR):
+        raise UserError(f"--reliability: it rests on seeds with an encoder of f and one of g, this audit has the mode {mode!r}")
+    if with_estimators and mode:
+        raise UserError("--estimators: it needs a study that was trained with design.leave_one_out, this is an audit")
+    if is_one_model(study.tree):
+        return _plain(one_model_report(study, protocol=protocol))
     scores = study.scores(protocol)
     summary = statistics.partition_summary(scores)
-    encoders = [str(name) for name in study.tree["encoder"].values]
+    encoders = [str(name) for name in of_pairs(study.results)["encoder"].values]
     downstream = _downstream(study, encoders)
     report = {
         "study": study.spec.name,
+        **({MODE: mode} if mode else {}),
         "protocol": protocol,
         **{key: {name: row[key] for name, row in summary.items()} for key in ("mean", "sd", "n", "interval")},
         "range": scores.attrs.get("range"),
         "tests": statistics.partition_tests(scores),
-        "probe_accuracy": next(iter(downstream.values()))["linear"],
+        "probe_accuracy": next(iter(downstream.values()))["linear"] if downstream else {},
         "downstream": downstream,
         "collapsed": _collapsed(study, encoders),
         "encoders": encoders,
         "seconds": study.tree.attrs.get("seconds"),
+        **localization.localized(study.tree),
     }
+    if fdr is not None:
+        report["discoveries"] = discovery.discoveries(scores, fdr)
+    if with_reliability:
+        report["reliability"] = {
+            partition: reliability.assess(of_pairs(study.results), protocol=protocol, partition=partition)
+            for partition in ("candidate", "independent")
+            if report["n"].get(partition)
+        }
+    if with_estimators:
+        report["estimators"] = estimators.compare(study.results, protocol=protocol, epochs=study.spec.training.epochs)
     return _plain(report)
 
 
 def _downstream(study: Study, encoders: list[str]) -> dict[str, dict[str, dict[str, float]]]:
-    accuracy = study.tree["downstream/accuracy"].load()
+    if "downstream" not in study.tree.children:
+        return {}
+    accuracy = study.tree["downstream/accuracy"].sel(encoder=encoders).load()
     return {
         str(task): {
             str(probe): dict(zip(encoders, accuracy.sel(task=task, probe=probe).values.tolist(), strict=True))
@@ -66,7 +109,9 @@ def _downstream(study: Study, encoders: list[str]) -> dict[str, dict[str, dict[s
 
 def _collapsed(study: Study, encoders: list[str]) -> dict[str, str]:
     """Encoders of which something has collapsed; stores of version 0.1 do not know."""
-    last = study.tree["trajectory"].to_dataset().isel(epoch=-1)
+    if "trajectory" not in study.tree.children:
+        return {}
+    last = study.tree["trajectory"].to_dataset().isel(epoch=-1).sel(encoder=encoders)
     names = ("feature_std", "effective_rank", "embedding_std")
     if any(name not in last for name in names):
         return {}
@@ -85,6 +130,8 @@ def _plain(value: Any) -> Any:
 
 def as_text(report: dict[str, Any]) -> str:
     """The report for a person."""
+    if report.get(MODE) == ONE_MODEL:
+        return one_model_text(report)
     unit = "raw difference" if report["range"] is None else f"difference / range of the candidates, {report['range']:.4f}"
     lines = [
         f"study {report['study']}: {len(report['encoders'])} encoders, protocol {report['protocol']} (sslmem = {unit})",
@@ -100,6 +147,14 @@ def as_text(report: dict[str, Any]) -> str:
         label = f"{test['alternative']:<5} {CLAIM[test['alternative']]}"
         p = "-" if test["p"] is None else f"{test['p']:.2g}"
         lines.append(f"{label:<30} {_number(test['t'], 2):>8} {p:>10} {_number(test['cohens_d'], 2):>9} {test['n']:>9,}")
+    if "layers" in report:
+        lines += ["", *localization.as_text(report)]
+    if "discoveries" in report:
+        lines += ["", *_discoveries_as_text(report["discoveries"])]
+    if "estimators" in report:
+        lines += ["", *estimators.as_text(report["estimators"])]
+    for found in report.get("reliability", {}).values():
+        lines += ["", *reliability.as_text(found)]
     lines.append("")
     for number, (task, probes) in enumerate(report["downstream"].items()):
         for probe, values in probes.items():
@@ -109,6 +164,25 @@ def as_text(report: dict[str, Any]) -> str:
     if report["seconds"]:
         lines.append(f"made in {report['seconds']:,.0f} s")
     return "\n".join(lines)
+
+
+def _discoveries_as_text(found: dict[str, Any]) -> list[str]:
+    lines = [f"memorized at a false-discovery rate of {found['fdr']:.3g}, against {found['n_null']:,} shared and extra samples"]
+    for name, side in (("candidate", ">="), ("independent", "<=")):
+        row = found[name]
+        if not row["n"] or not found["n_null"]:
+            lines.append(f"{name:<12} nothing to test" if not row["n"] else f"{name:<12} no null to test against")
+            continue
+        threshold = f", sslmem {side} {row['threshold']:+.4g}" if row["memorized"] else ""
+        low, high = row["not_memorized_interval"]
+        about = f"; at most about {row['not_memorized']:.0%} [{low:.0%}, {high:.0%}] of all are not memorized"
+        lines.append(f"{name:<12} {row['memorized']:,} of {row['n']:,} ({row['share']:.1%}){threshold}{about}")
+        if row["fewest"] is None:
+            lines.append(f"{'':<12} none is possible: that takes {row['null_for_any']:,} null samples at least")
+        elif row["fewest"] > 1:
+            needed = f"one alone needs {row['null_for_one']:,} null samples"
+            lines.append(f"{'':<12} with this null the list has at least {row['fewest']:,} or none; {needed}")
+    return lines
 
 
 def _number(value: float | None, digits: int = 4) -> str:

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,16 +20,17 @@ import numpy as np
 import xarray as xr
 
 from sslmem_kit import details, store
+from sslmem_kit.design import EncoderPlan, grouped
 from sslmem_kit.errors import Failure, UserError
 from sslmem_kit.names import PARTITION_CODE
-from sslmem_kit.partition import RemovalSpec, trained_on
+from sslmem_kit.partition import RemovalSpec
 from sslmem_kit.ranks import Ranks, launched
 from sslmem_kit.ranks import start as start_ranks
 from sslmem_kit.scheduling import InThisProcess, Listen, as_completed, call_worker, gpu_count, pool, result
 from sslmem_kit.streams import stream_seed
 from sslmem_kit.study.folder import Study, check_directory, create_or_resume
 from sslmem_kit.study.samples import StudySamples, load_samples
-from sslmem_kit.study.spec import EncoderPlan, StudySpec
+from sslmem_kit.study.spec import StudySpec
 
 if TYPE_CHECKING:
     from sslmem_kit.devices import Team
@@ -175,15 +176,25 @@ def _begin_as_rank(
 def _complete(
     study: Study, samples: StudySamples, executor: ProcessPoolExecutor, device: str, threads: int, listen: Listen
 ) -> None:
-    todo = _todo(study)
-    listen("planned", [plan.id for plan in todo], study.spec.training.epochs, _blocks(study, samples))
+    todo = _groups(study.spec, samples, _todo(study))
+    listen("planned", [plans[0].id for plans in todo], study.spec.training.epochs, _blocks(study, samples))
     shared = _for_workers(study.spec, samples)
-    tasks = {
-        executor.submit(call_worker, "complete_encoder", study.path, plan.id, device, threads, samples=shared, tell=True): plan
-        for plan in todo
-    }
+    tasks: dict[Future, str] = {}
+    for plans in todo:
+        function, name = ("complete_encoder", plans[0].id) if len(plans) == 1 else ("complete_group", [plan.id for plan in plans])
+        tasks[executor.submit(call_worker, function, study.path, name, device, threads, samples=shared, tell=True)] = plans[0].id
     for _ in _results(tasks):
         pass
+
+
+def _groups(spec: StudySpec, samples: StudySamples, todo: Sequence[EncoderPlan]) -> list[tuple[EncoderPlan, ...]]:
+    """The encoders as they are trained, whole groups as long as one of them lacks something: a run that goes on forms the same ones."""
+    plans = spec.encoders
+    together = spec.design.together
+    kinds = [(plan.design, len(samples.training(plan)) // spec.training.batch_size) for plan in plans] if together > 1 else plans
+    return [
+        group for group in grouped(plans, kinds, together) if not {plan.id for plan in group}.isdisjoint(plan.id for plan in todo)
+    ]
 
 
 def _add_details(
@@ -207,17 +218,27 @@ def _add_details(
         task = executor.submit(call_worker, "write_views", study.path, kept, device, threads, samples=shared)
         tasks[task] = "views"
     if "neighbours" in todo:
-        for encoder in spec.encoders:
+        for encoder in spec.pairs:
             arguments = (study.path, encoder.id, ids, references, device, threads)
             tasks[executor.submit(call_worker, "find_neighbours", *arguments, samples=shared)] = encoder.id
+    if store.UNITS in todo:
+        for encoder in spec.encoders:
+            arguments = (study.path, encoder.id, device, threads)
+            tasks[executor.submit(call_worker, "find_units", *arguments, samples=shared)] = f"units of {encoder.id}"
     listen("detailed", 0, len(tasks))
     found = {}
     for name, answer in _results(tasks):
         found[name] = answer
         listen("detailed", len(found), len(tasks))
     if "neighbours" in todo:
-        neighbour, distance = (np.stack(parts, axis=1) for parts in zip(*(found[e.id] for e in spec.encoders), strict=True))
+        # Sought under pairs of f and g alone.
+        none = [np.full_like(values, absent) for values, absent in zip(found[spec.pairs[0].id], (-1, np.nan), strict=True)]
+        neighbour, distance = (
+            np.stack(parts, axis=1) for parts in zip(*(found.get(e.id, none) for e in spec.encoders), strict=True)
+        )
         details.write_neighbours(path, kept, neighbour, distance, references=len(references))
+    if store.UNITS in todo:
+        details.write_units(path, [found[f"units of {encoder.id}"] for encoder in spec.encoders])
 
 
 def _results(tasks: dict[Future, Any]) -> Iterator[tuple[Any, Any]]:
@@ -282,8 +303,8 @@ def _create_store(study: Study, samples: StudySamples, facts: dict[str, Any], th
                 "partition": ("sample", codes),
             }
         ),
-        encoders=[{"encoder": plan.id, "family": plan.family, "seed": plan.seed, **named} for plan in plans],
-        trained_on=trained_on(codes, [plan.family for plan in plans]),
+        encoders=[{"encoder": plan.id, "family": plan.family, "seed": plan.seed, "design": plan.design, **named} for plan in plans],
+        trained_on=samples.trained_on(plans),
         views=spec.scoring.views,
         policy=spec.scoring.policy.name,
         epochs=spec.training.epochs,
@@ -303,6 +324,7 @@ def _create_store(study: Study, samples: StudySamples, facts: dict[str, Any], th
             "representation": json.dumps(facts["representation"]),
             "stem": facts["stem"],
         },
+        layers=tuple(facts["layers"]),
     )
 
 
@@ -317,6 +339,8 @@ def required_bytes(spec: StudySpec, samples: StudySamples, facts: dict[str, Any]
         # Weights, two moments of the optimizer, and the old state until the new one is whole.
         "checkpoints": 2 * 3 * 4 * facts["objective_parameters"] * workers,
         "alignment": 4 * n * encoders * (len(store.view_pairs(views)) + len(spec.training.recorded_epochs)),
+        "layers": 4 * n * encoders * len(facts["layers"]),
+        "units": 24 * encoders * sum(facts["layers"].values()),
         "thumbnails": n * details.view_bytes(shape, 0),
         "details": details.required_bytes(shape, views=views, encoders=encoders, candidates=candidates, samples=n),
     }
@@ -366,7 +390,8 @@ def plan(
     -------
     ``encoders`` (ids), ``samples`` by partition, ``image_shape``, ``classes``, ``parameters``, ``representation``, ``stem``, ``device``,
     ``devices`` that share an encoder (as if without loss), ``workers``, ``flops`` of all encoders, ``disk_bytes`` by part,
-    ``train_seconds`` and ``score_seconds`` of one encoder, and ``seconds`` of the whole study.
+    ``train_seconds`` and ``score_seconds`` of one encoder (``together_seconds``: of one that is trained at once with others), and ``seconds`` of
+    the whole study.
     """
     workers, threads = _share_cores(spec, Path(os.devnull), scheduler, 1 if devices > 1 else workers, device)
     with pool(1, threads, _silent) as executor:
@@ -375,7 +400,9 @@ def plan(
         facts = result(executor.submit(call_worker, "inspect", spec, device, threads, **arguments))
     names = store.PARTITIONS
     encoders = [encoder.id for encoder in spec.encoders]
-    rounds = -(-len(encoders) // workers)
+    pairs, others = len(spec.pairs), len(encoders) - len(spec.pairs)
+    each = facts["score_seconds"] + facts["train_seconds"]
+    each_other = facts["score_seconds"] + facts.get("together_seconds", facts["train_seconds"])
     facts.pop("versions")
     return {
         "study": spec.name,
@@ -388,5 +415,5 @@ def plan(
         "devices": devices,
         "workers": workers,
         "disk_bytes": required_bytes(spec, samples, facts, workers=workers),
-        "seconds": (facts["train_seconds"] + facts["score_seconds"]) * rounds + 10,
+        "seconds": each * -(-pairs // workers) + each_other * others / workers + 10,
     }

@@ -24,10 +24,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import xarray as xr
-from scipy import special
 
 from sslmem_kit.errors import UserError
+from sslmem_kit.intervals import t_quantile, total_error
 from sslmem_kit.names import ALIGNMENT, AUGMENTATION, ENCODER, FAMILIES, PARTITION_CODE, SAMPLE, SSLMEM, TRAINED_ON
+from sslmem_kit.spread import encoders_by_seed, is_balanced, jackknife_sum, variance_by_seed, variance_of_independent
 
 PROTOCOLS: dict[str, Callable[[xr.DataArray, xr.DataArray], xr.DataArray]] = {
     "paper": lambda view_a, view_b: (view_a > 0) & (view_b > 0),
@@ -61,6 +62,12 @@ def select_protocol(alignment: xr.DataArray, protocol: str) -> xr.DataArray:
     return alignment.isel({AUGMENTATION: kept})
 
 
+def usable_protocols(results: xr.Dataset) -> list[str]:
+    """The protocols that the views of a store serve."""
+    view_a, view_b = results["view_a"].values, results["view_b"].values
+    return [name for name, uses in PROTOCOLS.items() if uses(view_a, view_b).any()]
+
+
 def family_contrast(alignment: xr.DataArray) -> xr.Dataset:
     """Mean over encoders of family g minus mean over family f, for every sample of every partition (figure 2c).
 
@@ -71,30 +78,27 @@ def family_contrast(alignment: xr.DataArray) -> xr.Dataset:
 
     Returns
     -------
-    ``sslmem(sample)`` with ``standard_error_views``, ``standard_error_encoders``, ``standard_error`` (both together), the interval ``low``
-    to ``high``, the mean alignments ``alignment_f`` and ``alignment_g``, and the counts ``n_f``, ``n_g`` and ``n_augmentations``. For
+    ``sslmem(sample)`` with ``standard_error_views``, ``standard_error_encoders``, ``standard_error`` (both together), the 95 % interval
+    ``low`` to ``high``, the mean alignments ``alignment_f`` and ``alignment_g``, and the counts ``n_f``, ``n_g`` and ``n_augmentations``. For
     candidates family f is the trained one; for independent samples the trained family is g, so that their scores are the negative of
     what they would be as candidates of g.
 
     Notes
     -----
     The error over encoders comes from the spread of the per-seed differences where each seed has both families, else from the
-    spread within the families; NaN for one seed. The error over views is a jackknife over the random views.
+    spread within the families; NaN for one seed. The error over views is a jackknife over the random views. Both are of the sample alone,
+    and both contain what views do under one encoder and not under another. ``standard_error`` counts that once and rests on all
+    samples, which makes it the better one of a single sample with few seeds: see :mod:`sslmem_kit.intervals`.
 
     See Also
     --------
     leave_out : the score by ``trained_on``, defined wherever encoders of both kinds exist.
     """
-    of = {family: np.flatnonzero(alignment["family"].values == family) for family in FAMILIES}
-    counts = {family: len(members) for family, members in of.items()}
+    counts = {family: int((alignment["family"].values == family).sum()) for family in FAMILIES}
     if min(counts.values()) == 0:
         raise UserError(f"family: both f and g are needed, there are {counts['f']} encoders of f and {counts['g']} of g")
-    seed = alignment["seed"].values
-    f, g = (members[np.argsort(seed[members], kind="stable")] for members in of.values())
-    paired = np.array_equal(seed[f], seed[g]) and len(np.unique(seed[f])) == len(f)
-    result = _contrast(alignment, alignment["family"] == "g", pairs=(f, g) if paired else None)
-    result = result.rename(alignment_out="alignment_g", alignment_in="alignment_f", n_out="n_g", n_in="n_f")
-    return _with_total(result, min(counts.values()) - 1)
+    result = _contrast(alignment, alignment["family"] == "g")
+    return result.rename(alignment_out="alignment_g", alignment_in="alignment_f", n_out="n_g", n_in="n_f")
 
 
 def leave_out(alignment: xr.DataArray, trained_on: xr.DataArray) -> xr.Dataset:
@@ -103,19 +107,18 @@ def leave_out(alignment: xr.DataArray, trained_on: xr.DataArray) -> xr.Dataset:
     Parameters
     ----------
     alignment
-        (sample, augmentation, encoder).
+        (sample, augmentation, encoder); with ``seed`` on ``encoder`` where encoders of one seed belong together.
     trained_on
         (sample, encoder) bool.
 
     Returns
     -------
     As :func:`family_contrast`, with ``alignment_in`` and ``alignment_out``, and the counts ``n_in`` and ``n_out`` of each sample; NaN where
-    a sample has encoders on one side only. The error over encoders is that of the difference of two independent means.
+    a sample has encoders on one side only. The error over encoders comes from the spread of the per-seed differences where several seeds
+    have the same numbers of both kinds, else it is that of the difference of two independent means, of two encoders or more.
     """
     alignment, trained_on = xr.align(alignment, trained_on, join="exact", copy=False)
-    result = _contrast(alignment, ~trained_on)
-    degrees = np.minimum(result["n_in"], result["n_out"]) - 1
-    return _with_total(result, degrees)
+    return _contrast(alignment, ~trained_on)
 
 
 def normalize_range(sslmem: xr.DataArray, over: xr.DataArray) -> xr.DataArray:
@@ -147,7 +150,7 @@ def score(results: xr.Dataset, *, protocol: str = "corrected", encoders: Sequenc
     protocol
         ``paper``, ``released`` or ``corrected``.
     encoders
-        Ids of the encoders that the scores rest on, in any order; None: all of them.
+        Ids of the encoders that the scores rest on, in any order; None: those of pairs of f and g, in a study that also has others, else all.
 
     Returns
     -------
@@ -167,6 +170,8 @@ def score(results: xr.Dataset, *, protocol: str = "corrected", encoders: Sequenc
     """
     if encoders is not None:
         results = _select_encoders(results, encoders)
+    else:
+        results = of_pairs(results)
     alignment = select_protocol(results[ALIGNMENT], protocol)
     scores = family_contrast(alignment).rename({SSLMEM: "difference"})
     difference = scores["difference"]
@@ -194,6 +199,12 @@ def score(results: xr.Dataset, *, protocol: str = "corrected", encoders: Sequenc
     return scores
 
 
+def of_pairs(results: xr.Dataset) -> xr.Dataset:
+    """The results of the pairs of f and g, in a study that has other encoders too, else of all."""
+    pairs = np.flatnonzero(results["design"].values == "pair") if "design" in results.coords else np.empty(0, int)
+    return results.isel({ENCODER: pairs}) if len(pairs) else results
+
+
 def _select_encoders(results: xr.Dataset, encoders: Sequence[str]) -> xr.Dataset:
     """The results of the named encoders, in the order of the store."""
     known = [str(name) for name in results[ENCODER].values]
@@ -203,26 +214,32 @@ def _select_encoders(results: xr.Dataset, encoders: Sequence[str]) -> xr.Dataset
     return results.isel({ENCODER: [position for position, name in enumerate(known) if name in encoders]})
 
 
-def _contrast(alignment: xr.DataArray, out: xr.DataArray, *, pairs: tuple[np.ndarray, np.ndarray] | None = None) -> xr.Dataset:
-    """Mean over encoders where ``out`` minus mean where not, both means, and the errors over encoders and over views.
+def _contrast(alignment: xr.DataArray, out: xr.DataArray) -> xr.Dataset:
+    """Mean over encoders where ``out`` minus mean where not, both means, the errors and the interval.
 
-    ``out`` is (encoder,) or (sample, encoder). ``pairs`` are the positions of encoders that belong together, trained and not; without
-    them the two means are taken to be independent.
+    ``out`` is (encoder,) or (sample, encoder).
     """
     alignment, out = alignment.transpose(SAMPLE, AUGMENTATION, ENCODER), out.transpose(..., ENCODER)
     samples, pair_count, encoders = alignment.shape
-    weights = _view_weights(alignment["view_a"].values, alignment["view_b"].values)
+    weights = view_weights(alignment["view_a"].values, alignment["view_b"].values)
     is_out = np.broadcast_to(out.values, (samples, encoders))
-    columns = np.empty((4, samples))
+    by_seed = encoders_by_seed(alignment["seed"].values) if "seed" in alignment.coords else None
+    columns = np.empty((6, samples))
     for start, values in _blocks(alignment):
         part = slice(start, start + len(values))
-        columns[:, part] = _contrast_columns(values, is_out[part], weights=weights, pairs=pairs)
-    mean_out, mean_in, error_views, error_encoders = columns
+        columns[:, part] = _contrast_columns(values, is_out[part], weights=weights, by_seed=by_seed)
+    mean_out, mean_in, over_views, over_encoders, interaction, degrees = columns
+    score = mean_out - mean_in
+    error, degrees = total_error(over_encoders, over_views, interaction, encoder_degrees=degrees, views=len(weights) - 1)
+    reach = error * t_quantile(degrees, 0.5 + CONFIDENCE / 2)
     n_out = is_out.sum(axis=1)
     per_sample = {
-        SSLMEM: mean_out - mean_in,
-        "standard_error_views": error_views,
-        "standard_error_encoders": error_encoders,
+        SSLMEM: score,
+        "standard_error_views": np.sqrt(over_views),
+        "standard_error_encoders": np.sqrt(over_encoders),
+        "standard_error": error,
+        "low": score - reach,
+        "high": score + reach,
         "alignment_in": mean_in,
         "alignment_out": mean_out,
         "n_in": encoders - n_out,
@@ -242,30 +259,32 @@ def _blocks(alignment: xr.DataArray) -> Iterator[tuple[int, np.ndarray]]:
             yield start + offset, read[offset : offset + BLOCK]
 
 
-def _contrast_columns(
-    values: np.ndarray, out: np.ndarray, *, weights: np.ndarray, pairs: tuple[np.ndarray, np.ndarray] | None
-) -> np.ndarray:
-    """Both means over encoders, out and in, and both errors of their difference, over views and over encoders.
+def _contrast_columns(values: np.ndarray, out: np.ndarray, *, weights: np.ndarray, by_seed: np.ndarray | None) -> np.ndarray:
+    """Both means over encoders, out and in, and the variances of their difference: over views, over encoders, what both of these contain, and
+    the degrees of freedom of that over encoders.
 
-    (sample, augmentation, encoder), (sample, encoder), weights of :func:`_view_weights` -> (4, sample).
+    (sample, augmentation, encoder), (sample, encoder), weights of :func:`view_weights`, positions of
+    :func:`sslmem_kit.spread.encoders_by_seed` -> (6, sample).
     """
     means = np.tensordot(values.astype(np.float64), weights, axes=(1, 1))
-    whole, without = means[..., 0], means[..., 1:]
     with np.errstate(invalid="ignore", divide="ignore"):  # NaN where a side has no encoder, or too few for a variance
-        sides = [side / side.sum(axis=1, keepdims=True) for side in (out, ~out)]
-        mean_out, mean_in = (np.einsum("se,se->s", whole, side) for side in sides)
-        if pairs is None:
-            variance = _variance_of_mean(whole, out) + _variance_of_mean(whole, ~out)
-        else:
-            trained, untrained = pairs
-            differences = whole[:, untrained] - whole[:, trained]
-            variance = _variance_of_mean(differences, np.ones_like(differences, bool))
-    left_out = np.einsum("sev,se->sv", without, sides[0] - sides[1])
-    return np.stack([mean_out, mean_in, _jackknife(left_out), np.sqrt(variance)])
+        shares = [side / side.sum(axis=1, keepdims=True) for side in (out, ~out)]
+        mean_out, mean_in = (np.einsum("se,se->s", means[..., 0], share) for share in shares)
+        left_out = np.einsum("sev,se->sv", means[..., 1:], shares[0] - shares[1])
+        together = np.zeros(len(values), bool) if by_seed is None else is_balanced(out[:, by_seed])
+        variance, degrees = np.empty((len(values), means.shape[2])), np.empty(len(values))
+        for chosen, estimate in ((together, variance_by_seed), (~together, variance_of_independent)):
+            if chosen.all():
+                variance, degrees = estimate(means, out, by_seed)
+            elif chosen.any():
+                variance[chosen], degrees[chosen] = estimate(means[chosen], out[chosen], by_seed)
+    interaction = jackknife_sum(variance[:, 1:])
+    return np.stack([mean_out, mean_in, jackknife_sum(left_out**2), variance[:, 0], interaction, degrees])
 
 
-def _view_weights(view_a: np.ndarray, view_b: np.ndarray) -> np.ndarray:
-    """(mean, augmentation): weights of the mean over all pairs, then of the means without one random view and all pairs it is in.
+def view_weights(view_a: np.ndarray, view_b: np.ndarray) -> np.ndarray:
+    """(number, augmentation): weights of the mean over all pairs, then of how it changes where one random view is left out, with all
+    pairs that it is in, around the mean of these changes.
 
     The first alone where a view is in every pair, or is the only one.
     """
@@ -273,28 +292,7 @@ def _view_weights(view_a: np.ndarray, view_b: np.ndarray) -> np.ndarray:
     without = (view_a != views[:, None]) & (view_b != views[:, None])
     if len(views) < 2 or not without.any(axis=1).all():
         without = without[:0]
-    kept = np.concatenate([np.ones((1, len(view_a)), bool), without])
-    return kept / kept.sum(axis=1, keepdims=True)
-
-
-def _jackknife(left_out: np.ndarray) -> np.ndarray:
-    """Standard error over the views of a mean, from its values with one view left out: (sample, view) -> (sample,)."""
-    views = left_out.shape[1]
-    if not views:
-        return np.full(len(left_out), np.nan)
-    return np.sqrt((views - 1) / views * ((left_out - left_out.mean(axis=1, keepdims=True)) ** 2).sum(axis=1))
-
-
-def _variance_of_mean(values: np.ndarray, side: np.ndarray) -> np.ndarray:
-    """Variance of the mean over the encoders of one side, NaN for fewer than two: (sample, encoder) twice -> (sample,)."""
-    count = side.sum(axis=1)
-    mean = np.where(side, values, 0).sum(axis=1) / count
-    squares = (np.where(side, values - mean[:, None], 0) ** 2).sum(axis=1)
-    return squares / np.where(count > 1, count * (count - 1), np.nan)
-
-
-def _with_total(result: xr.Dataset, degrees: int | xr.DataArray) -> xr.Dataset:
-    """Add the total standard error and the interval, by Student's t with the degrees of freedom of the encoders."""
-    total = np.sqrt(result["standard_error_encoders"] ** 2 + result["standard_error_views"].fillna(0) ** 2)
-    reach = total * special.stdtrit(np.maximum(degrees, 1), 0.5 + CONFIDENCE / 2)
-    return result.assign(standard_error=total, low=result[SSLMEM] - reach, high=result[SSLMEM] + reach)
+    without = without / without.sum(axis=1, keepdims=True)
+    if len(without):
+        without -= without.mean(axis=0)
+    return np.concatenate([np.full((1, len(view_a)), 1 / len(view_a)), without])

@@ -25,7 +25,20 @@ import zarr
 from numpy.dtypes import StringDType
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.names import ALIGNMENT, AUGMENTATION, ENCODER, EPOCH, PARTITIONS, SAMPLE, TRAINED_ON, VIEW
+from sslmem_kit.names import (
+    ALIGNMENT,
+    AUGMENTATION,
+    ENCODER,
+    EPOCH,
+    LAYER,
+    MODE,
+    ONE_MODEL,
+    PARTITIONS,
+    SAMPLE,
+    TRAINED_ON,
+    UNIT,
+    VIEW,
+)
 
 SCHEMA_VERSION = 1
 
@@ -52,6 +65,14 @@ DETAILS = {
 """Groups that :mod:`sslmem_kit.details` adds to a scored store, their variables and dimensions; a store may lack them. ``kept`` is a
 dimension of its own, because a group inherits ``sample`` from the root, where it is longer."""
 
+LAYERS, UNITS = "layers", "units"
+LOCALIZED = {
+    LAYERS: {ALIGNMENT: (SAMPLE, ENCODER, LAYER)},
+    UNITS: dict.fromkeys(("unit_mem", "standard_error", "response", "background", "strongest"), (ENCODER, UNIT)),
+}
+"""Groups of a study with ``scoring.layers``: alignment by layer, the mean over augmentations, written with each block of scores; and what
+:mod:`sslmem_kit.details` adds about units."""
+
 
 class IncompleteStore(UserError):
     """The store lacks results that were asked for."""
@@ -67,15 +88,16 @@ def create(
     *,
     samples: xr.Dataset,
     encoders: Sequence[Mapping[str, Any]],
-    trained_on: np.ndarray,
+    trained_on: np.ndarray | None,
     views: int,
     policy: str,
-    epochs: int,
-    recorded_epochs: Sequence[int],
-    tasks: Sequence[str],
-    thumbnails: np.ndarray,
     block: int,
     attrs: Mapping[str, Any],
+    thumbnails: np.ndarray | None,
+    epochs: int = 0,
+    recorded_epochs: Sequence[int] = (),
+    tasks: Sequence[str] = (),
+    layers: Sequence[str] = (),
 ) -> None:
     """Create an empty store that appears under its name only when its layout is whole.
 
@@ -84,25 +106,28 @@ def create(
     path
         Of ``results.zarr``; must not exist.
     samples
-        Coordinates on ``sample``: ``sample`` (ascending ids), ``label`` and ``partition`` (codes).
+        Coordinates on ``sample``: ``sample`` (ascending ids), ``label`` and ``partition`` (codes; not where ``trained_on`` is None).
     encoders
-        One mapping each: ``encoder`` (id), ``family``, ``seed``, ``method``, ``backbone``, ``dataset``.
+        One mapping each: ``encoder`` (id), ``family``, ``seed``, ``method``, ``backbone``, ``dataset``, and ``design``, by default ``pair``.
     trained_on
-        (sample, encoder) bool.
+        (sample, encoder) bool; None where it is not known, which an audit of one model may be without.
     views
         Number of random views beside the clean image.
     policy
         Name of the policy that the random views are drawn by.
-    epochs, recorded_epochs
-        Length of training; the epochs after which alignment and probe accuracy are recorded.
-    tasks
-        Names of the downstream tasks.
-    thumbnails
-        (sample, y, x, channel) uint8.
     block
         Samples in a chunk.
     attrs
         Attributes of the root: spec, versions and so on; values must be JSON scalars or strings.
+    thumbnails
+        (sample, y, x, channel) uint8; None where samples are no images, and there is no ``/images``.
+    epochs, recorded_epochs
+        Length of training; the epochs after which alignment and probe accuracy are recorded. 0 where encoders were trained elsewhere: there
+        is no ``/training``, ``/trajectory`` or ``/downstream`` then, and nothing to evaluate.
+    tasks
+        Names of the downstream tasks.
+    layers
+        Names of the layers whose alignment is stored too, in forward order, the whole output last.
     """
     pairs = np.array(view_pairs(views))
     n, e = samples.sizes[SAMPLE], len(encoders)
@@ -111,10 +136,11 @@ def create(
         name: (ENCODER, np.array([row[name] for row in encoders], np.int64 if name == "seed" else text))
         for name in (ENCODER, "family", "seed", "method", "backbone", "dataset")
     }
+    encoder_coords["design"] = (ENCODER, np.array([row.get("design", "pair") for row in encoders], text))
     root = xr.Dataset(
         {
             ALIGNMENT: ((SAMPLE, AUGMENTATION, ENCODER), _absent(n, len(pairs), e)),
-            TRAINED_ON: ((SAMPLE, ENCODER), trained_on),
+            **({} if trained_on is None else {TRAINED_ON: ((SAMPLE, ENCODER), trained_on)}),
         },
         coords={
             **samples.coords,
@@ -126,31 +152,21 @@ def create(
         attrs={"schema_version": SCHEMA_VERSION, "created": datetime.now(UTC).isoformat(timespec="seconds"), **attrs},
     )
     root[ALIGNMENT].attrs = {"long_name": "l2 distance between the l2-normalized representations of two views", "units": "1"}
-    root["partition"].attrs = {"flag_values": list(range(len(PARTITIONS))), "flag_meanings": " ".join(PARTITIONS)}
+    if "partition" in root:
+        root["partition"].attrs = {"flag_values": list(range(len(PARTITIONS))), "flag_meanings": " ".join(PARTITIONS)}
 
     blocks = -(-n // block)
-    recorded = np.array(recorded_epochs, np.int64)
     tree = xr.DataTree.from_dict(
         {
             "/": root,
-            "/images": xr.Dataset({"thumbnail": ((SAMPLE, "y", "x", "channel"), thumbnails)}),
-            "/training": xr.Dataset(
-                {name: ((ENCODER, EPOCH), _absent(e, epochs)) for name in PER_ENCODER["training"]}
-            ).assign_coords({EPOCH: np.arange(1, epochs + 1)}),
-            "/trajectory": xr.Dataset(
-                {
-                    ALIGNMENT: ((SAMPLE, ENCODER, EPOCH), _absent(n, e, len(recorded))),
-                    **{name: ((ENCODER, EPOCH), _absent(e, len(recorded))) for name in RECORDED},
-                }
-            ).assign_coords({EPOCH: recorded}),
-            "/downstream": xr.Dataset(
-                {"accuracy": ((ENCODER, "task", "probe"), _absent(e, len(tasks), len(PROBES)))}
-            ).assign_coords(task=np.array(tasks, text), probe=np.array(PROBES, text)),
+            **_image_group(thumbnails),
+            **(_training_groups(n, e, epochs, recorded_epochs, tasks) if epochs else {}),
             "/completeness": xr.Dataset(
-                {"scored": ((ENCODER, "block"), np.zeros((e, blocks), bool)), "evaluated": (ENCODER, np.zeros(e, bool))},
+                {"scored": ((ENCODER, "block"), np.zeros((e, blocks), bool)), "evaluated": (ENCODER, np.full(e, not epochs))},
                 coords={"block_start": ("block", np.arange(blocks) * block)},
                 attrs={"block": block},
             ),
+            **({f"/{LAYERS}": _layer_group(n, e, layers)} if layers else {}),
         }
     )
     # A group's chunks are one encoder wide, so that writers of different encoders never meet in one.
@@ -166,6 +182,36 @@ def create(
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def _image_group(thumbnails: np.ndarray | None) -> dict[str, xr.Dataset]:
+    if thumbnails is None:
+        return {}
+    return {"/images": xr.Dataset({"thumbnail": ((SAMPLE, "y", "x", "channel"), thumbnails)})}
+
+
+def _training_groups(
+    samples: int, encoders: int, epochs: int, recorded_epochs: Sequence[int], tasks: Sequence[str]
+) -> dict[str, xr.Dataset]:
+    """What is known of encoders because they were trained here."""
+    recorded, text = np.array(recorded_epochs, np.int64), StringDType()
+    losses = {name: ((ENCODER, EPOCH), _absent(encoders, epochs)) for name in PER_ENCODER["training"]}
+    path = {
+        ALIGNMENT: ((SAMPLE, ENCODER, EPOCH), _absent(samples, encoders, len(recorded))),
+        **{name: ((ENCODER, EPOCH), _absent(encoders, len(recorded))) for name in RECORDED},
+    }
+    accuracy = {"accuracy": ((ENCODER, "task", "probe"), _absent(encoders, len(tasks), len(PROBES)))}
+    return {
+        "/training": xr.Dataset(losses, {EPOCH: np.arange(1, epochs + 1)}),
+        "/trajectory": xr.Dataset(path, {EPOCH: recorded}),
+        "/downstream": xr.Dataset(accuracy, {"task": np.array(tasks, text), "probe": np.array(PROBES, text)}),
+    }
+
+
+def _layer_group(samples: int, encoders: int, layers: Sequence[str]) -> xr.Dataset:
+    group = xr.Dataset({ALIGNMENT: (LOCALIZED[LAYERS][ALIGNMENT], _absent(samples, encoders, len(layers)))})
+    group[ALIGNMENT].attrs = {"long_name": "mean over augmentations; the last layer is the whole output", "units": "1"}
+    return group.assign_coords({LAYER: np.array(layers, StringDType())})
 
 
 def _absent(*shape: int) -> np.ndarray:
@@ -190,12 +236,22 @@ def _chunk(dim: str, size: int, block: int) -> int:
     return 1 if dim in (ENCODER, "block") else max(1, size)
 
 
-def write_alignment(path: Path, *, encoder: int, block: int, values: np.ndarray) -> None:
-    """Write one block of samples of one encoder, (sample, augmentation) float32, and record it as scored."""
+def write_alignment(path: Path, *, encoder: int, block: int, values: np.ndarray, layers: np.ndarray | None = None) -> None:
+    """Write one block of samples of one encoder, (sample, augmentation) float32, and record it as scored.
+
+    ``layers`` is the same block's alignment by layer, (sample, layer) float32, for a store that was created with layers.
+    """
     group = _open_for_writing(path)
     start = int(group["completeness/block_start"][block])
     group[ALIGNMENT][start : start + len(values), :, encoder] = values
+    if layers is not None:
+        group[f"{LAYERS}/{ALIGNMENT}"][start : start + len(layers), encoder, :] = layers
     group["completeness/scored"][encoder, block] = True
+
+
+def mean_alignment(path: Path, *, encoder: int) -> np.ndarray:
+    """Mean over augmentations of an encoder's alignment, (sample,) float32."""
+    return _open_for_writing(path)[ALIGNMENT][:, :, encoder].mean(axis=1)
 
 
 def write_evaluation(path: Path, *, encoder: int, rows: Mapping[str, np.ndarray]) -> None:
@@ -258,7 +314,7 @@ def sample_ids(path: Path) -> np.ndarray:
 def unlisted_details(path: Path) -> list[str]:
     """Groups of ``DETAILS`` that a reader does not see: not there, or moved in after the last :func:`finish`."""
     listed = zarr.open_group(path, mode="r")
-    return [name for name in DETAILS if name not in listed]
+    return [name for name in (*DETAILS, *([UNITS] if LAYERS in listed else [])) if name not in listed]
 
 
 def _open_for_writing(path: Path) -> zarr.Group:
@@ -309,9 +365,14 @@ def open_results(path: Path | str, *, allow_incomplete: bool = False) -> xr.Data
     absent = missing(tree)
     if absent and not allow_incomplete:
         raise IncompleteStore(
-            f"{path}: the study is incomplete, {absent}; `sslmem run` on the same directory goes on where it stopped"
+            f"{path}: the study is incomplete, {absent}; `{command(tree)}` on the same directory goes on where it stopped"
         )
     return tree
+
+
+def command(tree: xr.DataTree) -> str:
+    """What has made a store, and goes on with it."""
+    return "sslmem score" if MODE in tree.attrs else "sslmem run"
 
 
 @contextlib.contextmanager
@@ -339,11 +400,14 @@ def missing(tree: xr.DataTree) -> str:
 
 
 def schema_problems(tree: xr.DataTree) -> Iterator[str]:
-    """What in a store's layout departs from the schema."""
+    """What in a store's layout departs from the schema; the store of an audit, which has a mode, may lack more than others."""
+    audited = MODE in tree.attrs
+    membership = {TRAINED_ON: (SAMPLE, ENCODER), "partition": (SAMPLE,)}
+    unknown = tree.attrs.get(MODE) == ONE_MODEL and not any(name in tree.variables for name in membership)
     expected = {
         ALIGNMENT: (SAMPLE, AUGMENTATION, ENCODER),
-        TRAINED_ON: (SAMPLE, ENCODER),
-        **dict.fromkeys(("label", "partition"), (SAMPLE,)),
+        **({} if unknown else membership),
+        "label": (SAMPLE,),
         **dict.fromkeys(("view_a", "view_b", "policy"), (AUGMENTATION,)),
         **dict.fromkeys(("family", "seed", "method", "backbone", "dataset"), (ENCODER,)),
     }
@@ -352,10 +416,10 @@ def schema_problems(tree: xr.DataTree) -> Iterator[str]:
             yield f"the results store has no variable {name!r}"
         elif tree[name].dims != dims:
             yield f"variable {name!r} has dimensions {tree[name].dims}, the schema has {dims}"
-    for group in ("images", "training", "trajectory", "downstream", "completeness"):
+    for group in ("completeness",) if audited else ("images", *PER_ENCODER, "completeness"):
         if group not in tree.children:
             yield f"the results store has no group /{group}"
-    for group, variables in DETAILS.items():
+    for group, variables in {**DETAILS, **LOCALIZED}.items():
         for name, dims in variables.items() if group in tree.children else ():
             there = tree[group].variables[name].dims if name in tree[group].variables else None
             if there != dims:
@@ -378,7 +442,16 @@ def data_problems(tree: xr.DataTree) -> Iterator[str]:
             if (values < 0).any() or (values > 2.0001).any():
                 yield "alignment holds distances outside 0..2, which l2-normalized representations cannot have"
                 return
-        _ = tree["images/thumbnail"].isel(sample=slice(None, None, max(1, len(ids) // 64))).values
+            if LAYERS in tree.children:
+                layers = tree[LAYERS][ALIGNMENT].isel(sample=slice(start, start + 65536)).values
+                if not ((layers >= 0) & (layers <= 2.0001)).all():
+                    yield f"/{LAYERS}: alignment holds values outside 0..2, in blocks recorded as scored"
+                    return
+                if np.abs(layers[:, :, -1] - values.mean(axis=1)).max() > 1e-4:
+                    yield f"/{LAYERS}: the alignment of the last layer, the whole output, is not that of the root"
+                    return
+        if "images" in tree.children:
+            _ = tree["images/thumbnail"].isel(sample=slice(None, None, max(1, len(ids) // 64))).values
     except (ValueError, OSError, RuntimeError) as error:
         yield f"a chunk cannot be read ({_one_line(error)})"
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from sslmem_kit import checkpoints
 from sslmem_kit.alignment import autocast
 from sslmem_kit.checkpoints import Progress
+from sslmem_kit.design import EncoderPlan
 from sslmem_kit.devices import Team
 from sslmem_kit.downstream.spread import collapse
 from sslmem_kit.encoders import Encoder, build_encoder
@@ -30,7 +31,7 @@ from sslmem_kit.optimization import build_optimizer, learning_rate
 from sslmem_kit.privacy import PrivateGradients
 from sslmem_kit.streams import stream_seed
 from sslmem_kit.study.samples import StudySamples
-from sslmem_kit.study.spec import EncoderPlan, StudySpec
+from sslmem_kit.study.spec import StudySpec
 from sslmem_kit.study.training import TrainingSpec
 from sslmem_kit.views import keys
 
@@ -50,7 +51,7 @@ def new_objective(spec: StudySpec, plan: EncoderPlan, samples: StudySamples, dev
     """Encoder and objective with the initial weights of a plan; torch's own generator is left as it was."""
     mean, std = samples.channel_statistics
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(_seed(spec, plan, "init"))
+        torch.default_generator.manual_seed(encoder_seed(spec, plan, "init"))
         encoder = build_encoder(spec.encoder, samples.dataset.image_shape, mean=mean, std=std)
         return build_objective(encoder, spec.objective, classes=len(samples.dataset.class_names)).to(device)
 
@@ -102,9 +103,9 @@ class _Training:
         self.folder, self.checkpoint = folder, folder / "resume" / "state.pt"
         folder.mkdir(parents=True, exist_ok=True)
         training = spec.training
-        self.ids = samples.slots(plan.family)
+        self.ids = samples.slots(plan)
         self.occupied = torch.from_numpy(self.ids >= 0)
-        self.labels = torch.from_numpy(_labels(samples, self.ids)).to(feed.device)
+        self.labels = torch.from_numpy(labels_of(samples, self.ids)).to(feed.device)
         self.micro_batch, self.steps = epoch_batches(training, int(self.occupied.sum()), ranks=team.size)
         self.objective = new_objective(spec, plan, samples, feed.device)
         if training.channels_last:
@@ -127,8 +128,7 @@ class _Training:
     def train_epoch(self, epoch: int) -> None:
         """Train one epoch from the step where it stands, record it, and write what is due."""
         training, progress = self.spec.training, self.progress
-        order = torch.randperm(len(self.ids), generator=torch.Generator().manual_seed(self.seed("order", epoch)))
-        order = order[self.occupied[order]]
+        order = epoch_order(self.occupied, self.seed("order", epoch))
         self.objective.train()
         loss_sum = torch.tensor(progress.loss_sum, dtype=torch.float64, device=self.feed.device)
         every = 1 if self.feed.device == "cpu" else CHECK_STEPS
@@ -156,7 +156,7 @@ class _Training:
         """Record a finished epoch."""
         training, progress = self.spec.training, self.progress
         row = {"epoch": epoch + 1, "loss": progress.loss_sum / self.steps, "learning_rate": rate}
-        if epoch + 1 in training.recorded_epochs:
+        if epoch + 1 in training.recorded_epochs and self.plan.design == "pair":
             try:
                 measured = record(self.spec, self.objective, self.samples, self.feed, self.team)
             except FloatingPointError:
@@ -279,7 +279,28 @@ class _Training:
 
     def seed(self, *names: str | int) -> int:
         """Of one of this training's streams."""
-        return _seed(self.spec, self.plan, *names)
+        return encoder_seed(self.spec, self.plan, *names)
+
+
+def epoch_order(occupied: Tensor, seed: int) -> Tensor:
+    """A random order of the occupied slots: the one of all slots, in which the last ones take the places of empty ones.
+
+    So an encoder that lacks a few samples sees all others, but for these last, where one that has them sees them. Were the empty places closed
+    up instead, every batch would differ.
+
+    Parameters
+    ----------
+    occupied
+        Whether a slot has a sample, [slot] bool.
+    seed
+        Of the order.
+    """
+    order = torch.randperm(len(occupied), generator=torch.Generator().manual_seed(seed))
+    there = occupied[order]
+    count = int(there.sum())
+    kept, last = order[:count], order[count:]
+    kept[~there[:count]] = last[there[count:]]
+    return kept
 
 
 def check_precision(training: TrainingSpec, device: str) -> None:
@@ -324,13 +345,14 @@ def epoch_batches(training: TrainingSpec, samples: int, *, ranks: int = 1) -> tu
     return size, steps
 
 
-def _labels(samples: StudySamples, ids: np.ndarray) -> np.ndarray:
+def labels_of(samples: StudySamples, ids: np.ndarray) -> np.ndarray:
     """Class of the sample in each slot, int64; 0 where a slot is empty."""
     labels = np.zeros(len(ids), np.int64)
     labels[ids >= 0] = samples.dataset.labels[samples.dataset.positions(ids[ids >= 0])]
     return labels
 
 
-def _seed(spec: StudySpec, plan: EncoderPlan, *names: str | int) -> int:
+def encoder_seed(spec: StudySpec, plan: EncoderPlan, *names: str | int) -> int:
+    """Of one of an encoder's streams; coupled encoders of one seed share all of them."""
     own = () if spec.training.coupled else (plan.family,)
     return stream_seed(plan.seed, "training", *own, *names)

@@ -8,9 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import xarray as xr
 
 from sslmem_kit import details, store
+from sslmem_kit.audit.membership import membership
+from sslmem_kit.audit.spec import AuditSpec
 from sslmem_kit.errors import UserError
+from sslmem_kit.names import MODE
 from sslmem_kit.partition import trained_on
 from sslmem_kit.study.folder import Study, open_study
 
@@ -36,13 +40,35 @@ def problems(path: Path) -> Iterator[str]:
         yield f"{study.results_path}: the encoders are {', '.join(encoders)}, study.yaml has {', '.join(expected)}"
     if not absent:
         yield from (f"{study.results_path}: {problem}" for problem in (*store.data_problems(tree), *details.problems(tree)))
-        families = [str(name) for name in tree["family"].values]
-        if (tree["trained_on"].values != trained_on(tree["partition"].values, families)).any():
+    if isinstance(study.spec, AuditSpec):
+        yield from _audit_problems(study, tree)
+    elif not absent:
+        pairs = [number for number, plan in enumerate(study.spec.encoders) if plan.design == "pair"]
+        families = [str(name) for name in tree["family"].values[pairs]]
+        if (tree["trained_on"].values[:, pairs] != trained_on(tree["partition"].values, families)).any():
             yield f"{study.results_path}: trained_on contradicts partition and family"
         if not np.isfinite(tree["training/loss"].values).all():
             yield f"{study.results_path}: the training loss holds values that are not finite, of encoders recorded as evaluated"
         for name in expected:
             yield from _weight_problems(study, name)
+
+
+def _audit_problems(study: Study, tree: xr.DataTree) -> Iterator[str]:
+    """Of an audit: its mode and partition follow from who was trained on what; weights stay where their owner keeps them."""
+    ids, families = ([str(name) for name in tree[name].values] for name in ("encoder", "family"))
+    seen = tree["trained_on"].values if "trained_on" in tree.variables else None
+    try:
+        told = membership(ids, seen, families)
+    except UserError as error:
+        yield f"{study.results_path}: {error}"
+        return
+    if told.mode != tree.attrs[MODE]:
+        yield f"{study.results_path}: its mode is {tree.attrs[MODE]!r}, who was trained on what makes it {told.mode!r}"
+    if told.codes is not None and (tree["partition"].values != told.codes).any():
+        yield f"{study.results_path}: partition contradicts trained_on and family"
+    for name in ids:
+        if not (study.encoder(name) / "config.json").is_file():
+            yield f"{study.encoder(name) / 'config.json'} is missing"
 
 
 def _weight_problems(study: Study, encoder_id: str) -> Iterator[str]:

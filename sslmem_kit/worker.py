@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,18 +21,20 @@ from torch.utils.flop_counter import FlopCounterMode
 import sslmem_kit
 from sslmem_kit import details, store
 from sslmem_kit.alignment import autocast, nearest, pooled_features, scored_images
-from sslmem_kit.checkpoints import Progress, drop_weights, load_progress
+from sslmem_kit.checkpoints import Progress, load_progress, save_progress, write_history
 from sslmem_kit.data import Dataset
+from sslmem_kit.design import EncoderPlan
 from sslmem_kit.devices import Team, resolve_device, use_device
 from sslmem_kit.downstream.tasks import load_task
 from sslmem_kit.encoders import Encoder, build_encoder, load_weights, save_weights
 from sslmem_kit.errors import UserError
-from sslmem_kit.evaluation import downstream_accuracy, score_samples
+from sslmem_kit.evaluation import downstream_accuracy, layered, score_layers, score_samples, score_together, score_units
 from sslmem_kit.feed import Feed
 from sslmem_kit.objectives import Batch, Moment, draw_views
 from sslmem_kit.study.folder import Study, write_json
 from sslmem_kit.study.samples import StudySamples, load_samples
-from sslmem_kit.study.spec import EncoderPlan, StudySpec
+from sslmem_kit.study.spec import StudySpec
+from sslmem_kit.together import Stacked, check_together, seconds_an_epoch, train_together
 from sslmem_kit.train import begin_privacy, check_precision, epoch_batches, new_objective, train
 from sslmem_kit.views import keys
 
@@ -63,9 +65,9 @@ def inspect(
 
     Returns
     -------
-    ``device``, ``parameters`` of the encoder, ``objective_parameters``, ``stem``, ``representation`` (shape a sample), ``views`` of a sample
-    in a step, ``versions``; with ``calibrate``: ``flops`` of one encoder's training and scoring, ``train_seconds`` and ``score_seconds`` of
-    one encoder, shared by ``devices``.
+    ``device``, ``parameters`` of the encoder, ``objective_parameters``, ``stem``, ``representation`` (shape a sample), ``layers`` that are
+    scored (units by name), ``views`` of a sample in a step, ``versions``; with ``calibrate``: ``flops`` of one encoder's training and
+    scoring, ``train_seconds`` and ``score_seconds`` of one encoder, shared by ``devices``.
 
     Raises
     ------
@@ -76,11 +78,13 @@ def inspect(
     device = resolve_device(device)
     use_device(device)
     samples, plan, training = samples or load_samples(spec), spec.encoders[0], spec.training
-    ids = samples.training(plan.family)
+    ids = samples.training(plan)
     size, steps_an_epoch = min(
-        epoch_batches(training, len(samples.training(encoder.family)), ranks=devices) for encoder in spec.encoders[:2]
+        epoch_batches(training, len(samples.training(encoder)), ranks=devices) for encoder in spec.encoders[:2]
     )
     check_precision(training, device)
+    if len(spec.encoders) > len(spec.pairs) and spec.design.together > 1:
+        check_together(spec)
     objective = new_objective(spec, plan, samples, device)
     begin_privacy(training, objective, len(ids), size * training.accumulate, steps_an_epoch, ranks=devices)
     for number, task in enumerate(spec.downstream.tasks):  # what is missing is told, or fetched, before anything is trained
@@ -97,6 +101,7 @@ def inspect(
         "objective_parameters": sum(parameter.numel() for parameter in objective.parameters()),
         "stem": encoder.stem,
         "representation": list(output.shape[1:]),
+        "layers": layered(spec, encoder).channels if spec.scoring.layers else {},
         "views": len(objective.draws(training.policy)),
         "versions": versions(),
     }
@@ -128,10 +133,15 @@ def inspect(
     with FlopCounterMode(display=False) as counted:
         score()
     scoring_batches = len(samples.scored) / min(spec.scoring.batch_size, len(ids))
-    records = len(training.recorded_epochs) + 1
+    records = len(training.recorded_epochs) + (2 if spec.scoring.layers else 1)  # units take passes of their own
+    train_seconds = _seconds(step, device) * steps
+    others = [encoder for encoder in spec.encoders if encoder.design != "pair"]
+    if others and spec.design.together > 1:
+        kind = [encoder for encoder in others if encoder.design == others[-1].design][-spec.design.together :]
+        told["together_seconds"] = seconds_an_epoch(spec, kind, samples, feed) * training.epochs
     return told | {
         "flops": step_flops * devices * steps + counted.get_total_flops() * scoring_batches * records,
-        "train_seconds": _seconds(step, device) * steps,
+        "train_seconds": train_seconds,
         "score_seconds": _seconds(score, device) * scoring_batches * records,
     }
 
@@ -166,17 +176,76 @@ def complete_encoder(
     encoder, progress = _trained(study, plan, samples, feed, threads, tell, team)
     ids, size = samples.dataset.ids[samples.scored], spec.scoring.block
     for block in blocks[team.rank :: team.size]:
-        values = score_samples(spec, encoder, ids[block * size : (block + 1) * size], feed)
-        if not np.isfinite(values).all():
-            raise UserError(f"scoring: encoder {plan.id} gives representations that are not finite")
-        store.write_alignment(study.results_path, encoder=index, block=block, values=values)
+        _write_block(study, index, block, *score_layers(spec, encoder, ids[block * size : (block + 1) * size], feed))
         tell("scored", plan.id, block)
-    accuracy = downstream_accuracy(spec, encoder, samples, feed, team, linear=progress.history[-1]["probe_accuracy"])
+    team.wait()
+    rows = _evaluated(study, index, encoder, progress, samples, feed, team)
     if team.first:
-        rows = progress.rows(spec.training.epochs, spec.training.recorded_epochs) | {"downstream/accuracy": accuracy}
         store.write_evaluation(study.results_path, encoder=index, rows=rows)
         tell("completed", plan.id)
     team.wait()
+
+
+def complete_group(
+    path: Path, encoder_ids: Sequence[str], device: str, threads: int, *, tell: Tell, samples: StudySamples | None = None
+) -> None:
+    """As :func:`complete_encoder`, for encoders of one design that are trained, and scored, at once.
+
+    ``tell`` hears of the group under the id of its first encoder.
+    """
+    torch.set_num_threads(threads)
+    use_device(device)
+    study = Study(path)
+    spec, name = study.spec, encoder_ids[0]
+    places = {plan.id: number for number, plan in enumerate(spec.encoders)}
+    indices = [places[encoder_id] for encoder_id in encoder_ids]
+    todo = {index: store.unscored_blocks(study.results_path, index) for index in indices}
+    blocks = sorted(set().union(*todo.values()))
+    if not blocks and all(store.is_evaluated(study.results_path, index) for index in indices):
+        return
+    samples = samples or load_samples(spec)
+    feed, plans = _feed(samples.dataset, device), [spec.encoders[index] for index in indices]
+    trained = _trained_together(study, plans, samples, feed, threads, tell)
+    stacked = Stacked([encoder for encoder, _ in trained])
+
+    def represent(images: torch.Tensor) -> dict[str, torch.Tensor]:
+        return dict(zip(encoder_ids, stacked(images, shared=True), strict=True))
+
+    ids, size = samples.dataset.ids[samples.scored], spec.scoring.block
+    for block in blocks:
+        chosen = ids[block * size : (block + 1) * size]
+        if spec.scoring.layers:  # hooks see one encoder at a time
+            scored = [score_layers(spec, encoder, chosen, feed) for encoder, _ in trained]
+        else:
+            scored = [(values, None) for values in score_together(spec, represent, chosen, feed)]
+        for index, (values, layers) in zip(indices, scored, strict=True):
+            if block in todo[index]:
+                _write_block(study, index, block, values, layers)
+        tell("scored", name, block)
+    for index, (encoder, progress) in zip(indices, trained, strict=True):
+        if not store.is_evaluated(study.results_path, index):
+            rows = _evaluated(study, index, encoder, progress, samples, feed, Team(device))
+            store.write_evaluation(study.results_path, encoder=index, rows=rows)
+    tell("completed", name)
+
+
+def _write_block(study: Study, index: int, block: int, values: np.ndarray, layers: np.ndarray | None = None) -> None:
+    if not np.isfinite(values).all() or (layers is not None and not np.isfinite(layers).all()):
+        raise UserError(f"scoring: encoder {study.spec.encoders[index].id} gives representations that are not finite")
+    store.write_alignment(study.results_path, encoder=index, block=block, values=values, layers=layers)
+
+
+def _evaluated(
+    study: Study, index: int, encoder: Encoder, progress: Progress, samples: StudySamples, feed: Feed, team: Team
+) -> dict[str, np.ndarray]:
+    """What the store holds of a scored encoder beside its alignment; probes, and records on the way, only of pairs of f and g."""
+    spec, training = study.spec, study.spec.training
+    if spec.encoders[index].design == "pair":
+        linear = progress.history[-1]["probe_accuracy"]
+        accuracy = downstream_accuracy(spec, encoder, samples, feed, team, linear=linear)
+        return progress.rows(training.epochs, training.recorded_epochs) | {"downstream/accuracy": accuracy}
+    progress.trajectory[training.epochs] = store.mean_alignment(study.results_path, encoder=index)
+    return progress.rows(training.epochs, training.recorded_epochs)
 
 
 def write_views(path: Path, kept: xr.Dataset, device: str, threads: int, *, samples: StudySamples | None = None) -> None:
@@ -216,6 +285,15 @@ def find_neighbours(
     return references[found], distances
 
 
+def find_units(path: Path, encoder_id: str, device: str, threads: int, *, samples: StudySamples | None = None) -> xr.Dataset:
+    """How selective the units of one encoder are for single samples, on ``unit``."""
+    torch.set_num_threads(threads)
+    study = Study(path)
+    spec, samples = study.spec, samples or load_samples(study.spec)
+    encoder = _load_encoder(study, encoder_id, samples, device)
+    return score_units(spec, encoder, samples.dataset.ids[samples.scored], _feed(samples.dataset, device))
+
+
 def _trained(
     study: Study, plan: EncoderPlan, samples: StudySamples, feed: Feed, threads: int, tell: Tell, team: Team
 ) -> tuple[Encoder, Progress]:
@@ -234,6 +312,33 @@ def _trained(
         _save_encoder(study, plan, samples, encoder, progress, threads, team)
     team.wait()
     return encoder, progress
+
+
+def _trained_together(
+    study: Study, plans: Sequence[EncoderPlan], samples: StudySamples, feed: Feed, threads: int, tell: Tell
+) -> list[tuple[Encoder, Progress]]:
+    """The encoders of a group with their final weights, all trained or all loaded."""
+    folders = [study.encoder(plan.id) for plan in plans]
+    finished = [(folder / "weights.safetensors").exists() and (folder / "resume" / "state.pt").exists() for folder in folders]
+    if all(finished):
+        return [
+            (_load_encoder(study, plan.id, samples, feed.device), load_progress(folder / "resume" / "state.pt"))
+            for plan, folder in zip(plans, folders, strict=True)
+        ]
+
+    def pass_on(event: str, *details: Any) -> None:
+        tell(event, plans[0].id, *details)
+
+    checkpoint = folders[0] / "resume" / "group.pt"
+    trained = train_together(study.spec, plans, samples, feed, checkpoint, tell=pass_on)
+    # None of the group is trained by itself: what is missing of it is written, the rest is there already.
+    for plan, folder, there, (encoder, progress) in zip(plans, folders, finished, trained, strict=True):
+        if not there:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_history(folder / "history.csv", progress)
+            _save_encoder(study, plan, samples, encoder, progress, threads, Team(feed.device))
+    checkpoint.unlink(missing_ok=True)
+    return trained
 
 
 def _save_encoder(
@@ -255,7 +360,7 @@ def _save_encoder(
             "stem": encoder.stem,
             "representation": shape,
             "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
-            "samples": len(samples.training(plan.family)),
+            "samples": len(samples.training(plan)),
             "coupled": spec.training.coupled,
             "training_seconds": round(progress.seconds, 3),
             "device": team.device,
@@ -268,7 +373,7 @@ def _save_encoder(
     )
     # The weights come last: where they are, everything before them is.
     save_weights(encoder, folder / "weights.safetensors")
-    drop_weights(folder / "resume" / "state.pt")
+    save_progress(folder / "resume" / "state.pt", progress)
 
 
 def _load_encoder(study: Study, encoder_id: str, samples: StudySamples, device: str) -> Encoder:

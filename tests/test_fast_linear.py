@@ -34,6 +34,17 @@ def test_numbers_and_gradients_are_those_of_a_linear_layer(amd: None, shape: tup
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_without_gradients_the_numbers_are_the_same(amd: None, bias: bool) -> None:
+    layer = quicken(nn.Sequential(nn.Linear(96, 320, bias=bias)))[0]
+    images = torch.randn(8, 75, 96)
+    expected = layer(images).detach()
+    with torch.no_grad():
+        torch.testing.assert_close(layer(images), expected, rtol=1e-4, atol=1e-6)
+    with torch.inference_mode():
+        torch.testing.assert_close(layer(images), expected, rtol=1e-4, atol=1e-6)
+
+
 def test_a_convolution_is_used_where_it_pays_and_not_below(amd: None, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
     original = torch.nn.functional.conv2d

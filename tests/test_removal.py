@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 from test_train import make_spec
 
 from sslmem_kit.cli import main
+from sslmem_kit.design import EncoderPlan
 from sslmem_kit.partition import UNUSED, take_out
 from sslmem_kit.study import samples as samples_module
 from sslmem_kit.study.folder import open_study
@@ -30,6 +31,10 @@ def _fresh(request: pytest.FixtureRequest) -> Iterator[None]:
     samples_module._load.cache_clear()
     with nullcontext() if request.node.name == "test_end_to_end" else workers_in_this_process():
         yield
+
+
+def plan(family: str) -> EncoderPlan:
+    return EncoderPlan(id=f"{family}-0", family=family, seed=0)
 
 
 def drawn() -> StudySamples:
@@ -68,9 +73,9 @@ def test_what_is_listed_is_taken_out_and_all_else_stays(tmp_path: Path) -> None:
     assert (left.codes[taken] == UNUSED).all()
     np.testing.assert_array_equal(left.codes[~taken], with_all.codes[~taken])
     for family, size in (("f", 70 - 5 - 3), ("g", 70 - 5)):
-        assert len(left.training(family)) == size
-        assert not np.isin(left.training(family), gone).any()
-        np.testing.assert_array_equal(left.training(family), [i for i in with_all.training(family) if i not in gone])
+        assert len(left.training(plan(family))) == size
+        assert not np.isin(left.training(plan(family)), gone).any()
+        np.testing.assert_array_equal(left.training(plan(family)), [i for i in with_all.training(plan(family)) if i not in gone])
     assert not np.isin(left.dataset.ids[left.scored], gone).any()
     assert left.channel_statistics == with_all.channel_statistics
 
@@ -78,9 +83,9 @@ def test_what_is_listed_is_taken_out_and_all_else_stays(tmp_path: Path) -> None:
 def test_every_sample_that_stays_keeps_its_slot(tmp_path: Path) -> None:
     """So that f and g still meet there, with the same views, though they have different numbers of samples."""
     gone = ids_of(1)[[0, 4, 7]]
-    before = {family: drawn().slots(family) for family in "fg"}
+    before = {family: drawn().slots(plan(family)) for family in "fg"}
     left = load_samples(removed(selection(tmp_path / "s.npz", gone)))
-    f, g = left.slots("f"), left.slots("g")
+    f, g = left.slots(plan("f")), left.slots(plan("g"))
     np.testing.assert_array_equal(g, before["g"])
     np.testing.assert_array_equal(f, np.where(np.isin(before["f"], gone), -1, before["f"]))
     assert (f == -1).sum() == 3

@@ -139,7 +139,8 @@ def test_a_study_of_changed_data_is_not_continued(tmp_path: Path, capsys: pytest
 
 
 def test_probe_positions_are_of_the_right_sides() -> None:
-    samples: StudySamples = load_samples(load_spec("digits"))
+    spec = load_spec("digits")
+    samples: StudySamples = load_samples(spec)
     assert not samples.dataset.is_test[samples.probe_training].any()
     assert samples.dataset.is_test[samples.probe_test].all()
-    assert len(samples.training("f")) == len(samples.training("g")) == 1294
+    assert [len(samples.training(plan)) for plan in spec.encoders[:2]] == [1294, 1294]

@@ -150,9 +150,9 @@ def test_encoders_that_cannot_be_scored_are_told(encoders, told):
 
 def test_a_study_scores_what_its_store_holds(tmp_path: Path):
     study = make_study(tmp_path / "study")
-    xr.testing.assert_identical(study.scores("paper"), score(study.results, protocol="paper"))
-    some = ["f-1", "g-1"]
-    xr.testing.assert_identical(study.scores(encoders=some), score(study.results, encoders=some))
+    for arguments in ({"protocol": "paper"}, {"encoders": ["f-1", "g-1"]}):
+        expected = score(study.results, **arguments)
+        xr.testing.assert_identical(study.scores(**arguments)[list(expected.data_vars)], expected)
 
 
 def test_a_lost_chunk_of_one_encoder_among_several_is_told(tmp_path: Path):
@@ -242,10 +242,24 @@ def test_the_error_over_encoders_is_paired_by_seed():
     differences = means[:, 1::2] - means[:, ::2]
     found = family_contrast(alignment)
     np.testing.assert_allclose(found["standard_error_encoders"], stats.sem(differences, axis=1))
-    total = np.hypot(found["standard_error_encoders"], found["standard_error_views"])
-    np.testing.assert_allclose(found["standard_error"], total)
-    np.testing.assert_allclose(found["high"] - found["sslmem"], total * stats.t(2).ppf(0.975))
-    np.testing.assert_allclose(found["sslmem"] - found["low"], total * stats.t(2).ppf(0.975))
+
+
+def test_the_whole_error_is_more_than_that_over_encoders_and_less_than_both_parts_together():
+    found = family_contrast(made(seeds=3)["alignment"])  # too few samples for their variances to be moved towards each other
+    encoders, views = found["standard_error_encoders"], found["standard_error_views"]
+    assert (found["standard_error"] >= encoders).all()
+    assert (found["standard_error"] < np.hypot(encoders, views)).all()
+    np.testing.assert_allclose(found["high"] - found["sslmem"], found["sslmem"] - found["low"])
+    assert (found["high"] - found["low"] > 2 * 1.95 * found["standard_error"]).all()
+
+
+@pytest.mark.parametrize("design", [["pair"] * 4 + ["subset"] * 2, ["pair"] * 6])
+def test_scores_rest_on_the_pairs_where_there_are_other_encoders_too(design):
+    root = made(seeds=3)
+    found = score(root.assign_coords(design=("encoder", design)))
+    xr.testing.assert_identical(found, score(root.isel(encoder=[i for i, name in enumerate(design) if name == "pair"])))
+    named = score(root.assign_coords(design=("encoder", design)), encoders=["f-2", "g-2"])
+    xr.testing.assert_identical(named, score(root, encoders=["f-2", "g-2"]))
 
 
 def test_without_pairs_the_error_over_encoders_is_of_two_independent_means():
@@ -255,7 +269,36 @@ def test_without_pairs_the_error_over_encoders_is_of_two_independent_means():
     expected = np.sqrt(means[:, ::2].var(axis=1, ddof=1) / 3 + means[:, 1::2].var(axis=1, ddof=1) / 3)
     np.testing.assert_allclose(family_contrast(alone)["standard_error_encoders"], expected)
     trained = xr.DataArray(np.broadcast_to(alignment["family"].values == "f", (12, 6)), dims=("sample", "encoder"))
-    np.testing.assert_allclose(leave_out(alignment, trained)["standard_error_encoders"], expected)
+    np.testing.assert_allclose(leave_out(alone, trained)["standard_error_encoders"], expected)
+
+
+def test_subsets_of_one_seed_are_compared_with_each_other():
+    root = made(samples=30, seeds=8)  # four seeds of four encoders, each trained on all but one of four folds
+    folds = np.random.default_rng(3).integers(0, 4, (30, 4))
+    seen = (folds[:, :, None] != np.arange(4)).reshape(30, 16)
+    seen[0] = True
+    alignment = root["alignment"].assign_coords(seed=("encoder", np.repeat(np.arange(4), 4)))
+    mixed = np.random.default_rng(4).permutation(16)
+    found = leave_out(
+        alignment[..., mixed], xr.DataArray(seen[:, mixed], dims=("sample", "encoder"), coords={"encoder": root["encoder"][mixed]})
+    )
+    means = alignment.values.mean(axis=1).reshape(30, 4, 4)
+    for sample in range(1, 30):
+        differences = [
+            means[sample, number, fold] - np.delete(means[sample, number], fold).mean() for number, fold in enumerate(folds[sample])
+        ]
+        assert found["sslmem"].values[sample] == pytest.approx(np.mean(differences))
+        assert found["standard_error_encoders"].values[sample] == pytest.approx(stats.sem(differences))
+    assert np.isnan(found["standard_error_encoders"].values[0])
+
+
+def test_seeds_with_unequal_numbers_of_both_kinds_are_independent():
+    root = made(samples=8, seeds=4)
+    seed = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    seen = np.array([[1, 1, 1, 0, 1, 1, 0, 0]] * 8, bool)
+    alignment, seen = root["alignment"], xr.DataArray(seen, dims=("sample", "encoder"), coords={"encoder": root["encoder"]})
+    together, apart = (leave_out(alignment.assign_coords(seed=("encoder", s)), seen) for s in (seed, np.arange(8)))
+    xr.testing.assert_identical(together, apart)
 
 
 def test_one_pair_of_encoders_has_no_error_over_encoders():

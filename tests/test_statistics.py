@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 from scipy import stats
 
+from sslmem_kit import statistics
 from sslmem_kit.statistics import (
     TABLE_2,
     TABLE_16,
@@ -175,6 +176,16 @@ def test_the_intervals_of_rank_agreement_cover_as_often_as_they_say():
     for name, value in true.items():
         covered = [row[f"{name}_interval"][0] <= value <= row[f"{name}_interval"][1] for row in found]
         assert 0.92 <= np.mean(covered) <= 0.98
+
+
+def test_the_interval_of_many_values_is_that_of_the_bootstrap(monkeypatch):
+    values = np.random.default_rng(0).exponential(1, statistics.LARGE + 1)
+    normal = bootstrap_interval(values)
+    monkeypatch.setattr(statistics, "LARGE", len(values))
+    drawn = bootstrap_interval(values)
+    error = values.std() / np.sqrt(len(values))
+    assert drawn != normal
+    np.testing.assert_allclose(normal, drawn, atol=0.2 * error)  # three standard errors of an end by 2,000 resamples
 
 
 def test_the_intervals_of_rank_agreement_are_about_those_of_a_bootstrap():

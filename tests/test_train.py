@@ -155,8 +155,8 @@ def test_families_of_equal_data_are_equal_when_coupled(tmp_path: Path, monkeypat
     """With nothing but the own samples to tell them apart, f and g differ by those alone: give both the same and they are one."""
     spec = make_spec("simclr")
     samples = load_samples(spec)
-    same = samples.slots("f")
-    monkeypatch.setattr(type(samples), "slots", lambda self, family: same)
+    same = samples.slots(spec.encoders[0])
+    monkeypatch.setattr(type(samples), "slots", lambda self, plan: same)
     for family in "fg":
         (tmp_path / family).mkdir()
     assert_same_bits(trained(spec, tmp_path / "f", "f"), trained(spec, tmp_path / "g", "g"))

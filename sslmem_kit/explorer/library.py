@@ -17,10 +17,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sslmem_kit import scores, store
+from sslmem_kit import discovery, scores, store
+from sslmem_kit.audit.membership import PAIR
+from sslmem_kit.audit.scores import NOT_SCORES, mode_of
+from sslmem_kit.audit.spec import AuditSpec
 from sslmem_kit.errors import UserError
 from sslmem_kit.explorer.quantities import Quantity, of_scores, of_store
-from sslmem_kit.names import ALIGNMENT, ENCODER, EPOCH, FAMILIES, SAMPLE, TRAINED_ON
+from sslmem_kit.names import ALIGNMENT, ENCODER, EPOCH, FAMILIES, ONE_MODEL, SAMPLE, TRAINED_ON
 from sslmem_kit.study.folder import Study, open_study
 
 CACHE_BYTES = 400_000_000
@@ -118,8 +121,10 @@ class OpenStudy:
 
     @cached_property
     def usable(self) -> np.ndarray:
-        """(encoder,) whether it scored every sample."""
-        return self.tree["completeness/scored"].values.all(axis=1)
+        """(encoder,) whether it scored every sample, and in a study that has other designs too, whether it is of a pair of f and g."""
+        scored = self.tree["completeness/scored"].values.all(axis=1)
+        pairs = self.tree["design"].values == "pair" if "design" in self.tree.coords else np.ones_like(scored)
+        return scored & pairs if pairs.any() else scored
 
     def choices(self, name: str) -> list[Any]:
         """Values of a coordinate of the usable encoders (``method``, ``backbone``, ``seed``), sorted."""
@@ -132,11 +137,11 @@ class OpenStudy:
         return found[self.ids[np.minimum(found, len(self.ids) - 1)] == ids] if len(self.ids) else found[:0]
 
     def scores(self, protocol: str, encoders: tuple[str, ...]) -> xr.Dataset:
-        """Scores as :func:`sslmem_kit.scores.score` gives them, float32."""
+        """Scores as :meth:`sslmem_kit.study.Study.scores` gives them, float32."""
 
         def make() -> xr.Dataset:
             with store.reading(self.study.results_path):
-                made = scores.score(self.tree.to_dataset(), protocol=protocol, encoders=encoders)
+                made = discovery.with_significance(scores.score(self.tree.to_dataset(), protocol=protocol, encoders=encoders))
             small = {name: column.astype(np.float32) for name, column in made.data_vars.items() if column.dtype == np.float64}
             return made.assign(small).drop_vars("augmentation", errors="ignore")
 
@@ -196,6 +201,8 @@ class SampleRecord:
     def trajectory(self) -> xr.DataArray | None:
         """Mean alignment over epochs, (family, epoch); None where no epochs are recorded."""
         tree = self.opened.tree
+        if "trajectory" not in tree.children:
+            return None
         usable = np.flatnonzero(self.opened.usable)
         # A group inherits the indexes of the root, not its other coordinates.
         family = tree["family"].values[usable].astype(object)
@@ -292,11 +299,20 @@ def _stamp(path: Path) -> Stamp:
 
 
 def _opened(key: str, study: Study, stamp: Stamp, cache: Cache) -> OpenStudy:
-    command = "run `sslmem run` on its directory to go on"
+    made_by = "sslmem score" if isinstance(study.spec, AuditSpec) else "sslmem run"
+    command = f"run `{made_by}` on its directory to go on"
     if not study.results_path.exists():
         return OpenStudy(key, study, stamp, None, f"This study has no results yet: {command}.", cache)
     tree = store.open_results(study.results_path, allow_incomplete=True)
     absent = store.missing(tree)
+    mode = mode_of(tree)
+    if mode not in (None, PAIR):
+        told = (
+            f"This is {NOT_SCORES}"
+            if mode == ONE_MODEL
+            else "The explorer shows scores of f against g, this audit has numbered subsets"
+        )
+        return OpenStudy(key, study, stamp, None, f"{told}. `sslmem report` and `sslmem export` give what it holds.", cache)
     opened = OpenStudy(key, study, stamp, tree, f"This study is incomplete, {absent}: {command}." if absent else "", cache)
     kept = opened.encoders()
     families = {str(tree["family"].sel({ENCODER: name}).item()) for name in kept}

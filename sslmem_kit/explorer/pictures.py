@@ -26,6 +26,14 @@ AT_ONCE = 16
 """Pictures in an answer, at most: those of 16 samples may lie in 16 chunks, and other sessions wait while they are read."""
 
 
+_TILE = (
+    '<svg xmlns="http://www.w3.org/2000/svg" width="64" height="64"><rect width="64" height="64" fill="#808080"/>'
+    '<text x="32" y="36" font-family="sans-serif" font-size="11" text-anchor="middle" fill="#ffffff">no image</text></svg>'
+)
+NO_PICTURE = "data:image/svg+xml;base64," + base64.b64encode(_TILE.encode()).decode()
+"""What stands for a sample that is no image."""
+
+
 def data_uri(picture: np.ndarray) -> str:
     """A PNG of (y, x, channel) uint8; 1 channel is grey, 3 are RGB."""
     buffer = io.BytesIO()
@@ -34,7 +42,12 @@ def data_uri(picture: np.ndarray) -> str:
 
 
 def thumbnails(opened: OpenStudy, positions: np.ndarray) -> list[str]:
-    """Data URIs of the clean images of samples, in the order of the positions; kept in the library's cache."""
+    """Data URIs of the clean images of samples, in the order of the positions; kept in the library's cache.
+
+    Samples that are no images have a tile that says so.
+    """
+    if "images" not in opened.tree.children:
+        return [NO_PICTURE] * len(positions)
 
     def read(keys: list[Hashable]) -> list[np.bytes_]:
         # Selected in ascending order, in which chunks are read once.

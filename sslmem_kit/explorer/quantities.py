@@ -27,6 +27,8 @@ SCORES = {
     "high": "upper end of the interval",
     "z": "z against the null",
     "quantile": "quantile in the null",
+    "p_value": "p value against the null",
+    "q_value": "q value against the null",
 }
 """Columns of the scores, and what they are called."""
 MOST = 64

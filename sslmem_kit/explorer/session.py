@@ -19,8 +19,6 @@ from sslmem_kit.names import PARTITION_CODE, PARTITIONS, SSLMEM
 from sslmem_kit.scores import PROTOCOLS
 
 ENCODER_FILTERS = ("method", "backbone", "seed")
-Q_VALUE = "q_value"
-"""Variable that a store carries false-discovery rates under, by sample."""
 DEFAULT_QUANTILE = 0.9
 OUTLINE_CORNERS = 200
 
@@ -130,8 +128,7 @@ class Session(param.Parameterized):
         if self.threshold_by == "quantile":
             return self.quantile_limit(min(max(self.threshold, 0.0), 1.0))
         if self.threshold_by == "fdr":
-            rates = self.q_values()
-            below = self.scores[SSLMEM].values[rates <= self.threshold] if rates is not None else _NOTHING
+            below = self.scores[SSLMEM].values[self.q_values() <= self.threshold]
             # Above a limit is strictly above: the lowest of them lies above the next number down.
             return float(np.nextafter(below.min(), below.dtype.type("-inf"))) if len(below) else float("inf")
         return float(self.threshold)
@@ -142,12 +139,9 @@ class Session(param.Parameterized):
         among = values[self.opened.partitions == PARTITION_CODE["candidate"]]
         return float(np.quantile(among if len(among) else values, quantile))
 
-    def q_values(self) -> np.ndarray | None:
-        """False-discovery rates by sample, where the store carries them."""
-        for key, quantity in self.quantities.items():
-            if Q_VALUE in (key, quantity.variable):
-                return self.column(key)
-        return None
+    def q_values(self) -> np.ndarray:
+        """False-discovery rates of the candidates, whose scores are high where they are memorized; NaN elsewhere. (sample,)."""
+        return np.where(self.opened.partitions == PARTITION_CODE["candidate"], self.column("q_value"), np.float32(np.nan))
 
     # -- what parts of the page ask for --------------------------------------------------------------------------------------------
 
@@ -267,8 +261,6 @@ class Session(param.Parameterized):
                 changes[name] = getattr(State(), name)
         if self.sample is not None and not len(opened.positions(np.array([self.sample]))):
             changes["sample"] = None
-        if self.threshold_by == "fdr" and not any(Q_VALUE in (key, q.variable) for key, q in quantities.items()):
-            changes |= {"threshold_by": "value", "threshold": None}
         return changes
 
 

@@ -3,8 +3,23 @@
 Each module draws one: ``fig02a.draw(scores)``. Nothing here reads files or computes statistics; :func:`save_figure` writes.
 """
 
-from sslmem_kit.figures import fig02a, fig02b, fig02c, fig05, gallery, scatter, tab02
+from sslmem_kit.figures import error_parts, fig02a, fig02b, fig02c, fig05, gallery, layers, planning_curve, scatter, tab02, units
 from sslmem_kit.figures.save import save_figure
 from sslmem_kit.figures.show import interactive_figures, show
 
-__all__ = ["fig02a", "fig02b", "fig02c", "fig05", "gallery", "interactive_figures", "save_figure", "scatter", "show", "tab02"]
+__all__ = [
+    "error_parts",
+    "fig02a",
+    "fig02b",
+    "fig02c",
+    "fig05",
+    "gallery",
+    "interactive_figures",
+    "layers",
+    "planning_curve",
+    "save_figure",
+    "scatter",
+    "show",
+    "tab02",
+    "units",
+]

@@ -27,9 +27,10 @@ class Lines:
             self._write(f"WARNING: {state.warnings[-1]}")
         elif event == "planned":
             number = len(state.encoders)
-            self._say(
-                f"{number} encoder{'s' * (number > 1)} to train and score, {state.epochs} epochs each" if number else state.counts
+            work = (
+                f"train and score, {state.epochs} epochs each" if state.epochs else f"score, {state.blocks} blocks of samples each"
             )
+            self._say(f"{number} encoder{'s' * (number > 1)} to {work}" if number else state.counts)
         elif event == "detailed":
             done, total = details
             if done in (0, total) or self._is_due():

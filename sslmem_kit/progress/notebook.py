@@ -9,7 +9,7 @@ from html import escape
 
 from IPython.display import display
 
-from sslmem_kit.progress.state import DETAILS, State, duration, epochs_text, loss_text, rate_text
+from sslmem_kit.progress.state import DETAILS, State, duration, loss_text, position_text, rate_text
 
 UPDATE_SECONDS = 0.25
 """The output is replaced at most this often while encoders train."""
@@ -64,8 +64,8 @@ def page(state: State, sentence: str, ended: bool) -> str:
             _row(
                 encoder.name,
                 done / total,
-                f"{epochs_text(encoder.epoch)}/{state.epochs}",
-                loss_text(encoder.loss),
+                position_text(encoder, state.epochs),
+                loss_text(encoder.loss) if state.epochs else "",
                 "scoring" if scoring else rate_text(encoder.images_per_second),
                 "" if ended else state.left(encoder.ends),
             )

@@ -47,6 +47,7 @@ class State:
     clock: Callable[[], float] = time.monotonic
     planned: bool = False
     epochs: int = 0
+    """Of a training; 0 where encoders come trained."""
     blocks: int = 0
     encoders: dict[str, Encoder] = field(default_factory=dict)
     details: tuple[int, int] | None = None
@@ -95,7 +96,10 @@ class State:
 
     @property
     def share(self) -> float:
-        """Of all epochs that are done."""
+        """Of all epochs that are done; of all blocks where encoders are only scored."""
+        if not self.epochs:
+            blocks = self.blocks * len(self.encoders)
+            return sum(encoder.scored for encoder in self.encoders.values()) / blocks if blocks else 1.0
         total = self.epochs * len(self.encoders)
         return sum(encoder.epoch for encoder in self.encoders.values()) / total if total else 1.0
 
@@ -106,7 +110,7 @@ class State:
         if not all_:
             return "every encoder is complete" if self.planned else "preparing"
         if done == all_:
-            return f"{all_} of {all_} encoders trained and scored"
+            return f"{all_} of {all_} encoders {'trained and scored' if self.epochs else 'scored'}"
         working, waiting = len(self.at_work), [encoder.name for encoder in self.having("waiting")]
         text = f"{done} of {all_} encoders done, {working} at work"
         return (
@@ -149,6 +153,11 @@ def duration(seconds: float) -> str:
     if hours >= 48:
         return f"{hours // 24} d {hours % 24} h"
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def position_text(encoder: Encoder, epochs: int) -> str:
+    """Epochs done of all; empty where encoders come trained."""
+    return f"{epochs_text(encoder.epoch)}/{epochs}" if epochs else ""
 
 
 def epochs_text(epoch: float) -> str:

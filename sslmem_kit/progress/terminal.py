@@ -8,7 +8,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
-from sslmem_kit.progress.state import DETAILS, State, duration, epochs_text, loss_text, rate_text
+from sslmem_kit.progress.state import DETAILS, State, duration, loss_text, position_text, rate_text
 
 
 class Bars:
@@ -68,8 +68,8 @@ class Bars:
             table.add_row(
                 encoder.name,
                 bar,
-                f"{epochs_text(encoder.epoch)}/{state.epochs}",
-                loss_text(encoder.loss),
+                position_text(encoder, state.epochs),
+                loss_text(encoder.loss) if state.epochs else "",
                 *([rate] if rates else []),
                 state.left(encoder.ends),
             )

@@ -16,7 +16,9 @@ import numpy as np
 import xarray as xr
 import yaml
 
-from sslmem_kit import scores, store
+from sslmem_kit import discovery, scores, store
+from sslmem_kit.audit.scores import NOT_SCORES, alignment_table, is_one_model, is_subset, subset_scores
+from sslmem_kit.audit.spec import AuditSpec, is_audit, parse_audit
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import SAMPLE
 from sslmem_kit.study.spec import StudySpec, parse_spec, read_yaml
@@ -53,9 +55,10 @@ class Study:
         return self.path / "encoders" / encoder_id
 
     @cached_property
-    def spec(self) -> StudySpec:
-        """The resolved spec."""
-        return parse_spec(read_yaml(self.spec_path), where=str(self.spec_path))
+    def spec(self) -> StudySpec | AuditSpec:
+        """The resolved spec: that of a study, or of an audit of encoders that were trained elsewhere."""
+        loaded = read_yaml(self.spec_path)
+        return (parse_audit if is_audit(loaded) else parse_spec)(loaded, where=str(self.spec_path))
 
     @cached_property
     def tree(self) -> xr.DataTree:
@@ -73,14 +76,23 @@ class Study:
         return tuple(self.tree["label"].attrs["class_names"])
 
     def scores(self, protocol: str = "corrected", encoders: Sequence[str] | None = None) -> xr.Dataset:
-        """Scores of every sample, from all encoders or the named ones; see :func:`sslmem_kit.scores.score`.
+        """Scores of every sample, from all encoders or the named ones, with their ``p_value`` and ``q_value``.
+
+        See :func:`sslmem_kit.scores.score` for the former, :mod:`sslmem_kit.discovery` for the latter.
 
         Raises
         ------
         UserError
-            An unknown protocol or encoder; results that are missing, cannot be read, or were lost after they had been recorded.
+            An unknown protocol or encoder; results that are missing, cannot be read, or were lost after they had been recorded; an audit of
+            one model, which has none.
         """
+        if is_one_model(self.tree):
+            raise UserError(
+                f"STUDY: {self.path} holds {NOT_SCORES}; `sslmem report` and `sslmem export` give alignment and its ranks"
+            )
         with store.reading(self.results_path):
+            if is_subset(self.tree) and encoders is None:
+                return subset_scores(self._results_in_one_piece(), protocol=protocol)
             result = scores.score(self._results_in_one_piece(), protocol=protocol, encoders=encoders)
         lost = int((~np.isfinite(result["difference"])).sum())
         if lost:
@@ -88,7 +100,12 @@ class Study:
                 f"{self.results_path}: the alignment of {lost} of {result.sizes[SAMPLE]} samples is not finite "
                 "though recorded as scored; chunks are lost, `sslmem validate` tells more"
             )
-        return result
+        return discovery.with_significance(result)
+
+    def alignments(self, protocol: str = "corrected") -> xr.Dataset:
+        """Mean alignment of every sample under each encoder, and its rank; see :func:`sslmem_kit.audit.scores.alignment_table`."""
+        with store.reading(self.results_path):
+            return alignment_table(self._results_in_one_piece(), protocol=protocol)
 
     def _results_in_one_piece(self) -> xr.Dataset:
         """The results as zarr hands them out, still lazy: where everything is read, a dask task a chunk takes longer than the reading."""
@@ -101,6 +118,10 @@ class Study:
         )
         return results.assign({name: array.variable for name, array in lazy.data_vars.items()})
 
+    @property
+    def _command(self) -> str:
+        return "sslmem score" if isinstance(self.spec, AuditSpec) else "sslmem run"
+
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the study for one writer; a second one is told so."""
@@ -108,7 +129,9 @@ class Study:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise UserError(f"{self.path}: another `sslmem run` is at work on this study, wait for it or stop it") from None
+                raise UserError(
+                    f"{self.path}: another `{self._command}` is at work on this study, wait for it or stop it"
+                ) from None
             yield
 
 
@@ -129,7 +152,7 @@ def open_study(path: Path | str) -> Study:
     return study
 
 
-def check_directory(path: Path, spec: StudySpec) -> None:
+def check_directory(path: Path, spec: StudySpec | AuditSpec) -> None:
     """Refuse a directory that cannot take a study of this spec, before anything is computed.
 
     Raises
@@ -154,7 +177,7 @@ def check_directory(path: Path, spec: StudySpec) -> None:
         raise UserError(f"--out: {path} is not empty and holds no study.yaml; choose a new or an empty directory")
 
 
-def create_or_resume(path: Path, spec: StudySpec) -> Study:
+def create_or_resume(path: Path, spec: StudySpec | AuditSpec) -> Study:
     """The study directory of a spec: made where there is none, resumed where the same spec made it, else refused."""
     check_directory(path, spec)
     study = Study(path)
@@ -164,7 +187,7 @@ def create_or_resume(path: Path, spec: StudySpec) -> Study:
     return study
 
 
-def as_yaml(spec: StudySpec) -> str:
+def as_yaml(spec: StudySpec | AuditSpec) -> str:
     """The spec as a ``study.yaml`` holds it: every field, in the order of the sections."""
     return yaml.safe_dump(spec.as_dict(), sort_keys=False, allow_unicode=True, width=120)
 

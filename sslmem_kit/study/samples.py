@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -11,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from sslmem_kit.data import Dataset, DataSpec, load
+from sslmem_kit.design import EncoderPlan, folds, left_out_candidates
 from sslmem_kit.errors import UserError
-from sslmem_kit.names import PARTITION_CODE
+from sslmem_kit.names import FAMILIES, PARTITION_CODE
 from sslmem_kit.partition import UNUSED, PartitionSpec, RemovalSpec, assign, take_out, training_slots
 from sslmem_kit.streams import stream_seed
 from sslmem_kit.study.removal import chosen_by_scores
@@ -28,21 +30,53 @@ class StudySamples:
     """(sample,) int8, -1 for samples in no partition."""
     drawn: np.ndarray
     """The codes before samples were taken out by ``partition.remove``."""
+    spec: StudySpec
 
     @cached_property
     def scored(self) -> np.ndarray:
         """Positions of the samples that are scored: those of the four partitions, by ascending id."""
         return np.flatnonzero(self.codes != UNUSED)
 
-    def slots(self, family: str) -> np.ndarray:
-        """Ids that a family trains on, by slot; -1 where a sample was taken out, so that all others keep their order and views."""
-        positions = training_slots(self.drawn, self.dataset.labels, family)
-        return np.where(self.codes[positions] == UNUSED, -1, self.dataset.ids[positions])
+    def slots(self, plan: EncoderPlan) -> np.ndarray:
+        """Ids that an encoder trains on, by slot; -1 where a sample was taken or left out, so that all others keep their order and views."""
+        labels, spec = self.dataset.labels, self.spec
+        if plan.design == "pair":
+            positions = training_slots(self.drawn, labels, plan.family)
+        elif plan.design == "leave_one_out":
+            positions = training_slots(self.drawn, labels, "f")
+        else:
+            f, g = (training_slots(self.drawn, labels, family) for family in FAMILIES)
+            positions = np.concatenate([f, g[self.drawn[g] == PARTITION_CODE["independent"]]])
+        ids = np.where(self.codes[positions] == UNUSED, -1, self.dataset.ids[positions])
+        if plan.design == "subset":
+            seed = stream_seed(spec.seed, "folds", plan.seed)
+            fold = folds(labels[positions], spec.design.subsets.folds, stratified=spec.partition.stratified, seed=seed)
+            ids[fold == plan.left_out] = -1
+        elif plan.left_out is not None:
+            ids[ids == self.left_out[plan.left_out]] = -1
+        return ids
 
-    def training(self, family: str) -> np.ndarray:
-        """Ids of the samples that a family trains on."""
-        ids = self.slots(family)
+    def training(self, plan: EncoderPlan) -> np.ndarray:
+        """Ids of the samples that an encoder trains on."""
+        ids = self.slots(plan)
         return ids[ids >= 0]
+
+    def trained_on(self, plans: Sequence[EncoderPlan]) -> np.ndarray:
+        """Whether each encoder is trained on each scored sample: (sample, encoder) bool."""
+        scored = self.dataset.ids[self.scored]
+        return np.stack([np.isin(scored, self.training(plan)) for plan in plans], axis=1)
+
+    @cached_property
+    def left_out(self) -> np.ndarray:
+        """Ids of the candidates that leave-one-out encoders are trained without, by place."""
+        spec, candidates = self.spec, np.flatnonzero(self.codes == PARTITION_CODE["candidate"])
+        places = left_out_candidates(
+            self.dataset.labels[candidates],
+            spec.design.leave_one_out.samples,
+            stratified=spec.partition.stratified,
+            seed=stream_seed(spec.seed, "left out"),
+        )
+        return self.dataset.ids[candidates[places]]
 
     @cached_property
     def probe_training(self) -> np.ndarray:
@@ -57,20 +91,25 @@ class StudySamples:
 
     @cached_property
     def channel_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and standard deviation of each channel in [0, 1], over at most 5,000 samples of the train side, the same for f and g."""
-        train = self.dataset.ids[~self.dataset.is_test]
-        chosen = train[np.linspace(0, len(train) - 1, min(len(train), 5000)).astype(int)]
-        pixels = self.dataset.read(chosen).reshape(-1, self.dataset.image_shape[2]).astype(np.float64) / 255
-        return tuple(pixels.mean(axis=0).tolist()), tuple(np.maximum(pixels.std(axis=0), 1e-3).tolist())
+        """Those of the data set, the same for every encoder."""
+        return channel_statistics(self.dataset)
+
+
+def channel_statistics(dataset: Dataset) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel in [0, 1], over at most 5,000 samples of the train side."""
+    train = dataset.ids[~dataset.is_test]
+    chosen = train[np.linspace(0, len(train) - 1, min(len(train), 5000)).astype(int)]
+    pixels = dataset.read(chosen).reshape(-1, dataset.image_shape[2]).astype(np.float64) / 255
+    return tuple(pixels.mean(axis=0).tolist()), tuple(np.maximum(pixels.std(axis=0), 1e-3).tolist())
 
 
 def load_samples(spec: StudySpec) -> StudySamples:
     """Load a study's data and draw its partition; the last one is kept, because one process trains several encoders of a study."""
-    return _load(spec.data, spec.partition, spec.seed)
+    return StudySamples(*_load(spec.data, spec.partition, spec.seed), spec)
 
 
 @lru_cache(maxsize=1)
-def _load(data: DataSpec, partition: PartitionSpec, seed: int) -> StudySamples:
+def _load(data: DataSpec, partition: PartitionSpec, seed: int) -> tuple[Dataset, np.ndarray, np.ndarray]:
     dataset = load(data, seed=stream_seed(seed, "test side"))
     codes = drawn = assign(dataset.labels, dataset.is_test, partition, seed=stream_seed(seed, "partition"))
     if partition.remove is not None:
@@ -79,7 +118,7 @@ def _load(data: DataSpec, partition: PartitionSpec, seed: int) -> StudySamples:
         else:
             removed = _removed(Path(partition.remove), dataset)
         codes = take_out(drawn, removed)
-    return StudySamples(dataset, codes, drawn)
+    return dataset, codes, drawn
 
 
 def _removed(path: Path, dataset: Dataset) -> np.ndarray:

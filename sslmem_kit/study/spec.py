@@ -13,14 +13,14 @@ import re
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from sslmem_kit.data.spec import DataSpec
+from sslmem_kit.design import DesignSpec, EncoderPlan, plans
 from sslmem_kit.errors import UserError
-from sslmem_kit.names import FAMILIES
 from sslmem_kit.partition import REMOVAL_TAGS, PartitionSpec
 from sslmem_kit.policies import Policy
 from sslmem_kit.section import Count, Section
@@ -71,6 +71,19 @@ class ScoringSpec(Section):
     block: Count = 4096
     """Samples in one unit of work, and in one chunk of the store."""
     precision: Precision = "float32"
+    layers: Literal["auto", "all"] | list[str] = []
+    """Layers whose alignment is measured too, and whose units' selectivity: ``auto`` (stem, each stage or block, whole output), ``all``
+    (every module that can be one: many, for small encoders), or names of modules of the backbone. None by default."""
+
+    @field_validator("layers", mode="before")
+    @classmethod
+    def _layers_are_named(cls, layers: Any) -> Any:
+        named = isinstance(layers, list | tuple) and all(isinstance(name, str) for name in layers)
+        if layers not in ("auto", "all") and not named:
+            raise ValueError("allowed are 'auto', 'all' and a list of names of modules")
+        if named and len(set(layers)) < len(layers):
+            raise ValueError("a module is named twice")
+        return layers if isinstance(layers, str) else list(layers)
 
 
 class StudySpec(Section):
@@ -87,6 +100,7 @@ class StudySpec(Section):
     training: TrainingSpec = TrainingSpec()
     scoring: ScoringSpec = ScoringSpec()
     downstream: DownstreamSpec = DownstreamSpec()
+    design: DesignSpec = DesignSpec()
 
     @model_validator(mode="after")
     def _vicreg_warms_up(self) -> StudySpec:
@@ -153,29 +167,27 @@ class StudySpec(Section):
 
     @property
     def encoders(self) -> tuple[EncoderPlan, ...]:
-        """What will be trained: for each seed an f and a g."""
-        seeds = range(self.seed, self.seed + self.training.seeds)
-        return tuple(EncoderPlan(id=f"{family}-{seed}", family=family, seed=seed) for seed in seeds for family in FAMILIES)
+        """What will be trained: for each seed an f and a g, then what the design asks for beside them."""
+        return tuple(plans(self.design, seed=self.seed, pairs=self.training.seeds))
+
+    @property
+    def pairs(self) -> tuple[EncoderPlan, ...]:
+        """The encoders of the families f and g."""
+        return tuple(plan for plan in self.encoders if plan.design == "pair")
 
 
 _YOUNGER: dict[tuple[str, str], Any] = {
     ("partition", "remove"): None,
     ("objective", "regularizer"): None,
+    ("scoring", "layers"): [],
     **{
         ("training", field): TrainingSpec.model_fields[field].default
         for field in ("clip_norm", "compile", "channels_last", "privacy")
     },
     **{("downstream", field): value for field, value in DownstreamSpec().model_dump(mode="json").items()},
+    **{("design", field): value for field, value in DesignSpec().model_dump(mode="json").items()},
 }
 """Fields that are younger than studies of version 0.1, with their defaults."""
-
-
-class EncoderPlan(Section):
-    """One encoder of a study: its readable id, its family and its seed."""
-
-    id: str
-    family: str
-    seed: int
 
 
 def bundled_specs() -> dict[str, Path]:
@@ -281,8 +293,8 @@ _KINDS = {"objective": tuple(METHODS), "linear": ("logistic", "sgd")}
 """Sections of several kinds, and these."""
 
 
-def first_error(error: ValidationError) -> str:
-    """One sentence out of pydantic's report: the field, what is wrong, the value that was got."""
+def first_error(error: ValidationError, *, root: type[Section] = StudySpec) -> str:
+    """One sentence out of pydantic's report on a ``root``: the field, what is wrong, the value that was got."""
     errors = error.errors(include_url=False)
     # A wrong type of section (a list where a mapping is due) is more telling than the fields then missing below it.
     first = min(errors, key=lambda item: len(item["loc"]))
@@ -296,11 +308,11 @@ def first_error(error: ValidationError) -> str:
         key, kinds = first["ctx"]["discriminator"].strip("'"), _KINDS.get(str(first["loc"][-1]), ())
         field, message = f"{field}.{key}", f"field required, allowed are {', '.join(repr(kind) for kind in kinds)}"
     elif first["type"] == "extra_forbidden":
-        parent = _section_at(first["loc"][:-1])
+        parent = _section_at(first["loc"][:-1], root)
         message = "unknown field" + (f", the fields here are {', '.join(parent)}" if parent else "")
     elif first["type"] == "value_error" and field and message.startswith(field):
         field = ""  # it names the field, and says what was got
-    elif first["type"] == "value_error" and isinstance(first["input"], dict) and _section_at(first["loc"]):
+    elif first["type"] == "value_error" and isinstance(first["input"], dict) and _section_at(first["loc"], root):
         pass  # a validator of a whole section, whose message names the fields and their values
     elif first["type"] != "missing":
         message += f", got {_short(first['input'])}"
@@ -308,16 +320,24 @@ def first_error(error: ValidationError) -> str:
     return (f"{field}: " if field else "") + message + more
 
 
-def _section_at(location: tuple[int | str, ...]) -> tuple[str, ...]:
-    """Field names of the section at a location of the spec, () where they cannot be told."""
-    section: Any = StudySpec
+def _section_at(location: tuple[int | str, ...], root: type[Section]) -> tuple[str, ...]:
+    """Field names of the section at a location below ``root``, () where they cannot be told."""
+    section: Any = root
     for part in location:
         if part in _TAGS:
             section = _TAGS[part]
-            continue
-        field = getattr(section, "model_fields", {}).get(part)
-        section = field.annotation if field else None
-    return tuple(getattr(section, "model_fields", ()))
+        elif isinstance(part, int):  # an element of a list
+            section = next(iter(get_args(section)), None)
+        else:
+            field = getattr(_one_section(section), "model_fields", {}).get(part)
+            section = field.annotation if field else None
+    return tuple(getattr(_one_section(section), "model_fields", ()))
+
+
+def _one_section(annotation: Any) -> Any:
+    """What a field holds where it may be left out: ``Section | None`` is that section."""
+    kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
+    return kinds[0] if len(kinds) == 1 else annotation
 
 
 def _short(value: object) -> str:

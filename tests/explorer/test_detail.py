@@ -180,8 +180,7 @@ def test_without_views_neighbours_and_layers(session, detail):
     session.sample = int(session.opened.ids[0])
     record = detail.view.record
     assert record["views"] == []
-    assert record["views_note"] == "Views are kept for candidates and extremes only."
-    assert record["neighbours_note"] == "Neighbours are kept for candidates and extremes only."
+    assert record["views_note"] == record["neighbours_note"] == "This study keeps none."
     assert record["neighbour_encoders"] == detail.view.neighbours == []
     assert [chart["title"] for chart in record["charts"]] == ["Path over epochs"]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import xarray as xr
@@ -12,6 +10,7 @@ from fake_study import make_study
 from sslmem_kit import store
 from sslmem_kit.explorer.library import Library
 from sslmem_kit.explorer.session import Session
+from sslmem_kit.names import PARTITION_CODE
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +25,6 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
         "layers": xr.Dataset({"alignment": (("sample", "encoder", "layer"), rng.random((n, encoders, 3)))}).assign_coords(
             layer=[0, 4, 9]
         ),
-        "significance": xr.Dataset({"q_value": ("sample", np.linspace(0, 1, n))}),
     }
     for name, group in groups.items():
         group.to_zarr(study.results_path, group=name, mode="w", zarr_format=3, consolidated=False)
@@ -54,14 +52,14 @@ def test_values_against_plain_numpy(session: Session) -> None:
     assert session.column("comparisons/feldman").tolist() == session.opened.tree["comparisons/feldman"].values.astype("f4").tolist()
 
 
-def test_false_discovery_rate_is_a_threshold_where_the_store_carries_it(session: Session, tmp_path: Path) -> None:
-    rates = session.q_values()
+def test_the_false_discovery_rate_is_a_quantity_and_a_threshold(session: Session) -> None:
+    assert {"p_value", "q_value"} <= set(session.quantities)
+    codes, rates = session.opened.partitions, session.column("q_value")
+    assert np.isfinite(rates[(codes == PARTITION_CODE["candidate"]) | (codes == PARTITION_CODE["independent"])]).all()
+    assert np.isnan(rates[(codes == PARTITION_CODE["shared"]) | (codes == PARTITION_CODE["extra"])]).all()
     session.param.update(threshold_by="fdr", threshold=0.25)
-    above = session.scores["sslmem"].values > session.limit
-    assert above[rates <= 0.25].all()
-    assert session.limit == pytest.approx(session.scores["sslmem"].values[rates <= 0.25].min(), rel=1e-6)
+    # Independents have low rates at low scores: they must not lower the limit.
+    listed = (rates <= 0.25) & (codes == PARTITION_CODE["candidate"])
+    assert session.limit == pytest.approx(session.scores["sslmem"].values[listed].min(), rel=1e-6)
     session.threshold = -1.0
     assert session.limit == float("inf")
-    without = Session(Library([make_study(tmp_path / "without").path]))
-    assert without.q_values() is None
-    assert Session(without.library, session.state()).threshold_by == "value"

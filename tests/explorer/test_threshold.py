@@ -18,7 +18,8 @@ from sslmem_kit.names import PARTITION_CODE, PARTITIONS, SSLMEM
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
     folder = tmp_path_factory.mktemp("threshold")
-    return Library([make_study(folder / "whole").path, make_study(folder / "cut", complete=False).path])
+    studies = make_study(folder / "whole"), make_study(folder / "cut", complete=False), make_study(folder / "faint", effect=0.01)
+    return Library([study.path for study in studies])
 
 
 @pytest.fixture
@@ -91,18 +92,23 @@ def test_changing_the_unit_keeps_the_limit(threshold, session):
     assert threshold.control.value == pytest.approx(session.limit)
 
 
-def test_the_rate_of_false_discoveries_is_offered_only_where_the_store_has_it(threshold, session, monkeypatch):
-    assert [key for key, _ in threshold.control.units] == ["value", "quantile"]
-    ranks = values(session).argsort().argsort()
-    rates = (1 - ranks / len(ranks)).astype(np.float32)  # the higher the score, the lower the rate
-    monkeypatch.setattr(session, "q_values", lambda: rates)
-    session.param.trigger("scores")
+def test_by_the_rate_of_false_discoveries_the_limit_is_below_the_candidates_that_are_discoveries(library):
+    session = Session(library, State(study="faint"))
+    threshold = Threshold(session)
     assert [key for key, _ in threshold.control.units] == ["value", "quantile", "fdr"]
-    move(threshold, float(np.sort(values(session))[-20]))
-    before = values(session) > session.limit
+    candidates = session.opened.partitions == PARTITION_CODE["candidate"]
+    rates = session.scores["q_value"].values
+    for rate in np.quantile(rates[candidates], (0.2, 0.6), method="lower").tolist():
+        move(threshold, float(values(session)[candidates & (rates <= rate)].min()) - 1e-6)
+        threshold.control.chosen = "fdr"
+        assert session.threshold_by == "fdr"
+        assert session.threshold <= rate
+        move(threshold, rate)
+        found = candidates & (rates <= rate)
+        assert 0 < found.sum() < candidates.sum()
+        np.testing.assert_array_equal(candidates & (values(session) > session.limit), found)
+        threshold.control.chosen = "value"
     threshold.control.chosen = "fdr"
-    assert session.threshold_by == "fdr"
-    np.testing.assert_array_equal(values(session) > session.limit, before)
     move(threshold, 0.0)
     assert session.limit == float("inf")
     assert "No sample" in threshold.control.text

@@ -20,6 +20,7 @@ from sslmem_kit.names import ENCODER, EPOCH, FAMILIES, PARTITIONS, SAMPLE, TRAIN
 NOTHING = "No sample is open: choose one in the gallery, or tap a point in the scatter."
 NO_VIEWS = "Views are kept for candidates and extremes only."
 NO_NEIGHBOURS = "Neighbours are kept for candidates and extremes only."
+NONE_KEPT = "This study keeps none."
 FAMILY_COLOURS = {"f": PARTITION_COLOURS["candidate"], "g": PARTITION_COLOURS["independent"]}
 """Those of the partitions that only this family saw."""
 
@@ -76,20 +77,19 @@ class Detail:
     def _record(self, sample: SampleRecord) -> dict[str, Any]:
         opened, position = self.session.opened, sample.position
         pictures = sample.views()
-        height, width = opened.tree["images/thumbnail"].shape[1:3]
         return {
             "id": sample.id,
             "class": self.session.class_name(position),
             "partition": PARTITIONS[opened.partitions[position]],
             "picture": thumbnails(opened, np.array([position]))[0],
-            "size": f"{width} x {height} pixels",
+            "size": _size(opened.tree),
             "facts": self._facts(position),
             "views": [] if pictures is None else self._views(sample, pictures),
-            "views_note": NO_VIEWS if pictures is None else "",
+            "views_note": "" if pictures is not None else NO_VIEWS if "views" in opened.tree.children else NONE_KEPT,
             "protocol": self.session.protocol,
             "encoders": self._encoders(sample),
             "charts": [chart for chart in (_path(sample), _layers(sample)) if chart],
-            "neighbours_note": NO_NEIGHBOURS,
+            "neighbours_note": NO_NEIGHBOURS if "neighbours" in opened.tree.children else NONE_KEPT,
         }
 
     def _facts(self, position: int) -> list[list[str]]:
@@ -204,6 +204,13 @@ def beside(session: Session, position: int, by: int) -> int | None:
         return None
     nearest = key[beyond].min() if by > 0 else key[beyond].max()
     return int(listed[beyond & (key == nearest)][0 if by > 0 else -1])
+
+
+def _size(tree: xr.DataTree) -> str:
+    if "images" not in tree.children:
+        return "no image"
+    height, width = tree["images/thumbnail"].shape[1:3]
+    return f"{width} x {height} pixels"
 
 
 def _path(sample: SampleRecord) -> dict[str, Any] | None:

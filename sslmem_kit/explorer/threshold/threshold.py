@@ -177,7 +177,7 @@ class Threshold:
             return float(np.interp(session.limit, among, np.linspace(0, 1, len(among)))) if len(among) > 1 else DEFAULT_QUANTILE
         if by == "fdr":
             above = session.q_values()[session.scores[SSLMEM].values > session.limit]
-            return float(above.max(initial=0.0))
+            return float(np.fmax.reduce(above, initial=0.0))
         return session.limit if math.isfinite(session.limit) else self._range()[1]
 
     def _update(self, *events: Any) -> None:
@@ -189,8 +189,7 @@ class Threshold:
         fields: dict[str, Any] = {"active": True, "by": by}
         if not changed or changed & {"opened", "scores", "threshold_by"}:
             low, high, step = self._range() if by == "value" else (0.0, 1.0, 0.001)
-            known = [key for key in UNITS if key != "fdr" or session.q_values() is not None]
-            fields |= {"low": low, "high": high, "step": step, "units": [[key, UNITS[key]] for key in known]}
+            fields |= {"low": low, "high": high, "step": step, "units": [[key, name] for key, name in UNITS.items()]}
         exact = session.threshold if session.threshold is not None and by != "value" else self.position(by)
         self.control.param.update(**fields, value=exact, text=self._tell())
 

@@ -66,21 +66,27 @@ def estimate(spec: StudySpec) -> Cost | None:
     counted = _counted().get(key(spec))
     if counted is None:
         return None
-    training, partition = spec.training, spec.partition
+    training, partition, design = spec.training, spec.partition, spec.design
     sizes = _sizes(partition, TRAIN_SIDE.get(spec.data.name, 0))
     removed = _removed(partition, sizes["candidate"])
+    f, g = (sizes["shared"] + sizes[own] - gone for own, gone in (("candidate", removed), ("independent", 0)))
+    groups = [(training.seeds, f), (training.seeds, g)]  # how many encoders see how many samples
+    if design.subsets:
+        pool = f + sizes["independent"]
+        groups.append((design.subsets.repeats * design.subsets.folds, pool - pool // design.subsets.folds))
+    if design.leave_one_out:
+        groups.append((design.leave_one_out.seeds * (1 + design.leave_one_out.samples), f - 1))
     seen = 0
-    for own, gone in (("candidate", removed), ("independent", 0)):
-        samples = sizes["shared"] + sizes[own] - gone
+    for count, samples in groups:
         batch = min(training.batch_size, samples) * training.accumulate
-        seen += samples // batch * batch * training.epochs
+        seen += count * (samples // batch * batch * training.epochs)
     images = (sum(sizes.values()) - removed) * (spec.scoring.views + 1)
-    passes = images * (len(training.recorded_epochs) + 1)
-    encoders = 2 * training.seeds
+    encoders = len(spec.encoders)
+    passes = images * (2 * training.seeds * len(training.recorded_epochs) + encoders)
     return Cost(
         encoders=encoders,
-        train_flops=seen * training.seeds * counted["train_flops"],
-        score_flops=passes * encoders * counted["forward_flops"],
+        train_flops=seen * counted["train_flops"],
+        score_flops=passes * counted["forward_flops"],
     )
 
 

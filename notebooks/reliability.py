@@ -1,0 +1,93 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,-all
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # How far can these scores be trusted?
+#
+# Train the encoders again with other seeds, draw other views, and every score comes out a little different. The
+# **reliability** says how much of the differences between samples would stay: 1, the same order again; 0, none of it.
+# It equals the correlation of the scores of two such studies.
+
+# %%
+import pandas as pd
+
+from sslmem_kit import open_study
+from sslmem_kit.crossed import Table
+from sslmem_kit.figures import error_parts, interactive_figures, planning_curve, save_figure, show
+from sslmem_kit.notebooks import find_study
+from sslmem_kit.planning import curve_of_study, make_up
+from sslmem_kit.reliability import assess
+from sslmem_kit.scores import usable_protocols
+
+# %% tags=["parameters"]
+study = "papermill_runs/digits"  # path of a study directory
+protocol = "corrected"  # paper, released or corrected: how a score is made of the stored distances
+target = 0.8  # reliability that is wanted
+most_seeds = 40  # the planning curve ends at so many pairs of encoders
+
+# %%
+opened = open_study(find_study(study))
+results = opened.results
+found = assess(results, protocol=protocol, target=target)
+interactive_figures()
+
+# %% [markdown]
+# ## This study
+# *By the parts of the error* compares what samples have of their own with what seeds and views add. *Split-half* needs
+# no model: the scores from one half of the seeds against those from the other, stepped up to all of them by the
+# Spearman-Brown formula. Both ask the same, and should agree within their intervals (95 %, bootstrap over samples). Over
+# views the encoders stay the same, so that this one only says whether more views would help.
+
+# %%
+halves = found["split_half"]
+rows = {
+    "by the parts of the error": found["reliability"],
+    "split-half over seeds": halves["seeds"]["full_spearman"],
+    "split-half over views": halves["views"]["full_spearman"],
+}
+pd.DataFrame({name: [row["value"], *row["interval"]] for name, row in rows.items()}, ["reliability", "low", "high"]).T.round(2)
+
+# %%
+"; ".join(found["unknown"]) or f"{found['n']} candidates, {found['seeds']} seeds, {found['views']} views"
+
+# %% [markdown]
+# ## What the spread of scores is made of
+# Only the lowest part is memorization. *Seeds* is the chance of training, which only further pairs of encoders take
+# away; *views* and *views under one seed* shrink with the number of views, the latter with seeds too.
+
+# %%
+tables = {name: Table.of(results, name) for name in usable_protocols(results)}
+parts = {name: table.parts() for name, table in tables.items()}
+known = bool(found["required"])
+if known:
+    made_up = error_parts.draw(make_up(parts, seeds=found["seeds"], views=found["views"]))
+    save_figure(made_up, opened.figures, "error_parts")
+show(made_up) if known else "Nothing to draw: " + "; ".join(found["unknown"])
+
+# %% [markdown]
+# ## How many seeds and views would suffice
+# Where a line stays below the target, no number of seeds makes up for too few views.
+
+# %%
+if known:
+    curve = planning_curve.draw(curve_of_study(parts[protocol], found, most_seeds=most_seeds))
+    save_figure(curve, opened.figures, "planning_curve")
+show(curve) if known else "Nothing to draw: " + "; ".join(found["unknown"])
+
+# %%
+pd.DataFrame(found["required"], columns=["views", "seeds", "encoders", "forward_passes"]).astype("Int64").style.hide(axis="index")
+
+# %% [markdown]
+# A part that is estimated from few seeds and few candidates is uncertain itself, and the numbers of seeds more so. They
+# hold for this method, these data and this length of training.

@@ -1,0 +1,224 @@
+"""The encoders of an audit, from their specs to callables that give checked features; needs torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sslmem_kit.audit.code import call, source_hash
+from sslmem_kit.audit.data import Samples
+from sslmem_kit.audit.spec import ALL, NONE, AuditEncoderSpec, NormalizeSpec, StudyEncoderSpec
+from sslmem_kit.audit.weights import file_hash, fit, module_hash, read_state_dict, select
+from sslmem_kit.encoders import build_encoder, load_weights
+from sslmem_kit.errors import UserError
+from sslmem_kit.names import SAMPLE, TRAINED_ON
+from sslmem_kit.study.folder import Study, open_study
+from sslmem_kit.study.samples import channel_statistics
+
+Encode = Callable[[Any], Any]
+
+
+@dataclass
+class Built:
+    """An encoder that is ready to score, and what is recorded of it."""
+
+    encode: Encode
+    fingerprint: str
+    """sha256 of the weights as they are; of a callable that is no module: of the files that it comes from."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+    """Names in the file of weights that are not the encoder's."""
+
+
+def where_of(plan: AuditEncoderSpec, place: int) -> str:
+    """What errors call an encoder."""
+    return f"encoders.{place} ({plan.id})"
+
+
+def build(plan: AuditEncoderSpec, place: int, samples: Samples, device: str) -> Built:
+    """The encoder of a plan.
+
+    Parameters
+    ----------
+    plan
+        Its spec, resolved.
+    place
+        In the list of encoders, for errors.
+    samples
+        What it is to encode: images have a shape and channel statistics.
+    device
+        Torch's name of it.
+
+    Raises
+    ------
+    UserError
+        Its weights are refused, damaged or another encoder's; the user's function fails or returns something else.
+    """
+    where = where_of(plan, place)
+    if plan.study:
+        return _of_study(plan.study, samples, where, device)
+    return _of_backbone(plan, samples, where, device) if plan.encoder else _of_factory(plan, samples, where, device)
+
+
+def _of_study(spec: StudyEncoderSpec, samples: Samples, where: str, device: str) -> Built:
+    study = _study(spec, where)
+    encoder = build_encoder(study.spec.encoder, samples.dataset.image_shape)  # normalization is among its weights
+    weights = study.encoder(spec.encoder) / "weights.safetensors"
+    load_weights(encoder, weights)
+    facts = {"weights": str(weights), "weights_sha256": file_hash(weights), **_statistics(encoder.mean, encoder.std)}
+    return Built(encoder.to(device).eval(), module_hash(encoder), facts | _size(encoder))
+
+
+def _of_backbone(plan: AuditEncoderSpec, samples: Samples, where: str, device: str) -> Built:
+    mean, std = _channels(plan.normalize, samples, where)
+    try:
+        encoder = build_encoder(plan.encoder, samples.dataset.image_shape, mean=mean, std=std)
+    except UserError as error:
+        raise UserError(f"{where}.{error}") from None
+    backbone = encoder.backbone
+    state, left_out, facts = _state(plan, where)
+    # A classifier is no part of a representation, and of timm's backbones it is known.
+    heads = (getattr(backbone, "pretrained_cfg", None) or {}).get("classifier") or ()
+    heads = tuple(f"{name}." for name in ([heads] if isinstance(heads, str) else heads))
+    own = backbone.state_dict()
+    dropped = [name for name in state if name.startswith(heads) and name not in own] if heads else []
+    state = {name: tensor for name, tensor in state.items() if name not in dropped}
+    fit(backbone, state, path=Path(plan.weights), where=f"{where}.weights")
+    left_out += [plan.prefix + name for name in dropped]
+    facts |= {"stem": encoder.stem, **_statistics(encoder.mean, encoder.std), **_size(encoder)}
+    return Built(encoder.to(device).eval(), module_hash(encoder), facts, left_out)
+
+
+def _of_factory(plan: AuditEncoderSpec, samples: Samples, where: str, device: str) -> Built:
+    made = call(plan.factory, where=f"{where}.factory")
+    if not callable(made):
+        raise UserError(
+            f"{where}.factory: {plan.factory.function} returned a {type(made).__name__}, an nn.Module or a callable is needed"
+        )
+    facts: dict[str, Any] = {"source_sha256": source_hash(plan.factory)}
+    left_out: list[str] = []
+    if plan.weights:
+        if not isinstance(made, nn.Module):
+            raise UserError(f"{where}.weights: {plan.factory.function} returned no nn.Module that they could be loaded into")
+        state, left_out, read = _state(plan, where)
+        fit(made, state, path=Path(plan.weights), where=f"{where}.weights")
+        facts |= read
+    if isinstance(made, nn.Module):
+        made = made.to(device).eval()
+        fingerprint, facts = module_hash(made), facts | _size(made)
+    else:
+        fingerprint = facts["source_sha256"]
+    if plan.normalize is None:
+        return Built(made, fingerprint, facts, left_out)
+    mean, std = (torch.tensor(values, device=device).view(-1, 1, 1) for values in _channels(plan.normalize, samples, where))
+    facts |= _statistics(mean, std)
+    return Built(lambda images: made((images - mean) / std), fingerprint, facts, left_out)
+
+
+def _state(plan: AuditEncoderSpec, where: str) -> tuple[dict[str, Tensor], list[str], dict[str, Any]]:
+    """The state dict of a plan's weights under the encoder's names, the names left out, and what is recorded of the file."""
+    path = Path(plan.weights)
+    state = read_state_dict(path, key=plan.key, where=f"{where}.weights")
+    kept, left_out = select(state, prefix=plan.prefix, drop=plan.drop_keys, path=path, where=where)
+    return kept, left_out, {"weights": str(path), "weights_sha256": file_hash(path)}
+
+
+def _channels(spec: NormalizeSpec, samples: Samples, where: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of every channel."""
+    if spec.mean is None:
+        return channel_statistics(samples.dataset)
+    count = samples.dataset.image_shape[2]
+    if len(spec.mean) not in (1, count):
+        raise UserError(f"{where}.normalize: mean has {len(spec.mean)} numbers, the images have {count} channel{'s' * (count > 1)}")
+    each = count // len(spec.mean)
+    return spec.mean * each, spec.std * each
+
+
+def _statistics(mean: Tensor, std: Tensor) -> dict[str, Any]:
+    return {"mean": mean.flatten().tolist(), "std": std.flatten().tolist()}
+
+
+def _size(module: nn.Module) -> dict[str, int]:
+    return {"parameters": sum(parameter.numel() for parameter in module.parameters())}
+
+
+def _study(spec: StudyEncoderSpec, where: str) -> Study:
+    """The study that an encoder is of, checked to have it."""
+    try:
+        study = open_study(spec.path)
+    except UserError as error:
+        raise UserError(f"{where}.study.path: {error}") from None
+    plans = getattr(study.spec, "pairs", None)
+    if plans is None:
+        raise UserError(f"{where}.study.path: {spec.path} is an audit, which has no weights of its own; name a study")
+    known = [plan.id for plan in study.spec.encoders]
+    if spec.encoder not in known:
+        few = ", ".join(known[:6]) + (" ..." if len(known) > 6 else "")
+        raise UserError(f"{where}.study.encoder: there is none named {spec.encoder!r}, that study has {few}")
+    return study
+
+
+def told_by_study(plan: AuditEncoderSpec, place: int) -> dict[str, Any]:
+    """Seed, method and backbone of an encoder of a study."""
+    study = _study(plan.study, where_of(plan, place))
+    own = next(encoder for encoder in study.spec.encoders if encoder.id == plan.study.encoder)
+    return {"seed": own.seed, "method": study.spec.objective.method, "backbone": study.spec.encoder.backbone}
+
+
+def seen_by(plan: AuditEncoderSpec, place: int, samples: Samples) -> np.ndarray | None:
+    """Whether an encoder was trained on each sample, (sample,) bool; None where nobody says.
+
+    Raises
+    ------
+    UserError
+        A list that cannot be read, or an encoder of a study that had other data.
+    """
+    where = where_of(plan, place)
+    if plan.trained_on in (ALL, NONE):
+        return np.full(len(samples.ids), plan.trained_on == ALL)
+    if plan.trained_on:
+        seen = np.zeros(len(samples.ids), bool)
+        seen[samples.listed(plan.trained_on, where=f"{where}.trained_on")] = True
+        return seen
+    if not plan.study:
+        return None
+    study = _study(plan.study, where)
+    if study.tree.attrs.get("data_fingerprint") != samples.fingerprint:
+        raise UserError(
+            f"{where}.trained_on is missing: the study at {plan.study.path} had other data (or another seed, which draws the test side), "
+            "so that its sample ids mean nothing here"
+        )
+    own = study.results[TRAINED_ON].sel(encoder=plan.study.encoder)
+    return np.isin(samples.ids, own[SAMPLE].values[own.values])
+
+
+def checked(encode: Encode, where: str) -> Encode:
+    """The same callable, whose answers are tensors [sample, ...], as many samples as it was given."""
+
+    def checked_encode(batch: Any) -> Tensor:
+        answer = encode(batch)
+        if isinstance(answer, Mapping):
+            raise UserError(
+                f"{where}: it returns several things by name ({', '.join(map(str, list(answer)[:4]))}), return one tensor"
+            )
+        features = answer if isinstance(answer, Tensor) else _tensor(answer, where)
+        if features.ndim < 2 or len(features) != len(batch):
+            raise UserError(
+                f"{where}: it returns the shape {tuple(features.shape)} of {len(batch)} samples, [sample, ...] is needed"
+            )
+        return features
+
+    return checked_encode
+
+
+def _tensor(answer: Any, where: str) -> Tensor:
+    try:
+        return torch.as_tensor(answer)
+    except (TypeError, ValueError, RuntimeError):
+        raise UserError(f"{where}: it returns a {type(answer).__name__}, a tensor or an array [sample, ...] is needed") from None

@@ -1,0 +1,128 @@
+"""Alignment of any samples under any encoder, and a first look at what the user's functions return."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sslmem_kit.alignment import View, align, autocast, measure
+from sslmem_kit.audit.data import Samples
+from sslmem_kit.audit.encoders import Encode, checked
+from sslmem_kit.errors import UserError
+from sslmem_kit.feed import Feed
+from sslmem_kit.store import view_pairs
+from sslmem_kit.study.spec import ScoringSpec
+from sslmem_kit.views import scored_view
+
+
+class Measure:
+    """Alignment of samples by one view function or policy, the same for every encoder.
+
+    Parameters
+    ----------
+    samples
+        What is scored.
+    scoring
+        Number of views, policy, batch size and precision.
+    view
+        ``view(batch, ids, view, seed)`` -> batch, view 0 the batch as it is; None: images by the policy.
+    seed
+        Of the views.
+    device
+        Torch's name of it.
+
+    Raises
+    ------
+    UserError
+        A precision that the device does not have; a view function that fails, returns something else, or is not a pure function of
+        (seed, id, view).
+    """
+
+    def __init__(self, samples: Samples, scoring: ScoringSpec, *, view: View | None, seed: int, device: str) -> None:
+        if scoring.precision == "fp16" and not device.startswith("cuda"):
+            raise UserError("scoring.precision: 'fp16' is for GPUs, allowed on this device are float32 and bf16")
+        self.samples, self.scoring, self.seed, self.device = samples, scoring, seed, device
+        self.feed = Feed(samples.dataset, device) if samples.dataset else None
+        self.view = None if view is None else self._checked_view(view)
+        self._first = self._first_views()
+
+    def __call__(self, encode: Encode, ids: np.ndarray, *, where: str) -> np.ndarray:
+        """Alignment of the samples ``ids`` under an encoder, (sample, augmentation) float32; ``where`` is its name for errors."""
+        scoring, encode = self.scoring, checked(encode, where)
+        with torch.inference_mode():
+            if self.view is None:
+                values = measure(
+                    encode,
+                    self.feed,
+                    ids,
+                    views=scoring.views,
+                    policy=scoring.policy,
+                    seed=self.seed,
+                    batch_size=scoring.batch_size,
+                    precision=scoring.precision,
+                )
+            else:
+                parts = align(
+                    encode,
+                    self.view,
+                    self.samples.batches(ids, scoring.batch_size, self.feed, self.device),
+                    views=scoring.views,
+                    seed=self.seed,
+                    precision=scoring.precision,
+                    device_type=torch.device(self.device).type,
+                    batch_size=scoring.batch_size,
+                )
+                values = np.concatenate([np.empty((0, len(view_pairs(scoring.views))), np.float32), *parts])
+        if not np.isfinite(values).all():
+            raise UserError(
+                f"{where}: it gives representations that are not finite, of {int((~np.isfinite(values)).any(axis=1).sum())} samples"
+            )
+        return values
+
+    def representation(self, encode: Encode, *, where: str) -> list[int]:
+        """Shape of an encoder's representation of a sample, by a look at two; an exception in it is told as the user's."""
+        try:
+            with torch.inference_mode(), autocast(torch.device(self.device).type, self.scoring.precision):
+                return list(checked(encode, where)(self._first).shape[1:])
+        except UserError:
+            raise
+        except Exception as error:
+            shape = tuple(self._first.shape)
+            raise UserError(f"{where}: it fails on a batch of shape {shape} ({' '.join(str(error).split())[:160]})") from error
+
+    def _first_views(self) -> Tensor:
+        """View 1 of the first two samples; that of a view function is drawn once more of each alone, to see that it is the same."""
+        ids, batch = next(iter(self.samples.batches(self.samples.ids[:2], 2, self.feed, self.device)))
+        keys = torch.from_numpy(ids)
+        if self.view is None:
+            return scored_view(batch, keys.to(self.device), view=1, seed=self.seed, policy=self.scoring.policy)
+        both = self.view(batch, keys, 1, self.seed)
+        alone = torch.cat([self.view(batch[place : place + 1], keys[place : place + 1], 1, self.seed) for place in range(2)])
+        if not torch.allclose(both.float(), alone.float(), rtol=1e-4, atol=1e-5, equal_nan=True):
+            raise UserError(
+                "view: it draws other views of a sample alone than in a batch, or each time; it has to be a pure function of "
+                "(sample, id, view, seed), for instance by sslmem_kit.views.draws"
+            )
+        return both
+
+    @staticmethod
+    def _checked_view(view: View) -> View:
+        def checked_view(batch: Any, ids: Tensor, number: int, seed: int) -> Tensor:
+            try:
+                views = view(batch, ids, number, seed)
+                views = views if isinstance(views, Tensor) else torch.as_tensor(views)
+            except UserError:
+                raise
+            except Exception as error:
+                told = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+                raise UserError(f"view: view(batch, ids, view={number}, seed) has failed ({told})") from error
+            if len(views) != len(ids):
+                raise UserError(
+                    f"view: it returns the shape {tuple(views.shape)} of {len(ids)} samples, one view a sample is needed"
+                )
+            return views
+
+        return checked_view

@@ -1,0 +1,260 @@
+"""Running an audit: every encoder over every block of samples, going on wherever an earlier run stopped.
+
+All of it is done by this process, one encoder after the other: what the user's functions make need not fit into another.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+
+from sslmem_kit import details, store
+from sslmem_kit.alignment import scored_images
+from sslmem_kit.audit.code import with_arguments
+from sslmem_kit.audit.data import Samples, load_data
+from sslmem_kit.audit.encoders import Built, build, seen_by, told_by_study, where_of
+from sslmem_kit.audit.measuring import Measure
+from sslmem_kit.audit.membership import PAIR, Membership, membership
+from sslmem_kit.audit.spec import AuditEncoderSpec, AuditSpec
+from sslmem_kit.audit.weights import file_hash
+from sslmem_kit.devices import resolve_device, use_device
+from sslmem_kit.errors import UserError
+from sslmem_kit.names import MODE, TRAINED_ON
+from sslmem_kit.study.folder import Study, check_directory, create_or_resume, write_json
+from sslmem_kit.worker import versions
+
+Listen = Callable[..., None]
+LEFT_OUT = 4
+"""Names of tensors that are left out, that a warning lists."""
+
+
+def _silent(*event: Any) -> None:
+    """Hears nothing."""
+
+
+def run_audit(spec: AuditSpec, out: Path, *, device: str = "auto", listen: Listen = _silent) -> Study:
+    """Score what an audit still lacks.
+
+    Parameters
+    ----------
+    spec
+        The audit; resolved. Functions of the user's that it names are run.
+    out
+        The study directory: new, empty, or of the same spec.
+    device
+        ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
+    listen
+        Hears of progress, as :func:`sslmem_kit.run.run` tells of it.
+
+    Returns
+    -------
+    The complete study.
+
+    Raises
+    ------
+    UserError
+        Anything the user can mend; the weights or the data have changed since the audit began. What was done stays.
+    """
+    started = time.monotonic()
+    check_directory(out, spec)
+    device = resolve_device(device)
+    use_device(device)
+    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    samples = load_data(spec)
+    scored = _scored(spec, samples)
+    members = _members(spec, samples, scored)
+    ids, path = samples.ids[scored], Study(out).results_path
+    with ExitStack() as stack:
+        if path.exists():
+            _check_same(out, samples, ids, members)
+        todo = _todo(spec, path)
+        if not todo and store.is_finished(path):
+            listen("planned", [], 0, 0)
+            return Study(out)
+        view = with_arguments(spec.view, where="view") if spec.view else None
+        measure = Measure(samples, spec.scoring, view=view, seed=spec.view_seed, device=device)
+        # What is wrong with an encoder is told before the first is scored.
+        facts = [_look(spec, place, samples, measure, device, listen) for place in todo]
+        study = create_or_resume(out, spec)
+        stack.enter_context(study.lock())
+        if not path.exists():
+            _create_store(study, samples, scored, members, device)
+        for place, found in zip(todo, facts, strict=True):
+            _record(study, place, found)
+        block = spec.scoring.block
+        listen("planned", [spec.encoders[place].id for place in todo], 0, -(-len(ids) // block))
+        try:
+            for place, found in zip(todo, facts, strict=True):
+                plan, where = spec.encoders[place], where_of(spec.encoders[place], place)
+                built = build(plan, place, samples, device)
+                if built.fingerprint != found["fingerprint"]:
+                    raise UserError(f"{where}: it has other weights each time that it is made; seed it, or give weights")
+                for number in store.unscored_blocks(path, place):
+                    values = measure(built.encode, ids[number * block : (number + 1) * block], where=where)
+                    store.write_alignment(path, encoder=place, block=number, values=values)
+                    listen("scored", plan.id, number)
+                listen("completed", plan.id)
+            if samples.dataset and not spec.view and members.mode == PAIR and "views" in details.unwritten(path):
+                listen("detailed", 0, 1)
+                _write_views(study, measure)
+                listen("detailed", 1, 1)
+        finally:
+            seconds = store.attributes(path).get("seconds", 0.0) + time.monotonic() - started
+            store.set_attributes(path, {"seconds": round(seconds, 3)})
+        store.finish(path)
+    return Study(out)
+
+
+def _scored(spec: AuditSpec, samples: Samples) -> np.ndarray:
+    """Positions of the samples that are scored."""
+    if spec.samples is None:
+        return np.arange(len(samples.ids))
+    scored = samples.listed(spec.samples, where="samples")
+    if len(scored) < 2:
+        raise UserError(f"samples: {spec.samples} lists {len(scored)} of the data's samples, 2 or more are needed")
+    return scored
+
+
+def _members(spec: AuditSpec, samples: Samples, scored: np.ndarray) -> Membership:
+    """Who was trained on which of the scored samples."""
+    seen = [seen_by(plan, place, samples) for place, plan in enumerate(spec.encoders)]
+    unknown = [plan.id for plan, column in zip(spec.encoders, seen, strict=True) if column is None]
+    if unknown and len(unknown) < len(seen):
+        raise UserError(
+            f"encoders: trained_on is missing of {', '.join(unknown[:4])}, others have it; give it for every encoder (a file, all or none)"
+        )
+    trained_on = None if unknown else np.stack([column[scored] for column in seen], axis=1)
+    return membership([plan.id for plan in spec.encoders], trained_on, [plan.family for plan in spec.encoders])
+
+
+def _todo(spec: AuditSpec, path: Path) -> list[int]:
+    """Places of the encoders that still lack something."""
+    places = range(len(spec.encoders))
+    return [place for place in places if store.unscored_blocks(path, place)] if path.exists() else list(places)
+
+
+def _look(spec: AuditSpec, place: int, samples: Samples, measure: Measure, device: str, listen: Listen) -> dict[str, Any]:
+    """Build an encoder once, to see that it works and what it is."""
+    plan, where = spec.encoders[place], where_of(spec.encoders[place], place)
+    built: Built = build(plan, place, samples, device)
+    if built.left_out:
+        few = ", ".join(built.left_out[:LEFT_OUT]) + (" ..." if len(built.left_out) > LEFT_OUT else "")
+        # Before the plan is told, when progress knows no encoders yet.
+        listen("warned", plan.id, f"{len(built.left_out)} tensors of {plan.weights} are left out ({few})")
+    facts = {"representation": measure.representation(built.encode, where=where), "left_out": built.left_out, **built.facts}
+    return {"fingerprint": built.fingerprint, **facts}
+
+
+def _record(study: Study, place: int, facts: dict[str, Any]) -> None:
+    """Write an encoder's ``config.json``, or see that it is of the same weights.
+
+    Raises
+    ------
+    UserError
+        An earlier run scored with others.
+    """
+    plan: AuditEncoderSpec = study.spec.encoders[place]
+    path = study.encoder(plan.id) / "config.json"
+    if path.exists():
+        begun = json.loads(path.read_text())
+        if begun.get("fingerprint") != facts["fingerprint"]:
+            raise UserError(
+                f"{where_of(plan, place)}: its weights have changed since this audit began (sha256 {begun.get('fingerprint', '')[:12]} then, "
+                f"{facts['fingerprint'][:12]} now); restore them, or choose another --out"
+            )
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {**plan.model_dump(mode="json"), **facts, "spec_hash": study.spec.hash, "versions": versions()})
+
+
+def _check_same(out: Path, samples: Samples, ids: np.ndarray, members: Membership) -> None:
+    """Refuse what an earlier run's results would not go together with."""
+    study = Study(out)
+    path = study.results_path
+    if store.attributes(path).get("data_fingerprint") != samples.fingerprint:
+        raise UserError("data: it has changed since this audit began; restore it, or choose another --out")
+    tree = store.open_results(path, allow_incomplete=True)
+    seen = tree[TRAINED_ON].values if TRAINED_ON in tree.variables else None
+    same = (seen is None) == (members.trained_on is None) and (seen is None or np.array_equal(seen, members.trained_on))
+    if not np.array_equal(store.sample_ids(path), ids) or not same:
+        raise UserError(
+            "samples, trained_on: the files list other samples than when this audit began; restore them, or choose another --out"
+        )
+    for place, plan in enumerate(study.spec.encoders):
+        config = study.encoder(plan.id) / "config.json"
+        begun = json.loads(config.read_text()) if config.exists() else {}
+        weights = Path(begun.get("weights") or "")
+        if weights.is_file() and file_hash(weights) != begun.get("weights_sha256"):
+            raise UserError(
+                f"{where_of(plan, place)}.weights: {weights} has changed since this audit began; restore it, or choose another --out"
+            )
+
+
+def _create_store(study: Study, samples: Samples, scored: np.ndarray, members: Membership, device: str) -> None:
+    spec, dataset = study.spec, samples.dataset
+    coords: dict[str, Any] = {
+        "sample": samples.ids[scored],
+        "label": ("sample", samples.labels[scored], {"class_names": list(samples.class_names)}),
+    }
+    if members.codes is not None:
+        coords["partition"] = ("sample", members.codes)
+    name = spec.data.name if spec.data else spec.source.function
+    rows = []
+    for place, (plan, family, design) in enumerate(zip(spec.encoders, members.families, members.designs, strict=True)):
+        told = told_by_study(plan, place) if plan.study else {}
+        made_by = plan.factory.function if plan.factory else plan.encoder.backbone if plan.encoder else ""
+        own = {"seed": plan.seed, "method": plan.method or "unknown", "backbone": made_by}
+        row = {**own, **told} if plan.seed is None else {**own, **told, "seed": plan.seed}
+        rows.append({"encoder": plan.id, "family": family, "design": design, "dataset": name, **row})
+    store.create(
+        study.results_path,
+        samples=xr.Dataset(coords=coords),
+        encoders=rows,
+        trained_on=members.trained_on,
+        views=spec.scoring.views,
+        policy=spec.scoring.policy.name if spec.scoring.policy else spec.view.function,
+        block=spec.scoring.block,
+        thumbnails=_thumbnails(samples, scored) if dataset else None,
+        attrs={
+            "name": spec.name,
+            MODE: members.mode,
+            "spec": json.dumps(spec.as_dict()),
+            "spec_hash": spec.hash,
+            "data_fingerprint": samples.fingerprint,
+            "skipped_files": json.dumps(list(dataset.skipped) if dataset else []),
+            "versions": json.dumps(versions()),
+            "device": device,
+        },
+    )
+
+
+def _thumbnails(samples: Samples, scored: np.ndarray) -> np.ndarray:
+    """(sample, y, x, channel) uint8, shrunk by whole factors where images are large."""
+    ids = samples.ids[scored]
+    return np.concatenate([details.shrink(samples.dataset.read(ids[start : start + 1024])) for start in range(0, len(ids), 1024)])
+
+
+def _write_views(study: Study, measure: Measure) -> None:
+    """Add the views of the samples with the most telling scores to the store, small."""
+    scoring, feed = study.spec.scoring, measure.feed
+    each = details.view_bytes(feed.dataset.image_shape, scoring.views)
+    # A study of its own: this one's tree is opened when its store is finished.
+    kept = details.choose_kept(Study(study.path).scores(), bytes_each=each)
+    drawn = scored_images(
+        feed,
+        kept[store.KEPT].values,
+        views=scoring.views,
+        policy=scoring.policy,
+        seed=measure.seed,
+        batch_size=scoring.batch_size,
+    )
+    details.write_views(study.results_path, kept, np.concatenate([details.shrink(images) for images in drawn]))

@@ -1,0 +1,112 @@
+"""Memorization layer by layer: mean score of each partition, and the effect, which alone compares between layers.
+
+Distances of different layers differ in size whatever is memorized, so that the means of two layers are in different units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import holoviews as hv
+import numpy as np
+
+from sslmem_kit.colours import COLOURS
+from sslmem_kit.figures.style import GUIDE, INK, dress, frame
+
+PARTITIONS = ("candidate", "shared", "extra", "independent")
+_APART = 0.13
+"""Between partitions of one layer, in layers: error bars beside each other."""
+
+
+def draw(table: Sequence[dict[str, Any]]) -> hv.Layout:
+    """Two panels over the layers in forward order, bars are 95 % intervals over samples.
+
+    Parameters
+    ----------
+    table
+        Of :func:`sslmem_kit.localization.layer_table`.
+    """
+    names = [row["layer"] for row in table]
+    shown = [name for name in PARTITIONS if name in table[0]["partitions"]]
+    means: list[Any] = [_zero()]
+    for number, name in enumerate(shown):
+        rows = [row["partitions"][name] for row in table]
+        x = np.arange(len(table)) + _APART * (number - (len(shown) - 1) / 2)
+        means += _series(x, [row["mean"] for row in rows], [row["interval"] for row in rows], COLOURS[name], name, "mean")
+    effects = [
+        _zero(),
+        *_series(
+            np.arange(len(table)),
+            [row["effect"] for row in table],
+            [row["effect_interval"] for row in table],
+            INK,
+            "candidates against shared",
+            "effect",
+        ),
+    ]
+    ends = np.array([row["partitions"][name]["interval"] for row in table for name in shown] + [(0.0, 0.0)], float)
+    low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
+    margin = 0.08 * (high - low) or 0.05
+    counts = ", ".join(f"{table[0]['partitions'][name]['n']:,}" for name in shown)
+    # The legend has the upper third to itself.
+    legend = {"ylim": (low - margin, high + 6 * margin), "show_legend": True, "legend_position": "top_left", "legend_cols": 2}
+    panels = [
+        _panel(means, names, f"Mean score by layer (n = {counts})", "mean score (distance)", legend),
+        _panel(effects, names, "Candidates against shared samples", "Cohen's d", {"show_legend": False}),
+    ]
+    return dress(hv.Layout(panels).cols(2), matplotlib={"hspace": 0.3, "sublabel_format": "", "tight": False})
+
+
+def _zero() -> hv.HLine:
+    return dress(
+        hv.HLine(0.0),
+        both={"color": GUIDE},
+        bokeh={"line_dash": "dashed", "line_width": 1.2},
+        matplotlib={"linestyle": "--", "linewidth": 1.0},
+    )
+
+
+def _series(
+    x: np.ndarray, y: Sequence[float], intervals: Sequence[tuple[float, float]], colour: str, label: str, value: str
+) -> list[Any]:
+    """A line with points, and error bars where an interval is known."""
+    middle, (low, high) = np.array(y, float), np.array(intervals, float).T
+    line = dress(
+        hv.Curve((x, middle), "layer", value, label=label),
+        both={"color": colour},
+        bokeh={"line_width": 2},
+        matplotlib={"linewidth": 1.6},
+    )
+    points = dress(
+        hv.Scatter((x, middle), "layer", value),
+        both={"color": colour},
+        bokeh={"size": 5},
+        matplotlib={"s": 16},
+    )
+    known = np.isfinite(low) & np.isfinite(high)
+    bars = dress(
+        hv.ErrorBars((x[known], middle[known], (middle - low)[known], (high - middle)[known]), "layer", [value, "below", "above"]),
+        bokeh={"line_color": colour, "line_width": 1.3, "upper_head": None, "lower_head": None},
+        matplotlib={"edgecolor": colour, "linewidth": 1.2},
+    )
+    return [bars, line, points]
+
+
+def _panel(parts: Sequence[Any], names: Sequence[str], title: str, ylabel: str, options: dict[str, Any]) -> hv.Overlay:
+    return frame(
+        hv.Overlay(parts),
+        title=title,
+        width=440,
+        height=300,
+        both={
+            "xlabel": "layer, in forward order",
+            "ylabel": ylabel,
+            "xlim": (-0.6, len(names) - 0.4),
+            "xticks": list(enumerate(names)),
+            "xrotation": 60,
+            **options,
+        },
+        # Panels of a grid need an outer size: with one of the frame only, bokeh cuts the first column.
+        bokeh={"frame_width": None, "frame_height": None, "width": 520, "height": 400},
+    )

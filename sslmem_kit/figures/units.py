@@ -1,0 +1,94 @@
+"""How selective units are for single samples, layer by layer, and whether it is for samples that their encoder has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import holoviews as hv
+import numpy as np
+
+from sslmem_kit.colours import COLOURS
+from sslmem_kit.figures.style import GUIDE, INK, dress, frame
+
+
+def draw(table: Sequence[dict[str, Any]], seen: Sequence[dict[str, Any]]) -> hv.Layout:
+    """Two panels over the layers in forward order.
+
+    Left: UnitMem; dot median, thick bar the middle half of the units, thin bar the middle 90 %. Right: of the units whose strongest sample is
+    a candidate or an independent one, the share whose encoder was trained on it, against 95 % of what redrawn partitions give.
+
+    Parameters
+    ----------
+    table
+        Of :func:`sslmem_kit.localization.unit_table`.
+    seen
+        Of :func:`sslmem_kit.localization.strongest_seen`.
+    """
+    quantiles = np.array([row["quantiles"] for row in table])
+    x = np.arange(len(table), dtype=float)
+    left = [
+        _bars(x, quantiles[:, 0], quantiles[:, 4], INK, 1.2),
+        _bars(x, quantiles[:, 1], quantiles[:, 3], COLOURS["candidate"], 5.0),
+        _points(x, quantiles[:, 2], INK, "median"),
+    ]
+    null = np.array([row["null_interval"] for row in seen], float)
+    share = np.array([row["share"] for row in seen], float)
+    x = np.arange(len(seen), dtype=float)
+    known = np.isfinite(share)
+    right = [
+        dress(
+            hv.HLine(0.5),
+            both={"color": GUIDE},
+            bokeh={"line_dash": "dashed", "line_width": 1.2},
+            matplotlib={"linestyle": "--", "linewidth": 1.0},
+        ),
+        _bars(x[known], null[known, 0], null[known, 1], GUIDE, 5.0),
+        _points(x[known], share[known], COLOURS["candidate"], "share"),
+    ]
+    reach = 1.15 * np.abs(np.concatenate([null[known].ravel(), share[known], [0.4]]) - 0.5).max()
+    panels = [
+        _panel(left, _ticks(table), "Units by layer", "UnitMem", (-0.03, 1.03)),
+        _panel(right, _ticks(seen), "Strongest sample was seen (grey: chance)", "share of units", (0.5 - reach, 0.5 + reach)),
+    ]
+    # The panels have different layers at the same places, and units of their own.
+    return dress(
+        hv.Layout(panels).cols(2), bokeh={"shared_axes": False}, matplotlib={"hspace": 0.3, "sublabel_format": "", "tight": False}
+    )
+
+
+def _bars(x: np.ndarray, low: np.ndarray, high: np.ndarray, colour: str, width: float) -> hv.Segments:
+    return dress(
+        hv.Segments((x, low, x, high), ["x0", "y0", "x1", "y1"]),
+        both={"color": colour},
+        bokeh={"line_width": width},
+        matplotlib={"linewidth": width},
+    )
+
+
+def _points(x: np.ndarray, y: np.ndarray, colour: str, value: str) -> hv.Scatter:
+    return dress(hv.Scatter((x, y), "place", value), both={"color": colour}, bokeh={"size": 7}, matplotlib={"s": 28})
+
+
+def _ticks(rows: Sequence[dict[str, Any]]) -> list[str]:
+    return [f"{row['layer']}, n = {row['n_units']:,}" for row in rows]
+
+
+def _panel(parts: Sequence[Any], ticks: Sequence[str], title: str, ylabel: str, limits: tuple[float, float]) -> hv.Overlay:
+    return frame(
+        hv.Overlay(parts),
+        title=title,
+        width=440,
+        height=300,
+        both={
+            "xlabel": "layer, in forward order",
+            "ylabel": ylabel,
+            "xlim": (-0.6, len(ticks) - 0.4),
+            "ylim": limits,
+            "xticks": list(enumerate(ticks)),
+            "xrotation": 60,
+            "show_legend": False,
+        },
+        # Panels of a grid need an outer size: with one of the frame only, bokeh cuts the first column.
+        bokeh={"frame_width": None, "frame_height": None, "width": 520, "height": 400},
+    )

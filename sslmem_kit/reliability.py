@@ -1,0 +1,242 @@
+"""How far a study's scores can be trusted: split-half reliability, parts of the error, and how many seeds and views suffice.
+
+The parts of the error are those of :class:`sslmem_kit.planning.Parts`; they follow from mean squares, so that an estimate may come out
+negative where a part is small.
+
+All is over the samples of one partition, the candidates by default: among samples that nobody memorized there is no order to be found.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from sslmem_kit.crossed import FEWEST, Table
+from sslmem_kit.errors import UserError
+from sslmem_kit.planning import TARGET, VIEWS, mean_parts, needed
+
+if TYPE_CHECKING:
+    from sslmem_kit.study.folder import Study
+    from sslmem_kit.study.spec import StudySpec
+
+RESAMPLES = 1000
+"""Of the samples, for intervals."""
+
+
+def assess(
+    results: xr.Dataset, *, protocol: str = "corrected", partition: str = "candidate", target: float = TARGET
+) -> dict[str, Any]:
+    """Reliability of a study's scores, in parts, and what it takes to reach a target.
+
+    Parameters
+    ----------
+    results
+        Root of a results store.
+    protocol
+        ``paper``, ``released`` or ``corrected``.
+    partition
+        Whose samples are ordered.
+    target
+        Wanted reliability.
+
+    Returns
+    -------
+    ``protocol``, ``partition``, ``n``, ``seeds``, ``views``; ``split_half`` over ``seeds`` and, given the same encoders, over ``views``, with
+    ``spearman`` and ``pearson`` of two halves, by the Spearman-Brown formula ``full_spearman`` and ``full_pearson`` of all, as ``value``
+    and ``interval`` (95 %, bootstrap over samples), and ``splits``; ``parts``, variances by name; ``reliability`` (value, interval) and
+    ``standard_error`` of this study by its parts; ``target`` and ``required``, see :func:`sslmem_kit.planning.needed`; ``unknown``,
+    sentences on what cannot be told, which is NaN.
+
+    Raises
+    ------
+    UserError
+        An unknown protocol or partition, or seeds that are not pairs of f and g.
+    """
+    table = Table.of(results, protocol, partition)
+    weights = bootstrap_weights(table.n)
+    parts, resampled = table.parts(), table.parts(weights)
+    known = table.seeds > 1 and table.n > 1
+    return {
+        "protocol": protocol,
+        "partition": partition,
+        "n": table.n,
+        "seeds": table.seeds,
+        "views": table.views,
+        "split_half": {
+            "seeds": _correlations(table.seed_halves(), weights, table.seeds),
+            "views": _correlations(table.view_halves(), weights, table.views),
+        },
+        "parts": {name: float(getattr(parts, name)) for name in ("score", "seeds", "views", "both", "offset")},
+        "reliability": {
+            "value": float(parts.reliability(table.seeds, table.views)),
+            "interval": _interval(resampled.reliability(table.seeds, table.views)),
+        },
+        "standard_error": float(parts.standard_error(table.seeds, table.views)),
+        "target": target,
+        "required": needed(parts, reliability=target) if known else [],
+        "unknown": table.unknown(),
+    }
+
+
+def forecast(results: xr.Dataset, *, seeds: int, views: int, protocol: str = "corrected", target: float = TARGET) -> dict[str, Any]:
+    """What reliability other numbers of seeds and views would have given a study, and how many it would take to reach a target.
+
+    Parameters
+    ----------
+    results
+        Root of the results store of a study that is done.
+    seeds, views
+        Of the study that is planned.
+
+    Returns
+    -------
+    ``seeds``, ``views``, ``reliability`` (value, interval) and ``standard_error`` that are to be expected; ``target`` and ``required``; the
+    parts that this rests on are the mean of those of the candidates and of the independent samples, which family g memorizes alike.
+
+    Raises
+    ------
+    UserError
+        The study has one seed only, or too few samples.
+    """
+    tables = [table for partition in ("candidate", "independent") if (table := Table.of(results, protocol, partition)).n >= FEWEST]
+    if not tables or tables[0].seeds < 2:
+        raise UserError(
+            f"the precision of other numbers of seeds cannot be told from one seed, nor from fewer than {FEWEST} candidates; "
+            f"this study has {Table.of(results, protocol).seeds} and {Table.of(results, protocol).n}"
+        )
+    counts = [table.n for table in tables]
+    parts = mean_parts([table.parts() for table in tables], counts)
+    resampled = mean_parts([table.parts(bootstrap_weights(table.n, i)) for i, table in enumerate(tables)], counts)
+    return {
+        "seeds": seeds,
+        "views": views,
+        "reliability": {
+            "value": float(parts.reliability(seeds, views)),
+            "interval": _interval(resampled.reliability(seeds, views)),
+        },
+        "standard_error": float(parts.standard_error(seeds, views)),
+        "target": target,
+        "required": needed(parts, reliability=target, views=sorted({*VIEWS, views})),
+    }
+
+
+def planned(study: Study, spec: StudySpec) -> dict[str, Any]:
+    """:func:`forecast` of the seeds and views of a spec, from a finished study: with its ``study``, ``encoder_epochs`` of each way to reach the
+    target, and ``differs``, the sections of the spec in which the two studies are not the same."""
+    seeds, views = spec.training.seeds, spec.scoring.views
+    told = forecast(study.results, seeds=seeds, views=views)
+    for row in told["required"]:
+        row["encoder_epochs"] = row["encoders"] and row["encoders"] * spec.training.epochs
+    here, there = (_method(each) for each in (spec, study.spec))
+    return {"study": str(study.path), **told, "differs": [name for name in here if here[name] != there[name]]}
+
+
+def planned_as_text(told: dict[str, Any]) -> list[str]:
+    """What :func:`planned` has found, for a person."""
+    low, high = told["reliability"]["interval"]
+    lines = [
+        f"reliability {told['reliability']['value']:.2f} [{low:.2f}, {high:.2f}] with {told['seeds']} seeds and {told['views']} views, "
+        f"as in {told['study']}",
+        f"seeds for {told['target']:g}: {required_as_text(told['required'])}",
+    ]
+    if told["differs"]:
+        lines.append(f"that study has other {', '.join(told['differs'])}: its numbers may not hold for this one")
+    return lines
+
+
+def _method(spec: StudySpec) -> dict[str, Any]:
+    """What of a spec the parts of the error hang on."""
+    sections = spec.as_dict()
+    training = {name: value for name, value in sections["training"].items() if name not in ("seeds", "record_every")}
+    return {**{name: sections[name] for name in ("data", "partition", "encoder", "objective")}, "training": training}
+
+
+def as_text(found: dict[str, Any]) -> list[str]:
+    """What :func:`assess` has found, for a person; None and NaN are what cannot be told."""
+    lines = [
+        f"reliability of the order of {found['n']:,} {found['partition']} samples, {found['seeds']} seeds and {found['views']} views"
+    ]
+    halves = found["split_half"]
+    rows = [
+        ("by the parts of the error", found["reliability"]),
+        ("split-half over seeds, stepped up", halves["seeds"]["full_spearman"]),
+        ("split-half over views, stepped up", halves["views"]["full_spearman"]),
+    ]
+    for label, row in rows:
+        low, high = row["interval"]
+        lines.append(f"  {label:<36} {_short(row['value'])}  [{_short(low)}, {_short(high)}]")
+    if found["required"]:
+        parts = ", ".join(f"{name} {value:.2e}" for name, value in found["parts"].items() if not _is_unknown(value))
+        lines.append(f"  variances: {parts}")
+        lines.append(f"  standard error of a score: {found['standard_error']:.4f}")
+        lines.append(f"  seeds for a reliability of {found['target']:g}: {required_as_text(found['required'])}")
+    return lines + [f"  {sentence}" for sentence in found["unknown"]]
+
+
+def required_as_text(rows: list[dict[str, Any]]) -> str:
+    """How many seeds with how many views."""
+    return ", ".join(f"{'no number' if row['seeds'] is None else row['seeds']} with {row['views']} views" for row in rows)
+
+
+def _short(value: float | None) -> str:
+    return "   -" if _is_unknown(value) else f"{value:4.2f}"
+
+
+def _is_unknown(value: float | None) -> bool:
+    return value is None or bool(np.isnan(value))
+
+
+def bootstrap_weights(samples: int, seed: int = 0) -> np.ndarray:
+    """How often each sample is drawn in each bootstrap sample: (resample, sample)."""
+    if not samples:
+        return np.zeros((RESAMPLES, 0))
+    rng = np.random.Generator(np.random.Philox([samples, seed]))
+    return rng.multinomial(samples, np.full(samples, 1 / samples), size=RESAMPLES).astype(np.float64)
+
+
+def _correlations(halves: list[tuple[np.ndarray, np.ndarray]], weights: np.ndarray, count: int) -> dict[str, Any]:
+    """Correlation of halves, averaged over halvings, as it is and for the full ``count``, with intervals."""
+    nothing = {"value": np.nan, "interval": (np.nan, np.nan)}
+    found: dict[str, Any] = {"splits": len(halves)}
+    for name in ("spearman", "pearson"):
+        if not halves or len(halves[0][0]) < 2:
+            found[name] = found[f"full_{name}"] = nothing
+            continue
+        first, second = (np.stack(side, axis=1) for side in zip(*halves, strict=True))
+        if name == "spearman":
+            first, second = _ranks(first), _ranks(second)
+        (value,), resampled = (_mean_correlation(first, second, w) for w in (np.ones((1, len(first))), weights))
+        factor = count / (count // 2)
+        found[name] = {"value": float(value), "interval": _interval(resampled)}
+        found[f"full_{name}"] = {"value": float(step_up(value, factor)), "interval": _interval(step_up(resampled, factor))}
+    return found
+
+
+def step_up(correlation: Any, factor: float) -> Any:
+    """Spearman-Brown: the reliability of ``factor`` times as many parts as those that correlate."""
+    return factor * correlation / (1 + (factor - 1) * correlation)
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Of each column; scores are hardly ever equal, and equal ones come in any order."""
+    return np.argsort(np.argsort(values, axis=0), axis=0).astype(np.float64)
+
+
+def _mean_correlation(first: np.ndarray, second: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Pearson's correlation of columns, mean over them, in each bootstrap sample: (sample, split) twice -> (resample,)."""
+    x, y = first - first.mean(axis=0), second - second.mean(axis=0)
+    total = weights.sum(axis=1, keepdims=True)
+    mean_x, mean_y, xx, yy, xy = (weights @ values / total for values in (x, y, x * x, y * y, x * y))
+    with np.errstate(invalid="ignore", divide="ignore"):  # all scores of a resample are equal
+        return ((xy - mean_x * mean_y) / np.sqrt((xx - mean_x**2) * (yy - mean_y**2))).mean(axis=1)
+
+
+def _interval(values: Any) -> tuple[float, float]:
+    """Of 95 %, from bootstrap values."""
+    values = np.asarray(values, float)
+    if not np.isfinite(values).any():
+        return (np.nan, np.nan)
+    low, high = np.nanpercentile(values, [2.5, 97.5])
+    return (float(low), float(high))

@@ -1,0 +1,286 @@
+"""Training many small encoders of one shape at once, each with its own samples, order and views.
+
+A step of a small encoder is too short to keep a processor busy: most of it goes by calling operators. Here parameters are stacked along a
+dimension of encoders and one call takes a step of all (torch's ``stack_module_state`` and ``vmap``). Each encoder's initial weights, order and
+views are those of :mod:`sslmem_kit.train`, so that its numbers differ from one-by-one training by rounding alone; and because encoders of
+one seed share views, those of an epoch are drawn once for all of them.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state
+
+from sslmem_kit import checkpoints
+from sslmem_kit.alignment import autocast
+from sslmem_kit.checkpoints import Progress
+from sslmem_kit.design import EncoderPlan
+from sslmem_kit.encoders import Encoder
+from sslmem_kit.errors import UserError
+from sslmem_kit.fast_linear import FastLinear
+from sslmem_kit.feed import Feed
+from sslmem_kit.objectives import Batch, Moment, Objective, draw_views
+from sslmem_kit.optimization import build_optimizer, learning_rate
+from sslmem_kit.study.folder import write_atomically
+from sslmem_kit.study.samples import StudySamples
+from sslmem_kit.study.spec import StudySpec
+from sslmem_kit.train import TELL_SECONDS, Tell, encoder_seed, epoch_batches, epoch_order, labels_of, new_objective
+from sslmem_kit.views import keys
+
+VIEWS_BYTES = 2**30
+"""The views of an epoch are at most this large."""
+
+
+def check_together(spec: StudySpec) -> None:
+    """Refuse what cannot be trained many at once.
+
+    Raises
+    ------
+    UserError
+        Each field that stands in the way, with what to do.
+    """
+    training, one_by_one = spec.training, "set design.together to 1 to train one by one"
+    for field, wrong in (
+        ("training.optimizer", training.optimizer == "lars"),
+        ("training.clip_norm", training.clip_norm is not None),
+        ("training.accumulate", training.accumulate > 1),
+        ("training.privacy", training.privacy is not None),
+        ("training.compile", training.compile),
+        ("training.channels_last", training.channels_last),
+        ("training.precision", training.precision == "fp16"),
+        ("objective.method", spec.objective.method in ("mae", "dino")),
+    ):
+        if wrong:
+            value = getattr(spec.objective if field.startswith("objective") else training, field.partition(".")[2])
+            raise UserError(f"{field}: {value!r} is not for encoders that are trained at once; {one_by_one}")
+
+
+def train_together(
+    spec: StudySpec,
+    plans: Sequence[EncoderPlan],
+    samples: StudySamples,
+    feed: Feed,
+    checkpoint: Path,
+    *,
+    tell: Tell = lambda *event: None,
+) -> list[tuple[Encoder, Progress]]:
+    """Train encoders of one design in step, going on from their checkpoint where there is one.
+
+    Parameters
+    ----------
+    spec, plans
+        The study and which of its encoders; all of one design, with as many steps in an epoch.
+    samples, feed
+        Its samples and their images on the device.
+    checkpoint
+        File of the state that an interrupted run goes on from.
+    tell
+        Hears ``("trained", epochs, loss, images a second)`` about once a second, the loss being the mean over encoders.
+
+    Returns
+    -------
+    Each encoder with its final weights, and its progress.
+
+    Raises
+    ------
+    UserError
+        The loss of an encoder is not finite, or the spec asks for what cannot be trained at once.
+    """
+    check_together(spec)
+    group = _Group(spec, plans, samples, feed, checkpoint)
+    with torch.random.fork_rng(devices=[]):
+        for epoch in range(group.epoch, spec.training.epochs):
+            rate = group.train_epoch(epoch)
+            if time.monotonic() - group.saved > spec.training.checkpoint_seconds and group.epoch < spec.training.epochs:
+                group.save()
+            if time.monotonic() - group.told > TELL_SECONDS or group.epoch == spec.training.epochs:
+                tell("trained", group.epoch, float(group.losses[-1].mean()), rate)
+                group.told = time.monotonic()
+    return group.finish()
+
+
+def seconds_an_epoch(spec: StudySpec, plans: Sequence[EncoderPlan], samples: StudySamples, feed: Feed) -> float:
+    """Time that one of these encoders takes for an epoch when they are trained at once, from a trial of two epochs."""
+    check_together(spec)
+    group = _Group(spec, plans, samples, feed, Path(os.devnull) / "none")
+    with torch.random.fork_rng(devices=[]):
+        for epoch in (0, 1):  # the first is to warm up
+            before = group.seconds
+            group.train_epoch(min(epoch, spec.training.epochs - 1))
+    return (group.seconds - before) / len(plans)
+
+
+class Stacked:
+    """Modules of one shape as one that computes all of them.
+
+    Parameters
+    ----------
+    modules
+        Equal but for the values of their parameters and buffers.
+    """
+
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
+        self.parameters, self.buffers = stack_module_state(list(modules))
+        self.template = modules[0]
+        for module in self.template.modules():
+            # Neither has a rule for batches of weights.
+            if getattr(module, "fused_attn", False):
+                module.fused_attn = False
+            if type(module) is FastLinear:
+                module.__class__ = nn.Linear
+
+    def __call__(self, *inputs: object, shared: bool = False) -> Tensor:
+        """The outputs of all, [module, ...]; each input has a leading dimension of modules, or with ``shared`` is the same for all."""
+
+        def call(parameters: dict[str, Tensor], buffers: dict[str, Tensor], given: tuple[object, ...]) -> Tensor:
+            return functional_call(self.template, (parameters, buffers), given)
+
+        return torch.vmap(call, in_dims=(0, 0, None if shared else 0))(self.parameters, self.buffers, inputs)
+
+    def state(self, number: int) -> dict[str, Tensor]:
+        """The state dict of one of them."""
+        return {name: values[number].detach().clone() for name, values in (self.parameters | self.buffers).items()}
+
+
+class _Group:
+    """Encoders that are trained at once, and how an epoch of them goes."""
+
+    def __init__(self, spec: StudySpec, plans: Sequence[EncoderPlan], samples: StudySamples, feed: Feed, checkpoint: Path) -> None:
+        self.spec, self.plans, self.feed, self.checkpoint = spec, plans, feed, checkpoint
+        training = spec.training
+        ids = np.stack([samples.slots(plan) for plan in plans])
+        self.occupied = torch.from_numpy(ids >= 0)
+        (self.batch, self.steps), *others = {epoch_batches(training, int(row.sum())) for row in self.occupied}
+        if others:
+            raise ValueError(
+                f"encoders that are trained at once have to take as many steps in an epoch: {plans[0].id} ... {plans[-1].id}"
+            )
+        anywhere = ids.max(axis=0)  # a slot holds one sample or none
+        self.labels = torch.from_numpy(labels_of(samples, anywhere)).to(feed.device)
+        known = np.where(anywhere >= 0, anywhere, samples.dataset.ids[0])  # what an empty slot shows is seen by nobody
+        self.images = next(feed.batches([known]))
+        self.objectives: list[Objective] = [new_objective(spec, plan, samples, feed.device).train() for plan in plans]
+        self.draws = self.objectives[0].draws(training.policy)
+        # Encoders of one seed see one another's views.
+        seeds = [encoder_seed(spec, plan, "views") for plan in plans]
+        self.view_seeds = list(dict.fromkeys(seeds))
+        self.source = torch.tensor([self.view_seeds.index(seed) for seed in seeds], device=feed.device)[:, None]
+        size = self.images.nbytes * len(self.draws) * len(self.view_seeds)
+        if size > VIEWS_BYTES:
+            raise UserError(
+                f"design.together: the views of {len(plans)} encoders take {size / 1e6:,.0f} MB an epoch, at most "
+                f"{VIEWS_BYTES / 1e6:,.0f} MB are held; set it lower, or to 1"
+            )
+        self.stacked = Stacked(self.objectives)
+        self.optimizer = build_optimizer(self.objectives[0], training, stacked=self.stacked.parameters)
+        self.epoch, self.seconds = 0, 0.0
+        self.losses: list[np.ndarray] = []
+        self.rates: list[float] = []
+        self.told, self.saved = -math.inf, time.monotonic()
+        if checkpoint.exists():
+            self.load()
+
+    def train_epoch(self, epoch: int) -> float:
+        """Train one epoch; images a second."""
+        spec, started = self.spec, time.monotonic()
+        orders = torch.stack([self.order(number, epoch) for number in range(len(self.plans))]).to(self.feed.device)
+        views, noise = self.draw(epoch)
+        total = torch.zeros(len(self.plans), dtype=torch.float64, device=self.feed.device)
+        for step, slots in enumerate(orders.split(self.batch, dim=1)):
+            moment = Moment(epoch * self.steps + step, self.steps, spec.training.epochs)
+            rate = learning_rate(spec.training, moment)
+            for parameters in self.optimizer.param_groups:
+                parameters["lr"] = rate
+            self.objectives[0].begin_step(moment)
+            self.optimizer.zero_grad(set_to_none=True)
+            batch = Batch(tuple(view[self.source, slots] for view in views), noise[self.source, slots], self.labels[slots])
+            with autocast(torch.device(self.feed.device).type, spec.training.precision):
+                losses = self.losses_of(batch)
+            losses.sum().backward()
+            self.optimizer.step()
+            total += losses.detach()
+        self.losses.append((total / self.steps).cpu().numpy())
+        self.rates.append(rate)
+        for plan, loss in zip(self.plans, self.losses[-1], strict=True):
+            if not math.isfinite(loss):
+                raise UserError(
+                    f"training: the loss of {plan.id} is not finite in epoch {epoch + 1}; lower training.learning_rate "
+                    f"({spec.training.learning_rate}) or raise training.warmup_epochs ({spec.training.warmup_epochs})"
+                )
+        self.epoch = epoch + 1
+        taken = time.monotonic() - started
+        self.seconds += taken
+        return self.steps * self.batch * len(self.plans) / taken
+
+    def losses_of(self, batch: Batch) -> Tensor:
+        """The loss of each encoder, [encoder]."""
+        try:
+            return self.stacked(batch)
+        except RuntimeError as error:
+            if "randomness" not in str(error):
+                raise
+            raise UserError(
+                "encoder: dropout or another chance of its own is not for encoders that are trained at once; set design.together to 1"
+            ) from None
+
+    def order(self, number: int, epoch: int) -> Tensor:
+        """The slots that an encoder sees in an epoch, in their order, without those left over at the end."""
+        order = epoch_order(self.occupied[number], encoder_seed(self.spec, self.plans[number], "order", epoch))
+        return order[: self.steps * self.batch]
+
+    def draw(self, epoch: int) -> tuple[tuple[Tensor, ...], Tensor]:
+        """The views of every slot, one [seed, slot, channel, y, x] each, and what keys an objective's own chance, [seed, slot]."""
+        slots = torch.arange(len(self.images), device=self.feed.device)
+        drawn = [draw_views(self.draws, self.images, slots, first=epoch * len(self.draws), seed=seed) for seed in self.view_seeds]
+        noise = torch.stack([keys(seed, slots, -1 - epoch) for seed in self.view_seeds])
+        return tuple(torch.stack(view) for view in zip(*drawn, strict=True)), noise
+
+    def finish(self) -> list[tuple[Encoder, Progress]]:
+        """Every encoder by itself."""
+        finished = []
+        for number, objective in enumerate(self.objectives):
+            objective.load_state_dict(self.stacked.state(number), strict=False)  # criteria have buffers that are no state
+            rows = [
+                {"epoch": epoch + 1, "loss": float(losses[number]), "learning_rate": rate}
+                for epoch, (losses, rate) in enumerate(zip(self.losses, self.rates, strict=True))
+            ]
+            progress = Progress(epoch=len(rows), seconds=self.seconds / len(self.plans), history=rows)
+            finished.append((objective.encoder.eval(), progress))
+        return finished
+
+    def save(self) -> None:
+        """Write what an interrupted run goes on from."""
+        state = {
+            "plans": [plan.id for plan in self.plans],
+            "stacked": {name: values.detach() for name, values in (self.stacked.parameters | self.stacked.buffers).items()},
+            "optimizer": self.optimizer.state_dict(),
+            "losses": torch.from_numpy(np.stack(self.losses)),
+            "rates": self.rates,
+            "seconds": self.seconds,
+        }
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.checkpoint, buffer.getvalue())
+        self.saved = time.monotonic()
+
+    def load(self) -> None:
+        """Go on from where :meth:`save` was called; a state of other encoders is not taken."""
+        state = checkpoints.read(self.checkpoint, self.feed.device)
+        if state.get("plans") != [plan.id for plan in self.plans]:
+            return
+        with torch.no_grad():
+            for name, values in (self.stacked.parameters | self.stacked.buffers).items():
+                values.copy_(state["stacked"][name])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.losses, self.rates, self.seconds = list(state["losses"].numpy()), state["rates"], state["seconds"]
+        self.epoch = len(self.losses)

@@ -1,0 +1,139 @@
+"""Estimators against answers that are known: a made-up study whose every score is planted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from sslmem_kit.errors import UserError
+from sslmem_kit.estimators import compare, estimate, seeds_of
+from sslmem_kit.names import PARTITION_CODE
+from sslmem_kit.scores import family_contrast
+from sslmem_kit.store import view_pairs
+
+SHARED, CANDIDATES, INDEPENDENTS, EXTRA, PLACES = 60, 40, 40, 10, 40
+
+
+def made_up(*, noise: float, seed_noise: float = 0.0, pairs: int = 4, cuts: int = 8, seeds: int = 6) -> xr.Dataset:
+    """Alignment = level - memorized where trained on + noise of the encoder and the sample; ``memorized`` is known."""
+    rng = np.random.default_rng(1)
+    n = SHARED + CANDIDATES + INDEPENDENTS + EXTRA
+    codes = np.repeat([0, 1, 2, 3], [SHARED, CANDIDATES, INDEPENDENTS, EXTRA])
+    memorized = rng.gamma(2.0, 0.02, n)
+    columns, rows = [], []
+    for seed in range(pairs):
+        for family, own in (("f", "candidate"), ("g", "independent")):
+            columns.append(np.isin(codes, [0, PARTITION_CODE[own]]))
+            rows.append((f"{family}-{seed}", family, seed, "pair"))
+    for cut in range(cuts):
+        half = np.zeros(n, bool)
+        half[rng.permutation(n - EXTRA)[: (n - EXTRA) // 2]] = True
+        for fold, column in enumerate((half, ~half & (codes != PARTITION_CODE["extra"]))):
+            columns.append(column)
+            rows.append((f"subset{2 * cut + fold}", str(2 * cut + fold), pairs + cut, "subset"))
+    for seed in range(pairs + cuts, pairs + cuts + seeds):
+        whole = np.isin(codes, [0, 1])
+        columns.append(whole)
+        rows.append((f"all-{seed}", "99", seed, "leave_one_out"))
+        for place in range(PLACES):
+            column = whole.copy()
+            column[SHARED + place] = False
+            columns.append(column)
+            rows.append((f"without{place}-{seed}", str(100 + place), seed, "leave_one_out"))
+    trained = np.stack(columns, axis=1)
+    seeds_ = np.array([row[2] for row in rows])
+    shared_noise = rng.normal(0, seed_noise, (seeds_.max() + 1, n))[seeds_].T
+    values = 0.5 - memorized[:, None] * trained + shared_noise + rng.normal(0, noise, trained.shape)
+    pairs_of_views = np.array(view_pairs(3))
+    dataset = xr.Dataset(
+        {
+            "alignment": (
+                ("sample", "augmentation", "encoder"),
+                np.repeat(values[:, None], len(pairs_of_views), axis=1).astype(np.float32),
+            ),
+            "trained_on": (("sample", "encoder"), trained),
+        },
+        coords={
+            "sample": np.arange(n) * 2,
+            "partition": ("sample", codes),
+            "view_a": ("augmentation", pairs_of_views[:, 0]),
+            "view_b": ("augmentation", pairs_of_views[:, 1]),
+            "encoder": [row[0] for row in rows],
+            "family": ("encoder", [row[1] for row in rows]),
+            "seed": ("encoder", seeds_),
+            "design": ("encoder", [row[3] for row in rows]),
+        },
+    )
+    dataset.attrs["memorized"] = memorized
+    return dataset
+
+
+@pytest.mark.parametrize(
+    ("estimator", "scored"), [("pairs", slice(60, 100)), ("subsets", slice(0, 140)), ("leave_one_out", slice(60, 100))]
+)
+def test_without_noise_every_estimator_gives_what_was_planted(estimator: str, scored: slice) -> None:
+    study = made_up(noise=0)
+    scores = estimate(study, estimator)
+    np.testing.assert_array_equal(scores["sample"], study["sample"][scored])
+    np.testing.assert_allclose(scores["sslmem"], study.attrs["memorized"][scored], atol=1e-6)
+
+
+def test_noise_that_encoders_of_a_seed_share_does_not_matter() -> None:
+    study = made_up(noise=0, seed_noise=1.0)
+    for estimator in ("pairs", "subsets", "leave_one_out"):
+        scores = estimate(study, estimator)
+        known = study.attrs["memorized"][np.searchsorted(study["sample"], scores["sample"])]
+        np.testing.assert_allclose(scores["sslmem"], known, atol=1e-5)
+        assert float(scores["standard_error_encoders"].max()) < 1e-5
+
+
+def test_pairs_agree_with_family_contrast() -> None:
+    study = made_up(noise=0.05)
+    chosen = study.isel(encoder=np.flatnonzero(study["design"].values == "pair"))
+    scores, expected = estimate(study, "pairs"), family_contrast(chosen["alignment"])
+    for name in ("sslmem", "standard_error_encoders"):
+        np.testing.assert_allclose(scores[name], expected[name].sel(sample=scores["sample"]), rtol=1e-4, atol=1e-7)
+
+
+def test_seeds_choose_and_the_attrs_count() -> None:
+    study = made_up(noise=0.05)
+    scores = estimate(study, "subsets", seeds=[4, 5, 6])
+    assert scores.attrs == {"estimator": "subsets", "protocol": "corrected", "encoders": 6, "seeds": 3}
+    assert seeds_of(study, "subsets").tolist() == list(range(4, 12))
+
+
+def test_comparison_knows_bias_error_and_ceiling() -> None:
+    noise, seeds = 0.04, 6
+    study = made_up(noise=noise, seeds=seeds, pairs=8)
+    study["alignment"] = study["alignment"] + 0.03 * (study["family"] == "g")  # an offset that all samples of g have
+    told = compare(study, epochs=10)
+    truth = told["truth"]
+    expected = noise * np.sqrt((1 + 1 / PLACES) / seeds)
+    assert truth["standard_error"] == pytest.approx(expected, rel=0.25)
+    memorized = study.attrs["memorized"][60:100]
+    assert truth["reliability"] == pytest.approx(memorized.var() / (memorized.var() + expected**2), abs=0.2)
+    assert truth["encoder_epochs"] == 6 * 41 * 10
+    rows = {(row["estimator"], row["seeds"]): row for row in told["estimators"]}
+    assert set(rows) == {("pairs", n) for n in (1, 2, 4, 8)} | {("subsets", n) for n in (1, 2, 4, 8)}
+    assert rows["pairs", 2]["repetitions"] == 4
+    assert rows["pairs", 8]["bias"] == pytest.approx(0.03, abs=0.012)
+    assert rows["subsets", 8]["bias"] == pytest.approx(0, abs=0.012)
+    assert rows["subsets", 8]["rmse"] == pytest.approx(noise * np.sqrt(2 / 8), rel=0.35)
+    assert rows["subsets", 1]["rmse"] > rows["subsets", 8]["rmse"]
+    assert rows["subsets", 8]["rank_correlation"] > rows["subsets", 1]["rank_correlation"]
+    assert 0.85 <= rows["subsets", 8]["coverage"] <= 1 > rows["pairs", 8]["coverage"]
+    assert np.isnan(rows["pairs", 1]["coverage"])
+    for row in rows.values():
+        for name in ("bias", "rmse", "rank_correlation"):
+            low, high = row[f"{name}_interval"]
+            assert low <= row[name] <= high or name == "rmse"
+
+
+def test_what_is_not_there_is_told() -> None:
+    study = made_up(noise=0.01)
+    only_pairs = study.isel(encoder=np.flatnonzero(study["design"].values == "pair"))
+    with pytest.raises(UserError, match=r"estimator: 'leave_one_out' has no encoders in this study, which has those of pairs"):
+        compare(only_pairs, epochs=1)
+    with pytest.raises(UserError, match="estimator: there is none named 'loo', choose one of pairs, subsets, leave_one_out"):
+        estimate(study, "loo")

@@ -1,0 +1,105 @@
+"""UnitMem: against a transcription of its definition, one pass against all at once, and on a real encoder."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_train import make_spec
+
+from sslmem_kit.encoders import build_encoder
+from sslmem_kit.evaluation import layered, score_units
+from sslmem_kit.feed import Feed
+from sslmem_kit.study.samples import load_samples
+from sslmem_kit.unitmem import NOBODY, Selectivity
+from sslmem_kit.views import scored_view, to_float
+
+
+def unit_mem(activations: np.ndarray) -> np.ndarray:
+    """The definition, unit by unit: (sample, view, unit) -> (unit,)."""
+    values = []
+    for unit in range(activations.shape[2]):
+        mu = activations[:, :, unit].mean(axis=1)
+        highest = mu.argmax()
+        mu_max, mu_rest = mu[highest], np.delete(mu, highest).mean()
+        values.append((mu_max - mu_rest) / (mu_max + mu_rest) if mu_max + mu_rest else 0.0)
+    return np.array(values)
+
+
+def streamed(ids: np.ndarray, activations: np.ndarray, *, size: int):
+    selectivity = Selectivity()
+    for start in range(0, len(ids), size):
+        selectivity.add(ids[start : start + size], activations[start : start + size])
+    return selectivity.result()
+
+
+@given(st.integers(2, 30), st.integers(1, 5), st.integers(1, 7), st.integers(0, 2**31))
+@settings(max_examples=60, deadline=None)
+def test_one_pass_gives_the_definition(samples: int, views: int, size: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    activations, ids = rng.gamma(0.7, 1.0, (samples, views, 6)).astype(np.float32), rng.permutation(1000)[:samples]
+    found = streamed(ids, activations, size=size)
+    np.testing.assert_allclose(found["unit_mem"], unit_mem(activations.astype(float)), rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(found["strongest"], ids[activations.astype(float).mean(axis=1).argmax(axis=0)])
+    np.testing.assert_allclose(found["response"], activations.mean(axis=1).max(axis=0), rtol=1e-5)
+    if views == 1:
+        assert np.isnan(found["standard_error"]).all()
+        return
+    without = np.array([unit_mem(np.delete(activations, view, axis=1).astype(float)) for view in range(views)])
+    error = np.sqrt((views - 1) / views * ((without - without.mean(axis=0)) ** 2).sum(axis=0))
+    np.testing.assert_allclose(found["standard_error"], error, rtol=1e-4, atol=1e-6)
+
+
+@given(st.integers(0, 2**31), st.floats(1e-3, 1e3))
+@settings(max_examples=30, deadline=None)
+def test_neither_the_order_of_samples_nor_the_scale_of_a_unit_matters(seed: int, scale: float) -> None:
+    rng = np.random.default_rng(seed)
+    activations, ids, order = rng.gamma(1.0, 1.0, (12, 3, 4)), np.arange(12), rng.permutation(12)
+    one, other = streamed(ids, activations, size=5), streamed(ids[order], scale * activations[order], size=4)
+    np.testing.assert_allclose(one["unit_mem"], other["unit_mem"], rtol=1e-5)
+    np.testing.assert_array_equal(one["strongest"], other["strongest"])
+
+
+def test_the_ends_of_the_scale_and_dead_units() -> None:
+    activations = np.zeros((5, 2, 3))
+    activations[3, :, 0] = 2.0  # one sample alone
+    activations[:, :, 1] = 7.0  # all alike: of equally strong samples the first
+    found = streamed(np.array([10, 20, 30, 40, 50]), activations, size=2)
+    assert found["unit_mem"].values.tolist() == [1.0, 0.0, 0.0]
+    assert found["strongest"].values.tolist() == [40, 10, NOBODY]
+    assert found["background"].values.tolist() == [0.0, 7.0, 0.0]
+
+
+def test_a_single_sample_has_no_others() -> None:
+    with pytest.raises(ValueError, match="among samples, there are 1"):
+        streamed(np.array([1]), np.ones((1, 2, 3)), size=1)
+
+
+def test_the_units_of_an_encoder_by_brute_force() -> None:
+    """Every view and sample by itself, from the modules' outputs; tokens and maps."""
+    for method in ("simclr", "mae"):
+        spec = make_spec(method)
+        spec = spec.model_copy(update={"scoring": spec.scoring.model_copy(update={"layers": "auto", "batch_size": 7})})
+        samples = load_samples(spec)
+        torch.manual_seed(0)
+        encoder = build_encoder(spec.encoder, samples.dataset.image_shape).eval()
+        ids = samples.dataset.ids[samples.scored][:9]
+        found = score_units(spec, encoder, ids, Feed(samples.dataset, "cpu"))
+        by_layer = layered(spec, encoder)
+        last = by_layer.names[-1]
+        assert found["layer"].values.tolist() == [name for name, count in by_layer.channels.items() for _ in range(count)]
+        rows = []
+        for sample in ids:
+            image = to_float(torch.from_numpy(samples.dataset.read(np.array([sample]))))
+            row = []
+            for view in (1, 2):
+                drawn = scored_view(image, torch.tensor([sample]), view=view, seed=spec.view_seed, policy=spec.scoring.policy)
+                with torch.inference_mode():
+                    output = encoder(drawn)[0].abs().numpy()
+                row.append(output.mean(axis=0) if method == "mae" else output.mean(axis=(1, 2)))
+            rows.append(row)
+        ours = found.isel(unit=found["layer"].values == last)
+        assert ours["channel"].values.tolist() == list(range(ours.sizes["unit"]))
+        np.testing.assert_allclose(ours["unit_mem"], unit_mem(np.array(rows, float)), rtol=1e-3, atol=1e-5)
