@@ -390,7 +390,7 @@ def plan(
     -------
     ``encoders`` (ids), ``samples`` by partition, ``image_shape``, ``classes``, ``parameters``, ``representation``, ``stem``, ``device``,
     ``devices`` that share an encoder (as if without loss), ``workers``, ``flops`` of all encoders, ``disk_bytes`` by part,
-    ``train_seconds`` and ``score_seconds`` of one encoder (``together_seconds``: of one that is trained at once with others), and ``seconds`` of
+    ``train_seconds`` and ``score_seconds`` of one encoder (``together_seconds``: trained at once with others), and ``seconds`` of
     the whole study.
     """
     workers, threads = _share_cores(spec, Path(os.devnull), scheduler, 1 if devices > 1 else workers, device)

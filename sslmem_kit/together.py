@@ -114,9 +114,8 @@ def seconds_an_epoch(spec: StudySpec, plans: Sequence[EncoderPlan], samples: Stu
     group = _Group(spec, plans, samples, feed, Path(os.devnull) / "none")
     with torch.random.fork_rng(devices=[]):
         for epoch in (0, 1):  # the first is to warm up
-            before = group.seconds
             group.train_epoch(min(epoch, spec.training.epochs - 1))
-    return (group.seconds - before) / len(plans)
+    return (group.seconds[1] - group.seconds[0]) / len(plans)
 
 
 class Stacked:
@@ -182,7 +181,8 @@ class _Group:
             )
         self.stacked = Stacked(self.objectives)
         self.optimizer = build_optimizer(self.objectives[0], training, stacked=self.stacked.parameters)
-        self.epoch, self.seconds = 0, 0.0
+        self.epoch = 0
+        self.seconds: list[float] = []  # of all encoders, after each epoch
         self.losses: list[np.ndarray] = []
         self.rates: list[float] = []
         self.told, self.saved = -math.inf, time.monotonic()
@@ -218,7 +218,7 @@ class _Group:
                 )
         self.epoch = epoch + 1
         taken = time.monotonic() - started
-        self.seconds += taken
+        self.seconds.append((self.seconds[-1] if self.seconds else 0.0) + taken)
         return self.steps * self.batch * len(self.plans) / taken
 
     def losses_of(self, batch: Batch) -> Tensor:
@@ -249,11 +249,12 @@ class _Group:
         finished = []
         for number, objective in enumerate(self.objectives):
             objective.load_state_dict(self.stacked.state(number), strict=False)  # criteria have buffers that are no state
+            each = [seconds / len(self.plans) for seconds in self.seconds]
             rows = [
-                {"epoch": epoch + 1, "loss": float(losses[number]), "learning_rate": rate}
-                for epoch, (losses, rate) in enumerate(zip(self.losses, self.rates, strict=True))
+                {"epoch": epoch, "loss": float(losses[number]), "learning_rate": rate, "seconds": round(seconds, 3)}
+                for epoch, (losses, rate, seconds) in enumerate(zip(self.losses, self.rates, each, strict=True), start=1)
             ]
-            progress = Progress(epoch=len(rows), seconds=self.seconds / len(self.plans), history=rows)
+            progress = Progress(epoch=len(rows), seconds=each[-1], history=rows)
             finished.append((objective.encoder.eval(), progress))
         return finished
 

@@ -66,13 +66,14 @@ def read_progress(path: Path | str) -> list[EncoderProgress]:
     study = Study(Path(path))
     if not study.spec_path.is_file():
         return []
-    plans, epochs = study.spec.encoders, study.spec.training.epochs
+    # Pairs come first; of other designs there may be thousands.
+    plans, epochs = study.spec.pairs, study.spec.training.epochs
     try:
         scored, evaluated = _completeness(study.results_path, len(plans))
     except _DAMAGE as error:
         raise UserError(f"{study.results_path}: the records of completeness cannot be read ({type(error).__name__})") from None
     progress = []
-    for plan, blocks, is_evaluated in zip(plans, scored, evaluated, strict=True):
+    for plan, blocks, is_evaluated in zip(plans, scored, evaluated, strict=False):
         folder = study.encoder(plan.id)
         losses, seconds = _read_history(folder / "history.csv")
         trained = (folder / "weights.safetensors").exists() or any(blocks)
