@@ -95,3 +95,16 @@ def test_the_text_holds_every_number_for_a_person(study: Study) -> None:
         assert any(line.startswith(test["alternative"]) and f"{test['t']:+.2f}" in line for line in text.splitlines())
     assert "f-0 85.0%" in text
     assert "made in 12 s" in text
+
+
+def test_estimators_need_a_truth(study: Study, capsys: pytest.CaptureFixture) -> None:
+    assert main(["report", str(study.path), "--estimators"]) == 2
+    told = capsys.readouterr()
+    assert "'leave_one_out' has no encoders in this study, which has those of pairs; see design in its spec" in told.err
+    assert not told.out
+
+
+def test_all_options_together_are_json(study: Study, capsys: pytest.CaptureFixture) -> None:
+    assert main(["report", str(study.path), "--fdr", "0.1", "--reliability", "--json"]) == 0
+    report = strict(capsys.readouterr().out)
+    assert {"discoveries", "reliability"} <= set(report)

@@ -28,9 +28,9 @@ from sslmem_kit.audit.spec import AuditEncoderSpec, AuditSpec
 from sslmem_kit.audit.weights import file_hash
 from sslmem_kit.devices import resolve_device, use_device
 from sslmem_kit.errors import UserError
+from sslmem_kit.inspection import versions
 from sslmem_kit.names import MODE, TRAINED_ON
 from sslmem_kit.study.folder import Study, check_directory, create_or_resume, write_json
-from sslmem_kit.worker import versions
 
 Listen = Callable[..., None]
 LEFT_OUT = 4

@@ -1,0 +1,159 @@
+"""What a study's encoders are and how fast they train and score, told before anything starts."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+import sslmem_kit
+from sslmem_kit.alignment import autocast
+from sslmem_kit.data import Dataset
+from sslmem_kit.devices import resolve_device, use_device
+from sslmem_kit.downstream.tasks import load_task
+from sslmem_kit.errors import UserError
+from sslmem_kit.evaluation import layered, score_samples
+from sslmem_kit.feed import Feed
+from sslmem_kit.objectives import Batch, Moment, draw_views
+from sslmem_kit.study.samples import StudySamples, load_samples
+from sslmem_kit.study.spec import StudySpec
+from sslmem_kit.together import check_together, seconds_an_epoch
+from sslmem_kit.train import begin_privacy, check_precision, epoch_batches, new_objective
+from sslmem_kit.views import keys
+
+
+def versions() -> dict[str, str]:
+    """Of what determines the numbers."""
+    return {
+        "sslmem_kit": sslmem_kit.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "timm": timm.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def inspect(
+    spec: StudySpec,
+    device: str,
+    threads: int,
+    *,
+    samples: StudySamples | None = None,
+    calibrate: bool = False,
+    devices: int = 1,
+) -> dict[str, Any]:
+    """Build a study's encoder and objective and tell what they are; with ``calibrate`` take a few steps and tell how fast, too.
+
+    Returns
+    -------
+    ``device``, ``parameters`` of the encoder, ``objective_parameters``, ``stem``, ``representation`` (shape a sample), ``layers`` that are
+    scored (units by name), ``views`` of a sample in a step, ``versions``; with ``calibrate``: ``flops`` of one encoder's training and
+    scoring, ``train_seconds`` and ``score_seconds`` of one encoder, shared by ``devices``.
+
+    Raises
+    ------
+    UserError
+        Anything about the spec that only shows when the encoder is built.
+    """
+    torch.set_num_threads(threads)
+    device = resolve_device(device)
+    use_device(device)
+    samples, plan, training = samples or load_samples(spec), spec.encoders[0], spec.training
+    ids = samples.training(plan)
+    size, steps_an_epoch = min(
+        epoch_batches(training, len(samples.training(encoder)), ranks=devices) for encoder in spec.encoders[:2]
+    )
+    check_precision(training, device)
+    if len(spec.encoders) > len(spec.pairs) and spec.design.together > 1:
+        check_together(spec)
+    objective = new_objective(spec, plan, samples, device)
+    begin_privacy(training, objective, len(ids), size * training.accumulate, steps_an_epoch, ranks=devices)
+    for number, task in enumerate(spec.downstream.tasks):  # what is missing is told, or fetched, before anything is trained
+        try:
+            load_task(task, samples.dataset.image_shape, seed=spec.seed)
+        except UserError as error:
+            raise UserError(f"downstream.tasks.{number}: {error}") from None
+    encoder = objective.encoder
+    with torch.inference_mode():
+        output = encoder.eval()(torch.zeros(1, *channels_first(samples), device=device))
+    told = {
+        "device": device,
+        "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
+        "objective_parameters": sum(parameter.numel() for parameter in objective.parameters()),
+        "stem": encoder.stem,
+        "representation": list(output.shape[1:]),
+        "layers": layered(spec, encoder).channels if spec.scoring.layers else {},
+        "views": len(objective.draws(training.policy)),
+        "versions": versions(),
+    }
+    if not calibrate:
+        return told
+
+    feed, size = feed_of(samples.dataset, device), max(2, size // devices)
+    steps = steps_an_epoch * training.accumulate * training.epochs
+
+    draws = objective.draws(training.policy)
+    objective.begin_step(Moment(steps_an_epoch * training.epochs - 1, steps_an_epoch, training.epochs))
+
+    def step() -> None:
+        images = next(feed.batches([ids[:size]]))
+        slots = torch.arange(size, device=device)
+        views = draw_views(draws, images, slots, first=0, seed=0)
+        with autocast(torch.device(device).type, training.precision):
+            loss = objective.train()(Batch(views, keys(0, slots, 0), torch.zeros_like(slots)))
+        loss.backward()
+        objective.zero_grad(set_to_none=True)
+
+    def score() -> None:
+        encoder.eval()
+        score_samples(spec, encoder, ids[: spec.scoring.batch_size], feed)
+
+    with FlopCounterMode(display=False) as counted:
+        step()
+    step_flops = counted.get_total_flops()
+    with FlopCounterMode(display=False) as counted:
+        score()
+    scoring_batches = len(samples.scored) / min(spec.scoring.batch_size, len(ids))
+    records = len(training.recorded_epochs) + (2 if spec.scoring.layers else 1)  # units take passes of their own
+    train_seconds = _seconds(step, device) * steps
+    others = [encoder for encoder in spec.encoders if encoder.design != "pair"]
+    if others and spec.design.together > 1:
+        kind = [encoder for encoder in others if encoder.design == others[-1].design][-spec.design.together :]
+        told["together_seconds"] = seconds_an_epoch(spec, kind, samples, feed) * training.epochs
+    return told | {
+        "flops": step_flops * devices * steps + counted.get_total_flops() * scoring_batches * records,
+        "train_seconds": train_seconds,
+        "score_seconds": _seconds(score, device) * scoring_batches * records,
+    }
+
+
+@lru_cache(maxsize=1)
+def feed_of(dataset: Dataset, device: str) -> Feed:
+    """One feed a process: the images are sent to the device once, however many encoders are trained there."""
+    return Feed(dataset, device)
+
+
+def channels_first(samples: StudySamples) -> tuple[int, int, int]:
+    """(channel, y, x) of a study's images."""
+    height, width, channels = samples.dataset.image_shape
+    return channels, height, width
+
+
+def _seconds(function: Callable[[], None], device: str) -> float:
+    """Median time of a call over about two seconds, after one to warm up."""
+    function()
+    times: list[float] = []
+    while len(times) < 3 or sum(times) < 2:
+        start = time.perf_counter()
+        function()
+        if device.startswith("cuda"):
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
