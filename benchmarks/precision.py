@@ -4,6 +4,7 @@ For digits and 1,000 images of MNIST, SimCLR and VICReg, it trains six pairs of 
 after an interruption, it goes on; a finished study is taken as it is), and reports:
 
 - signal-to-noise of one pair, (mean of candidates - mean of shared) / standard deviation of shared; mean over the pairs, 95 % of Student's t;
+- the ratio of the mean effects, candidates - shared, of coupled pairs to uncoupled ones; 95 % of Fieller's;
 - the reliability of six pairs, and how many pairs a reliability of 0.5 and 0.8 would take, and a standard error of half the mean score of the
   candidates over that of the shared samples, at which a candidate of average memorization stands two standard errors above none; with 95 % of
   a bootstrap over samples;
@@ -67,7 +68,7 @@ def main() -> None:
         told[f"{data}, {method}"] = compare(studies)
     if told:
         pairs = [np.concatenate([each["signal_to_noise"][name]["each"] for each in told.values()]) for name in COUPLING]
-        told["all"] = {"ratio": ratio_interval(*pairs)}
+        told["all"] = {"ratio": ratio_interval(*pairs), "effect_ratio": effect_ratio(told)}
     print(json.dumps(told, indent=1) if options.json else "\n".join(as_markdown(told)) if told else "nothing is finished")
 
 
@@ -118,9 +119,10 @@ def compare(studies: dict[bool, Study]) -> dict[str, Any]:
         pairs = [one_pair(study, seed) for seed in np.unique(study.results["seed"].values)]
         told["signal_to_noise"][named(coupled)] = {
             name: mean_interval(np.array([pair[name] for pair in pairs])) for name in ("snr", "sd_shared", "effect")
-        } | {"each": [pair["snr"] for pair in pairs]}
-    first, second = (np.array(told["signal_to_noise"][name]["each"]) for name in COUPLING)
-    told["signal_to_noise"]["ratio"] = ratio_interval(first, second)
+        } | {"each": [pair["snr"] for pair in pairs], "effects": [pair["effect"] for pair in pairs]}
+    for ratio, each in (("ratio", "each"), ("effect_ratio", "effects")):
+        first, second = (np.array(told["signal_to_noise"][name][each]) for name in COUPLING)
+        told["signal_to_noise"][ratio] = ratio_interval(first, second)
     for protocol in PROTOCOLS:
         of = {coupled: parts_of(study, protocol) for coupled, study in studies.items()}
         same = {name: np.mean([getattr(parts, name) for parts, _ in of.values()]) for name in ("score", "views")}
@@ -216,6 +218,15 @@ def ratio_interval(first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
     return {"mean": float(x / y), "interval": interval, "n": n}
 
 
+def effect_ratio(told: dict[str, Any]) -> dict[str, Any]:
+    """Of the mean effects of all studies together, each data set and method in units of its uncoupled mean."""
+    pairs = []
+    for name in COUPLING:
+        units = [np.mean(each["signal_to_noise"][COUPLING[1]]["effects"]) for each in told.values()]
+        pairs.append(np.concatenate([each["signal_to_noise"][name]["effects"] for each in told.values()]) / np.repeat(units, SEEDS))
+    return ratio_interval(*pairs)
+
+
 def with_interval(value: Any, resampled: np.ndarray) -> dict[str, Any]:
     """A number with the 2.5 and 97.5 percentiles of its bootstrap values; None for infinite."""
     ends = np.quantile(resampled, [0.025, 0.975], method="nearest")
@@ -233,12 +244,14 @@ def finite(value: float) -> float | None:
 def as_markdown(told: dict[str, Any]) -> Iterator[str]:
     """The tables of docs/precision.md."""
     studies = {name: each for name, each in told.items() if name != "all"}
-    yield from ("| | signal-to-noise, coupled | uncoupled | ratio | sd of shared, coupled | uncoupled |", "|---" * 6 + "|")
+    yield "| | signal-to-noise, coupled | uncoupled | ratio | sd of shared, coupled | uncoupled | ratio of mean effects |"
+    yield "|---" * 7 + "|"
     for name, each in studies.items():
         noise = each["signal_to_noise"]
         cells = [_mean(noise[pairs][what]) for what in ("snr", "sd_shared") for pairs in COUPLING]
-        yield f"| {name} | {' | '.join((*cells[:2], _mean(noise['ratio']), *cells[2:]))} |"
-    yield f"| all, n = {told['all']['ratio']['n']} pairs | | | {_mean(told['all']['ratio'])} | | |"
+        yield f"| {name} | {' | '.join((*cells[:2], _mean(noise['ratio']), *cells[2:], _mean(noise['effect_ratio'])))} |"
+    ratio, effects = (_mean(told["all"][name]) for name in ("ratio", "effect_ratio"))
+    yield f"| all, n = {told['all']['ratio']['n']} pairs | | | {ratio} | | | {effects} |"
     yield ""
     yield "| | protocol | views | pairs | reliability, 6 seeds | seeds for 0.5 | for 0.8 | for the standard error |"
     yield "|---" * 8 + "|"

@@ -124,10 +124,10 @@ def ours(spec: StudySpec, steps: int, folder: Path, rest: Rest) -> None:
     """Whole epochs of `sslmem_kit.train.train`."""
     from sslmem_kit.feed import Feed
     from sslmem_kit.study.samples import load_samples
-    from sslmem_kit.train import epoch_batches, train
+    from sslmem_kit.train import train
 
     samples, plan = load_samples(spec), spec.encoders[0]
-    an_epoch = epoch_batches(spec.training, len(samples.training(plan)))[1]
+    an_epoch = samples.batches(plan)[1]
     done, start = 0, time.perf_counter()
 
     def tell(event: str, epochs: float, *_: Any) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sslmem_kit.errors import UserError
 from sslmem_kit.feed import Feed, in_batches
 from sslmem_kit.policies import Policy
 from sslmem_kit.store import view_pairs
@@ -36,7 +37,8 @@ Encode = Callable[[Tensor], Tensor | Mapping[str, Tensor]]
 """A batch of views -> representations [sample, ...], or several of them by name, such as those of layers."""
 
 View = Callable[[Any, Tensor, int, int], Tensor]
-"""``view(batch, ids, view, seed)`` -> that view of every sample of the batch; view 0 is the sample as it is."""
+"""``view(batch, ids, view, seed)`` -> that view of every sample of the batch; view 0 is the sample as it is. ``ids`` are int64 (sample,), on
+the device of the batch where that is a tensor."""
 
 Draw = Callable[[Any, Tensor], Sequence[Tensor]]
 """``draw(batch, ids)`` -> all views of every sample of the batch, view 0 first."""
@@ -95,13 +97,45 @@ def align(
 
     Yields
     ------
-    (sample, augmentation) float32; a dict of them by name where ``encode`` gives several.
+    (sample, augmentation) float32; a dict of them by name where ``encode`` gives several. Nothing for batches without samples.
+
+    Raises
+    ------
+    UserError
+        ``views`` is below 1, or ``view`` gives views of different shapes or devices.
     """
+    if views < 1:
+        raise UserError(f"views: got {views}, 1 or more random views are needed")
 
     def draw(batch: Any, ids: Tensor) -> list[Tensor]:
-        return [view(batch, ids, number, seed) for number in range(views + 1)]
+        return draw_all(view, batch, ids, views=views, seed=seed)
 
     return _align(encode, draw, batches, precision=precision, device_type=device_type, batch_size=batch_size)
+
+
+def draw_all(view: View, batch: Any, ids: Tensor, *, views: int, seed: int) -> list[Tensor]:
+    """All views of every sample of a batch by a view function, view 0 first; a UserError where they are not alike."""
+    drawn = [view(batch, ids, number, seed) for number in range(views + 1)]
+    for number, other in enumerate(drawn):
+        if (other.shape, other.device) != (drawn[0].shape, drawn[0].device):
+            raise UserError(
+                f"view: view {number} has the shape {tuple(other.shape)} on {other.device}, view 0 {tuple(drawn[0].shape)} on "
+                f"{drawn[0].device}; all views of a batch need the same"
+            )
+    return drawn
+
+
+def keys_of(ids: np.ndarray, batch: Any) -> Tensor:
+    """The ids of a batch's samples as a tensor, on the device of the batch where that is a tensor."""
+    keys = torch.from_numpy(np.asarray(ids, np.int64))
+    return keys.to(batch.device) if isinstance(batch, Tensor) else keys
+
+
+def views_in_a_pass(one: Iterable[Tensor], batch_size: int) -> int:
+    """Views that go through an encoder together, at most ``batch_size``, by the representations of one, the whole output last."""
+    held = [value.nbytes for value in one]
+    # The last, the whole output, decides as long as memory allows: to the bit it is then the same with layers beside it and without.
+    return max(1, min(batch_size, HELD_BYTES // held[-1], SEVERAL_BYTES // sum(held)))
 
 
 @torch.inference_mode()
@@ -121,13 +155,13 @@ def _align(
 
     drawn_at_once = 0
     for ids, batch in batches:
-        keys = torch.from_numpy(np.asarray(ids, np.int64))
+        if not len(ids):
+            continue
+        keys = keys_of(ids, batch)
         if not drawn_at_once:
             first = draw(batch[:1], keys[:1])
             drawn_at_once = max(1, DRAWN_BYTES // sum(view.nbytes for view in first))
-            # The last, the whole output, decides as long as memory allows: to the bit it is then the same with layers beside it and without.
-            held = [value.nbytes for value in represent(first[0]).values()]
-            in_a_pass = max(1, min(batch_size, HELD_BYTES // held[-1], SEVERAL_BYTES // sum(held)))
+            in_a_pass = views_in_a_pass(represent(first[0]).values(), batch_size)
         parts: dict[str, list[Tensor]] = {}
         for start in range(0, len(keys), drawn_at_once):
             part = slice(start, start + drawn_at_once)

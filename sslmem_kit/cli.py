@@ -121,7 +121,7 @@ def plan(spec: str, seed: int | None, remove: Path | None, data: str | None, pre
     disk = ", ".join(f"{name} {size / 1e6:.1f}" for name, size in told["disk_bytes"].items())
     for name, value in {
         "study": told["study"],
-        "encoders": f"{len(told['encoders'])}: {', '.join(told['encoders'])}",
+        "encoders": f"{len(told['encoders']):,}: {_few(told['encoders'])}",
         "parameters": f"{told['parameters']:,} an encoder, stem {told['stem']}",
         "representation": "x".join(map(str, told["representation"])),
         "views": f"{told['views']} of a sample in a training step",
@@ -165,7 +165,10 @@ def score(spec: Path, out: Path | None, device: str) -> None:
 @study_argument
 @protocol_option
 @click.option(
-    "--fdr", type=float, metavar="RATE", help="Also how many samples are memorized at this false-discovery rate, for instance 0.05."
+    "--fdr",
+    type=float,
+    metavar="RATE",
+    help="Also how many candidates and independents are memorized at this false-discovery rate, by the shared and extra samples; 0.05 ...",
 )
 @click.option(
     "--reliability",
@@ -216,12 +219,17 @@ def validate(study: Path) -> None:
 @study_argument
 @click.option("--to", type=click.Path(path_type=Path), required=True, help="File to write: .parquet, .csv or .nc.")
 @protocol_option
-def export(study: Path, to: Path, protocol: str) -> None:
-    """Write the scores of a study, one row a sample."""
+@click.option(
+    "--estimator",
+    metavar="NAME",
+    help="Of a study with a design: pairs, subsets (a score of every training sample) or leave_one_out; by default pairs, of all partitions.",
+)
+def export(study: Path, to: Path, protocol: str, estimator: str | None) -> None:
+    """Write the scores of a study, one row a sample: score, errors, interval, p and q values (docs/precision.md)."""
     from sslmem_kit.export import export as write
     from sslmem_kit.study import open_study
 
-    click.echo(write(open_study(study), to, protocol=protocol))
+    click.echo(write(open_study(study), to, protocol=protocol, estimator=estimator))
 
 
 @app.command("app")
@@ -391,6 +399,10 @@ def _render(study: Path, names: tuple[str, ...], pairs: tuple[tuple[str, str], .
 
     parameters = parse_parameters(pairs, names or None)
     return render_notebooks(study, names or None, parameters, jobs=jobs, html=html, progress=say)
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names if len(names) <= 16 else [*names[:8], "...", *names[-4:]])
 
 
 def _duration(seconds: float) -> str:

@@ -86,7 +86,11 @@ class Table:
         return self.differences.mean(axis=(1, 2))
 
     def parts(self, weights: np.ndarray | None = None) -> Parts:
-        """Variance components, or those of bootstrap samples: ``weights`` (resample, sample), how often each is drawn."""
+        """Variance components, or those of bootstrap samples: ``weights`` (resample, sample), how often each is drawn.
+
+        Those of the views are NaN where leaving one out leaves nothing. What views do is then in the others: these hold for the views of
+        this table and for no other number.
+        """
         samples, seeds, views = self.n, self.seeds, self.views
         if samples < 2 or seeds < 2:
             return Parts(*(np.nan,) * 5)
@@ -99,8 +103,8 @@ class Table:
         of_mean = factor * (without.mean(axis=1) ** 2).sum(axis=1)
         between = factor * ((without - without.mean(axis=1, keepdims=True)) ** 2).sum(axis=(1, 2)) / (seeds * (seeds - 1))
         columns = np.stack([whole.mean(axis=1), whole.mean(axis=1) ** 2, (whole**2).sum(axis=1), of_mean, between], axis=1)
-        score, square, squares, over_views, both = (weights @ columns / samples).T
-        of_seeds = weights @ whole / samples
+        score, square, squares, over_views, both = (weighted_sums(weights, columns) / samples).T
+        of_seeds = weighted_sums(weights, whole) / samples
         bessel = samples / (samples - 1)
         # Of sample x seed, with the offset of each seed, its mean over samples, taken out.
         spread = bessel * (squares - seeds * square - (of_seeds**2).sum(axis=1) + seeds * score**2) / (seeds - 1)
@@ -137,9 +141,18 @@ class Table:
             told.append(f"{self.n} samples are too few to say how reliably they are ordered")
         if self.seeds < 2:
             told.append("the error over seeds, and so the reliability, cannot be told from one seed")
-        if self.views < 2:
-            told.append("the error over views cannot be told from one view")
+        if len(view_weights(self.view_a, self.view_b)) < 2:
+            same = "view" if self.views == 1 else f"{self.views} views"
+            told.append(
+                "the error over views cannot be told from one pair of views and is taken for score: the numbers are of other seeds with the "
+                f"same {same}"
+            )
         return told
+
+
+def weighted_sums(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """``weights @ values``, of small integers that are made floats a few rows at a time: (resample, sample), (sample, k) -> (resample, k)."""
+    return np.concatenate([weights[start : start + 50].astype(float) @ values for start in range(0, len(weights), 50)])
 
 
 def _halvings(count: int) -> list[tuple[np.ndarray, np.ndarray]]:

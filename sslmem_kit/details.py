@@ -139,9 +139,12 @@ def write_neighbours(path: Path, kept: xr.Dataset, neighbour: np.ndarray, distan
     _write(path, "neighbours", group.assign_coords({RANK: np.arange(1, neighbour.shape[2] + 1)}), chunk=1024)
 
 
-def write_units(path: Path, encoders: Sequence[xr.Dataset]) -> None:
-    """Add ``/units`` to a store: what :func:`sslmem_kit.unitmem.measure_units` gives for each encoder, in the order of the store."""
-    group = xr.concat(encoders, dim=ENCODER, coords="minimal", compat="equals", join="exact")
+def write_units(path: Path, pairs: Sequence[xr.Dataset], *, encoders: int) -> None:
+    """Add ``/units`` to a store: what :func:`sslmem_kit.unitmem.measure_units` gives for each encoder of a pair, which come first among the
+    ``encoders`` of the store."""
+    none = pairs[0].map(lambda values: xr.full_like(values, -1 if values.dtype.kind == "i" else np.nan))
+    every = [*pairs, *[none] * (encoders - len(pairs))]
+    group = xr.concat(every, dim=ENCODER, coords="minimal", compat="equals", join="exact")
     group["unit_mem"].attrs = {"long_name": "(response - background) / (response + background)", "units": "1"}
     group["standard_error"].attrs = {"long_name": "of unit_mem, over views", "units": "1"}
     group["response"].attrs = {"long_name": "mean absolute activation for the strongest sample"}
@@ -193,6 +196,8 @@ def _neighbour_problems(tree: xr.DataTree, kept: np.ndarray) -> Iterator[str]:
 def _unit_problems(tree: xr.DataTree) -> Iterator[str]:
     units = tree[UNITS].to_dataset()
     try:
+        if "design" in tree.coords:
+            units = units.isel({ENCODER: np.flatnonzero(tree["design"].values == "pair")})
         values, strongest = units["unit_mem"].values, units["strongest"].values
     except (ValueError, OSError, RuntimeError) as error:
         yield f"/{UNITS}: a chunk cannot be read ({' '.join(str(error).split())[:120]})"

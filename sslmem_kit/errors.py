@@ -1,5 +1,12 @@
 """The exceptions of the toolkit's public edge."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+FEW = 6
+"""Names that a sentence lists, at most."""
+
 
 class UserError(ValueError):
     """A mistake in what the user gave: a field, a path, a name.
@@ -14,3 +21,9 @@ class Failure(RuntimeError):
 
     The command line prints the message without a traceback and ends with exit status 1.
     """
+
+
+def few(names: Sequence[str]) -> str:
+    """Names for a sentence: all, or the first ones and how many more there are."""
+    more = f" and {len(names) - FEW:,} more" if len(names) > FEW else ""
+    return ", ".join(names[:FEW]) + more

@@ -29,6 +29,7 @@ import xarray as xr
 
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import ALIGNMENT, ENCODER, PARTITION_CODE, SAMPLE, SSLMEM, TRAINED_ON
+from sslmem_kit.reliability import bootstrap_interval
 from sslmem_kit.scores import leave_out, select_protocol
 
 DESIGN_OF = {"pairs": "pair", "subsets": "subset", "leave_one_out": "leave_one_out"}
@@ -36,6 +37,10 @@ DESIGN_OF = {"pairs": "pair", "subsets": "subset", "leave_one_out": "leave_one_o
 
 RESAMPLES = 2000
 """Of the samples, for the intervals of :func:`compare`."""
+RANK_RESAMPLES = 400
+"""Those of them that are ranked, which takes longer."""
+FEWEST = 5
+"""Samples of the truth below which nothing is compared with it."""
 
 
 def estimate(results: xr.Dataset, estimator: str, *, protocol: str = "corrected", seeds: Sequence[int] | None = None) -> xr.Dataset:
@@ -118,11 +123,22 @@ def compare(results: xr.Dataset, *, protocol: str = "corrected", epochs: int, se
     samples, and over the samples of the truth ``bias``, ``rmse`` (the truth's own error taken off) and ``rank_correlation`` (Spearman),
     each with ``..._interval`` (95 %, bootstrap over samples), and ``coverage``: the share of the 95 % intervals that hold the truth, both
     errors considered; NaN with one seed.
+
+    Raises
+    ------
+    UserError
+        No exact leave-one-out, or of fewer than two seeds, whose error cannot be told, or of fewer than five samples.
     """
     truth = estimate(results, "leave_one_out", protocol=protocol)
     values, error = truth[SSLMEM].values, truth["standard_error"].values
+    if truth.attrs["seeds"] < 2 or len(values) < FEWEST:
+        raise UserError(
+            f"estimators are compared with an exact leave-one-out of at least 2 seeds and {FEWEST} samples; design.leave_one_out of this "
+            f"study has {truth.attrs['seeds']} and {len(values)}"
+        )
     variance = values.var(ddof=1)
-    reliability = max(0.0, 1 - float((error**2).mean() / variance))
+    with np.errstate(divide="ignore", invalid="ignore"):  # all scores are the same
+        reliability = float(np.maximum(1 - (error**2).mean() / variance, 0))
     about = {
         "n": len(values),
         "seeds": truth.attrs["seeds"],
@@ -138,8 +154,10 @@ def compare(results: xr.Dataset, *, protocol: str = "corrected", epochs: int, se
     drawn = rng.integers(0, len(values), (RESAMPLES, len(values)))
     rows = []
     for estimator in ("pairs", "subsets"):
-        for group in _seed_groups(seeds_of(results, estimator)):
-            estimates = [estimate(results, estimator, protocol=protocol, seeds=part) for part in group]
+        # Groups of seeds share alignments, which are therefore read once; these encoders are few beside those of the truth.
+        loaded = results.isel({ENCODER: np.flatnonzero(results["design"].values == DESIGN_OF[estimator])}).load()
+        for group in _seed_groups(seeds_of(loaded, estimator)):
+            estimates = [estimate(loaded, estimator, protocol=protocol, seeds=part) for part in group]
             rows.append(_measured(estimator, estimates, truth, epochs=epochs, drawn=drawn))
     return {"truth": about, "estimators": rows}
 
@@ -159,20 +177,14 @@ def _measured(
     found = np.stack([scores[SSLMEM].values for scores in at_truth])
     reach = np.stack([(scores["high"] - scores["low"]).values / 2 for scores in at_truth])
     own = ((truth["high"] - truth["low"]) / 2).values
-    error, noise = found - known, truth["standard_error"].values ** 2
-    ranks = np.argsort(np.argsort(found, axis=1), axis=1)
-
-    def bias(chosen: np.ndarray) -> float:
-        return float(error[:, chosen].mean())
-
-    def rmse(chosen: np.ndarray) -> float:
-        return float(np.sqrt(max(0.0, ((error**2)[:, chosen] - noise[chosen]).mean())))
-
-    def rank_correlation(chosen: np.ndarray) -> float:
-        true = scipy.stats.rankdata(known[chosen])
-        return float(np.mean([np.corrcoef(scipy.stats.rankdata(row[chosen]), true)[0, 1] for row in ranks]))
-
-    everything = np.arange(len(known))
+    error = found - known
+    mean_error = error.mean(axis=0)
+    mean_square = (error**2).mean(axis=0) - truth["standard_error"].values ** 2
+    functions = {  # of samples by position, (..., sample)
+        "bias": lambda chosen: mean_error[chosen].mean(axis=-1),
+        "rmse": lambda chosen: np.sqrt(np.maximum(mean_square[chosen].mean(axis=-1), 0)),
+        "rank_correlation": lambda chosen: np.mean([_spearman(row[chosen], known[chosen]) for row in found], axis=0),
+    }
     row: dict[str, Any] = {
         "estimator": estimator,
         "seeds": estimates[0].attrs["seeds"],
@@ -181,34 +193,44 @@ def _measured(
         "encoder_epochs": estimates[0].attrs["encoders"] * epochs,
         "scored": estimates[0].sizes[SAMPLE],
     }
-    for name, function in {"bias": bias, "rmse": rmse, "rank_correlation": rank_correlation}.items():
-        row[name] = function(everything)
-        few = drawn[: 400 if name == "rank_correlation" else None]
-        row[f"{name}_interval"] = tuple(np.percentile([function(chosen) for chosen in few], [2.5, 97.5]).tolist())
-    within = np.abs(error) <= np.sqrt(reach**2 + own**2)
-    row["coverage"] = float(within.mean()) if np.isfinite(reach).all() else np.nan
+    for name, function in functions.items():
+        row[name] = float(function(np.arange(len(known))))
+        row[f"{name}_interval"] = bootstrap_interval(function(drawn[:RANK_RESAMPLES] if name == "rank_correlation" else drawn))
+    both = np.hypot(reach, own)
+    row["coverage"] = float((np.abs(error) <= both).mean()) if np.isfinite(both).all() else np.nan
     return row
+
+
+def _spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Rank correlation of each row, (..., sample) twice; NaN where all values of a row are the same."""
+    x, y = (scipy.stats.rankdata(values, axis=-1) for values in (first, second))
+    x, y = x - x.mean(axis=-1, keepdims=True), y - y.mean(axis=-1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        return (x * y).sum(axis=-1) / np.sqrt((x * x).sum(axis=-1) * (y * y).sum(axis=-1))
 
 
 def as_text(compared: dict[str, Any]) -> list[str]:
     """What :func:`compare` returns, or its form without NaN, for a person."""
     truth = compared["truth"]
+    reliability, ceiling = (_short(truth[name], ".2f") for name in ("reliability", "ceiling"))
     lines = [
         f"exact leave-one-out of {truth['n']} samples, {truth['seeds']} seeds ({truth['encoder_epochs']:,} encoder-epochs): mean "
-        f"{truth['mean']:+.5f}, sd {truth['sd']:.5f}, standard error {truth['standard_error']:.5f}, reliability {truth['reliability']:.2f}; "
-        f"a perfect estimator's rank correlation with it would be about {truth['ceiling']:.2f}",
+        f"{truth['mean']:+.5f}, sd {truth['sd']:.5f}, standard error {truth['standard_error']:.5f}, reliability {reliability}; "
+        f"a perfect estimator's rank correlation with it would be about {ceiling}",
         f"{'estimator':<10} {'seeds':>5} {'encoder-epochs':>14} {'scored':>6} {'bias':>27} {'RMSE':>29} {'rank correlation':>20} "
         f"{'coverage':>8}",
     ]
     for row in compared["estimators"]:
         cells = [
-            f"{row[name]:+.{digits}f} [{row[f'{name}_interval'][0]:+.{digits}f}, {row[f'{name}_interval'][1]:+.{digits}f}]"
-            for name, digits in (("bias", 5), ("rmse", 5), ("rank_correlation", 2))
+            "{} [{}, {}]".format(*(_short(value, form) for value in (row[name], *row[f"{name}_interval"])))
+            for name, form in (("bias", "+.5f"), ("rmse", "+.5f"), ("rank_correlation", "+.2f"))
         ]
-        coverage = row["coverage"]
-        shown = "-" if coverage is None or math.isnan(coverage) else f"{coverage:.0%}"
         lines.append(
             f"{row['estimator']:<10} {row['seeds']:>5} {row['encoder_epochs']:>14,} {row['scored']:>6} {cells[0]:>27} {cells[1]:>29} "
-            f"{cells[2]:>20} {shown:>8}"
+            f"{cells[2]:>20} {_short(row['coverage'], '.0%'):>8}"
         )
     return lines
+
+
+def _short(value: float | None, form: str) -> str:
+    return "-" if value is None or math.isnan(value) else format(value, form)

@@ -11,21 +11,27 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from sslmem_kit import store
 from sslmem_kit.audit.scores import is_one_model
 from sslmem_kit.errors import UserError
+from sslmem_kit.estimators import estimate
 from sslmem_kit.names import ENCODER, PARTITIONS
 from sslmem_kit.study.folder import Study
 
 
-def score_table(study: Study, *, protocol: str = "corrected") -> pd.DataFrame:
+def score_table(study: Study, *, protocol: str = "corrected", estimator: str | None = None) -> pd.DataFrame:
     """Scores as a frame: ``sample``, ``label``, ``class``, ``partition`` (name), then every column of the scores.
 
-    Of an audit of one model ``alignment`` and ``rank`` take their place, with the encoder's id behind where there are several.
+    Of an audit of one model ``alignment`` and ``rank`` take their place, with the encoder's id behind where there are several. With
+    ``estimator`` it is the samples and columns of :func:`sslmem_kit.estimators.estimate`.
     """
-    return frame_of(_content(study, protocol), study.class_names)
+    return frame_of(_content(study, protocol, estimator), study.class_names)
 
 
-def _content(study: Study, protocol: str) -> xr.Dataset:
+def _content(study: Study, protocol: str, estimator: str | None) -> xr.Dataset:
+    if estimator is not None:
+        with store.reading(study.results_path):
+            return estimate(study.results, estimator, protocol=protocol)
     return study.alignments(protocol) if is_one_model(study.tree) else study.scores(protocol)
 
 
@@ -55,16 +61,15 @@ def _spread(table: xr.Dataset) -> xr.Dataset:
     return table.drop_dims(ENCODER).assign(columns)
 
 
-def _write_csv(study: Study, protocol: str, path: Path) -> None:
-    score_table(study, protocol=protocol).to_csv(path, index=False)
+def _write_csv(scores: xr.Dataset, class_names: Sequence[str], path: Path) -> None:
+    frame_of(scores, class_names).to_csv(path, index=False)
 
 
-def _write_parquet(study: Study, protocol: str, path: Path) -> None:
-    score_table(study, protocol=protocol).to_parquet(path, index=False)
+def _write_parquet(scores: xr.Dataset, class_names: Sequence[str], path: Path) -> None:
+    frame_of(scores, class_names).to_parquet(path, index=False)
 
 
-def _write_netcdf(study: Study, protocol: str, path: Path) -> None:
-    scores = _content(study, protocol)
+def _write_netcdf(scores: xr.Dataset, class_names: Sequence[str], path: Path) -> None:
     for array in (scores, *scores.variables.values()):
         # netCDF attributes are numbers and strings.
         array.attrs = {key: json.dumps(value) if isinstance(value, list | dict) else value for key, value in array.attrs.items()}
@@ -72,16 +77,20 @@ def _write_netcdf(study: Study, protocol: str, path: Path) -> None:
     path.write_bytes(scores.to_netcdf(engine="h5netcdf"))
 
 
-WRITERS: dict[str, Callable[[Study, str, Path], None]] = {".csv": _write_csv, ".parquet": _write_parquet, ".nc": _write_netcdf}
+WRITERS: dict[str, Callable[[xr.Dataset, Sequence[str], Path], None]] = {
+    ".csv": _write_csv,
+    ".parquet": _write_parquet,
+    ".nc": _write_netcdf,
+}
 
 
-def export(study: Study, path: Path, *, protocol: str = "corrected") -> Path:
+def export(study: Study, path: Path, *, protocol: str = "corrected", estimator: str | None = None) -> Path:
     """Write a study's scores; the format follows the suffix: ``.csv``, ``.parquet`` or ``.nc``.
 
     Raises
     ------
     UserError
-        An unknown suffix, a folder that is not there, or a file that is already there.
+        An unknown suffix, a folder that is not there, a file that is already there, or an estimator without encoders.
     """
     if path.suffix not in WRITERS:
         raise UserError(f"--to: the format follows the file's suffix, got {path.name!r}, known are {', '.join(WRITERS)}")
@@ -91,7 +100,7 @@ def export(study: Study, path: Path, *, protocol: str = "corrected") -> Path:
         raise UserError(f"--to: {path} is already there and is not overwritten; choose another name")
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
-        WRITERS[path.suffix](study, protocol, partial)
+        WRITERS[path.suffix](_content(study, protocol, estimator), study.class_names, partial)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

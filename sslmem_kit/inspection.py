@@ -25,7 +25,7 @@ from sslmem_kit.objectives import Batch, Moment, draw_views
 from sslmem_kit.study.samples import StudySamples, load_samples
 from sslmem_kit.study.spec import StudySpec
 from sslmem_kit.together import check_together, seconds_an_epoch
-from sslmem_kit.train import begin_privacy, check_precision, epoch_batches, new_objective
+from sslmem_kit.train import begin_privacy, check_precision, new_objective
 from sslmem_kit.views import keys
 
 
@@ -67,12 +67,11 @@ def inspect(
     use_device(device)
     samples, plan, training = samples or load_samples(spec), spec.encoders[0], spec.training
     ids = samples.training(plan)
-    size, steps_an_epoch = min(
-        epoch_batches(training, len(samples.training(encoder)), ranks=devices) for encoder in spec.encoders[:2]
-    )
+    size, steps_an_epoch = min(samples.batches(encoder, ranks=devices) for encoder in spec.encoders[:2])
     check_precision(training, device)
-    if len(spec.encoders) > len(spec.pairs) and spec.design.together > 1:
-        check_together(spec)
+    groups = [group for group in samples.groups if len(group) > 1 and devices == 1]  # ranks train one by one
+    if groups:
+        check_together(spec, groups, samples, feed_of(samples.dataset, device))
     objective = new_objective(spec, plan, samples, device)
     begin_privacy(training, objective, len(ids), size * training.accumulate, steps_an_epoch, ranks=devices)
     for number, task in enumerate(spec.downstream.tasks):  # what is missing is told, or fetched, before anything is trained
@@ -123,10 +122,8 @@ def inspect(
     scoring_batches = len(samples.scored) / min(spec.scoring.batch_size, len(ids))
     records = len(training.recorded_epochs) + (2 if spec.scoring.layers else 1)  # units take passes of their own
     train_seconds = _seconds(step, device) * steps
-    others = [encoder for encoder in spec.encoders if encoder.design != "pair"]
-    if others and spec.design.together > 1:
-        kind = [encoder for encoder in others if encoder.design == others[-1].design][-spec.design.together :]
-        told["together_seconds"] = seconds_an_epoch(spec, kind, samples, feed) * training.epochs
+    if groups:
+        told["together_seconds"] = seconds_an_epoch(spec, groups[-1], samples, feed) * training.epochs
     return told | {
         "flops": step_flops * devices * steps + counted.get_total_flops() * scoring_batches * records,
         "train_seconds": train_seconds,

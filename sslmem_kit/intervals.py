@@ -9,6 +9,10 @@ two: their sum has the interaction twice, so that it is taken off once. The mean
 very uncertain; over samples the true ones differ much less than the estimates. Each is therefore moved towards what is common to all
 samples, as far as the estimates' own spread says (empirical Bayes, Smyth 2004, doi:10.2202/1544-6115.1027): three pairs of encoders then
 give intervals not much longer than many would. Degrees of freedom of the sum are Satterthwaite's.
+
+Where samples have different numbers of encoders on the two sides, what they have in common is the variance over ``1 / n_out + 1 / n_in``, and
+:mod:`sslmem_kit.scores` gives them in this unit. So it is of the spread over encoders, whether seeds pair them or not, and of what views do
+under one encoder and not under another; of what they do under all alike it is not, but on digits that is the smaller part.
 """
 
 from __future__ import annotations
@@ -30,8 +34,8 @@ def total_error(
     Parameters
     ----------
     over_encoders, over_views, interaction
-        Variances of the score, (sample,): from the spread over encoders, from the jackknife over views, and what both contain. The
-        latter two are NaN where there is only one view; nothing is then known of its part.
+        Variances of the score, (sample,), in a unit in which they can be common to all: from the spread over encoders, from the jackknife
+        over views, and what both contain. The latter two are NaN where there is only one view; nothing is then known of its part.
     encoder_degrees
         Degrees of freedom of the first, for all samples or for each.
     views

@@ -134,11 +134,6 @@ class Layered:
         return hook
 
 
-def layer_names(encoder: nn.Module, wanted: Wanted, example: Tensor) -> tuple[str, ...]:
-    """Names of the layers that are wanted of an encoder, in forward order; see :class:`Layered`."""
-    return Layered(encoder, wanted, example).names
-
-
 def _watch(encoder: nn.Module, backbone: nn.Module, example: Tensor) -> tuple[dict[str, _Call], Tensor]:
     """Every module of the backbone that a forward pass calls, by name, and the whole output."""
     calls: dict[str, _Call] = {}

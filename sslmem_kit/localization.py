@@ -19,6 +19,8 @@ from sslmem_kit.store import LAYERS, UNITS
 
 NORMAL_975 = 1.959964
 PERMUTATIONS = 2000
+SLICE_BYTES = 2**26
+"""Of permutations that are drawn at once."""
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 EVERY = "all layers"
@@ -148,7 +150,6 @@ def strongest_seen(tree: xr.DataTree, *, seed: int = 0) -> list[dict[str, Any]]:
     codes, ids = tree["partition"].values, tree[SAMPLE].values
     pool = np.flatnonzero(np.isin(codes, [PARTITION_CODE["candidate"], PARTITION_CODE["independent"]]))
     is_candidate, labels = codes[pool] == PARTITION_CODE["candidate"], tree["label"].values[pool]
-    drawn = _redrawn(is_candidate, labels, np.random.Generator(np.random.Philox(seed)))
     sign = np.where(tree["family"].values.astype(object)[_pairs(tree)] == "f", 1, -1)[:, None]
     strongest, layers = units["strongest"].values, units[LAYER].values.astype(object)
     place = np.searchsorted(ids[pool], strongest).clip(max=max(len(pool) - 1, 0))
@@ -163,7 +164,7 @@ def strongest_seen(tree: xr.DataTree, *, seed: int = 0) -> list[dict[str, Any]]:
     n = np.array([len(places) for places in where])
     with np.errstate(invalid="ignore"):  # NaN where no unit counts
         share = (1 + np.where(is_candidate, 1, -1) @ weights / n) / 2
-        null = (1 + drawn @ weights / n) / 2
+        null = (1 + _redrawn(is_candidate, labels, weights, np.random.Generator(np.random.Philox(seed))) / n) / 2
     low, high = np.quantile(null, (0.025, 0.975), axis=0)
     p = (1 + (null >= share - 1e-6).sum(axis=0)) / (1 + PERMUTATIONS)
     return [
@@ -211,14 +212,21 @@ def as_text(told: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _redrawn(is_candidate: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """1 for candidates and -1 for independent samples, drawn again within each class: (permutation, sample) float32."""
-    drawn = np.empty((PERMUTATIONS, len(labels)), np.float32)
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        signs = np.where(is_candidate[members], 1, -1).astype(np.float32)
-        drawn[:, members] = rng.permuted(np.broadcast_to(signs, (PERMUTATIONS, len(members))), axis=1)
-    return drawn
+def _redrawn(is_candidate: np.ndarray, labels: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Sums of weights over samples, plus for candidates and minus for independent ones, which are drawn again within each class.
+
+    (sample,), (sample,), (sample, layer) -> (permutation, layer)
+    """
+    at_once = max(1, SLICE_BYTES // max(1, 4 * len(labels)))
+    sums = []
+    for start in range(0, PERMUTATIONS, at_once):
+        drawn = np.empty((min(at_once, PERMUTATIONS - start), len(labels)), np.float32)
+        for label in np.unique(labels):
+            members = np.flatnonzero(labels == label)
+            signs = np.where(is_candidate[members], 1, -1).astype(np.float32)
+            drawn[:, members] = rng.permuted(np.broadcast_to(signs, (len(drawn), len(members))), axis=1)
+        sums.append(drawn @ weights)
+    return np.concatenate(sums)
 
 
 def _units(tree: xr.DataTree) -> xr.Dataset:

@@ -92,6 +92,11 @@ def needed(
     return rows
 
 
+def told_views(parts: Parts, own: int, among: Sequence[int] = VIEWS) -> tuple[int, ...]:
+    """Numbers of views that parts tell of: ``among``, or where nothing is known of views only the ``own`` one that the parts come from."""
+    return (own,) if np.isnan(parts.views) else tuple(among)
+
+
 def planning_curve(parts: Parts, *, seeds: Sequence[int], views: Sequence[int] = VIEWS) -> xr.Dataset:
     """Predicted ``reliability`` and ``standard_error`` on (``views``, ``seeds``)."""
     of_seeds, of_views = np.asarray(seeds, float), np.asarray(views, float)[:, None]
@@ -107,7 +112,7 @@ def planning_curve(parts: Parts, *, seeds: Sequence[int], views: Sequence[int] =
 def curve_of_study(parts: Parts, found: dict[str, Any], *, most_seeds: int) -> xr.Dataset:
     """The planning curve of a study, with what :func:`sslmem_kit.reliability.assess` has found of itself in the attrs."""
     seeds = range(1, max(most_seeds, found["seeds"]) + 1)
-    curve = planning_curve(parts, seeds=seeds)
+    curve = planning_curve(parts, seeds=seeds, views=told_views(parts, found["views"]))
     attrs = {name: found[name] for name in ("seeds", "views", "protocol", "target")}
     return curve.assign_attrs(attrs, reliability=found["reliability"]["value"])
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from sslmem_kit.crossed import FEWEST, Table
+from sslmem_kit.audit.spec import AuditSpec
+from sslmem_kit.crossed import FEWEST, Table, weighted_sums
 from sslmem_kit.errors import UserError
-from sslmem_kit.planning import TARGET, VIEWS, mean_parts, needed
+from sslmem_kit.planning import TARGET, VIEWS, mean_parts, needed, told_views
 
 if TYPE_CHECKING:
     from sslmem_kit.study.folder import Study
@@ -46,8 +47,8 @@ def assess(
     ``protocol``, ``partition``, ``n``, ``seeds``, ``views``; ``split_half`` over ``seeds`` and, given the same encoders, over ``views``, with
     ``spearman`` and ``pearson`` of two halves, by the Spearman-Brown formula ``full_spearman`` and ``full_pearson`` of all, as ``value``
     and ``interval`` (95 %, bootstrap over samples), and ``splits``; ``parts``, variances by name; ``reliability`` (value, interval) and
-    ``standard_error`` of this study by its parts; ``target`` and ``required``, see :func:`sslmem_kit.planning.needed`; ``unknown``,
-    sentences on what cannot be told, which is NaN.
+    ``standard_error`` of this study by its parts; ``target`` and ``required``, see :func:`sslmem_kit.planning.needed`, for the study's own
+    number of views where nothing is known of others; ``unknown``, sentences on what cannot be told, which is NaN.
 
     Raises
     ------
@@ -71,11 +72,11 @@ def assess(
         "parts": {name: float(getattr(parts, name)) for name in ("score", "seeds", "views", "both", "offset")},
         "reliability": {
             "value": float(parts.reliability(table.seeds, table.views)),
-            "interval": _interval(resampled.reliability(table.seeds, table.views)),
+            "interval": bootstrap_interval(resampled.reliability(table.seeds, table.views)),
         },
         "standard_error": float(parts.standard_error(table.seeds, table.views)),
         "target": target,
-        "required": needed(parts, reliability=target) if known else [],
+        "required": needed(parts, views=told_views(parts, table.views), reliability=target) if known else [],
         "unknown": table.unknown(),
     }
 
@@ -92,13 +93,14 @@ def forecast(results: xr.Dataset, *, seeds: int, views: int, protocol: str = "co
 
     Returns
     -------
-    ``seeds``, ``views``, ``reliability`` (value, interval) and ``standard_error`` that are to be expected; ``target`` and ``required``; the
-    parts that this rests on are the mean of those of the candidates and of the independent samples, which family g memorizes alike.
+    ``seeds``, ``views``, ``reliability`` (value, interval) and ``standard_error`` that are to be expected; ``target`` and ``required``;
+    ``unknown``, sentences on what cannot be told. The parts that this rests on are the mean of those of the candidates and of the independent
+    samples, which family g memorizes alike.
 
     Raises
     ------
     UserError
-        The study has one seed only, or too few samples.
+        The study has one seed only, too few samples, or one pair of views where another number is planned.
     """
     tables = [table for partition in ("candidate", "independent") if (table := Table.of(results, protocol, partition)).n >= FEWEST]
     if not tables or tables[0].seeds < 2:
@@ -108,23 +110,39 @@ def forecast(results: xr.Dataset, *, seeds: int, views: int, protocol: str = "co
         )
     counts = [table.n for table in tables]
     parts = mean_parts([table.parts() for table in tables], counts)
+    if views not in told_views(parts, tables[0].views, (views,)):
+        raise UserError(
+            f"the precision of other numbers of views cannot be told from one pair of views; this study has {tables[0].views}, "
+            f"scoring.views is {views}"
+        )
     resampled = mean_parts([table.parts(bootstrap_weights(table.n, i)) for i, table in enumerate(tables)], counts)
     return {
         "seeds": seeds,
         "views": views,
         "reliability": {
             "value": float(parts.reliability(seeds, views)),
-            "interval": _interval(resampled.reliability(seeds, views)),
+            "interval": bootstrap_interval(resampled.reliability(seeds, views)),
         },
         "standard_error": float(parts.standard_error(seeds, views)),
         "target": target,
-        "required": needed(parts, reliability=target, views=sorted({*VIEWS, views})),
+        "required": needed(parts, reliability=target, views=told_views(parts, views, sorted({*VIEWS, views}))),
+        "unknown": tables[0].unknown(),
     }
 
 
 def planned(study: Study, spec: StudySpec) -> dict[str, Any]:
     """:func:`forecast` of the seeds and views of a spec, from a finished study: with its ``study``, ``encoder_epochs`` of each way to reach the
-    target, and ``differs``, the sections of the spec in which the two studies are not the same."""
+    target, and ``differs``, the sections of the spec in which the two studies are not the same.
+
+    Raises
+    ------
+    UserError
+        As there, and of an audit, whose encoders were trained elsewhere.
+    """
+    if isinstance(study.spec, AuditSpec):
+        raise UserError(
+            f"--precision-from: {study.path} is an audit, nothing is known of its training; give a study of `sslmem run`"
+        )
     seeds, views = spec.training.seeds, spec.scoring.views
     told = forecast(study.results, seeds=seeds, views=views)
     for row in told["required"]:
@@ -143,14 +161,24 @@ def planned_as_text(told: dict[str, Any]) -> list[str]:
     ]
     if told["differs"]:
         lines.append(f"that study has other {', '.join(told['differs'])}: its numbers may not hold for this one")
-    return lines
+    return lines + told["unknown"]
+
+
+_NO_MATTER = {
+    "data": ("root", "download", "memory_limit_mb"),
+    "training": ("seeds", "record_every", "checkpoint_seconds", "compile", "channels_last"),
+    "scoring": ("views", "batch_size", "block", "layers"),
+}
+"""Fields that the parts of the error do not hang on: they change no numbers, or these by rounding alone, or are what is planned."""
 
 
 def _method(spec: StudySpec) -> dict[str, Any]:
     """What of a spec the parts of the error hang on."""
     sections = spec.as_dict()
-    training = {name: value for name, value in sections["training"].items() if name not in ("seeds", "record_every")}
-    return {**{name: sections[name] for name in ("data", "partition", "encoder", "objective")}, "training": training}
+    return {
+        name: {field: value for field, value in sections[name].items() if field not in _NO_MATTER.get(name, ())}
+        for name in ("data", "partition", "encoder", "objective", "training", "scoring")
+    }
 
 
 def as_text(found: dict[str, Any]) -> list[str]:
@@ -189,11 +217,13 @@ def _is_unknown(value: float | None) -> bool:
 
 
 def bootstrap_weights(samples: int, seed: int = 0) -> np.ndarray:
-    """How often each sample is drawn in each bootstrap sample: (resample, sample)."""
-    if not samples:
-        return np.zeros((RESAMPLES, 0))
-    rng = np.random.Generator(np.random.Philox([samples, seed]))
-    return rng.multinomial(samples, np.full(samples, 1 / samples), size=RESAMPLES).astype(np.float64)
+    """How often each sample is drawn in each bootstrap sample: (resample, sample) uint16."""
+    drawn = np.zeros((RESAMPLES, samples), np.uint16)
+    if samples:
+        rng = np.random.Generator(np.random.Philox([samples, seed]))
+        for row in drawn:  # in whole they would take four times the memory
+            row[:] = rng.multinomial(samples, np.full(samples, 1 / samples))
+    return drawn
 
 
 def _correlations(halves: list[tuple[np.ndarray, np.ndarray]], weights: np.ndarray, count: int) -> dict[str, Any]:
@@ -209,13 +239,14 @@ def _correlations(halves: list[tuple[np.ndarray, np.ndarray]], weights: np.ndarr
             first, second = _ranks(first), _ranks(second)
         (value,), resampled = (_mean_correlation(first, second, w) for w in (np.ones((1, len(first))), weights))
         factor = count / (count // 2)
-        found[name] = {"value": float(value), "interval": _interval(resampled)}
-        found[f"full_{name}"] = {"value": float(step_up(value, factor)), "interval": _interval(step_up(resampled, factor))}
+        found[name] = {"value": float(value), "interval": bootstrap_interval(resampled)}
+        found[f"full_{name}"] = {"value": float(step_up(value, factor)), "interval": bootstrap_interval(step_up(resampled, factor))}
     return found
 
 
 def step_up(correlation: Any, factor: float) -> Any:
-    """Spearman-Brown: the reliability of ``factor`` times as many parts as those that correlate."""
+    """Spearman-Brown: the reliability of ``factor`` times as many parts as those that correlate; -1 where it would be less."""
+    correlation = np.maximum(correlation, -1 / (2 * factor - 1))
     return factor * correlation / (1 + (factor - 1) * correlation)
 
 
@@ -228,12 +259,12 @@ def _mean_correlation(first: np.ndarray, second: np.ndarray, weights: np.ndarray
     """Pearson's correlation of columns, mean over them, in each bootstrap sample: (sample, split) twice -> (resample,)."""
     x, y = first - first.mean(axis=0), second - second.mean(axis=0)
     total = weights.sum(axis=1, keepdims=True)
-    mean_x, mean_y, xx, yy, xy = (weights @ values / total for values in (x, y, x * x, y * y, x * y))
+    mean_x, mean_y, xx, yy, xy = (weighted_sums(weights, values) / total for values in (x, y, x * x, y * y, x * y))
     with np.errstate(invalid="ignore", divide="ignore"):  # all scores of a resample are equal
         return ((xy - mean_x * mean_y) / np.sqrt((xx - mean_x**2) * (yy - mean_y**2))).mean(axis=1)
 
 
-def _interval(values: Any) -> tuple[float, float]:
+def bootstrap_interval(values: Any) -> tuple[float, float]:
     """Of 95 %, from bootstrap values."""
     values = np.asarray(values, float)
     if not np.isfinite(values).any():

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from sslmem_kit import discovery, estimators, localization, reliability, statistics
+from sslmem_kit import discovery, estimators, localization, reliability, statistics, store
 from sslmem_kit.audit.membership import PAIR
 from sslmem_kit.audit.reporting import one_model_report, one_model_text
 from sslmem_kit.audit.scores import is_one_model, mode_of
 from sslmem_kit.downstream.spread import collapse
 from sslmem_kit.errors import UserError
-from sslmem_kit.names import MODE, ONE_MODEL
+from sslmem_kit.names import ALIGNMENT, ENCODER, MODE, ONE_MODEL
 from sslmem_kit.scores import of_pairs
 from sslmem_kit.study.folder import Study
 
@@ -63,10 +63,20 @@ def build_report(
         raise UserError("--estimators: it needs a study that was trained with design.leave_one_out, this is an audit")
     if is_one_model(study.tree):
         return _plain(one_model_report(study, protocol=protocol))
-    scores = study.scores(protocol)
+    with store.reading(study.results_path):
+        return _plain(_report(study, protocol, fdr, with_reliability, with_estimators))
+
+
+def _report(study: Study, protocol: str, fdr: float | None, with_reliability: bool, with_estimators: bool) -> dict[str, Any]:
+    """The report of a study with scores, NaN where a number is not known."""
+    mode, scores = mode_of(study.tree), study.scores(protocol)
     summary = statistics.partition_summary(scores)
     encoders = [str(name) for name in of_pairs(study.results)["encoder"].values]
     downstream = _downstream(study, encoders)
+    for group, name in ((store.LAYERS, ALIGNMENT), (store.UNITS, "unit_mem")):
+        if group in study.tree.children:
+            stored = study.tree[group].to_dataset()[name].sel({ENCODER: encoders})
+            store.check_whole(study.results_path, stored, what=f"{name} in /{group}")
     report = {
         "study": study.spec.name,
         **({MODE: mode} if mode else {}),
@@ -83,15 +93,16 @@ def build_report(
     }
     if fdr is not None:
         report["discoveries"] = discovery.discoveries(scores, fdr)
-    if with_reliability:
+    if with_reliability:  # of alignments that the scores rest on: these are whole
         report["reliability"] = {
             partition: reliability.assess(of_pairs(study.results), protocol=protocol, partition=partition)
             for partition in ("candidate", "independent")
             if report["n"].get(partition)
         }
     if with_estimators:
+        store.check_whole(study.results_path, study.results[ALIGNMENT])
         report["estimators"] = estimators.compare(study.results, protocol=protocol, epochs=study.spec.training.epochs)
-    return _plain(report)
+    return report
 
 
 def _downstream(study: Study, encoders: list[str]) -> dict[str, dict[str, dict[str, float]]]:

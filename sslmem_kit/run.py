@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,7 +20,7 @@ import numpy as np
 import xarray as xr
 
 from sslmem_kit import details, store
-from sslmem_kit.design import EncoderPlan, grouped
+from sslmem_kit.design import EncoderPlan
 from sslmem_kit.errors import Failure, UserError
 from sslmem_kit.names import PARTITION_CODE
 from sslmem_kit.partition import RemovalSpec
@@ -176,7 +176,9 @@ def _begin_as_rank(
 def _complete(
     study: Study, samples: StudySamples, executor: ProcessPoolExecutor, device: str, threads: int, listen: Listen
 ) -> None:
-    todo = _groups(study.spec, samples, _todo(study))
+    lacking = {plan.id for plan in _todo(study)}
+    # Whole groups as long as one of them lacks something: a run that goes on forms the same ones.
+    todo = [plans for plans in samples.groups if any(plan.id in lacking for plan in plans)]
     listen("planned", [plans[0].id for plans in todo], study.spec.training.epochs, _blocks(study, samples))
     shared = _for_workers(study.spec, samples)
     tasks: dict[Future, str] = {}
@@ -185,16 +187,6 @@ def _complete(
         tasks[executor.submit(call_worker, function, study.path, name, device, threads, samples=shared, tell=True)] = plans[0].id
     for _ in _results(tasks):
         pass
-
-
-def _groups(spec: StudySpec, samples: StudySamples, todo: Sequence[EncoderPlan]) -> list[tuple[EncoderPlan, ...]]:
-    """The encoders as they are trained, whole groups as long as one of them lacks something: a run that goes on forms the same ones."""
-    plans = spec.encoders
-    together = spec.design.together
-    kinds = [(plan.design, len(samples.training(plan)) // spec.training.batch_size) for plan in plans] if together > 1 else plans
-    return [
-        group for group in grouped(plans, kinds, together) if not {plan.id for plan in group}.isdisjoint(plan.id for plan in todo)
-    ]
 
 
 def _add_details(
@@ -222,7 +214,7 @@ def _add_details(
             arguments = (study.path, encoder.id, ids, references, device, threads)
             tasks[executor.submit(call_worker, "find_neighbours", *arguments, samples=shared)] = encoder.id
     if store.UNITS in todo:
-        for encoder in spec.encoders:
+        for encoder in spec.pairs:
             arguments = (study.path, encoder.id, device, threads)
             tasks[executor.submit(call_worker, "find_units", *arguments, samples=shared)] = f"units of {encoder.id}"
     listen("detailed", 0, len(tasks))
@@ -238,7 +230,7 @@ def _add_details(
         )
         details.write_neighbours(path, kept, neighbour, distance, references=len(references))
     if store.UNITS in todo:
-        details.write_units(path, [found[f"units of {encoder.id}"] for encoder in spec.encoders])
+        details.write_units(path, [found[f"units of {encoder.id}"] for encoder in spec.pairs], encoders=len(spec.encoders))
 
 
 def _results(tasks: dict[Future, Any]) -> Iterator[tuple[Any, Any]]:
@@ -270,8 +262,7 @@ def _add_seconds(study: Study, started: float) -> None:
 
 def _todo(study: Study) -> list[EncoderPlan]:
     """The encoders that still lack something."""
-    path = study.results_path
-    return [plan for i, plan in enumerate(study.spec.encoders) if store.unscored_blocks(path, i) or not store.is_evaluated(path, i)]
+    return [plan for plan, whole in zip(study.spec.encoders, store.complete(study.results_path), strict=True) if not whole]
 
 
 def _check_same_samples(study: Study, samples: StudySamples) -> None:
@@ -337,7 +328,7 @@ def required_bytes(spec: StudySpec, samples: StudySamples, facts: dict[str, Any]
     return {
         "weights": encoders * weights,
         # Weights, two moments of the optimizer, and the old state until the new one is whole.
-        "checkpoints": 2 * 3 * 4 * facts["objective_parameters"] * workers,
+        "checkpoints": 2 * 3 * 4 * facts["objective_parameters"] * workers * max(map(len, samples.groups)),
         "alignment": 4 * n * encoders * (len(store.view_pairs(views)) + len(spec.training.recorded_epochs)),
         "layers": 4 * n * encoders * len(facts["layers"]),
         "units": 24 * encoders * sum(facts["layers"].values()),

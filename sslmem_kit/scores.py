@@ -229,10 +229,15 @@ def _contrast(alignment: xr.DataArray, out: xr.DataArray) -> xr.Dataset:
         part = slice(start, start + len(values))
         columns[:, part] = _contrast_columns(values, is_out[part], weights=weights, by_seed=by_seed)
     mean_out, mean_in, over_views, over_encoders, interaction, degrees = columns
-    score = mean_out - mean_in
-    error, degrees = total_error(over_encoders, over_views, interaction, encoder_degrees=degrees, views=len(weights) - 1)
+    score, n_out = mean_out - mean_in, is_out.sum(axis=1)
+    # What samples have in common is the variance for equal numbers of encoders: it goes with 1 / n_out + 1 / n_in.
+    with np.errstate(divide="ignore", invalid="ignore"):  # NaN and infinity where a side has no encoder
+        unit = 1 / n_out + 1 / (encoders - n_out)
+        unit /= unit.min(initial=np.inf)  # exactly 1 where all samples have the same numbers
+        variances = [variance / unit for variance in (over_encoders, over_views, interaction)]
+    error, degrees = total_error(*variances, encoder_degrees=degrees, views=len(weights) - 1)
+    error *= np.sqrt(unit)
     reach = error * t_quantile(degrees, 0.5 + CONFIDENCE / 2)
-    n_out = is_out.sum(axis=1)
     per_sample = {
         SSLMEM: score,
         "standard_error_views": np.sqrt(over_views),

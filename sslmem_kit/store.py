@@ -24,7 +24,7 @@ import xarray as xr
 import zarr
 from numpy.dtypes import StringDType
 
-from sslmem_kit.errors import UserError
+from sslmem_kit.errors import UserError, few
 from sslmem_kit.names import (
     ALIGNMENT,
     AUGMENTATION,
@@ -56,6 +56,9 @@ PER_ENCODER = {
 
 THUMBNAIL_CHUNK, THUMBNAIL_SHARD = 64, 4096
 """Samples whose thumbnails are decoded together, and that share a file."""
+
+READ_ENCODERS = 64
+"""Encoders whose values are checked together."""
 
 KEPT, RANK = "kept", "rank"
 DETAILS = {
@@ -278,6 +281,12 @@ def unscored_blocks(path: Path, encoder: int) -> list[int]:
     return np.flatnonzero(~_open_for_writing(path)["completeness/scored"][encoder]).tolist()
 
 
+def complete(path: Path) -> np.ndarray:
+    """Whether each encoder is scored and evaluated, (encoder,) bool."""
+    group = _open_for_writing(path)
+    return group["completeness/scored"][:].all(axis=1) & group["completeness/evaluated"][:]
+
+
 def is_evaluated(path: Path, encoder: int) -> bool:
     """Whether an encoder's training, trajectory and downstream rows are written."""
     return bool(_open_for_writing(path)["completeness/evaluated"][encoder])
@@ -384,6 +393,26 @@ def reading(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: a chunk of the results cannot be read ({_one_line(error)})") from None
 
 
+def check_whole(path: Path, values: xr.DataArray, *, what: str = ALIGNMENT) -> None:
+    """Refuse values that a complete store has to have and that are not finite; those of a few encoders at a time are in memory.
+
+    Raises
+    ------
+    UserError
+        Chunks were lost after they had been recorded: zarr reads NaN in their place.
+    """
+    dim = next(name for name in values.dims if name != ENCODER)
+    lost = np.zeros(values.sizes[dim], bool)
+    for start in range(0, values.sizes.get(ENCODER, 1), READ_ENCODERS):
+        part = values.isel({ENCODER: slice(start, start + READ_ENCODERS)}, missing_dims="ignore")
+        lost |= ~np.isfinite(part).all([other for other in part.dims if other != dim]).values
+    if lost.any():
+        raise UserError(
+            f"{path}: the {what} of {int(lost.sum())} of {len(lost)} {dim}s is not finite though recorded as scored; chunks are lost, "
+            "`sslmem validate` tells more"
+        )
+
+
 def missing(tree: xr.DataTree) -> str:
     """What a store lacks, in words; empty when nothing."""
     group = tree["completeness"].to_dataset()
@@ -393,9 +422,9 @@ def missing(tree: xr.DataTree) -> str:
     unevaluated = [str(ids[i]) for i in np.flatnonzero(~evaluated)]
     parts = []
     if unscored:
-        parts.append(f"alignment is missing of {', '.join(unscored)}")
+        parts.append(f"alignment is missing of {few(unscored)}")
     if unevaluated:
-        parts.append(f"training history and probe are missing of {', '.join(unevaluated)}")
+        parts.append(f"training history and probe are missing of {few(unevaluated)}")
     return " and ".join(parts)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ FLUSH_SECONDS = 5
 def logged(study_path: Path, listen: Listen) -> Iterator[Listen]:
     """Around a run: a listener that passes on to ``listen`` and writes ``encoders/<id>/tensorboard/``.
 
-    Encoders that were trained before get their files when the run has planned what it still has to do.
+    Encoders that were trained before get their files when the run has planned what it still has to do. Of encoders that are trained
+    together only the first one is told of, the others get theirs at the end. A file is open only while its encoder is at work.
 
     Raises
     ------
@@ -40,19 +41,28 @@ def logged(study_path: Path, listen: Listen) -> Iterator[Listen]:
     def hear(event: str, *details: Any) -> None:
         listen(event, *details)
         if event == "planned":
-            for history in encoders.glob("*/history.csv"):
-                if history.parent.name not in details[0] and not _is_logged(history):
-                    logs[history.parent.name] = Log(history.parent)
-                    logs[history.parent.name].catch_up()
+            _log_others(encoders, details[0])
         # Inside an epoch the file may still be that of an earlier run, which went further than its checkpoint.
         if event == "completed" or (event == "trained" and float(details[1]).is_integer()):
             logs.setdefault(details[0], Log(encoders / details[0])).catch_up()
+        if event == "completed":
+            logs.pop(details[0]).close()
 
     try:
         yield hear
+        _log_others(encoders, logs)
     finally:
         for log in logs.values():
             log.close()
+
+
+def _log_others(encoders: Path, at_work: Container[str]) -> None:
+    """Write the files of the encoders that are not at work, where there are none of their whole history."""
+    for history in encoders.glob("*/history.csv"):
+        if history.parent.name not in at_work and not _is_logged(history):
+            log = Log(history.parent)
+            log.catch_up()
+            log.close()  # each has a thread of its own
 
 
 def _is_logged(history: Path) -> bool:

@@ -33,22 +33,26 @@ from sslmem_kit.optimization import build_optimizer, learning_rate
 from sslmem_kit.study.folder import write_atomically
 from sslmem_kit.study.samples import StudySamples
 from sslmem_kit.study.spec import StudySpec
-from sslmem_kit.train import TELL_SECONDS, Tell, encoder_seed, epoch_batches, epoch_order, labels_of, new_objective
+from sslmem_kit.train import TELL_SECONDS, Tell, encoder_seed, epoch_order, labels_of, new_objective
 from sslmem_kit.views import keys
 
 VIEWS_BYTES = 2**30
 """The views of an epoch are at most this large."""
+MOST_VIEWS = 2
+"""Of a sample in a step, of the methods that can be trained at once."""
+NO_CHECKPOINT = Path(os.devnull) / "none"
+"""A file that is not there."""
 
 
-def check_together(spec: StudySpec) -> None:
-    """Refuse what cannot be trained many at once.
+def check_together(spec: StudySpec, groups: Sequence[Sequence[EncoderPlan]], samples: StudySamples, feed: Feed) -> None:
+    """Refuse what cannot be trained many at once, before anything is trained: by the spec, and by a step of two encoders.
 
     Raises
     ------
     UserError
-        Each field that stands in the way, with what to do.
+        The field that stands in the way, with what to do.
     """
-    training, one_by_one = spec.training, "set design.together to 1 to train one by one"
+    training = spec.training
     for field, wrong in (
         ("training.optimizer", training.optimizer == "lars"),
         ("training.clip_norm", training.clip_norm is not None),
@@ -61,7 +65,18 @@ def check_together(spec: StudySpec) -> None:
     ):
         if wrong:
             value = getattr(spec.objective if field.startswith("objective") else training, field.partition(".")[2])
-            raise UserError(f"{field}: {value!r} is not for encoders that are trained at once; {one_by_one}")
+            raise UserError(f"{field}: {value!r} is not for encoders that are trained at once; set design.together to 1")
+    for group in groups:
+        seeds = len({encoder_seed(spec, plan, "views") for plan in group})
+        size = 4 * math.prod(samples.dataset.image_shape) * len(samples.slots(group[0])) * MOST_VIEWS * seeds
+        if size > VIEWS_BYTES:
+            raise UserError(
+                f"design.together: the views of {len(group)} encoders take {size / 1e6:,.0f} MB an epoch, at most "
+                f"{VIEWS_BYTES / 1e6:,.0f} MB are held; set it lower, or to 1"
+            )
+    trial = _Group(spec, groups[0][:2], samples, feed, NO_CHECKPOINT)
+    with torch.random.fork_rng(devices=[]):
+        trial.train_epoch(0, steps=1)
 
 
 def train_together(
@@ -93,9 +108,12 @@ def train_together(
     Raises
     ------
     UserError
-        The loss of an encoder is not finite, or the spec asks for what cannot be trained at once.
+        The loss or the weights of an encoder are not finite.
+
+    See Also
+    --------
+    check_together : whether they can be.
     """
-    check_together(spec)
     group = _Group(spec, plans, samples, feed, checkpoint)
     with torch.random.fork_rng(devices=[]):
         for epoch in range(group.epoch, spec.training.epochs):
@@ -110,8 +128,7 @@ def train_together(
 
 def seconds_an_epoch(spec: StudySpec, plans: Sequence[EncoderPlan], samples: StudySamples, feed: Feed) -> float:
     """Time that one of these encoders takes for an epoch when they are trained at once, from a trial of two epochs."""
-    check_together(spec)
-    group = _Group(spec, plans, samples, feed, Path(os.devnull) / "none")
+    group = _Group(spec, plans, samples, feed, NO_CHECKPOINT)
     with torch.random.fork_rng(devices=[]):
         for epoch in (0, 1):  # the first is to warm up
             group.train_epoch(min(epoch, spec.training.epochs - 1))
@@ -158,11 +175,7 @@ class _Group:
         training = spec.training
         ids = np.stack([samples.slots(plan) for plan in plans])
         self.occupied = torch.from_numpy(ids >= 0)
-        (self.batch, self.steps), *others = {epoch_batches(training, int(row.sum())) for row in self.occupied}
-        if others:
-            raise ValueError(
-                f"encoders that are trained at once have to take as many steps in an epoch: {plans[0].id} ... {plans[-1].id}"
-            )
+        ((self.batch, self.steps),) = {samples.batches(plan) for plan in plans}
         anywhere = ids.max(axis=0)  # a slot holds one sample or none
         self.labels = torch.from_numpy(labels_of(samples, anywhere)).to(feed.device)
         known = np.where(anywhere >= 0, anywhere, samples.dataset.ids[0])  # what an empty slot shows is seen by nobody
@@ -173,12 +186,6 @@ class _Group:
         seeds = [encoder_seed(spec, plan, "views") for plan in plans]
         self.view_seeds = list(dict.fromkeys(seeds))
         self.source = torch.tensor([self.view_seeds.index(seed) for seed in seeds], device=feed.device)[:, None]
-        size = self.images.nbytes * len(self.draws) * len(self.view_seeds)
-        if size > VIEWS_BYTES:
-            raise UserError(
-                f"design.together: the views of {len(plans)} encoders take {size / 1e6:,.0f} MB an epoch, at most "
-                f"{VIEWS_BYTES / 1e6:,.0f} MB are held; set it lower, or to 1"
-            )
         self.stacked = Stacked(self.objectives)
         self.optimizer = build_optimizer(self.objectives[0], training, stacked=self.stacked.parameters)
         self.epoch = 0
@@ -189,13 +196,13 @@ class _Group:
         if checkpoint.exists():
             self.load()
 
-    def train_epoch(self, epoch: int) -> float:
-        """Train one epoch; images a second."""
+    def train_epoch(self, epoch: int, *, steps: int | None = None) -> float:
+        """Train one epoch, or its first ``steps``; images a second."""
         spec, started = self.spec, time.monotonic()
         orders = torch.stack([self.order(number, epoch) for number in range(len(self.plans))]).to(self.feed.device)
         views, noise = self.draw(epoch)
         total = torch.zeros(len(self.plans), dtype=torch.float64, device=self.feed.device)
-        for step, slots in enumerate(orders.split(self.batch, dim=1)):
+        for step, slots in enumerate(orders.split(self.batch, dim=1)[:steps]):
             moment = Moment(epoch * self.steps + step, self.steps, spec.training.epochs)
             rate = learning_rate(spec.training, moment)
             for parameters in self.optimizer.param_groups:
@@ -210,16 +217,21 @@ class _Group:
             total += losses.detach()
         self.losses.append((total / self.steps).cpu().numpy())
         self.rates.append(rate)
-        for plan, loss in zip(self.plans, self.losses[-1], strict=True):
+        for number, loss in enumerate(self.losses[-1]):
             if not math.isfinite(loss):
-                raise UserError(
-                    f"training: the loss of {plan.id} is not finite in epoch {epoch + 1}; lower training.learning_rate "
-                    f"({spec.training.learning_rate}) or raise training.warmup_epochs ({spec.training.warmup_epochs})"
-                )
+                raise self.diverged("loss", number, epoch + 1)
         self.epoch = epoch + 1
         taken = time.monotonic() - started
         self.seconds.append((self.seconds[-1] if self.seconds else 0.0) + taken)
         return self.steps * self.batch * len(self.plans) / taken
+
+    def diverged(self, what: str, number: int, epoch: int) -> UserError:
+        """The error of a training that cannot go on."""
+        training = self.spec.training
+        return UserError(
+            f"training: the {what} of {self.plans[number].id} {'is' if what == 'loss' else 'are'} not finite in epoch {epoch}; lower "
+            f"training.learning_rate ({training.learning_rate}) or raise training.warmup_epochs ({training.warmup_epochs})"
+        )
 
     def losses_of(self, batch: Batch) -> Tensor:
         """The loss of each encoder, [encoder]."""
@@ -248,7 +260,10 @@ class _Group:
         """Every encoder by itself."""
         finished = []
         for number, objective in enumerate(self.objectives):
-            objective.load_state_dict(self.stacked.state(number), strict=False)  # criteria have buffers that are no state
+            state = self.stacked.state(number)
+            if not all(bool(torch.isfinite(values).all()) for values in state.values()):
+                raise self.diverged("weights", number, self.epoch)
+            objective.load_state_dict(state, strict=False)  # criteria have buffers that are no state
             each = [seconds / len(self.plans) for seconds in self.seconds]
             rows = [
                 {"epoch": epoch, "loss": float(losses[number]), "learning_rate": rate, "seconds": round(seconds, 3)}
@@ -283,5 +298,5 @@ class _Group:
             for name, values in (self.stacked.parameters | self.stacked.buffers).items():
                 values.copy_(state["stacked"][name])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.losses, self.rates, self.seconds = list(state["losses"].numpy()), state["rates"], state["seconds"]
+        self.losses, self.rates, self.seconds = list(state["losses"].cpu().numpy()), state["rates"], state["seconds"]
         self.epoch = len(self.losses)

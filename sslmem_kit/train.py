@@ -106,7 +106,7 @@ class _Training:
         self.ids = samples.slots(plan)
         self.occupied = torch.from_numpy(self.ids >= 0)
         self.labels = torch.from_numpy(labels_of(samples, self.ids)).to(feed.device)
-        self.micro_batch, self.steps = epoch_batches(training, int(self.occupied.sum()), ranks=team.size)
+        self.micro_batch, self.steps = samples.batches(plan, ranks=team.size)
         self.objective = new_objective(spec, plan, samples, feed.device)
         if training.channels_last:
             self.objective.to(memory_format=torch.channels_last)
@@ -319,30 +319,6 @@ def begin_privacy(
         raise UserError(f"--devices: {ranks} cannot share a training with training.privacy, use 1")
     total = steps * training.epochs
     return PrivateGradients(objective, training.privacy, samples=samples, batch=batch, steps=total, precision=training.precision)
-
-
-def epoch_batches(training: TrainingSpec, samples: int, *, ranks: int = 1) -> tuple[int, int]:
-    """Samples in a micro-batch over all ranks, and optimizer steps in an epoch.
-
-    Raises
-    ------
-    UserError
-        Too few samples for one step, or a batch that cannot be shared out equally.
-    """
-    if samples < 2:
-        raise UserError(f"partition: a family would train on {samples} sample, at least 2 are needed")
-    if training.batch_size % ranks or training.batch_size < 2 * ranks:
-        raise UserError(
-            f"training.batch_size: {training.batch_size} has to be a multiple of the {ranks} devices, and at least 2 samples on each"
-        )
-    size = min(training.batch_size, samples // ranks * ranks)
-    steps = samples // (size * training.accumulate) if size >= 2 * ranks else 0
-    if not steps:
-        needed = size * training.accumulate
-        raise UserError(
-            f"training.accumulate: {training.accumulate} micro-batches of {size} need {needed} samples, a family trains on {samples}"
-        )
-    return size, steps
 
 
 def labels_of(samples: StudySamples, ids: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ import xarray as xr
 
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import ALIGNMENT, ENCODER, EPOCH, FAMILIES, PARTITION_CODE, SAMPLE, SSLMEM
+from sslmem_kit.scores import of_pairs
 
 TOP_SHARE = 0.1
 """Share of the candidates whose scores are the highest after an epoch, as in the paper."""
@@ -35,8 +36,9 @@ def memorization_over_training(tree: xr.DataTree) -> xr.Dataset:
     - ``probe_accuracy(epoch)`` and ``loss(epoch)``, means over the encoders, with ``probe_accuracy_sd`` and ``loss_sd``;
     - ``loss_every_epoch(training_epoch)`` and ``loss_every_epoch_sd``.
 
-    The attrs say in ``standard_error_over`` what the errors are over: ``seeds`` (spread of the per-seed differences, with the
-    chosen samples held fixed) where there is more than one pair of encoders, else ``candidates``.
+    All rest on the pairs of f and g, in a study that has other encoders too. The attrs say in ``standard_error_over`` what the errors are
+    over: ``seeds`` (spread of the per-seed differences, with the chosen samples held fixed) where there is more than one pair of encoders,
+    else ``candidates``.
 
     Raises
     ------
@@ -47,9 +49,10 @@ def memorization_over_training(tree: xr.DataTree) -> xr.Dataset:
     -----
     The mean of the top 10 % is above the mean even where nothing is memorized: it is chosen by the very scores that it averages.
     """
-    trajectory, training = tree["trajectory"].to_dataset(), tree["training"].to_dataset()
+    results = of_pairs(tree.to_dataset())
+    trajectory, training = (tree[name].to_dataset().sel({ENCODER: results[ENCODER].values}) for name in ("trajectory", "training"))
     alignment = trajectory[ALIGNMENT].transpose(SAMPLE, ENCODER, EPOCH).load()
-    family, seed = tree["family"].values.astype(object), tree["seed"].values
+    family, seed = results["family"].values.astype(object), results["seed"].values
     counts = {name: int((family == name).sum()) for name in FAMILIES}
     if min(counts.values()) == 0:
         raise UserError(f"family: both f and g are needed, this store has {counts['f']} encoders of f and {counts['g']} of g")

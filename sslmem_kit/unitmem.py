@@ -10,16 +10,18 @@ nothing is negative; other layers have negative activations, of which the ratio 
 C. Rossbach's carrying over of UnitMem to VAR): the same where nothing is negative, and between 0 and 1 everywhere. The authors' code takes the
 median of the other samples; here it is the mean, as their paper has it.
 
-Samples stream through once: kept are a running sum and a running maximum.
+Samples stream through once: kept are a running sum and a running maximum. Forward passes are sized as those of alignment are.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import torch
 import xarray as xr
 
-from sslmem_kit.alignment import autocast
+from sslmem_kit.alignment import DRAWN_BYTES, autocast, keys_of, views_in_a_pass
 from sslmem_kit.feed import Feed, in_batches
 from sslmem_kit.layers import Layered
 from sslmem_kit.names import CHANNEL, LAYER, UNIT
@@ -105,7 +107,7 @@ def measure_units(
     views, policy, seed
         Of the random views; the clean image takes no part.
     batch_size
-        Views in a forward pass, at most.
+        Views in a forward pass, at most; fewer where their representations are large.
     precision
         ``float32``, ``bf16`` or ``fp16`` (forward passes only).
 
@@ -114,11 +116,15 @@ def measure_units(
     As :meth:`Selectivity.result`, with coordinates ``layer`` and ``channel`` on ``unit``: of maps the channel, of tokens the feature.
     """
     selectivity = Selectivity()
-    batches = in_batches(ids, max(1, batch_size // views))
+    image_bytes = 4 * math.prod(feed.dataset.image_shape)
+    batches = in_batches(ids, max(1, min(batch_size, DRAWN_BYTES // image_bytes) // views))
+    in_a_pass = 0
     for chosen, images in zip(batches, feed.batches(batches), strict=True):
-        drawn = torch.stack(several_views(images, torch.from_numpy(chosen), views=range(1, views + 1), seed=seed, policy=policy))
+        keys = keys_of(chosen, images)
+        drawn = torch.cat(several_views(images, keys, views=range(1, views + 1), seed=seed, policy=policy))
         with autocast(images.device.type, precision):
-            activations = layered.activations(drawn.flatten(0, 1))
+            in_a_pass = in_a_pass or views_in_a_pass(layered(drawn[:1]).values(), batch_size)
+            activations = torch.cat([layered.activations(few) for few in drawn.split(in_a_pass)])
         selectivity.add(chosen, activations.unflatten(0, (views, -1)).transpose(0, 1).cpu().numpy())
     layers = np.repeat(list(layered.channels), list(layered.channels.values()))
     channels = np.concatenate([np.arange(count) for count in layered.channels.values()])

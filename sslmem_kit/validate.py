@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ import xarray as xr
 from sslmem_kit import details, store
 from sslmem_kit.audit.membership import membership
 from sslmem_kit.audit.spec import AuditSpec
-from sslmem_kit.errors import UserError
+from sslmem_kit.errors import UserError, few
 from sslmem_kit.names import MODE
 from sslmem_kit.partition import trained_on
+from sslmem_kit.scores import of_pairs
 from sslmem_kit.study.folder import Study, open_study
 
 
@@ -37,15 +39,17 @@ def problems(path: Path) -> Iterator[str]:
     encoders = [str(name) for name in tree["encoder"].values]
     expected = [plan.id for plan in study.spec.encoders]
     if encoders != expected:
-        yield f"{study.results_path}: the encoders are {', '.join(encoders)}, study.yaml has {', '.join(expected)}"
+        same = len([*takewhile(lambda names: names[0] == names[1], zip(encoders, expected, strict=False))])
+        there, wanted = (few(names[same:]) or "none" for names in (encoders, expected))
+        yield f"{study.results_path}: after the first {same} the encoders are {there}, study.yaml has {wanted}"
     if not absent:
         yield from (f"{study.results_path}: {problem}" for problem in (*store.data_problems(tree), *details.problems(tree)))
     if isinstance(study.spec, AuditSpec):
         yield from _audit_problems(study, tree)
     elif not absent:
-        pairs = [number for number, plan in enumerate(study.spec.encoders) if plan.design == "pair"]
-        families = [str(name) for name in tree["family"].values[pairs]]
-        if (tree["trained_on"].values[:, pairs] != trained_on(tree["partition"].values, families)).any():
+        pairs = of_pairs(tree.to_dataset())
+        families = [str(name) for name in pairs["family"].values]
+        if (pairs["trained_on"].values != trained_on(pairs["partition"].values, families)).any():
             yield f"{study.results_path}: trained_on contradicts partition and family"
         if not np.isfinite(tree["training/loss"].values).all():
             yield f"{study.results_path}: the training loss holds values that are not finite, of encoders recorded as evaluated"

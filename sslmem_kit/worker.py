@@ -206,20 +206,23 @@ def _trained_together(
     """The encoders of a group with their final weights, all trained or all loaded."""
     folders = [study.encoder(plan.id) for plan in plans]
     finished = [(folder / "weights.safetensors").exists() and (folder / "resume" / "state.pt").exists() for folder in folders]
+
+    def load(plan: EncoderPlan, folder: Path) -> tuple[Encoder, Progress]:
+        return _load_encoder(study, plan.id, samples, feed.device), load_progress(folder / "resume" / "state.pt")
+
+    checkpoint = folders[0] / "resume" / "group.pt"
     if all(finished):
-        return [
-            (_load_encoder(study, plan.id, samples, feed.device), load_progress(folder / "resume" / "state.pt"))
-            for plan, folder in zip(plans, folders, strict=True)
-        ]
+        checkpoint.unlink(missing_ok=True)
+        return [load(plan, folder) for plan, folder in zip(plans, folders, strict=True)]
 
     def pass_on(event: str, *details: Any) -> None:
         tell(event, plans[0].id, *details)
 
-    checkpoint = folders[0] / "resume" / "group.pt"
     trained = train_together(study.spec, plans, samples, feed, checkpoint, tell=pass_on)
-    # None of the group is trained by itself: what is missing of it is written, the rest is there already.
-    for plan, folder, there, (encoder, progress) in zip(plans, folders, finished, trained, strict=True):
-        if not there:
+    for number, (plan, folder, there, (encoder, progress)) in enumerate(zip(plans, folders, finished, trained, strict=True)):
+        if there:
+            trained[number] = load(plan, folder)  # an interrupted run, or ranks, had done it: what is on disk is scored
+        else:
             folder.mkdir(parents=True, exist_ok=True)
             write_history(folder / "history.csv", progress)
             _save_encoder(study, plan, samples, encoder, progress, threads, Team(feed.device))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 
 from sslmem_kit import details, store
 from sslmem_kit.names import PARTITION_CODE
@@ -128,6 +129,19 @@ def _add_details(study: Study, thumbnails: np.ndarray, rng: np.random.Generator)
     distances = np.sort(rng.uniform(0.1, 1.2, shifts.shape), axis=2)
     neighbours = ids[(at[:, None, None] + shifts) % len(ids)]
     details.write_neighbours(study.results_path, kept, neighbours, distances, references=len(ids))
+
+
+def give_to_design(study: Study, design: str, *, seeds: Sequence[int]) -> None:
+    """Make the encoders of some seeds those of another design: all are trained on the samples of f, every second one without one in three
+    candidates."""
+    group = zarr.open_group(study.results_path, mode="r+", use_consolidated=False)
+    chosen = np.flatnonzero(np.isin(group["seed"][:], seeds))
+    designs, seen = group["design"][:], group["trained_on"][:]
+    designs[chosen] = design
+    seen[:, chosen] = seen[:, :1]
+    candidates = np.flatnonzero(group["partition"][:] == PARTITION_CODE["candidate"])
+    seen[np.ix_(candidates[::3], chosen[1::2])] = False
+    group["design"][:], group["trained_on"][:] = designs, seen
 
 
 def add_group(study: Study, name: str, group: xr.Dataset) -> None:

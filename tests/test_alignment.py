@@ -15,6 +15,7 @@ from sslmem_kit import alignment
 from sslmem_kit.alignment import measure
 from sslmem_kit.data import Dataset
 from sslmem_kit.encoders import build_encoder
+from sslmem_kit.errors import UserError
 from sslmem_kit.feed import Feed
 from sslmem_kit.policies import Policy
 from sslmem_kit.study.spec import EncoderSpec
@@ -129,6 +130,39 @@ def test_pieces_do_not_change_scores(monkeypatch: pytest.MonkeyPatch, held: int)
         for name, values in whole.items():
             np.testing.assert_allclose(found[name], values, atol=1e-6)
     assert max(sizes) * 2 * 7 * 4 <= max(held, 2 * 7 * 4)
+
+
+def test_batches_without_samples_give_nothing() -> None:
+    whole = align_rows(two_layers, 90)
+    batches = [(IDS[:0], ROWS[:0]), (IDS, ROWS), (IDS[:0], ROWS[:0])]
+    (found,) = alignment.align(two_layers, table_view, batches, views=3, seed=4)
+    for name, values in whole.items():
+        np.testing.assert_array_equal(found[name], values)
+    assert list(alignment.align(two_layers, table_view, batches[:1], views=3, seed=4)) == []
+
+
+def test_views_that_cannot_be_compared_are_refused() -> None:
+    with pytest.raises(UserError, match="views: got 0, 1 or more random views are needed"):
+        alignment.align(two_layers, table_view, [(IDS, ROWS)], views=0, seed=4)
+
+    def cut(batch: np.ndarray, ids: torch.Tensor, view: int, seed: int) -> torch.Tensor:
+        return torch.from_numpy(batch)[:, : 7 - view // 2]
+
+    with pytest.raises(UserError, match=r"view: view 2 has the shape \(1, 6\) on cpu, view 0 \(1, 7\) on cpu"):
+        list(alignment.align(two_layers, cut, [(IDS, ROWS)], views=3, seed=4))
+
+
+def test_ids_are_on_the_device_of_the_batch() -> None:
+    seen = set()
+
+    def view(batch: torch.Tensor, ids: torch.Tensor, view: int, seed: int) -> torch.Tensor:
+        seen.add((batch.device.type, ids.device.type))
+        return batch
+
+    # The meta device stands for a GPU: what it holds is known by shape alone.
+    batches = [(IDS, torch.from_numpy(ROWS).to("meta"))]
+    list(alignment.align(lambda views: torch.ones(len(views), 2), view, batches, views=3, seed=4))
+    assert seen == {("meta", "meta")}
 
 
 def test_bf16_is_for_forward_passes_alone() -> None:

@@ -19,9 +19,12 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from sslmem_kit import open_study, store
+from sslmem_kit.audit.code import call
 from sslmem_kit.audit.scores import alignment_table
+from sslmem_kit.audit.spec import CodeSpec
 from sslmem_kit.cli import main
 from sslmem_kit.encoders import build_encoder
+from sslmem_kit.errors import UserError
 from sslmem_kit.explorer.library import Library
 from sslmem_kit.explorer.session import Session
 from sslmem_kit.run import run
@@ -309,10 +312,13 @@ def nothing(): return 3
 def flat(): return lambda images: images.mean(dim=(1, 2, 3))
 def named(): return lambda images: {{"last_hidden_state": images}}
 def breaking(): return lambda images: images @ torch.ones(3, 3)
+def together(): return lambda images: images.flatten(1) if len(images) > 1 else images.missing
+def few(): return lambda images: images.flatten(1) if len(images) < 3 else {{}}["left"]
 def lost(): return lambda images: images.flatten(1) * float("nan")
 def shifted(batch, ids, view, seed): return batch if view == 0 else batch * (1 - 0.01 * view) + ids[:, None, None, None] / 1e3
 def chance(batch, ids, view, seed): return torch.rand_like(batch)
 def short(batch, ids, view, seed): return batch[:1]
+def cut(batch, ids, view, seed): return batch if view == 0 else batch[..., :4]
 number = 3
 """
 
@@ -362,6 +368,8 @@ def test_functions_of_the_user(checkpoints: Path, tmp_path: Path, capsys) -> Non
         ({"factory": "bad_models:flat"}, "it returns the shape (2,) of 2 samples, [sample, ...] is needed"),
         ({"factory": "bad_models:named"}, "returns several things by name (last_hidden_state), return one tensor"),
         ({"factory": "bad_models:breaking"}, "it fails on a batch of shape (2, 3, 16, 16)"),
+        ({"factory": "bad_models:together"}, "encoders.0 (f-0): it fails on a batch of shape (1, 3, 16, 16) (AttributeError: "),
+        ({"factory": "bad_models:few"}, "encoders.0 (f-0): it fails on a batch of shape (6, 3, 16, 16) (KeyError: 'left')"),
         ({"factory": "bad_models:lost"}, "it gives representations that are not finite, of 8 samples"),
         ({"factory": "bad_models:unseeded"}, "it has other weights each time that it is made"),
         ({"factory": "bad_models:plain", "weights": "0.safetensors"}, "returned no nn.Module that they could be loaded into"),
@@ -371,6 +379,8 @@ def test_functions_of_the_user(checkpoints: Path, tmp_path: Path, capsys) -> Non
         ),
         ({"encoder": {**TINY, "stem": "stock"}}, "conv1.weight is [64, 3, 3, 3] there and [64, 3, 7, 7] in the encoder"),
         ({"encoder": {**TINY, "backbone": "resnet1"}}, "encoders.0 (f-0).encoder.backbone: timm has no model 'resnet1'"),
+        ({"factory": "bad_models:module", "weights": ""}, "encoders.0.weights: string should have at least 1 character"),
+        ({"trained_on": ""}, "encoders.0.trained_on: string should have at least 1 character"),
         ({"weights": "gone.pt"}, "encoders.0 (f-0).weights: there is no file"),
         ({"prefix": "vit."}, "encoders.0 (f-0).prefix: no name in"),
         ({"normalize": {"mean": [0, 0], "std": [1, 1]}}, "normalize: mean has 2 numbers, the images have 3 channels"),
@@ -386,7 +396,6 @@ def test_bad_encoders_are_told(checkpoints: Path, tmp_path: Path, capsys, change
     root = tmp_path / "bad"
     shutil.copytree(checkpoints, root)
     (root / "bad_models.py").write_text(MODELS.format(sign=root / "sign"))
-    sys.modules.pop("bad_models", None)
     spec = pair()
     first = spec["encoders"][0]
     if set(changes) & {"factory", "study"}:
@@ -402,6 +411,7 @@ def test_bad_encoders_are_told(checkpoints: Path, tmp_path: Path, capsys, change
     [
         ({"view": "bad_views:chance"}, "has to be a pure function of (sample, id, view, seed)"),
         ({"view": "bad_views:short"}, "view: it returns the shape (1, 3, 16, 16) of 2 samples"),
+        ({"view": "bad_views:cut"}, "view: view 1 has the shape (2, 3, 16, 4) on cpu, view 0 (2, 3, 16, 16) on cpu"),
         ({"view": "bad_views:shifted", "scoring": {"policy": "simclr"}}, "scoring.policy and view both say how views are drawn"),
         ({"data": None}, "give one of them, none is given"),
         (
@@ -420,11 +430,26 @@ def test_bad_specs_are_told(checkpoints: Path, tmp_path: Path, capsys, changes: 
     root = tmp_path / "bad"
     shutil.copytree(checkpoints, root)
     (root / "bad_views.py").write_text(MODELS.format(sign=root / "sign"))
-    sys.modules.pop("bad_views", None)
     spec = {name: value for name, value in {**pair(), **changes}.items() if value is not None}
     status, said = score(write(root, spec), tmp_path / "out", capsys)
     assert (status, message in said) == (2, True), said
     assert not (tmp_path / "out").exists()
+
+
+def test_modules_of_one_name_in_two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "alike.py").write_text("from alike_helper import NAME\ndef tell(): return NAME\n")
+        (tmp_path / name / "alike_helper.py").write_text(f"NAME = {name!r}\n")
+        (tmp_path / name / "csv.py").write_text("def tell(): pass\n")
+
+    def spec(folder: str, function: str) -> CodeSpec:
+        return CodeSpec(function=function, folder=str(tmp_path / folder))
+
+    assert [call(spec(folder, "alike:tell"), where="source") for folder in "aba"] == ["a", "b", "a"]
+    with pytest.raises(UserError, match=r"source: module 'csv' in .* because another of that name already is \(.*csv\.py\)"):
+        call(spec("b", "csv:tell"), where="source")
 
 
 def test_specs_that_are_none_are_told(tmp_path: Path, capsys) -> None:

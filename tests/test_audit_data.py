@@ -14,6 +14,8 @@ import torch
 from torch import nn
 
 import sslmem_kit
+from sslmem_kit.audit.data import from_arrays
+from sslmem_kit.audit.measuring import Measure
 from sslmem_kit.audit.scores import alignment_table, subset_scores
 from sslmem_kit.cli import main
 from sslmem_kit.data import DataSpec, load
@@ -21,6 +23,7 @@ from sslmem_kit.errors import UserError
 from sslmem_kit.explorer.gallery.detail import Detail
 from sslmem_kit.explorer.library import Library
 from sslmem_kit.explorer.session import Session
+from sslmem_kit.study.spec import ScoringSpec
 from sslmem_kit.views.features import perturbed
 
 EXAMPLE = Path(__file__).parent.parent / "docs" / "examples" / "tabular"
@@ -145,6 +148,18 @@ def test_text_and_numpy_work_too() -> None:
     assert (results["alignment"].values[1:] > 0).all()
 
 
+def test_the_first_views_are_drawn_by_ids_on_the_device_of_the_batch() -> None:
+    seen = []
+
+    def view(batch: torch.Tensor, ids: torch.Tensor, view: int, seed: int) -> torch.Tensor:
+        seen.append((batch.device.type, ids.device.type))
+        raise KeyError
+
+    with pytest.raises(UserError, match="has failed"):
+        Measure(from_arrays((None, VALUES), where="data"), ScoringSpec(), view=view, seed=0, device="meta")
+    assert seen == [("meta", "meta")]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -161,6 +176,14 @@ def test_text_and_numpy_work_too() -> None:
         ({"encoders": {"f": lambda batch: batch[0]}}, r"encoders\['f'\]: it returns the shape"),
         ({"encoders": {"f": lambda batch: None}}, r"encoders\['f'\]: it returns a NoneType"),
         ({"view": lambda batch, ids, view, seed: 1 / 0}, "has failed .ZeroDivisionError"),
+        ({"view": lambda batch, ids, view, seed: batch[:, : 5 - view]}, r"view 1 has the shape \(2, 4\) on cpu, view 0 \(2, 5\)"),
+        ({"encoders": {"f": lambda batch: batch[:, :0]}}, r"it returns the shape \(2, 0\) of 2 samples"),
+        ({"encoders": {"f": lambda batch: batch if len(batch) < 3 else 1 / 0}}, r"fails on a batch of shape .*ZeroDivisionError"),
+        ({"encoders": {"f": lambda batch: batch.repeat(1, len(batch))}}, r"of the shapes \(10,\) and \(5,\) of different batches"),
+        ({"view": lambda batch, ids, view, seed: batch.sum()}, r"view: it returns the shape \(\) of 2 samples"),
+        ({"view": lambda batch, ids, view, seed: batch[:, : 4 + len(batch) % 2]}, "it has to be a pure function"),
+        ({"trained_on": {"f": [1], "g": [10**20]}}, r"trained_on\['g'\]: "),
+        ({"views": 0}, "views: input should be greater than or equal to 1, got 0"),
         ({"data": VALUES.astype(int)}, "perturbed is for floating point"),
     ],
 )

@@ -116,6 +116,7 @@ def test_a_split_and_an_empty_list(tmp_path) -> None:
         ("ids.csv", "a,sample\n1,20\n2\n", "row 3 has no column 'sample'"),
         ("ids.csv", "sample\n20\nseven\n", r"1 of 2|2 of 2.*integer sample ids are needed"),
         ("ids.csv", "sample\n20\n15\n", "1 are no samples"),
+        ("ids.csv", f"sample\n20\n{10**20}\n", f"lists {10**20}, sample ids are integers of at most 64 bits"),
         ("ids.npy", np.array([0.5]), "holds float64 of shape"),
         ("ids.npy", np.zeros((2, 2), int), r"holds int64 of shape \(2, 2\)"),
     ],

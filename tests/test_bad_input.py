@@ -439,6 +439,13 @@ def test_a_store_of_another_spec(study: Path, refused: Callable[..., str]) -> No
     assert "the results are of another spec than study.yaml (hash 0123456789abcdef" in refused("validate", "tiny")
 
 
+def test_a_store_of_other_encoders(study: Path, refused: Callable[..., str]) -> None:
+    written = (study / "study.yaml").read_text()
+    (study / "study.yaml").write_text(written.replace("  seeds: 1\n", "  seeds: 400\n", 1))
+    sentence = refused("validate", "tiny")
+    assert "after the first 2 the encoders are none, study.yaml has f-1, g-1, f-2, g-2, f-3, g-3 and 792 more" in sentence
+
+
 def test_weights_that_are_cut(study: Path, refused: Callable[..., str]) -> None:
     folder = study / "encoders" / "f-0"
     folder.mkdir(parents=True)

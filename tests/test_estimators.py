@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import stats
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.estimators import compare, estimate, seeds_of
+from sslmem_kit.estimators import as_text, compare, estimate, seeds_of
 from sslmem_kit.names import PARTITION_CODE
 from sslmem_kit.scores import family_contrast
 from sslmem_kit.store import view_pairs
@@ -128,6 +129,43 @@ def test_comparison_knows_bias_error_and_ceiling() -> None:
         for name in ("bias", "rmse", "rank_correlation"):
             low, high = row[f"{name}_interval"]
             assert low <= row[name] <= high or name == "rmse"
+
+
+def test_ranks_and_their_intervals_are_those_of_single_resamples() -> None:
+    study = made_up(noise=0.05, pairs=2, cuts=1, seeds=2)
+    told, truth = compare(study, epochs=1), estimate(study, "leave_one_out")["sslmem"].values
+    drawn = np.random.Generator(np.random.Philox(0)).integers(0, PLACES, (2000, PLACES))[:400]
+    row = next(row for row in told["estimators"] if (row["estimator"], row["seeds"]) == ("pairs", 1))
+    found = [estimate(study, "pairs", seeds=[seed])["sslmem"].values for seed in (0, 1)]
+    assert row["rank_correlation"] == pytest.approx(np.mean([stats.spearmanr(each, truth).statistic for each in found]))
+    resampled = [np.mean([stats.spearmanr(each[few], truth[few]).statistic for each in found]) for few in drawn]
+    assert row["rank_correlation_interval"] == pytest.approx(np.percentile(resampled, [2.5, 97.5]))
+
+
+@pytest.mark.parametrize("few", [{"seeds": 1}, {"places": 4}, {"places": 1}])
+def test_a_truth_of_which_nothing_is_known_is_refused(few: dict[str, int]) -> None:
+    study = made_up(noise=0.05, seeds=few.get("seeds", 3))
+    places = few.get("places", PLACES)
+    study = study.isel(
+        encoder=np.flatnonzero([int(name) < 100 + places if name.isdigit() else True for name in study["family"].values])
+    )
+    told = rf"at least 2 seeds and 5 samples; design.leave_one_out of this study has {few.get('seeds', 3)} and {places}"
+    with pytest.raises(UserError, match=told):
+        compare(study, epochs=1)
+
+
+def test_scores_that_are_all_the_same_have_no_order_and_no_reliability() -> None:
+    study = made_up(noise=0.0, pairs=2, cuts=0, seeds=2)
+    study["alignment"] = study["alignment"] * 0
+    told = compare(study, epochs=1)
+    assert np.isnan(told["truth"]["reliability"])
+    assert np.isnan(told["truth"]["ceiling"])
+    row = told["estimators"][0]
+    assert np.isnan([row["rank_correlation"], *row["rank_correlation_interval"], row["coverage"]]).all()
+    assert row["rmse"] == 0
+    lines = as_text(told)
+    assert "reliability -;" in lines[0]
+    assert "nan" not in "".join(lines)
 
 
 def test_what_is_not_there_is_told() -> None:

@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 from fake_study import CLASSES, make_study
 
+from sslmem_kit.cli import main
 from sslmem_kit.errors import UserError
 from sslmem_kit.export import export
 from sslmem_kit.names import PARTITIONS
@@ -76,3 +77,14 @@ def test_a_file_that_is_there_is_kept(study: Study, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="already there"):
         export(study, tmp_path / "scores.csv")
     assert (tmp_path / "scores.csv").read_text() == "mine"
+
+
+def test_other_estimators_than_the_pairs(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "study")
+    assert main(["export", str(study.path), "--to", str(tmp_path / "scores.csv"), "--estimator", "pairs"]) == 0
+    frame = pd.read_csv(tmp_path / "scores.csv")
+    assert set(frame["partition"]) == {"candidate"}
+    expected = study.scores().to_dataframe().loc[frame["sample"], "difference"]
+    np.testing.assert_allclose(frame["sslmem"], expected, rtol=1e-5)
+    assert main(["export", str(study.path), "--to", str(tmp_path / "more.csv"), "--estimator", "subsets"]) == 2
+    assert not (tmp_path / "more.csv").exists()

@@ -106,6 +106,24 @@ def test_intervals_of_random_subsets_hold_it_too(encoders):
     assert 0.93 <= np.mean(shares) <= 0.97
 
 
+@pytest.mark.parametrize("paired", [False, True])
+def test_samples_with_few_encoders_on_a_side_are_covered_as_often_as_those_with_many(paired):
+    rng, samples, views = np.random.default_rng(0), 1500, 3
+    counts = rng.choice([4, 10], samples) if paired else rng.choice([2, 10], samples)  # encoders out, of 20
+    if paired:  # four seeds of five encoders, as many of each out
+        out = np.stack([np.arange(5) < count // 4 for count in counts])[:, None].repeat(4, axis=1).reshape(samples, 20)
+        counts = out.sum(axis=1)
+    else:
+        out = np.stack([rng.permutation(20) < count for count in counts])
+    values = 0.1 * rng.normal(size=(samples, 20, 1)) + 0.02 * by_pair(of_views(rng, samples, 20, views + 1))
+    seed = np.arange(20) // 5 if paired else np.arange(20)
+    found = leave_out(labelled(values.transpose(0, 2, 1), views, seed=seed), xr.DataArray(~out, dims=("sample", "encoder")))
+    for count in np.unique(counts):
+        assert 0.93 <= covered(found, np.zeros(samples))[counts == count].mean() <= 0.98
+        expected = np.sqrt((0.1**2 + 0.02**2) * (1 / count + 1 / (20 - count)))
+        assert float(found["standard_error"][counts == count].mean()) == pytest.approx(expected, rel=0.08)
+
+
 def test_few_samples_are_left_to_themselves_and_are_an_analysis_of_variance():
     samples, seeds, views = FEWEST - 1, 4, 5
     rng = np.random.default_rng(0)

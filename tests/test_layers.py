@@ -24,7 +24,7 @@ from sslmem_kit.errors import UserError
 from sslmem_kit.explorer.quantities import of_store
 from sslmem_kit.feed import Feed
 from sslmem_kit.figures import layers, save_figure, units
-from sslmem_kit.layers import Layered, layer_names
+from sslmem_kit.layers import Layered
 from sslmem_kit.report import as_text, build_report
 from sslmem_kit.run import required_bytes, run
 from sslmem_kit.study.folder import Study
@@ -108,7 +108,6 @@ def test_auto_takes_stem_stages_and_the_whole_output(spec: EncoderSpec | str, na
     built, batch = encoder(spec), images()
     layered = Layered(built, "auto", batch)
     assert list(layered.names) == names
-    assert layer_names(built, "auto", batch) == layered.names
     with torch.inference_mode():
         found, whole = layered(batch), built(batch)
     assert list(found) == names
@@ -150,9 +149,9 @@ def test_what_is_overwritten_in_place_later_is_what_the_module_returned() -> Non
 
 def test_all_takes_every_tensor_once() -> None:
     toy = Toy().eval()
-    assert layer_names(toy, "all", torch.ones(1, 4)) == ("first", "active", "pair", "output")
+    assert Layered(toy, "all", torch.ones(1, 4)).names == ("first", "active", "pair", "output")
     built = encoder("resnet18")
-    names = layer_names(built, "all", images())
+    names = Layered(built, "all", images()).names
     assert {"act1", "bn1", "layer1", "layer1.0", "layer2.0.downsample", "layer4"} <= set(names)
     assert not {"layer1.1", "layer1.1.act2", "layer4.1"} & set(names)  # they return what layer1 and layer4 return
     assert names[-1] == "layer4"
@@ -428,6 +427,15 @@ def test_units_that_answer_to_what_was_seen_are_told_from_chance(made_up: Study)
     assert stem["null_interval"][0] <= stem["share"] <= stem["null_interval"][1]
     assert stem["null_mean"] == pytest.approx(0.5, abs=0.02)
     assert every["share"] == pytest.approx((stem["share"] + top["share"]) / 2)
+
+
+def test_permutations_in_slices_tell_the_same(made_up: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = localization.strongest_seen(made_up.tree)
+    monkeypatch.setattr(localization, "SLICE_BYTES", 100_000)
+    for one, other in zip(whole, localization.strongest_seen(made_up.tree), strict=True):
+        assert (one["share"], one["n_units"]) == (other["share"], other["n_units"])
+        assert other["null_interval"] == pytest.approx(one["null_interval"], abs=0.03)
+        assert other["p"] == pytest.approx(one["p"], abs=0.05)
 
 
 def test_the_null_of_the_units_is_calibrated(made_up: Study) -> None:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 
 import holoviews as hv
 import numpy as np
 import pytest
 import xarray as xr
+import yaml
 from fake_study import make_study
 from scipy import stats
 from test_intervals import by_pair, labelled, of_views
 
+from sslmem_kit.audit.spec import parse_audit
 from sslmem_kit.cli import main
 from sslmem_kit.crossed import Table
 from sslmem_kit.errors import UserError
 from sslmem_kit.figures import error_parts, save_figure
 from sslmem_kit.figures import planning_curve as planning_curve_figure
 from sslmem_kit.planning import Parts, curve_of_study, make_up, needed, planning_curve
-from sslmem_kit.reliability import assess, forecast, planned, planned_as_text, step_up
+from sslmem_kit.reliability import as_text, assess, bootstrap_weights, forecast, planned, planned_as_text, step_up
 from sslmem_kit.scores import score
 from sslmem_kit.study import Study
 from sslmem_kit.study.spec import parse_spec
@@ -175,6 +178,22 @@ def test_one_view_and_few_samples_are_said():
     assert 0 <= found["reliability"]["value"] <= 1
 
 
+@pytest.mark.parametrize(("protocol", "views"), [("released", 1), ("corrected", 1), ("paper", 2)])
+def test_one_pair_of_views_tells_nothing_of_other_numbers_of_views(protocol, views):
+    root = made(views=views)
+    found, parts = assess(root, protocol=protocol), Table.of(root, protocol).parts()
+    assert np.isnan(parts.views)
+    assert [row["views"] for row in found["required"]] == [views]
+    assert "cannot be told from one pair of views" in "".join(as_text(found))
+    assert curve_of_study(parts, found, most_seeds=3)["views"].values.tolist() == [views]
+    told = forecast(root, seeds=4, views=views, protocol=protocol)
+    assert [row["views"] for row in told["required"]] == [views]
+    assert "cannot be told from one pair of views" in told["unknown"][0]
+    with pytest.raises(UserError, match=f"from one pair of views; this study has {views}, scoring.views is 5"):
+        forecast(root, seeds=4, views=5, protocol=protocol)
+    assert assess(made(views=2), protocol="released")["unknown"] == []
+
+
 def test_no_samples_are_no_reason_to_fail():
     found = assess(made(samples=20), partition="extra")
     assert found["n"] == 0
@@ -195,6 +214,18 @@ def test_encoders_that_are_no_pairs_are_told():
 def test_step_up_is_of_two_halves():
     assert step_up(0.5, 2) == pytest.approx(2 / 3)
     assert step_up(0.5, 1) == 0.5
+    np.testing.assert_allclose(step_up(np.array([-1.0, -0.9, -0.5, 1.0]), 2), [-1, -1, -1, 1])
+    np.testing.assert_allclose(step_up(np.array([-1.0, -0.5, -0.1, np.nan]), 3), [-1, -1, -0.375, np.nan])
+
+
+def test_bootstrap_weights_are_small_and_those_of_one_draw():
+    rng = np.random.Generator(np.random.Philox([30, 1]))
+    weights = bootstrap_weights(30, 1)
+    assert weights.dtype == np.uint16
+    np.testing.assert_array_equal(weights, rng.multinomial(30, np.full(30, 1 / 30), size=1000))
+    table = Table.of(made(samples=60))
+    whole, single = table.parts(weights), [table.parts(row[None]) for row in weights[[0, 60, 999]]]
+    np.testing.assert_allclose(whole.score[[0, 60, 999]], [parts.score for parts in single])
 
 
 @pytest.fixture(scope="module")
@@ -244,11 +275,31 @@ def test_a_plan_says_what_its_seeds_and_views_will_give(study, monkeypatch, caps
     other = parse_spec(spec | {"objective": {"method": "vicreg"}}, where="test").resolved(study.path)
     assert planned(study, other)["differs"] == ["objective"]
     assert "other objective" in planned_as_text(planned(study, other))[-1]
+    changes_no_numbers = {"checkpoint_seconds": 5, "record_every": 0, "channels_last": True}
+    same = spec | {"training": spec["training"] | changes_no_numbers, "scoring": spec["scoring"] | {"block": 8}}
+    assert planned(study, parse_spec(same, where="test").resolved(study.path))["differs"] == []
+    for scoring in ({"precision": "bf16"}, {"policy": "crop"}):
+        other = parse_spec(spec | {"scoring": spec["scoring"] | scoring}, where="test").resolved(study.path)
+        assert planned(study, other)["differs"] == ["scoring"]
     monkeypatch.setattr("sslmem_kit.run.plan", lambda spec, **_: {"study": spec.name})
     assert main(["plan", "digits", "--precision-from", str(study.path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["precision"]["seeds"] == 3
     assert main(["plan", "digits", "--precision-from", str(study.path / "nowhere")]) == 2
     assert "there is no folder" in capsys.readouterr().err
+
+
+def test_an_audit_tells_nothing_of_a_plan(study, tmp_path, capsys):
+    audit = tmp_path / "audit"
+    shutil.copytree(study.path, audit)
+    encoders = [
+        {"id": f"{family}-{seed}", "family": family, "seed": seed, "factory": "models:make", "trained_on": "all"}
+        for seed in range(3)
+        for family in "fg"
+    ]
+    spec = parse_audit({"name": "audit", "data": {"name": "digits"}, "encoders": encoders}, where="test").resolved(tmp_path)
+    (audit / "study.yaml").write_text(yaml.safe_dump(spec.as_dict()))
+    assert main(["plan", "digits", "--precision-from", str(audit)]) == 2
+    assert "is an audit, nothing is known of its training" in capsys.readouterr().err
 
 
 def test_the_figures_show_the_predictions(tmp_path):

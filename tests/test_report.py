@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_study import make_study
+import xarray as xr
+from fake_study import add_group, give_to_design, make_study
 
+from sslmem_kit import store
 from sslmem_kit.cli import main
+from sslmem_kit.errors import UserError
 from sslmem_kit.names import PARTITIONS
 from sslmem_kit.report import as_text, build_report
 from sslmem_kit.statistics import TABLE_2, TABLE_16
@@ -108,3 +112,65 @@ def test_all_options_together_are_json(study: Study, capsys: pytest.CaptureFixtu
     assert main(["report", str(study.path), "--fdr", "0.1", "--reliability", "--json"]) == 0
     report = strict(capsys.readouterr().out)
     assert {"discoveries", "reliability"} <= set(report)
+
+
+@pytest.fixture
+def designs(tmp_path: Path) -> Study:
+    """With encoders of leave-one-out, numbers 4 to 7, and alignment by layer."""
+    study = make_study(tmp_path / "designs", samples=240, seeds=4, views=3)
+    give_to_design(study, "leave_one_out", seeds=[2, 3])
+    n = Study(study.path).results.sizes["sample"]
+    values = np.random.default_rng(0).random((n, 8, 2), dtype=np.float32)
+    layers = xr.Dataset({"alignment": (("sample", "encoder", "layer"), values)}, {"layer": np.array(["1", "2"], object)})
+    add_group(study, "layers", layers.chunk(sample=64, encoder=1))
+    return study
+
+
+@pytest.mark.parametrize(
+    ("option", "chunk", "told"),
+    [
+        ("--estimators", "alignment/c/1/0/6", "the alignment of 64 of "),
+        ("--reliability", "alignment/c/1/0/2", "the alignment of 64 of "),
+        ("--reliability", "layers/alignment/c/1/2/0", "the alignment in /layers of 64 of "),
+    ],
+)
+def test_lost_chunks_are_told(option: str, chunk: str, told: str, designs: Study, capsys: pytest.CaptureFixture) -> None:
+    assert main(["report", str(designs.path), option]) == 0
+    capsys.readouterr()
+    (designs.results_path / chunk).unlink()
+    assert main(["report", str(designs.path), option]) == 2
+    output = capsys.readouterr()
+    assert told in output.err
+    assert len(output.err.splitlines()) == 1
+    assert not output.out
+
+
+@pytest.mark.parametrize(
+    ("option", "chunk"),
+    [
+        ("--estimators", "alignment/c/1/0/6"),
+        ("--reliability", "alignment/c/1/0/2"),
+        ("--reliability", "layers/alignment/c/1/2/0"),
+        ("--reliability", "downstream/accuracy/c/2/0/0"),
+    ],
+)
+def test_damaged_chunks_are_told(option: str, chunk: str, designs: Study, capsys: pytest.CaptureFixture) -> None:
+    (designs.results_path / chunk).write_bytes(b"damaged")
+    assert main(["report", str(designs.path), option]) == 2
+    output = capsys.readouterr()
+    assert "a chunk of the results cannot be read" in output.err
+    assert len(output.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("mode", "read"), [("subset", Study.scores), ("one model", Study.alignments)])
+def test_lost_chunks_of_an_audit_are_told(mode: str, read: Callable, designs: Study) -> None:
+    store.set_attributes(designs.results_path, {"mode": mode})
+    assert np.isfinite(read(Study(designs.path)).to_dataarray().astype(float)).all()
+    (designs.results_path / "alignment/c/1/0/6").unlink()
+    with pytest.raises(UserError, match=r"the alignment of \d+ of \d+ samples is not finite"):
+        read(Study(designs.path))
+
+
+def test_without_damage_other_designs_do_not_change_the_report(designs: Study) -> None:
+    (designs.results_path / "layers/alignment/c/0/6/0").unlink()
+    assert build_report(designs)["encoders"] == ["f-0", "g-0", "f-1", "g-1"]

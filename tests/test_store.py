@@ -281,3 +281,13 @@ def test_all_pairs_of_views_in_order() -> None:
     assert store.view_pairs(1) == [(0, 1)]
     assert store.view_pairs(3) == [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
     assert len(store.view_pairs(10)) == 55
+
+
+def test_what_is_missing_of_many_encoders_stays_one_short_sentence(path: Path) -> None:
+    whole = store.open_results(path, allow_incomplete=True)
+    many = whole["completeness"].to_dataset(inherit=False).isel(encoder=np.arange(400) % 4)
+    tree = xr.DataTree.from_dict({"/": xr.Dataset(coords={"encoder": [f"f-{i}" for i in range(400)]}), "/completeness": many})
+    told = store.missing(tree)
+    assert "training history and probe are missing of f-0, f-1, f-2, f-3, f-4, f-5 and 394 more" in told
+    assert "f-5 (3 of 3 sample blocks) and 394 more" in told
+    assert len(told) < 400

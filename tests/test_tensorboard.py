@@ -6,6 +6,7 @@ import csv
 import importlib
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,32 @@ def test_what_was_trained_before_is_written_too(tmp_path: Path) -> None:
         for encoder in ("f0", "g0"):
             assert points(reader(tmp_path, encoder), "loss") == [(epoch, 1 / epoch) for epoch in range(1, 4)]
             assert len(list((tmp_path / "encoders" / encoder / "tensorboard").iterdir())) == 1, "only once"
+
+
+def test_encoders_that_are_trained_together_are_all_written(tmp_path: Path) -> None:
+    """Only the first one is told of, and the histories are written when the group is trained."""
+    with logged(tmp_path, silent) as listen:
+        listen("planned", ["s0"], 3, 1)
+        listen("trained", "s0", 3, 5.0, 100.0)
+        for encoder in ("s0", "s1", "s2"):
+            write_history(tmp_path, encoder, [row(epoch) for epoch in range(1, 4)])
+        listen("completed", "s0")
+    for encoder in ("s0", "s1", "s2"):
+        assert points(reader(tmp_path, encoder), "loss") == [(epoch, 1 / epoch) for epoch in range(1, 4)]
+
+
+def test_a_file_is_open_only_while_its_encoder_is_at_work(tmp_path: Path) -> None:
+    for number in range(5):
+        write_history(tmp_path, f"f{number}", [row(1)])
+    threads = threading.active_count()
+    with logged(tmp_path, silent) as listen:
+        listen("planned", ["g0"], 1, 1)
+        assert threading.active_count() == threads
+        write_history(tmp_path, "g0", [row(1)])
+        listen("trained", "g0", 1, 5.0, 100.0)
+        assert threading.active_count() == threads + 1
+        listen("completed", "g0")
+        assert threading.active_count() == threads
 
 
 def test_points_that_a_killed_run_had_not_written_are_written_later(tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ from test_design import make_spec
 from sslmem_kit import store
 from sslmem_kit.errors import UserError
 from sslmem_kit.feed import Feed
+from sslmem_kit.partition import PartitionSpec
 from sslmem_kit.run import run
 from sslmem_kit.study.samples import load_samples
 from sslmem_kit.study.spec import StudySpec
-from sslmem_kit.together import Stacked, train_together
+from sslmem_kit.together import Stacked, check_together, train_together
 from sslmem_kit.train import train
 
 MLP = {
@@ -128,8 +129,37 @@ def test_going_on_from_a_checkpoint_ends_on_the_same_bits(tmp_path: Path, monkey
 def test_what_cannot_be_trained_at_once_is_told(changes: dict[str, Any], telling: str, tmp_path: Path) -> None:
     spec = small_spec(**changes)
     samples = load_samples(spec)
-    plans = [plan for plan in spec.encoders if plan.design == "leave_one_out"]
+    groups = [group for group in samples.groups if len(group) > 1]
     with pytest.raises(UserError, match=telling):
+        check_together(spec, groups, samples, Feed(samples.dataset, "cpu"))
+
+
+def test_what_cannot_be_trained_at_once_is_told_before_the_pairs_are_trained(tmp_path: Path) -> None:
+    for changes in ({"encoder": MLP | {"options": MLP["options"] | {"proj_drop_rate": 0.1}}}, {"training": {"clip_norm": 1.0}}):
+        with pytest.raises(UserError):
+            run(small_spec(**changes), tmp_path / "study", scheduler="serial", device="cpu")
+        assert not (tmp_path / "study").exists()
+
+
+def test_views_that_do_not_fit_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sslmem_kit.together.VIEWS_BYTES", 10_000)
+    spec = small_spec()
+    samples = load_samples(spec)
+    groups = [group for group in samples.groups if len(group) > 1]
+    with pytest.raises(UserError, match=r"design.together: the views of 2 encoders take 0 MB an epoch"):
+        check_together(spec, groups, samples, Feed(samples.dataset, "cpu"))
+
+
+def test_an_encoder_that_lacks_nothing_trains_as_long_as_those_that_lack_a_sample(tmp_path: Path) -> None:
+    """80 samples make 5 batches of 16, 79 make 4; and of 84 in one batch the others are 83."""
+    for batch, steps in ((16, 4), (256, 1)):
+        spec = small_spec(training={"batch_size": batch}).model_copy(
+            update={"partition": PartitionSpec(shared=60, candidate=20, independent=20, extra=10)}
+        )
+        samples = load_samples(spec)
+        plans = [plan for plan in spec.encoders if plan.design == "leave_one_out"]
+        assert {samples.batches(plan)[1] for plan in plans} == {steps}
+        assert tuple(plans) in samples.groups
         train_together(spec, plans, samples, Feed(samples.dataset, "cpu"), tmp_path / "group.pt")
 
 

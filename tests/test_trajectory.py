@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from fake_study import make_study
+import xarray as xr
+from fake_study import give_to_design, make_study
 
 from sslmem_kit.errors import UserError
 from sslmem_kit.store import open_results
@@ -74,3 +75,14 @@ def test_a_store_without_candidates_is_refused(studies):
     shared = tree["partition"].values != 1
     with pytest.raises(UserError, match="no candidates"):
         memorization_over_training(tree.isel(sample=shared))
+
+
+def test_only_pairs_count_and_nothing_else_is_read(tmp_path):
+    study = make_study(tmp_path / "designs", samples=90, seeds=4)
+    expected = memorization_over_training(open_results(study.results_path).isel(encoder=slice(4)))
+    give_to_design(study, "leave_one_out", seeds=[2, 3])
+    for encoder in range(4, 8):
+        (study.results_path / "trajectory" / "alignment" / "c" / "0" / str(encoder) / "0").write_bytes(b"damaged")
+    found = memorization_over_training(open_results(study.results_path))
+    xr.testing.assert_identical(found, expected)
+    assert found.attrs["n_encoders"] == 4

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_train import make_spec
@@ -103,3 +108,63 @@ def test_the_units_of_an_encoder_by_brute_force() -> None:
         ours = found.isel(unit=found["layer"].values == last)
         assert ours["channel"].values.tolist() == list(range(ours.sizes["unit"]))
         np.testing.assert_allclose(ours["unit_mem"], unit_mem(np.array(rows, float)), rtol=1e-3, atol=1e-5)
+
+
+MEMORY = """
+import json, resource
+import numpy as np, torch
+from torch import nn
+from sslmem_kit.data import Dataset
+from sslmem_kit.feed import Feed
+from sslmem_kit.layers import Layered
+from sslmem_kit.policies import Policy
+from sslmem_kit.unitmem import measure_units
+
+shape = (8, 8, 3)
+
+class Tokens(nn.Module):
+    def forward(self, views):
+        return views.flatten(1).repeat(1, 788).unflatten(1, (197, 768))
+
+class Add(nn.Module):
+    def forward(self, tokens):
+        return tokens + 1
+
+layered = Layered(nn.Sequential(Tokens(), *[Add() for _ in range(11)]), "all", torch.zeros(1, 3, 8, 8))
+assert len(layered.names) == 12
+
+def score(count):
+    ids, zeros = np.arange(count), np.zeros(count, np.int64)
+    pixels = np.random.default_rng(0).integers(0, 256, (count, *shape), dtype=np.uint8)
+    feed = Feed(Dataset("toy", ids, zeros, zeros.astype(bool), ("only",), shape, (), "toy", pixels), "cpu")
+    policy = Policy.model_validate([{"op": "noise", "sigma": 0.1}])
+    measure_units(layered, feed, ids, views=5, policy=policy, seed=0, batch_size=256)
+
+score(2)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+score(51)
+print(json.dumps((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024))
+"""
+
+
+def test_memory_does_not_grow_with_layers() -> None:
+    """Twelve layers of 197 tokens of 768 numbers: of all views of a batch they would take 1.8 GB."""
+    done = subprocess.run([sys.executable, "-c", MEMORY], check=True, capture_output=True, text=True)
+    assert 12 * 255 * 151_296 * 4 > 1.8e9
+    assert json.loads(done.stdout) < 0.8e9
+
+
+def test_pieces_do_not_change_selectivity(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = make_spec("simclr")
+    spec = spec.model_copy(update={"scoring": spec.scoring.model_copy(update={"layers": "auto"})})
+    samples = load_samples(spec)
+    torch.manual_seed(0)
+    encoder = build_encoder(spec.encoder, samples.dataset.image_shape).eval()
+    ids, feed = samples.dataset.ids[samples.scored][:20], Feed(samples.dataset, "cpu")
+    whole = score_units(spec, encoder, ids, feed)
+    monkeypatch.setattr("sslmem_kit.alignment.SEVERAL_BYTES", 1)
+    seen: list[int] = []
+    hook = encoder.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    xr.testing.assert_allclose(score_units(spec, encoder, ids, feed), whole, rtol=1e-4, atol=1e-6)
+    hook.remove()
+    assert set(seen[1:]) == {1}  # the first are those that are watched

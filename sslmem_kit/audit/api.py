@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from pydantic import ValidationError
 from torch import nn
 
 from sslmem_kit.alignment import View
@@ -21,7 +22,7 @@ from sslmem_kit.names import ALIGNMENT, AUGMENTATION, ENCODER, MODE, PARTITIONS,
 from sslmem_kit.policies import Policy
 from sslmem_kit.store import view_pairs
 from sslmem_kit.streams import stream_seed
-from sslmem_kit.study.spec import ScoringSpec
+from sslmem_kit.study.spec import ScoringSpec, first_error
 
 
 def score_encoders(
@@ -45,7 +46,8 @@ def score_encoders(
     Parameters
     ----------
     encoders
-        By id: an ``nn.Module``, or any callable ``encode(batch) -> features`` [sample, ...]. Modules are put into evaluation mode.
+        By id: an ``nn.Module``, or any callable ``encode(batch) -> features`` [sample, ...]. Modules are put into evaluation mode and onto
+        ``device``, and stay there.
     data
         An array (sample, ...) of any type, of which batches are handed on as tensors; or images as
         :func:`sslmem_kit.data.load` gives them, which arrive as [sample, channel, y, x] in [0, 1].
@@ -85,7 +87,10 @@ def score_encoders(
     for encode in encoders.values():
         if isinstance(encode, nn.Module):
             encode.to(device).eval()
-    scoring = ScoringSpec(views=views, policy=None if view else _policy(policy), batch_size=batch_size, precision=precision)
+    try:
+        scoring = ScoringSpec(views=views, policy=None if view else _policy(policy), batch_size=batch_size, precision=precision)
+    except ValidationError as error:
+        raise UserError(first_error(error, root=ScoringSpec)) from None
     members = membership(list(encoders), _trained_on(trained_on, encoders, samples), [None] * len(encoders))
     measure = Measure(samples, scoring, view=view, seed=stream_seed(seed, "scored views"), device=device)
     columns = []
@@ -144,6 +149,6 @@ def _trained_on(given: Mapping[str, Any] | None, encoders: Mapping[str, Encode],
     for place, name in enumerate(encoders):
         try:
             seen[samples.positions(np.asarray(given[name], np.int64)), place] = True
-        except UserError as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise UserError(f"trained_on[{name!r}]: {error}") from None
     return seen

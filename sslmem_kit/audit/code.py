@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import importlib.util
+import os
 import sys
 from collections.abc import Callable
 from functools import partial
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
 from sslmem_kit.audit.spec import CodeSpec
 from sslmem_kit.errors import UserError
+
+_KIT = __name__.partition(".")[0]
+_FOLDERS: set[str] = set()
+"""Of the specs whose functions this process has looked for."""
 
 
 def find_function(spec: CodeSpec, *, where: str) -> Callable[..., Any]:
@@ -26,11 +31,10 @@ def find_function(spec: CodeSpec, *, where: str) -> Callable[..., Any]:
     Raises
     ------
     UserError
-        There is no such module or function, or the module cannot be imported.
+        There is no such module or function, or the module cannot be imported, or another one of its name is.
     """
     module, _, function = spec.function.partition(":")
-    if spec.folder not in sys.path:
-        sys.path.insert(0, spec.folder)
+    _put_first(spec.folder)
     try:
         found: Any = importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -42,7 +46,15 @@ def find_function(spec: CodeSpec, *, where: str) -> Callable[..., Any]:
             f"{where}: there is no module {error.name!r} in {spec.folder} or on the Python path, {spec.function!r} is asked for"
         ) from None
     except Exception as error:
-        raise UserError(f"{where}: module {module!r} cannot be imported ({_told(error)})") from error
+        raise UserError(f"{where}: module {module!r} cannot be imported ({told(error)})") from error
+    package = module.partition(".")[0]
+    # The kit itself is the one that runs, whatever lies in the spec's folder.
+    own, taken = PathFinder.find_spec(package, [spec.folder]), getattr(sys.modules[package], "__file__", None)
+    if own and own.origin and package != _KIT and (taken is None or os.path.realpath(taken) != os.path.realpath(own.origin)):
+        raise UserError(
+            f"{where}: module {package!r} in {spec.folder} cannot be imported, because another of that name already is "
+            f"({taken or 'one of Python itself'}); give it another name"
+        )
     for name in function.split("."):
         if not hasattr(found, name):
             raise UserError(
@@ -52,6 +64,24 @@ def find_function(spec: CodeSpec, *, where: str) -> Callable[..., Any]:
     if not callable(found):
         raise UserError(f"{where}: {spec.function!r} is a {type(found).__name__}, a function is needed")
     return found
+
+
+def _put_first(folder: str) -> None:
+    """Have modules looked for in a folder first; those of the same names that came from folders of other specs are imported no more."""
+    others = _FOLDERS - {folder}
+    packages = {name.partition(".")[0] for name in sys.modules} - {_KIT} if others else set()
+    own = {package for package in packages if PathFinder.find_spec(package, [folder])}
+    for name in [name for name in sys.modules if name.partition(".")[0] in own]:
+        if any(_is_of(name, other) for other in others):
+            del sys.modules[name]
+    sys.path[:] = [folder, *(path for path in sys.path if path != folder)]
+    _FOLDERS.add(folder)
+
+
+def _is_of(name: str, folder: str) -> bool:
+    """Whether an imported module has come from a folder on the Python path."""
+    path = os.path.join(folder, *name.split("."))
+    return getattr(sys.modules[name], "__file__", None) in (f"{path}.py", os.path.join(path, "__init__.py"))
 
 
 def with_arguments(spec: CodeSpec, *, where: str) -> Callable[..., Any]:
@@ -68,7 +98,7 @@ def call(spec: CodeSpec, *, where: str) -> Any:
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"{where}: {spec.function} has failed ({_told(error)})") from error
+        raise UserError(f"{where}: {spec.function} has failed ({told(error)})") from error
 
 
 def source_hash(spec: CodeSpec) -> str:
@@ -78,5 +108,6 @@ def source_hash(spec: CodeSpec) -> str:
     return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file and Path(file).is_file() else ""
 
 
-def _told(error: BaseException) -> str:
+def told(error: BaseException) -> str:
+    """An exception of the user's function in one line: its type and its text."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sslmem_kit.audit.code import call, source_hash
+from sslmem_kit.audit.code import call, source_hash, told
 from sslmem_kit.audit.data import Samples
 from sslmem_kit.audit.spec import ALL, NONE, AuditEncoderSpec, NormalizeSpec, StudyEncoderSpec
 from sslmem_kit.audit.weights import file_hash, fit, module_hash, read_state_dict, select
@@ -199,19 +199,29 @@ def seen_by(plan: AuditEncoderSpec, place: int, samples: Samples) -> np.ndarray 
 
 
 def checked(encode: Encode, where: str) -> Encode:
-    """The same callable, whose answers are tensors [sample, ...], as many samples as it was given."""
+    """The same callable, whose answers are tensors [sample, ...], as many samples as it was given; what goes wrong in it is told."""
+    shapes: set[torch.Size] = set()
 
     def checked_encode(batch: Any) -> Tensor:
-        answer = encode(batch)
+        try:
+            answer = encode(batch)
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f"{where}: it fails on a batch of shape {tuple(batch.shape)} ({told(error)})") from error
         if isinstance(answer, Mapping):
             raise UserError(
                 f"{where}: it returns several things by name ({', '.join(map(str, list(answer)[:4]))}), return one tensor"
             )
         features = answer if isinstance(answer, Tensor) else _tensor(answer, where)
-        if features.ndim < 2 or len(features) != len(batch):
+        if features.ndim < 2 or len(features) != len(batch) or not features[0].numel():
             raise UserError(
                 f"{where}: it returns the shape {tuple(features.shape)} of {len(batch)} samples, [sample, ...] is needed"
             )
+        shapes.add(features.shape[1:])
+        if len(shapes) > 1:
+            named = " and ".join(sorted(str(tuple(shape)) for shape in shapes))
+            raise UserError(f"{where}: it returns features of the shapes {named} of different batches, one shape is needed")
         return features
 
     return checked_encode

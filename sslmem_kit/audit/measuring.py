@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sslmem_kit.alignment import View, align, autocast, measure
+from sslmem_kit.alignment import View, align, autocast, draw_all, keys_of, measure
+from sslmem_kit.audit.code import told
 from sslmem_kit.audit.data import Samples
 from sslmem_kit.audit.encoders import Encode, checked
 from sslmem_kit.errors import UserError
@@ -83,29 +84,30 @@ class Measure:
         return values
 
     def representation(self, encode: Encode, *, where: str) -> list[int]:
-        """Shape of an encoder's representation of a sample, by a look at two; an exception in it is told as the user's."""
-        try:
-            with torch.inference_mode(), autocast(torch.device(self.device).type, self.scoring.precision):
-                return list(checked(encode, where)(self._first).shape[1:])
-        except UserError:
-            raise
-        except Exception as error:
-            shape = tuple(self._first.shape)
-            raise UserError(f"{where}: it fails on a batch of shape {shape} ({' '.join(str(error).split())[:160]})") from error
+        """Shape of an encoder's representation of a sample, by a look at two, and at one, which has to do as well."""
+        encode = checked(encode, where)
+        with torch.inference_mode(), autocast(torch.device(self.device).type, self.scoring.precision):
+            shape = encode(self._first).shape[1:]
+            encode(self._first[:1])
+        return list(shape)
 
     def _first_views(self) -> Tensor:
-        """View 1 of the first two samples; that of a view function is drawn once more of each alone, to see that it is the same."""
+        """View 1 of the first two samples; that of a view function is drawn once more of each alone, to see that it is the same, and with
+        it the other views, to see that they are alike."""
         ids, batch = next(iter(self.samples.batches(self.samples.ids[:2], 2, self.feed, self.device)))
-        keys = torch.from_numpy(ids)
+        keys = keys_of(ids, batch)
         if self.view is None:
-            return scored_view(batch, keys.to(self.device), view=1, seed=self.seed, policy=self.scoring.policy)
-        both = self.view(batch, keys, 1, self.seed)
-        alone = torch.cat([self.view(batch[place : place + 1], keys[place : place + 1], 1, self.seed) for place in range(2)])
-        if not torch.allclose(both.float(), alone.float(), rtol=1e-4, atol=1e-5, equal_nan=True):
-            raise UserError(
-                "view: it draws other views of a sample alone than in a batch, or each time; it has to be a pure function of "
-                "(sample, id, view, seed), for instance by sslmem_kit.views.draws"
-            )
+            return scored_view(batch, keys, view=1, seed=self.seed, policy=self.scoring.policy)
+        both = draw_all(self.view, batch, keys, views=self.scoring.views, seed=self.seed)[1]
+        for place in range(2):
+            own = slice(place, place + 1)
+            alone = self.view(batch[own], keys[own], 1, self.seed)
+            same = alone.shape == both[own].shape
+            if not same or not torch.allclose(both[own].float(), alone.float(), rtol=1e-4, atol=1e-5, equal_nan=True):
+                raise UserError(
+                    "view: it draws other views of a sample alone than in a batch, or each time; it has to be a pure function of "
+                    "(sample, id, view, seed), for instance by sslmem_kit.views.draws"
+                )
         return both
 
     @staticmethod
@@ -117,9 +119,8 @@ class Measure:
             except UserError:
                 raise
             except Exception as error:
-                told = " ".join(f"{type(error).__name__}: {error}".split())[:160]
-                raise UserError(f"view: view(batch, ids, view={number}, seed) has failed ({told})") from error
-            if len(views) != len(ids):
+                raise UserError(f"view: view(batch, ids, view={number}, seed) has failed ({told(error)})") from error
+            if not views.ndim or len(views) != len(ids):
                 raise UserError(
                     f"view: it returns the shape {tuple(views.shape)} of {len(ids)} samples, one view a sample is needed"
                 )

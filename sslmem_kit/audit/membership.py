@@ -150,6 +150,10 @@ def _ids_of(listed: np.ndarray, path: Path, where: str, files: Callable[[], Mapp
     """Sample ids of text: numbers, or names of image files."""
     try:
         return listed.astype(np.int64)
+    except OverflowError:
+        raise UserError(
+            f"{where}: {path} lists {max(listed.tolist(), key=len)}, sample ids are integers of at most 64 bits"
+        ) from None
     except ValueError:
         known = files() if files else {}
         strange = [name for name in listed.tolist() if name not in known]

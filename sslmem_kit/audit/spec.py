@@ -117,7 +117,7 @@ class AuditEncoderSpec(Section):
     factory: CodeSpec | None = None
     """Returns an ``nn.Module``, or any callable ``encode(batch) -> features`` [sample, ...]."""
     study: StudyEncoderSpec | None = None
-    weights: str | None = None
+    weights: Annotated[str, Field(min_length=1)] | None = None
     """A state dict: .safetensors, or .pt, .pth, .bin, .ckpt without code in it."""
     key: str | None = None
     """Which entry of the file holds the state dict, where several could."""
@@ -126,7 +126,7 @@ class AuditEncoderSpec(Section):
     drop_keys: tuple[str, ...] = ()
     """Beginnings of further names, without the prefix, that are left out: projection heads, decoders."""
     normalize: NormalizeSpec | None = None
-    trained_on: str | None = None
+    trained_on: Annotated[str, Field(min_length=1)] | None = None
     """A .csv, .txt, .npy or .npz file of sample ids (of a folder: or file names), ``all`` or ``none``."""
 
     @field_validator("id")
@@ -188,7 +188,7 @@ class AuditSpec(Section):
     """Returns ids, an array (sample, ...) and, if there are any, labels: data of any kind."""
     view: CodeSpec | None = None
     """``view(batch, ids, view, seed)`` -> batch; None: images by ``scoring.policy``."""
-    samples: str | None = None
+    samples: Annotated[str, Field(min_length=1)] | None = None
     """A file of the sample ids (of a folder: or file names) that are scored; None: every sample."""
     scoring: ScoringSpec = ScoringSpec()
     encoders: tuple[AuditEncoderSpec, ...]

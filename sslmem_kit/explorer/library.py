@@ -122,9 +122,8 @@ class OpenStudy:
     @cached_property
     def usable(self) -> np.ndarray:
         """(encoder,) whether it scored every sample, and in a study that has other designs too, whether it is of a pair of f and g."""
-        scored = self.tree["completeness/scored"].values.all(axis=1)
-        pairs = self.tree["design"].values == "pair" if "design" in self.tree.coords else np.ones_like(scored)
-        return scored & pairs if pairs.any() else scored
+        pairs = scores.of_pairs(self.tree.to_dataset())[ENCODER].values
+        return self.tree["completeness/scored"].values.all(axis=1) & np.isin(self.tree[ENCODER].values, pairs)
 
     def choices(self, name: str) -> list[Any]:
         """Values of a coordinate of the usable encoders (``method``, ``backbone``, ``seed``), sorted."""
@@ -141,7 +140,9 @@ class OpenStudy:
 
         def make() -> xr.Dataset:
             with store.reading(self.study.results_path):
-                made = discovery.with_significance(scores.score(self.tree.to_dataset(), protocol=protocol, encoders=encoders))
+                made = scores.score(self.tree.to_dataset(), protocol=protocol, encoders=encoders)
+            store.check_whole(self.study.results_path, made["difference"])
+            made = discovery.with_significance(made)
             small = {name: column.astype(np.float32) for name, column in made.data_vars.items() if column.dtype == np.float64}
             return made.assign(small).drop_vars("augmentation", errors="ignore")
 
@@ -219,18 +220,20 @@ class SampleRecord:
         return self._kept("views", "thumbnail")
 
     def neighbours(self) -> xr.Dataset | None:
-        """``neighbour`` (ids) and ``distance``, (encoder, rank); None where they were not kept."""
+        """``neighbour`` (ids) and ``distance`` under each usable encoder, (encoder, rank); None where they were not kept."""
         if not self._has("neighbours"):
             return None
+        group = self.opened.tree["neighbours"].to_dataset()
         with store.reading(self.opened.study.results_path):
-            return self.opened.tree["neighbours"].to_dataset(inherit=False).sel(kept=self.id).load(scheduler="sync")
+            return group.isel({ENCODER: np.flatnonzero(self.opened.usable)}).sel(kept=self.id).load(scheduler="sync")
 
     def layers(self) -> xr.DataArray | None:
-        """Alignment by layer, (encoder, layer); None where the store has no layers."""
+        """Alignment by layer under each usable encoder, (encoder, layer); None where the store has no layers."""
         if "layers" not in self.opened.tree.children:
             return None
+        at = {SAMPLE: self.position, ENCODER: np.flatnonzero(self.opened.usable)}
         with store.reading(self.opened.study.results_path):
-            return self.opened.tree["layers"].to_dataset()[ALIGNMENT].isel({SAMPLE: self.position}).load()
+            return self.opened.tree["layers"].to_dataset()[ALIGNMENT].isel(at).load(scheduler="sync")
 
     def _has(self, group: str) -> bool:
         return group in self.opened.tree.children and bool((self.opened.tree[f"{group}/kept"].values == self.id).any())

@@ -108,5 +108,5 @@ def _panel(parts: Sequence[Any], names: Sequence[str], title: str, ylabel: str, 
             **options,
         },
         # Panels of a grid need an outer size: with one of the frame only, bokeh cuts the first column.
-        bokeh={"frame_width": None, "frame_height": None, "width": 520, "height": 400},
+        bokeh={"frame_width": None, "frame_height": None, "width": 440, "height": 400},
     )

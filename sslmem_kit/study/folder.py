@@ -12,7 +12,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 import yaml
 
@@ -20,7 +19,6 @@ from sslmem_kit import discovery, scores, store
 from sslmem_kit.audit.scores import NOT_SCORES, alignment_table, is_one_model, is_subset, subset_scores
 from sslmem_kit.audit.spec import AuditSpec, is_audit, parse_audit
 from sslmem_kit.errors import UserError
-from sslmem_kit.names import SAMPLE
 from sslmem_kit.study.spec import StudySpec, parse_spec, read_yaml
 
 
@@ -91,21 +89,26 @@ class Study:
                 f"STUDY: {self.path} holds {NOT_SCORES}; `sslmem report` and `sslmem export` give alignment and its ranks"
             )
         with store.reading(self.results_path):
-            if is_subset(self.tree) and encoders is None:
-                return subset_scores(self._results_in_one_piece(), protocol=protocol)
-            result = scores.score(self._results_in_one_piece(), protocol=protocol, encoders=encoders)
-        lost = int((~np.isfinite(result["difference"])).sum())
-        if lost:
-            raise UserError(
-                f"{self.results_path}: the alignment of {lost} of {result.sizes[SAMPLE]} samples is not finite "
-                "though recorded as scored; chunks are lost, `sslmem validate` tells more"
-            )
-        return discovery.with_significance(result)
+            results, of_subsets = self._results_in_one_piece(), is_subset(self.tree) and encoders is None
+            if of_subsets:
+                result = subset_scores(results, protocol=protocol)
+            else:
+                result = scores.score(results, protocol=protocol, encoders=encoders)
+        store.check_whole(self.results_path, result["difference"])
+        return result if of_subsets else discovery.with_significance(result)
 
     def alignments(self, protocol: str = "corrected") -> xr.Dataset:
-        """Mean alignment of every sample under each encoder, and its rank; see :func:`sslmem_kit.audit.scores.alignment_table`."""
+        """Mean alignment of every sample under each encoder, and its rank; see :func:`sslmem_kit.audit.scores.alignment_table`.
+
+        Raises
+        ------
+        UserError
+            An unknown protocol; results that are missing, cannot be read, or were lost after they had been recorded.
+        """
         with store.reading(self.results_path):
-            return alignment_table(self._results_in_one_piece(), protocol=protocol)
+            table = alignment_table(self._results_in_one_piece(), protocol=protocol)
+        store.check_whole(self.results_path, table["alignment"])
+        return table
 
     def _results_in_one_piece(self) -> xr.Dataset:
         """The results as zarr hands them out, still lazy: where everything is read, a dask task a chunk takes longer than the reading."""

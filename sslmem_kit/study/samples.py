@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from sslmem_kit.data import Dataset, DataSpec, load
-from sslmem_kit.design import EncoderPlan, folds, left_out_candidates
+from sslmem_kit.design import EncoderPlan, folds, grouped, left_out_candidates
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import FAMILIES, PARTITION_CODE
 from sslmem_kit.partition import UNUSED, PartitionSpec, RemovalSpec, assign, take_out, training_slots
 from sslmem_kit.streams import stream_seed
 from sslmem_kit.study.removal import chosen_by_scores
 from sslmem_kit.study.spec import StudySpec
+from sslmem_kit.study.training import epoch_batches
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class StudySamples:
         return np.flatnonzero(self.codes != UNUSED)
 
     def slots(self, plan: EncoderPlan) -> np.ndarray:
-        """Ids that an encoder trains on, by slot; -1 where a sample was taken or left out, so that all others keep their order and views."""
+        """Ids that an encoder trains on, by slot; -1 where a sample was taken or left out, so that all others keep their slots and views."""
         labels, spec = self.dataset.labels, self.spec
         if plan.design == "pair":
             positions = training_slots(self.drawn, labels, plan.family)
@@ -49,12 +50,31 @@ class StudySamples:
             positions = np.concatenate([f, g[self.drawn[g] == PARTITION_CODE["independent"]]])
         ids = np.where(self.codes[positions] == UNUSED, -1, self.dataset.ids[positions])
         if plan.design == "subset":
-            seed = stream_seed(spec.seed, "folds", plan.seed)
-            fold = folds(labels[positions], spec.design.subsets.folds, stratified=spec.partition.stratified, seed=seed)
-            ids[fold == plan.left_out] = -1
+            if plan.seed not in self._cuts:
+                seed, count = stream_seed(spec.seed, "folds", plan.seed), spec.design.subsets.folds
+                self._cuts[plan.seed] = folds(labels[positions], count, stratified=spec.partition.stratified, seed=seed)
+            ids[self._cuts[plan.seed] == plan.left_out] = -1
         elif plan.left_out is not None:
             ids[ids == self.left_out[plan.left_out]] = -1
         return ids
+
+    @cached_property
+    def _cuts(self) -> dict[int, np.ndarray]:
+        """The fold of each slot, by the seed of the cut."""
+        return {}
+
+    def batches(self, plan: EncoderPlan, *, ranks: int = 1) -> tuple[int, int]:
+        """Samples in an encoder's micro-batch over all ranks, and its optimizer steps in an epoch: :func:`epoch_batches`."""
+        count = len(self.training(plan))
+        if plan.design == "leave_one_out" and plan.left_out is None:
+            count -= 1  # trained for as long as those that lack a sample
+        return epoch_batches(self.spec.training, count, ranks=ranks)
+
+    @cached_property
+    def groups(self) -> list[tuple[EncoderPlan, ...]]:
+        """The encoders as they are trained: one by one, or those at once that are of one design and take equal steps."""
+        plans = self.spec.encoders
+        return grouped(plans, [(plan.design, *self.batches(plan)) for plan in plans], self.spec.design.together)
 
     def training(self, plan: EncoderPlan) -> np.ndarray:
         """Ids of the samples that an encoder trains on."""

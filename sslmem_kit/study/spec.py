@@ -296,8 +296,9 @@ _KINDS = {"objective": tuple(METHODS), "linear": ("logistic", "sgd")}
 def first_error(error: ValidationError, *, root: type[Section] = StudySpec) -> str:
     """One sentence out of pydantic's report on a ``root``: the field, what is wrong, the value that was got."""
     errors = error.errors(include_url=False)
-    # A wrong type of section (a list where a mapping is due) is more telling than the fields then missing below it.
-    first = min(errors, key=lambda item: len(item["loc"]))
+    # A wrong type of section (a list where a mapping is due) is more telling than the fields then missing below it, and a field that is not
+    # known than the one it was meant for.
+    first = min(errors, key=lambda item: (len(item["loc"]), item["type"] == "missing"))
     field = ".".join(str(part) for part in first["loc"] if part not in _TAGS or first["type"] == "union_tag_invalid")
     message = first["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:] if not message[:2].isupper() else message

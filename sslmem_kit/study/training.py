@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from sslmem_kit.errors import UserError
 from sslmem_kit.policies import Policy
 from sslmem_kit.section import Count, Positive, Section
 
@@ -74,3 +75,27 @@ class TrainingSpec(Section):
         """Numbers of finished epochs after which records are made; the last epoch is always among them."""
         every = range(self.record_every, self.epochs, self.record_every) if self.record_every else ()
         return (*every, self.epochs)
+
+
+def epoch_batches(training: TrainingSpec, samples: int, *, ranks: int = 1) -> tuple[int, int]:
+    """Samples in a micro-batch over all ranks, and optimizer steps in an epoch.
+
+    Raises
+    ------
+    UserError
+        Too few samples for one step, or a batch that cannot be shared out equally.
+    """
+    if samples < 2:
+        raise UserError(f"partition: a family would train on {samples} sample, at least 2 are needed")
+    if training.batch_size % ranks or training.batch_size < 2 * ranks:
+        raise UserError(
+            f"training.batch_size: {training.batch_size} has to be a multiple of the {ranks} devices, and at least 2 samples on each"
+        )
+    size = min(training.batch_size, samples // ranks * ranks)
+    steps = samples // (size * training.accumulate) if size >= 2 * ranks else 0
+    if not steps:
+        needed = size * training.accumulate
+        raise UserError(
+            f"training.accumulate: {training.accumulate} micro-batches of {size} need {needed} samples, a family trains on {samples}"
+        )
+    return size, steps

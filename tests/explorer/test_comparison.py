@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -110,6 +111,19 @@ def test_values_are_those_of_the_scores_and_of_the_store(library):
         np.testing.assert_allclose(Side("one", seed=1).values(study, protocol), pair, rtol=1e-6)
         alignment = select_protocol(whole["alignment"].sel(encoder="g-2"), protocol).values
         np.testing.assert_allclose(Side("one", encoder="g-2").values(study, protocol), alignment.mean(axis=1), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"), [(Path.unlink, "64 of"), (lambda chunk: chunk.write_bytes(b"damaged"), "cannot be read")]
+)
+def test_lost_and_damaged_chunks_are_told(folder, tmp_path, harm, told):
+    shutil.copytree(folder / "one", tmp_path / "one")
+    harm(tmp_path / "one" / "results.zarr" / "alignment" / "c" / "1" / "0" / "2")
+    study = Library([tmp_path / "one"]).open("one")
+    for side in (Side("one"), Side("one", encoder="f-1")):
+        with pytest.raises(UserError, match=told):
+            side.values(study, "corrected")
+    assert np.isfinite(Side("one", encoder="g-1").values(study, "corrected")).all()
 
 
 @pytest.mark.parametrize(

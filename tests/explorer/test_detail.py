@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import xarray as xr
-from fake_study import make_study
+from fake_study import add_group, give_to_design, make_study
 from panel.models.esm import DataEvent
 
 from sslmem_kit import store
@@ -130,6 +130,31 @@ def test_neighbours_of_the_chosen_encoder(session, detail):
         assert [each["trained_on"] for each in detail.view.neighbours] == trained[positions, index].tolist()
     session.sample = kept(session, 4)
     assert detail.view.encoder == "g-1"  # the choice stays
+
+
+def test_encoders_of_other_designs_are_left_out(tmp_path):
+    study = make_study(tmp_path / "designs", seeds=3)
+    give_to_design(study, "subset", seeds=[1])
+    n = xr.open_zarr(study.results_path).sizes["sample"]
+    values = np.random.default_rng(1).random((n, 6, 4), dtype=np.float32)
+    add_group(study, "layers", xr.Dataset({"alignment": (("sample", "encoder", "layer"), values)}))
+    session = Session(Library([study.path]))
+    detail = Detail(session)
+    session.sample = kept(session)
+    position = int(session.opened.positions(np.array([session.sample]))[0])
+    pairs = ["f-0", "g-0", "f-2", "g-2"]
+    assert list(session.encoders) == pairs
+    assert detail.view.record["neighbour_encoders"] == pairs
+    lines = detail.view.record["charts"][-1]["series"]
+    assert [(line["name"], line["family"]) for line in lines] == list(zip(pairs, "fgfg", strict=True))
+    assert lines[2]["y"] == pytest.approx(values[position, 4], abs=1e-5)
+    heard(detail, encoder="g-2")
+    expected = study.tree["neighbours/neighbour"].sel(kept=session.sample).isel(encoder=5)
+    assert [each["id"] for each in detail.view.neighbours] == expected.values.tolist()
+    seen = study.tree["trained_on"].sel(sample=expected.values, encoder="g-2").values.tolist()
+    assert [each["trained_on"] for each in detail.view.neighbours] == seen
+    heard(detail, encoder="f-1")
+    assert detail.view.encoder == "g-2"
 
 
 def test_a_neighbour_opens(session, detail):

@@ -15,9 +15,11 @@ import yaml
 from fake_study import make_study
 
 from sslmem_kit import store
+from sslmem_kit.audit.spec import parse_audit
 from sslmem_kit.errors import UserError
 from sslmem_kit.explorer.notebook.monitor import EncoderProgress, loss_curves, monitor, newest_change, read_progress, seconds_left
 from sslmem_kit.study import Study
+from sslmem_kit.study.folder import as_yaml
 
 HEAD = "epoch,loss,learning_rate,seconds,probe_accuracy,mean_alignment\n"
 ROWS = ("1,4.5,0.001,0.5,,\n", "2,3.25,0.001,1.0,0.5,0.25\n", "3,2.125,0.001,1.5,,\n")
@@ -222,6 +224,15 @@ def test_a_file_is_refused(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump({}))
     with pytest.raises(UserError, match="is a file, a study directory is needed"):
         monitor(path)
+
+
+def test_an_audit_is_refused(tmp_path: Path) -> None:
+    encoder = {"id": "f", "factory": "models:make"}
+    audit = parse_audit({"name": "mine", "data": {"name": "digits"}, "encoders": [encoder]}, where="test")
+    (tmp_path / "study.yaml").write_text(as_yaml(audit.resolved(tmp_path)))
+    for read in (monitor, read_progress):
+        with pytest.raises(UserError, match=r"study_path: .* is an audit, whose encoders are not trained here"):
+            read(tmp_path)
 
 
 def test_neither_torch_nor_a_plotting_library_is_imported() -> None:

@@ -153,6 +153,17 @@ def test_one_seed_has_no_interval_and_no_error(tmp_path: Path) -> None:
     assert np.isfinite(session.limit)
 
 
+def test_lost_scores_are_told_and_other_seeds_are_shown(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "lost")
+    (study.results_path / "alignment" / "c" / "1" / "0" / "2").unlink()
+    session = Session(Library([study.path]))
+    assert session.scores is None
+    assert "the alignment of 64 of" in session.problem
+    session.seed = [0, 2]
+    assert session.problem == ""
+    assert np.isfinite(session.scores["sslmem"].values).all()
+
+
 def test_a_study_that_was_written_to_is_opened_anew(tmp_path: Path) -> None:
     study = make_study(tmp_path / "study")
     library = Library([study.path])

@@ -147,6 +147,8 @@ def _alignment(opened: OpenStudy, protocol: str, encoder: str) -> np.ndarray:
     def make() -> np.ndarray:
         with store.reading(opened.study.results_path):
             pairs = scores.select_protocol(opened.tree[ALIGNMENT].sel({ENCODER: encoder}), protocol)
-            return pairs.mean(AUGMENTATION).values.astype(np.float32)
+            mean = pairs.mean(AUGMENTATION).load()
+        store.check_whole(opened.study.results_path, mean)
+        return mean.values.astype(np.float32)
 
     return opened.cache.get((opened.key, opened.stamp, "alignment", protocol, encoder), make)

@@ -138,7 +138,7 @@ class Detail:
     def _neighbour_encoders(self) -> list[str]:
         if self._neighbours is None:
             return []
-        names = [str(name) for name in self.session.opened.tree[ENCODER].values[: self._neighbours.sizes[ENCODER]]]
+        names = [str(name) for name in self._neighbours[ENCODER].values]
         return [
             *(name for name in names if name in self.session.encoders),
             *(name for name in names if name not in self.session.encoders),
@@ -149,12 +149,12 @@ class Detail:
         if self._neighbours is None or not self._encoder:
             return []
         opened = self.session.opened
-        at = [str(name) for name in opened.tree[ENCODER].values].index(self._encoder)
-        ids, distances = (self._neighbours[name].isel({ENCODER: at}).values for name in ("neighbour", "distance"))
+        at = {ENCODER: self._encoder}
+        ids, distances = (self._neighbours[name].sel(at).values for name in ("neighbour", "distance"))
         known = np.isin(ids, opened.ids)
         positions = opened.positions(ids[known])
         ascending, place = np.unique(positions, return_inverse=True)
-        seen = opened.tree[TRAINED_ON].isel({SAMPLE: ascending, ENCODER: at}).load(scheduler="sync").values[place]
+        seen = opened.tree[TRAINED_ON].isel({SAMPLE: ascending}).sel(at).load(scheduler="sync").values[place]
         return [
             {
                 "id": int(opened.ids[other]),
@@ -227,10 +227,10 @@ def _layers(sample: SampleRecord) -> dict[str, Any] | None:
     layers = sample.layers()
     if layers is None:
         return None
-    families = sample.opened.tree["family"].values
+    families = sample.opened.tree["family"].values[sample.opened.usable]
     layer = next(dim for dim in layers.dims if dim != ENCODER)
     rows = layers.transpose(ENCODER, layer)
-    names = sample.opened.tree[ENCODER].values
+    names = rows[ENCODER].values
     series = [
         {"name": str(name), "family": str(family), "y": _numbers(row)}
         for name, family, row in zip(names, families, rows, strict=True)

@@ -20,6 +20,7 @@ import traitlets
 import zarr
 
 from sslmem_kit import store
+from sslmem_kit.audit.spec import AuditSpec
 from sslmem_kit.errors import UserError
 from sslmem_kit.study.folder import Study
 
@@ -61,11 +62,13 @@ def read_progress(path: Path | str) -> list[EncoderProgress]:
     Raises
     ------
     UserError
-        A file is damaged or half written; read again later.
+        A file is damaged or half written; read again later. Or it is an audit.
     """
     study = Study(Path(path))
     if not study.spec_path.is_file():
         return []
+    if isinstance(study.spec, AuditSpec):
+        raise _no_study(study)
     # Pairs come first; of other designs there may be thousands.
     plans, epochs = study.spec.pairs, study.spec.training.epochs
     try:
@@ -87,6 +90,19 @@ def read_progress(path: Path | str) -> list[EncoderProgress]:
         epoch = epochs if state in ("scoring", "done") else len(losses)
         progress.append(EncoderProgress(plan.id, plan.family, state, epoch, epochs, losses, seconds, sum(blocks), len(blocks)))
     return progress
+
+
+def _no_study(study: Study) -> UserError:
+    return UserError(
+        f"study_path: {str(study.path)!r} is an audit, whose encoders are not trained here; `sslmem score` shows how far it is itself"
+    )
+
+
+def _is_audit(study: Study) -> bool:
+    try:
+        return isinstance(study.spec, AuditSpec)
+    except _DAMAGE:  # not there yet, or half written
+        return False
 
 
 def _completeness(results: Path, encoders: int) -> tuple[list[list[bool]], list[bool]]:
@@ -312,11 +328,13 @@ def monitor(study_path: Path | str, *, every: float = 1.0) -> Monitor:
     Raises
     ------
     UserError
-        The path is a file, or ``every`` is not such a number.
+        The path is a file or an audit, or ``every`` is not such a number.
     """
     if isinstance(every, bool) or not isinstance(every, int | float) or not 0.1 <= every < math.inf:
         raise UserError(f"every: a number of seconds from 0.1 on is needed, got {every!r}")
     path = Path(study_path)
     if path.is_file():
         raise UserError(f"study_path: {str(path)!r} is a file, a study directory is needed")
+    if _is_audit(Study(path)):
+        raise _no_study(Study(path))
     return Monitor(path, float(every))
