@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -134,3 +136,11 @@ def test_an_unknown_file_name_is_told(tmp_path) -> None:
         UserError, match=r"1 of 2 entries .*\('dog/1.png'\), names of its image files, such as class/name.png, are needed"
     ):
         read(tmp_path / "ids.csv", "file\ncat/2.png\ndog/1.png\n", files=lambda: FILES)
+
+
+def test_a_list_of_nothing_is_no_list(tmp_path: Path) -> None:
+    (tmp_path / "ids.csv").write_text("")
+    np.save(tmp_path / "ids.npy", np.empty(0, np.int64))
+    for name in ("ids.csv", "ids.npy"):
+        with pytest.raises(UserError, match="trained_on: .* lists no samples"):
+            read_ids(tmp_path / name, where="trained_on", positions=lambda ids: ids, files=None)

@@ -28,6 +28,7 @@ from sslmem_kit.study.spec import bundled_specs
 FACTS = {
     "parameters": 10,
     "objective_parameters": 10,
+    "layers": {},
     "device": "cpu",
     "versions": {},
     "representation": [1],

@@ -134,8 +134,10 @@ def read_ids(
     if not path.is_file():
         raise UserError(f"{where}: there is no file {str(path)!r}")
     listed = _array(path, where) if path.suffix in (".npy", ".npz") else _column(path, where)
-    if listed.dtype.kind == "U":
+    if listed.dtype.kind == "U" and listed.size:
         listed = _ids_of(listed, path, where, files)
+    if not listed.size:
+        raise UserError(f"{where}: {path} lists no samples; of an encoder that saw none of them write none")
     if listed.ndim != 1 or listed.dtype.kind not in "iu":
         raise UserError(
             f"{where}: {path} holds {listed.dtype} of shape {listed.shape}, integer sample ids of shape (n,) are needed"
