@@ -142,5 +142,5 @@ def test_a_list_of_nothing_is_no_list(tmp_path: Path) -> None:
     (tmp_path / "ids.csv").write_text("")
     np.save(tmp_path / "ids.npy", np.empty(0, np.int64))
     for name in ("ids.csv", "ids.npy"):
-        with pytest.raises(UserError, match="trained_on: .* lists no samples"):
+        with pytest.raises(UserError, match=r"trained_on: .* lists no samples"):
             read_ids(tmp_path / name, where="trained_on", positions=lambda ids: ids, files=None)
