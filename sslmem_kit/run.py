@@ -330,10 +330,13 @@ def required_bytes(spec: StudySpec, samples: StudySamples, facts: dict[str, Any]
         # Weights, two moments of the optimizer, and the old state until the new one is whole.
         "checkpoints": 2 * 3 * 4 * facts["objective_parameters"] * workers * max(map(len, samples.groups)),
         "alignment": 4 * n * encoders * (len(store.view_pairs(views)) + len(spec.training.recorded_epochs)),
-        "layers": 4 * n * encoders * len(facts["layers"]),
-        "units": 24 * encoders * sum(facts["layers"].values()),
         "thumbnails": n * details.view_bytes(shape, 0),
         "details": details.required_bytes(shape, views=views, encoders=encoders, candidates=candidates, samples=n),
+        **(
+            {"layers": 4 * n * encoders * len(facts["layers"]), "units": 24 * encoders * sum(facts["layers"].values())}
+            if facts["layers"]
+            else {}
+        ),
     }
 
 

@@ -364,7 +364,7 @@ def test_the_estimate_of_disk_knows_layers() -> None:
     samples = load_samples(spec)
     without = required_bytes(spec, samples, facts)
     told = required_bytes(spec, samples, {**facts, "layers": {"a": 3, "b": 5}})
-    assert (without["layers"], without["units"]) == (0, 0)
+    assert not {"layers", "units"} & set(without)
     assert told["layers"] == 4 * 90 * 2 * 2
     assert told["units"] == 24 * 2 * 8
 
