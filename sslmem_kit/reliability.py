@@ -156,7 +156,7 @@ def planned_as_text(told: dict[str, Any]) -> list[str]:
     low, high = told["reliability"]["interval"]
     lines = [
         f"reliability {told['reliability']['value']:.2f} [{low:.2f}, {high:.2f}] with {told['seeds']} seeds and {told['views']} views, "
-        f"as in {told['study']}",
+        f"as in {told['study']}, candidates and independents taken together",
         f"seeds for {told['target']:g}: {required_as_text(told['required'])}",
     ]
     if told["differs"]:
