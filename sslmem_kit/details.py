@@ -19,7 +19,9 @@ import numpy as np
 import xarray as xr
 from numpy.dtypes import StringDType
 
+from sslmem_kit.data import Dataset
 from sslmem_kit.names import CHANNEL, ENCODER, LAYER, PARTITION_CODE, SAMPLE, UNIT, VIEW
+from sslmem_kit.scores import pair_positions
 from sslmem_kit.store import DETAILS, KEPT, LAYERS, LOCALIZED, RANK, UNITS
 
 THUMBNAIL_SIDE = 64
@@ -94,6 +96,11 @@ def choose_kept(scores: xr.Dataset, *, bytes_each: int) -> xr.Dataset:
     kept = np.sort(by_right[: VIEWS_BYTES // bytes_each])
     attrs = {"kept_rule": RULE, "n_gave_way": len(wanted) - len(kept)}
     return xr.Dataset(coords={KEPT: (KEPT, scores[SAMPLE].values[kept], {"references": SAMPLE})}, attrs=attrs)
+
+
+def thumbnails(dataset: Dataset, ids: np.ndarray) -> np.ndarray:
+    """Images of samples, (sample, y, x, channel) uint8, shrunk where they are large, a few at a time."""
+    return np.concatenate([shrink(dataset.read(ids[start : start + 1024])) for start in range(0, len(ids), 1024)])
 
 
 def choose_references(ids: np.ndarray, kept: np.ndarray, *, seed: int) -> np.ndarray:
@@ -184,9 +191,8 @@ def _neighbour_problems(tree: xr.DataTree, kept: np.ndarray) -> Iterator[str]:
     if neighbour.shape != distance.shape or neighbour.shape[:2] != (len(kept), tree.sizes[ENCODER]):
         yield f"/neighbours: the shapes {neighbour.shape} and {distance.shape} do not fit {len(kept)} samples and their encoders"
         return
-    if "design" in tree.coords:
-        pairs = np.flatnonzero(tree["design"].values == "pair")
-        neighbour, distance = neighbour[:, pairs], distance[:, pairs]
+    pairs = pair_positions(tree)
+    neighbour, distance = neighbour[:, pairs], distance[:, pairs]
     if not np.isin(neighbour, tree[SAMPLE].values).all() or (neighbour == kept[:, None, None]).any():
         yield "/neighbours: neighbour holds ids that are no other samples of this study"
     if not ((distance >= 0) & (distance <= 2.0001)).all():
@@ -194,10 +200,8 @@ def _neighbour_problems(tree: xr.DataTree, kept: np.ndarray) -> Iterator[str]:
 
 
 def _unit_problems(tree: xr.DataTree) -> Iterator[str]:
-    units = tree[UNITS].to_dataset()
+    units = tree[UNITS].to_dataset().isel({ENCODER: pair_positions(tree)})
     try:
-        if "design" in tree.coords:
-            units = units.isel({ENCODER: np.flatnonzero(tree["design"].values == "pair")})
         values, strongest = units["unit_mem"].values, units["strongest"].values
     except (ValueError, OSError, RuntimeError) as error:
         yield f"/{UNITS}: a chunk cannot be read ({' '.join(str(error).split())[:120]})"

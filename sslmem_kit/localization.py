@@ -14,6 +14,7 @@ from scipy import special
 
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import ALIGNMENT, ENCODER, FAMILIES, LAYER, PARTITION_CODE, SAMPLE, SSLMEM, UNIT
+from sslmem_kit.scores import pair_positions
 from sslmem_kit.statistics import TABLE_2, by_partition, partition_tests
 from sslmem_kit.store import LAYERS, UNITS
 
@@ -48,7 +49,7 @@ def layer_scores(tree: xr.DataTree) -> xr.Dataset:
     if LAYERS not in tree.children:
         raise UserError("scoring.layers: this study was scored without layers; set it to 'auto' in the spec of a new study")
     group = tree[LAYERS].to_dataset()
-    chosen = _pairs(tree)
+    chosen = pair_positions(tree)
     values = group[ALIGNMENT].transpose(SAMPLE, ENCODER, LAYER).isel({ENCODER: chosen}).values
     family = tree["family"].values.astype(object)[chosen]
     f, g = (values[:, family == name] for name in FAMILIES)
@@ -150,7 +151,7 @@ def strongest_seen(tree: xr.DataTree, *, seed: int = 0) -> list[dict[str, Any]]:
     codes, ids = tree["partition"].values, tree[SAMPLE].values
     pool = np.flatnonzero(np.isin(codes, [PARTITION_CODE["candidate"], PARTITION_CODE["independent"]]))
     is_candidate, labels = codes[pool] == PARTITION_CODE["candidate"], tree["label"].values[pool]
-    sign = np.where(tree["family"].values.astype(object)[_pairs(tree)] == "f", 1, -1)[:, None]
+    sign = np.where(tree["family"].values.astype(object)[pair_positions(tree)] == "f", 1, -1)[:, None]
     strongest, layers = units["strongest"].values, units[LAYER].values.astype(object)
     place = np.searchsorted(ids[pool], strongest).clip(max=max(len(pool) - 1, 0))
     counts = ids[pool][place] == strongest if len(pool) else np.zeros(strongest.shape, bool)
@@ -233,11 +234,4 @@ def _units(tree: xr.DataTree) -> xr.Dataset:
     """``/units`` of the encoders of pairs, in memory."""
     if UNITS not in tree.children:
         raise UserError("scoring.layers: this study was scored without layers, nothing is known of its units")
-    return tree[UNITS].to_dataset().isel({ENCODER: _pairs(tree)}).load()
-
-
-def _pairs(tree: xr.DataTree) -> np.ndarray:
-    """Positions of the encoders of pairs of f and g: all, in a study that has no others."""
-    if "design" in tree.coords:
-        return np.flatnonzero(tree["design"].values == "pair")
-    return np.arange(tree.sizes[ENCODER])
+    return tree[UNITS].to_dataset().isel({ENCODER: pair_positions(tree)}).load()

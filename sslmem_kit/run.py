@@ -26,7 +26,7 @@ from sslmem_kit.names import PARTITION_CODE
 from sslmem_kit.partition import RemovalSpec
 from sslmem_kit.ranks import Ranks, launched
 from sslmem_kit.ranks import start as start_ranks
-from sslmem_kit.scheduling import InThisProcess, Listen, as_completed, call_worker, gpu_count, pool, result
+from sslmem_kit.scheduling import InThisProcess, Listen, as_completed, call_worker, gpu_count, pool, result, silent
 from sslmem_kit.streams import stream_seed
 from sslmem_kit.study.folder import Study, check_directory, create_or_resume
 from sslmem_kit.study.samples import StudySamples, load_samples
@@ -38,10 +38,6 @@ if TYPE_CHECKING:
 Scheduler = Literal["local", "serial"]
 
 
-def _silent(*event: Any) -> None:
-    """Hears nothing."""
-
-
 def run(
     spec: StudySpec,
     out: Path,
@@ -50,7 +46,7 @@ def run(
     workers: int | None = None,
     device: str = "auto",
     devices: int = 1,
-    listen: Listen = _silent,
+    listen: Listen = silent,
 ) -> Study:
     """Train, score and evaluate what a study still lacks.
 
@@ -86,7 +82,7 @@ def run(
     started = time.monotonic()
     ranks = launched()
     if ranks and ranks.rank:
-        listen = _silent
+        listen = silent
     check_directory(out, spec)
     study = Study(out)
     if study.results_path.exists():
@@ -127,7 +123,7 @@ def _run_as_rank(ranks: Ranks, listen: Listen, spec: StudySpec, out: Path, devic
     from sslmem_kit.devices import team
 
     if ranks.rank:
-        listen = _silent
+        listen = silent
     here, threads, study = InThisProcess(listen), max(1, _cores() // ranks.local_size), Study(out)
     with team(device, ranks) as shared, contextlib.ExitStack() as books:
         _begin_as_rank(shared, spec, out, threads, here, books)
@@ -301,7 +297,7 @@ def _create_store(study: Study, samples: StudySamples, facts: dict[str, Any], th
         epochs=spec.training.epochs,
         recorded_epochs=spec.training.recorded_epochs,
         tasks=[spec.data.name, *(task.name for task in spec.downstream.tasks)],
-        thumbnails=_thumbnails(samples),
+        thumbnails=details.thumbnails(dataset, ids),
         block=spec.scoring.block,
         attrs={
             "name": spec.name,
@@ -347,12 +343,6 @@ def _check_space(study: Study, samples: StudySamples, facts: dict[str, Any]) -> 
         raise UserError(f"--out: the study needs up to {needed / 1e6:,.0f} MB on disk, {study.path} has {free / 1e6:,.0f} MB free")
 
 
-def _thumbnails(samples: StudySamples) -> np.ndarray:
-    """(sample, y, x, channel) uint8 of the scored samples, shrunk by whole factors where images are large."""
-    ids = samples.dataset.ids[samples.scored]
-    return np.concatenate([details.shrink(samples.dataset.read(ids[start : start + 1024])) for start in range(0, len(ids), 1024)])
-
-
 def _share_cores(spec: StudySpec, out: Path, scheduler: Scheduler, workers: int | None, device: str) -> tuple[int, int]:
     """Worker processes, and threads of each; a study that was begun keeps its threads, on which the last bits depend."""
     cores = _cores()
@@ -388,7 +378,7 @@ def plan(
     the whole study.
     """
     workers, threads = _share_cores(spec, Path(os.devnull), scheduler, 1 if devices > 1 else workers, device)
-    with pool(1, threads, _silent) as executor:
+    with pool(1, threads, silent) as executor:
         samples = load_samples(spec)
         arguments = {"samples": _for_workers(spec, samples), "calibrate": True, "devices": devices}
         facts = result(executor.submit(call_worker, "inspect", spec, device, threads, **arguments))

@@ -21,6 +21,11 @@ Listen = Callable[..., None]
 """Hears events: ("planned", encoders to do, epochs, blocks), ("trained", id, epochs, loss, images a second), ("warned", id, sentence),
 ("scored", id, block), ("completed", id), ("detailed", done, total). ``epochs`` that an encoder was trained has a fraction within one."""
 
+
+def silent(*event: Any) -> None:
+    """Hears nothing."""
+
+
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000", "MALLOC_TOP_PAD_": "1000000000"}
 """glibc keeps freed memory: without these a training step on the CPU spends up to half its time on page faults."""
 

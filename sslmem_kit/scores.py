@@ -201,8 +201,13 @@ def score(results: xr.Dataset, *, protocol: str = "corrected", encoders: Sequenc
 
 def of_pairs(results: xr.Dataset) -> xr.Dataset:
     """The results of the pairs of f and g, in a study that has other encoders too, else of all."""
+    return results.isel({ENCODER: pair_positions(results)})
+
+
+def pair_positions(results: xr.Dataset | xr.DataTree) -> np.ndarray:
+    """Positions of the encoders of pairs of f and g; of all, where there are none, or where an older store does not tell."""
     pairs = np.flatnonzero(results["design"].values == "pair") if "design" in results.coords else np.empty(0, int)
-    return results.isel({ENCODER: pairs}) if len(pairs) else results
+    return pairs if len(pairs) else np.arange(results.sizes[ENCODER])
 
 
 def _select_encoders(results: xr.Dataset, encoders: Sequence[str]) -> xr.Dataset:

@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 
 from sslmem_kit.cli import main
-from sslmem_kit.run import _thumbnails
+from sslmem_kit.details import thumbnails
 from sslmem_kit.study import samples as samples_module
 from sslmem_kit.study.folder import open_study
 from sslmem_kit.study.samples import StudySamples, load_samples
@@ -111,7 +111,7 @@ def test_large_images_have_small_thumbnails(tmp_path: Path) -> None:
             Image.new("RGB", (150, 150), (number * 40, 0, 255)).save(tmp_path / label / f"{number}.png")
     spec = parse_spec({"name": "large", "data": {"name": f"folder:{tmp_path}"}}, where="test").resolved(tmp_path)
     samples = load_samples(spec)
-    small = _thumbnails(samples)
+    small = thumbnails(samples.dataset, samples.dataset.ids[samples.scored])
     assert small.shape == (len(samples.scored), 50, 50, 3)
     np.testing.assert_array_equal(small[:, 0, 0], samples.dataset.read(samples.dataset.ids[samples.scored])[:, 0, 0])
 

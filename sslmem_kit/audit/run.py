@@ -30,6 +30,7 @@ from sslmem_kit.devices import resolve_device, use_device
 from sslmem_kit.errors import UserError
 from sslmem_kit.inspection import versions
 from sslmem_kit.names import MODE, TRAINED_ON
+from sslmem_kit.scheduling import silent
 from sslmem_kit.study.folder import Study, check_directory, create_or_resume, write_json
 
 Listen = Callable[..., None]
@@ -37,11 +38,7 @@ LEFT_OUT = 4
 """Names of tensors that are left out, that a warning lists."""
 
 
-def _silent(*event: Any) -> None:
-    """Hears nothing."""
-
-
-def run_audit(spec: AuditSpec, out: Path, *, device: str = "auto", listen: Listen = _silent) -> Study:
+def run_audit(spec: AuditSpec, out: Path, *, device: str = "auto", listen: Listen = silent) -> Study:
     """Score what an audit still lacks.
 
     Parameters
@@ -223,7 +220,7 @@ def _create_store(study: Study, samples: Samples, scored: np.ndarray, members: M
         views=spec.scoring.views,
         policy=spec.scoring.policy.name if spec.scoring.policy else spec.view.function,
         block=spec.scoring.block,
-        thumbnails=_thumbnails(samples, scored) if dataset else None,
+        thumbnails=details.thumbnails(dataset, samples.ids[scored]) if dataset else None,
         attrs={
             "name": spec.name,
             MODE: members.mode,
@@ -235,12 +232,6 @@ def _create_store(study: Study, samples: Samples, scored: np.ndarray, members: M
             "device": device,
         },
     )
-
-
-def _thumbnails(samples: Samples, scored: np.ndarray) -> np.ndarray:
-    """(sample, y, x, channel) uint8, shrunk by whole factors where images are large."""
-    ids = samples.ids[scored]
-    return np.concatenate([details.shrink(samples.dataset.read(ids[start : start + 1024])) for start in range(0, len(ids), 1024)])
 
 
 def _write_views(study: Study, measure: Measure) -> None:

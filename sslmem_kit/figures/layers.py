@@ -12,7 +12,7 @@ import holoviews as hv
 import numpy as np
 
 from sslmem_kit.colours import COLOURS
-from sslmem_kit.figures.style import GUIDE, INK, dress, frame
+from sslmem_kit.figures.style import GUIDE, INK, dress, layer_panel
 
 PARTITIONS = ("candidate", "shared", "extra", "independent")
 _APART = 0.13
@@ -52,8 +52,8 @@ def draw(table: Sequence[dict[str, Any]]) -> hv.Layout:
     # The legend has the upper third to itself.
     legend = {"ylim": (low - margin, high + 6 * margin), "show_legend": True, "legend_position": "top_left", "legend_cols": 2}
     panels = [
-        _panel(means, names, f"Mean score by layer (n = {counts})", "mean score (distance)", legend),
-        _panel(effects, names, "Candidates against shared samples", "Cohen's d", {"show_legend": False}),
+        layer_panel(means, names, f"Mean score by layer (n = {counts})", "mean score (distance)", legend),
+        layer_panel(effects, names, "Candidates against shared samples", "Cohen's d", {"show_legend": False}),
     ]
     return dress(hv.Layout(panels).cols(2), matplotlib={"hspace": 0.3, "sublabel_format": "", "tight": False})
 
@@ -91,22 +91,3 @@ def _series(
         matplotlib={"edgecolor": colour, "linewidth": 1.2},
     )
     return [bars, line, points]
-
-
-def _panel(parts: Sequence[Any], names: Sequence[str], title: str, ylabel: str, options: dict[str, Any]) -> hv.Overlay:
-    return frame(
-        hv.Overlay(parts),
-        title=title,
-        width=440,
-        height=300,
-        both={
-            "xlabel": "layer, in forward order",
-            "ylabel": ylabel,
-            "xlim": (-0.6, len(names) - 0.4),
-            "xticks": list(enumerate(names)),
-            "xrotation": 60,
-            **options,
-        },
-        # Panels of a grid need an outer size: with one of the frame only, bokeh cuts the first column.
-        bokeh={"frame_width": None, "frame_height": None, "width": 440, "height": 400},
-    )

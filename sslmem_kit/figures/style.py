@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+import holoviews as hv
 
 # Importing the backends registers them; `hv.extension` would also print their JavaScript into a notebook.
 import holoviews.plotting.bokeh
-import holoviews.plotting.mpl  # noqa: F401
+import holoviews.plotting.mpl
 import numpy as np
 import xarray as xr
 
@@ -61,3 +64,23 @@ def class_labels(scores: xr.Dataset) -> np.ndarray:
     """Name of each sample's class, its number where the classes have no names."""
     labels, names = scores["label"].values, scores["label"].attrs.get("class_names")
     return np.array([str(names[label]) if names and 0 <= label < len(names) else str(label) for label in labels], dtype=object)
+
+
+def layer_panel(parts: Sequence[Any], names: Sequence[str], title: str, ylabel: str, options: dict[str, Any]) -> hv.Overlay:
+    """Elements over the layers of an encoder, one of two panels side by side."""
+    return frame(
+        hv.Overlay(parts),
+        title=title,
+        width=440,
+        height=300,
+        both={
+            "xlabel": "layer, in forward order",
+            "ylabel": ylabel,
+            "xlim": (-0.6, len(names) - 0.4),
+            "xticks": list(enumerate(names)),
+            "xrotation": 60,
+            **options,
+        },
+        # Panels of a grid need an outer size: with one of the frame only, bokeh cuts the first column.
+        bokeh={"frame_width": None, "frame_height": None, "width": 440, "height": 400},
+    )

@@ -9,7 +9,7 @@ import holoviews as hv
 import numpy as np
 
 from sslmem_kit.colours import COLOURS
-from sslmem_kit.figures.style import GUIDE, INK, dress, frame
+from sslmem_kit.figures.style import GUIDE, INK, dress, layer_panel
 
 
 def draw(table: Sequence[dict[str, Any]], seen: Sequence[dict[str, Any]]) -> hv.Layout:
@@ -48,8 +48,14 @@ def draw(table: Sequence[dict[str, Any]], seen: Sequence[dict[str, Any]]) -> hv.
     ]
     reach = 1.15 * np.abs(np.concatenate([null[known].ravel(), share[known], [0.4]]) - 0.5).max()
     panels = [
-        _panel(left, _ticks(table), "Units by layer", "UnitMem", (-0.03, 1.03)),
-        _panel(right, _ticks(seen), "Strongest sample was seen (grey: chance)", "share of units", (0.5 - reach, 0.5 + reach)),
+        layer_panel(left, _ticks(table), "Units by layer", "UnitMem", {"ylim": (-0.03, 1.03), "show_legend": False}),
+        layer_panel(
+            right,
+            _ticks(seen),
+            "Strongest sample was seen (grey: chance)",
+            "share of units",
+            {"ylim": (0.5 - reach, 0.5 + reach), "show_legend": False},
+        ),
     ]
     # The panels have different layers at the same places, and units of their own.
     return dress(
@@ -72,23 +78,3 @@ def _points(x: np.ndarray, y: np.ndarray, colour: str, value: str) -> hv.Scatter
 
 def _ticks(rows: Sequence[dict[str, Any]]) -> list[str]:
     return [f"{row['layer']}, n = {row['n_units']:,}" for row in rows]
-
-
-def _panel(parts: Sequence[Any], ticks: Sequence[str], title: str, ylabel: str, limits: tuple[float, float]) -> hv.Overlay:
-    return frame(
-        hv.Overlay(parts),
-        title=title,
-        width=440,
-        height=300,
-        both={
-            "xlabel": "layer, in forward order",
-            "ylabel": ylabel,
-            "xlim": (-0.6, len(ticks) - 0.4),
-            "ylim": limits,
-            "xticks": list(enumerate(ticks)),
-            "xrotation": 60,
-            "show_legend": False,
-        },
-        # Panels of a grid need an outer size: with one of the frame only, bokeh cuts the first column.
-        bokeh={"frame_width": None, "frame_height": None, "width": 440, "height": 400},
-    )
