@@ -9,7 +9,7 @@ from sslmem_kit import discovery, estimators, localization, reliability, statist
 from sslmem_kit.audit.membership import PAIR
 from sslmem_kit.audit.reporting import one_model_report, one_model_text
 from sslmem_kit.audit.scores import is_one_model, mode_of
-from sslmem_kit.downstream.spread import collapse
+from sslmem_kit.caveats import caveats, collapsed
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import ALIGNMENT, ENCODER, MODE, ONE_MODEL
 from sslmem_kit.scores import of_pairs
@@ -45,7 +45,8 @@ def build_report(
     ``study``, ``protocol``; ``mean``, ``sd``, ``n`` and ``interval`` (95 %, bootstrap over samples) of ``sslmem`` by partition;
     ``range`` (of the candidates' differences; None where the protocol does not divide by it); ``tests`` (Tables 2 and 16; ``t`` is the
     paper's "effect size"); ``probe_accuracy`` (linear, on the study's own data) by encoder; ``downstream``, accuracies by task, probe and
-    encoder; ``collapsed``, what of which encoder, in words; ``encoders`` (ids); ``seconds`` that the study took; of a study with
+    encoder; ``collapsed``, what of which encoder, in words; ``warnings``, of
+    :func:`sslmem_kit.caveats.caveats`; ``encoders`` (ids); ``seconds`` that the study took; of a study with
     layers :func:`sslmem_kit.localization.localized`; with ``fdr``
     ``discoveries``, of :func:`sslmem_kit.discovery.discoveries`; ``with_reliability`` a ``reliability`` of the candidates and of the
     independent samples, each of :func:`sslmem_kit.reliability.assess`; ``with_estimators`` what
@@ -86,7 +87,8 @@ def _report(study: Study, protocol: str, fdr: float | None, with_reliability: bo
         "tests": statistics.partition_tests(scores),
         "probe_accuracy": next(iter(downstream.values()))["linear"] if downstream else {},
         "downstream": downstream,
-        "collapsed": _collapsed(study, encoders),
+        "collapsed": collapsed(study.tree),
+        "warnings": caveats(study.tree),
         "encoders": encoders,
         "seconds": study.tree.attrs.get("seconds"),
         **localization.localized(study.tree),
@@ -118,18 +120,6 @@ def _downstream(study: Study, encoders: list[str]) -> dict[str, dict[str, dict[s
     }
 
 
-def _collapsed(study: Study, encoders: list[str]) -> dict[str, str]:
-    """Encoders of which something has collapsed; stores of version 0.1 do not know."""
-    if "trajectory" not in study.tree.children:
-        return {}
-    last = study.tree["trajectory"].to_dataset().isel(epoch=-1).sel(encoder=encoders)
-    names = ("feature_std", "effective_rank", "embedding_std")
-    if any(name not in last for name in names):
-        return {}
-    sentences = {encoder: collapse(*(float(last[name][number]) for name in names)) for number, encoder in enumerate(encoders)}
-    return {encoder: sentence for encoder, sentence in sentences.items() if sentence}
-
-
 def _plain(value: Any) -> Any:
     """JSON has no NaN: None stands for it."""
     if isinstance(value, dict):
@@ -146,6 +136,7 @@ def as_text(report: dict[str, Any]) -> str:
     unit = "raw difference" if report["range"] is None else f"difference / range of the candidates, {report['range']:.4f}"
     lines = [
         f"study {report['study']}: {len(report['encoders'])} encoders, protocol {report['protocol']} (sslmem = {unit})",
+        *(f"WARNING: {sentence}" for sentence in report["warnings"]),
         "",
         f"{'partition':<12} {'n':>8} {'mean':>10} {'95 % interval':>23} {'sd':>9}",
     ]
@@ -171,7 +162,6 @@ def as_text(report: dict[str, Any]) -> str:
         for probe, values in probes.items():
             accuracies = ", ".join(f"{name} {'-' if value is None else f'{value:.1%}'}" for name, value in values.items())
             lines.append(f"{PROBE[probe]}{f' on {task}' if number else ''}: {accuracies}")
-    lines += [f"{encoder}: {sentence}" for encoder, sentence in report["collapsed"].items()]
     if report["seconds"]:
         lines.append(f"made in {report['seconds']:,.0f} s")
     return "\n".join(lines)

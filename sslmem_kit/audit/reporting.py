@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sslmem_kit.audit.scores import NOT_SCORES, rank_agreement, summary
+from sslmem_kit.caveats import caveats
 from sslmem_kit.names import ENCODER, MODE, ONE_MODEL
 from sslmem_kit.study.folder import Study
 
@@ -14,7 +15,8 @@ def one_model_report(study: Study, *, protocol: str) -> dict[str, Any]:
 
     Returns
     -------
-    ``study``, ``protocol``; ``mode`` and ``note``, what it is not; ``alignment`` of :func:`sslmem_kit.audit.scores.summary` by encoder;
+    ``study``, ``protocol``; ``mode`` and ``note``, what it is not; ``warnings``, of :func:`sslmem_kit.caveats.caveats`;
+    ``alignment`` of :func:`sslmem_kit.audit.scores.summary` by encoder;
     ``rank_agreement`` of each two encoders (Spearman); ``encoders`` (ids); ``seconds``.
     """
     table = study.alignments(protocol)
@@ -23,6 +25,7 @@ def one_model_report(study: Study, *, protocol: str) -> dict[str, Any]:
         "protocol": protocol,
         MODE: ONE_MODEL,
         "note": NOT_SCORES,
+        "warnings": caveats(study.tree),
         "alignment": summary(table),
         "rank_agreement": rank_agreement(table),
         "encoders": [str(name) for name in table[ENCODER].values],
@@ -36,6 +39,7 @@ def one_model_text(report: dict[str, Any]) -> str:
     lines = [
         f"audit {report['study']}: {count} encoder{'s' * (count > 1)}, protocol {report['protocol']}, mode: one model",
         f"{report['note'][0].upper()}{report['note'][1:]}.",
+        *(f"WARNING: {sentence}" for sentence in report["warnings"]),
         "",
         f"{'encoder':<20} {'n':>8} {'mean':>8} {'sd':>8} {'median':>8} {'5 % to 95 %':>18}",
     ]

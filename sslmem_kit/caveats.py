@@ -1,0 +1,39 @@
+"""What anyone who looks at a study's numbers has to know, a sentence each: the report, its JSON, the explorer, the monitor, notebooks and
+exports all say these and no others.
+"""
+
+from __future__ import annotations
+
+import xarray as xr
+
+from sslmem_kit.downstream.spread import collapse
+from sslmem_kit.names import ENCODER
+from sslmem_kit.scores import of_pairs
+
+_SPREAD = ("feature_std", "effective_rank", "embedding_std")
+
+
+def caveats(tree: xr.DataTree) -> list[str]:
+    """What is known to be wrong with a study, or to limit what its numbers say, most severe first; empty where nothing is.
+
+    Parameters
+    ----------
+    tree
+        Of :func:`sslmem_kit.store.open_results`; an incomplete one too.
+    """
+    return [f"{encoder}: {sentence}" for encoder, sentence in collapsed(tree).items()]
+
+
+def collapsed(tree: xr.DataTree) -> dict[str, str]:
+    """What has collapsed, in words, by the encoder of a pair of which something has; stores of version 0.1 do not know."""
+    if "trajectory" not in tree.children:
+        return {}
+    last = tree["trajectory"].to_dataset().isel(epoch=-1)
+    if any(name not in last for name in _SPREAD):
+        return {}
+    last = last.sel({ENCODER: of_pairs(tree.to_dataset())[ENCODER].values})
+    words = {
+        str(name): collapse(*(float(last[variable].values[place]) for variable in _SPREAD))
+        for place, name in enumerate(last[ENCODER].values)
+    }
+    return {encoder: sentence for encoder, sentence in words.items() if sentence}
