@@ -10,8 +10,6 @@ module chooses, writes and checks; torch is not needed.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -20,6 +18,7 @@ import xarray as xr
 from numpy.dtypes import StringDType
 
 from sslmem_kit.data import Dataset
+from sslmem_kit.files import folder_appearing
 from sslmem_kit.names import CHANNEL, ENCODER, LAYER, PARTITION_CODE, SAMPLE, UNIT, VIEW
 from sslmem_kit.scores import pair_positions
 from sslmem_kit.store import DETAILS, KEPT, LAYERS, LOCALIZED, RANK, UNITS
@@ -223,10 +222,5 @@ def _write(path: Path, name: str, group: xr.Dataset, *, chunk: int) -> None:
         for variable in {**DETAILS, **LOCALIZED}[name]
     }
     partial = path.with_name(f"{path.name}.{name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
+    with folder_appearing(path / name, partial):
         group.to_zarr(partial, mode="w-", zarr_format=3, consolidated=False, encoding=encoding)
-        os.replace(partial, path / name)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from sslmem_kit import store
 from sslmem_kit.audit.scores import is_one_model
 from sslmem_kit.errors import UserError
 from sslmem_kit.estimators import estimate
+from sslmem_kit.files import appearing, sweep
 from sslmem_kit.names import ENCODER, PARTITIONS
 from sslmem_kit.study.folder import Study
 
@@ -98,10 +98,7 @@ def export(study: Study, path: Path, *, protocol: str = "corrected", estimator: 
         raise UserError(f"--to: there is no folder {str(path.parent)!r}")
     if path.exists():
         raise UserError(f"--to: {path} is already there and is not overwritten; choose another name")
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
-    try:
+    sweep(path.parent, path.name)
+    with appearing(path) as partial:
         WRITERS[path.suffix](_content(study, protocol, estimator), study.class_names, partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path

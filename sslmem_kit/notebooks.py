@@ -151,6 +151,7 @@ def render(
     left_out = _without(study)
     notebooks = {name: path for name, path in notebooks.items() if names or name not in left_out}
     study.notebooks.mkdir(exist_ok=True)
+    study.sweep_files()
     written: dict[str, list[Path]] = {}
     failures: dict[str, str] = {}
     running: list[subprocess.Popen] = []

@@ -90,6 +90,7 @@ def run(
         finished = store.is_finished(study.results_path) and not store.unlisted_details(study.results_path)
         if finished and not _todo(study):
             listen("planned", [], spec.training.epochs, 0)
+            study.sweep_files()
             return study
     if ranks:
         _run_as_rank(ranks, listen, spec, out, device, started)

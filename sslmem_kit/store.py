@@ -8,11 +8,10 @@ written is recorded afterwards, per (encoder, block), in ``/completeness``; a re
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import json
-import os
-import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -23,8 +22,11 @@ import numpy as np
 import xarray as xr
 import zarr
 from numpy.dtypes import StringDType
+from zarr.core.buffer import Buffer
+from zarr.storage import LocalStore
 
 from sslmem_kit.errors import UserError, few
+from sslmem_kit.files import folder_appearing, write_atomically
 from sslmem_kit.names import (
     ALIGNMENT,
     AUGMENTATION,
@@ -178,13 +180,8 @@ def create(
         for group in tree.subtree
     }
     partial = path.with_name(path.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
+    with folder_appearing(path, partial):
         tree.to_zarr(partial, mode="w-", zarr_format=3, consolidated=False, encoding=encoding, write_inherited_coords=False)
-        os.replace(partial, path)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 def _image_group(thumbnails: np.ndarray | None) -> dict[str, xr.Dataset]:
@@ -307,7 +304,7 @@ def finish(path: Path) -> None:
     with warnings.catch_warnings():
         # Zarr v3 has no standard form of consolidated metadata yet; xarray and zarr-python both read this one.
         warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
-        zarr.consolidate_metadata(path)
+        zarr.consolidate_metadata(_OnDisk(path))
 
 
 def is_finished(path: Path) -> bool:
@@ -326,9 +323,21 @@ def unlisted_details(path: Path) -> list[str]:
     return [name for name in (*DETAILS, *([UNITS] if LAYERS in listed else [])) if name not in listed]
 
 
+class _OnDisk(LocalStore):
+    """A store on disk of which every file is there for good before the next is written: what is recorded has survived a loss of power."""
+
+    async def set(self, key: str, value: Buffer) -> None:
+        await asyncio.to_thread(self.set_sync, key, value)
+
+    def set_sync(self, key: str, value: Buffer) -> None:
+        path = self.root / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, value.to_bytes())
+
+
 def _open_for_writing(path: Path) -> zarr.Group:
     try:
-        return zarr.open_group(path, mode="r+", use_consolidated=False)
+        return zarr.open_group(_OnDisk(path), mode="r+", use_consolidated=False)
     except (ValueError, KeyError, OSError, TypeError) as error:
         raise UserError(f"{path}: the results store cannot be opened, its metadata is damaged ({_one_line(error)})") from None
 

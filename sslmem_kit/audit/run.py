@@ -76,6 +76,7 @@ def run_audit(spec: AuditSpec, out: Path, *, device: str = "auto", listen: Liste
         todo = _todo(spec, path)
         if not todo and store.is_finished(path):
             listen("planned", [], 0, 0)
+            Study(out).sweep_files()
             return Study(out)
         view = with_arguments(spec.view, where="view") if spec.view else None
         measure = Measure(samples, spec.scoring, view=view, seed=spec.view_seed, device=device)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,14 @@ from sslmem_kit import discovery, scores, store
 from sslmem_kit.audit.scores import NOT_SCORES, alignment_table, is_one_model, is_subset, subset_scores
 from sslmem_kit.audit.spec import AuditSpec, is_audit, parse_audit
 from sslmem_kit.errors import UserError
+from sslmem_kit.files import hold, is_leftover, remove, sweep, write_atomically
 from sslmem_kit.study.spec import StudySpec, parse_spec, read_yaml
+
+LOCK = ".lock"
+
+
+class StudyBusy(UserError):
+    """Another process writes to the study."""
 
 
 @dataclass(frozen=True)
@@ -127,15 +133,35 @@ class Study:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the study for one writer; a second one is told so."""
-        with open(self.path / ".lock", "w") as handle:
+        """Hold the study for one writer, without what killed ones have left; a second one is told so.
+
+        Raises
+        ------
+        StudyBusy
+            Another writer holds it.
+        """
+        with contextlib.ExitStack() as stack:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(
-                    f"{self.path}: another `{self._command}` is at work on this study, wait for it or stop it"
+                stack.enter_context(hold(self.path / LOCK))
+            except BlockingIOError as error:
+                hint = f" ({error.strerror})" if LOCK in str(error.strerror) else ""
+                raise StudyBusy(
+                    f"{self.path}: another `{self._command}` is at work on this study, wait for it or stop it{hint}"
                 ) from None
+            self._sweep()
             yield
+
+    def _sweep(self) -> None:
+        """Remove what killed writers have left. Under the lock, for folders and zarr's own temporary files tell nothing of who writes them."""
+        for leftover in (*self.path.glob("results.zarr*.partial"), *self.results_path.rglob("*.partial")):
+            remove(leftover)
+        self.sweep_files()
+
+    def sweep_files(self) -> None:
+        """Remove files that killed processes were writing, those of rendering and drawing among them; nothing that is being written."""
+        encoders = self.path / "encoders"
+        for folder in (self.path, self.figures, self.notebooks, *encoders.glob("*"), *encoders.glob("*/resume")):
+            sweep(folder)
 
 
 def open_study(path: Path | str) -> Study:
@@ -176,8 +202,13 @@ def check_directory(path: Path, spec: StudySpec | AuditSpec) -> None:
             raise UserError(
                 f"--out: {path} holds a study of another spec, {field} is {there!r} there and {here!r} here; choose another directory"
             )
-    elif path.is_dir() and any(path.iterdir()):
+    elif path.is_dir() and not all(_is_own(entry) for entry in path.iterdir()):
         raise UserError(f"--out: {path} is not empty and holds no study.yaml; choose a new or an empty directory")
+
+
+def _is_own(entry: Path) -> bool:
+    """Whether this is all that a run can leave that is killed before there is a study."""
+    return entry.name in (LOCK, f"{LOCK}.pid") or (entry.name.startswith("study.yaml.") and is_leftover(entry))
 
 
 def create_or_resume(path: Path, spec: StudySpec | AuditSpec) -> Study:
@@ -193,20 +224,6 @@ def create_or_resume(path: Path, spec: StudySpec | AuditSpec) -> Study:
 def as_yaml(spec: StudySpec | AuditSpec) -> str:
     """The spec as a ``study.yaml`` holds it: every field, in the order of the sections."""
     return yaml.safe_dump(spec.as_dict(), sort_keys=False, allow_unicode=True, width=120)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Make a file appear under its name only when it is whole and on disk."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "wb") as handle:
-            handle.write(content)
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def write_json(path: Path, content: Any) -> None:
