@@ -40,7 +40,11 @@ def run_options(function: Callable) -> Callable:
                      help="Devices that train each encoder together: GPUs, or processes with --device cpu. "
                      "Under torchrun and srun: all of theirs."),
         click.option("--workers", type=click.IntRange(min=1),
-                     help="Worker processes, each with an encoder of its own; by default one a core or GPU."),
+                     help="Worker processes, each with an encoder of its own; by default one a core or GPU. Cores are shared out to "
+                     "them, so it sets --threads too."),
+        click.option("--threads", type=click.IntRange(min=1, max=1024),
+                     help="Of each worker, on which the last bits of all numbers hang; by default those that the study was begun with, "
+                     "OMP_NUM_THREADS, or an equal share of the cores."),
         click.option("--seed", type=click.IntRange(min=0), help="In place of the spec's seed: another partition, views and encoders."),
         click.option("--remove", type=click.Path(path_type=Path), metavar="FILE",
                      help="Take the samples that an .npz file lists (array sample) out of the partition; in place of partition.remove."),
@@ -127,7 +131,7 @@ def plan(spec: str, seed: int | None, remove: Path | None, data: str | None, pre
         "views": f"{told['views']} of a sample in a training step",
         "samples": ", ".join(f"{name} {count:,}" for name, count in told["samples"].items()),
         "images": f"{'x'.join(map(str, told['image_shape']))}, {told['classes']} classes",
-        "device": f"{told['device']}, {told['devices']} for an encoder, {told['workers']} workers",
+        "device": f"{told['device']}, {told['devices']} for an encoder, {told['workers']} workers of {told['threads']} threads",
         "compute": f"{told['flops'] / 1e12:,.2f} TFLOP",
         "disk": f"{sum(told['disk_bytes'].values()) / 1e6:,.1f} MB at most ({disk})",
         "time": f"about {_duration(told['seconds'])} ({_duration(told['train_seconds'])} to train and "

@@ -11,6 +11,7 @@ from sslmem_kit.audit.reporting import one_model_report, one_model_text
 from sslmem_kit.audit.scores import is_one_model, mode_of
 from sslmem_kit.caveats import caveats, collapsed
 from sslmem_kit.errors import UserError
+from sslmem_kit.machine import BITS, computed_on, in_words
 from sslmem_kit.names import ALIGNMENT, ENCODER, MODE, ONE_MODEL
 from sslmem_kit.scores import of_pairs
 from sslmem_kit.study.folder import Study
@@ -46,7 +47,8 @@ def build_report(
     ``range`` (of the candidates' differences; None where the protocol does not divide by it); ``tests`` (Tables 2 and 16; ``t`` is the
     paper's "effect size"); ``probe_accuracy`` (linear, on the study's own data) by encoder; ``downstream``, accuracies by task, probe and
     encoder; ``collapsed``, what of which encoder, in words; ``warnings``, of
-    :func:`sslmem_kit.caveats.caveats`; ``encoders`` (ids); ``seconds`` that the study took; of a study with
+    :func:`sslmem_kit.caveats.caveats`; ``encoders`` (ids); ``seconds`` that the study took; ``computed_on``,
+    of :func:`sslmem_kit.machine.computed_on`; of a study with
     layers :func:`sslmem_kit.localization.localized`; with ``fdr``
     ``discoveries``, of :func:`sslmem_kit.discovery.discoveries`; ``with_reliability`` a ``reliability`` of the candidates and of the
     independent samples, each of :func:`sslmem_kit.reliability.assess`; ``with_estimators`` what
@@ -91,6 +93,7 @@ def _report(study: Study, protocol: str, fdr: float | None, with_reliability: bo
         "warnings": caveats(study.tree),
         "encoders": encoders,
         "seconds": study.tree.attrs.get("seconds"),
+        "computed_on": computed_on(study.tree.attrs),
         **localization.localized(study.tree),
     }
     if fdr is not None:
@@ -164,6 +167,7 @@ def as_text(report: dict[str, Any]) -> str:
             lines.append(f"{PROBE[probe]}{f' on {task}' if number else ''}: {accuracies}")
     if report["seconds"]:
         lines.append(f"made in {report['seconds']:,.0f} s")
+    lines.append(f"computed on {in_words(report['computed_on'])}; {BITS}")
     return "\n".join(lines)
 
 

@@ -22,6 +22,7 @@ import xarray as xr
 from sslmem_kit import details, store
 from sslmem_kit.design import EncoderPlan
 from sslmem_kit.errors import Failure, UserError
+from sslmem_kit.machine import Share, cores, processor, share_cores
 from sslmem_kit.names import PARTITION_CODE
 from sslmem_kit.partition import RemovalSpec
 from sslmem_kit.ranks import Ranks, launched
@@ -44,6 +45,7 @@ def run(
     *,
     scheduler: Scheduler = "local",
     workers: int | None = None,
+    threads: int | None = None,
     device: str = "auto",
     devices: int = 1,
     listen: Listen = silent,
@@ -60,6 +62,9 @@ def run(
         ``local``: several worker processes; ``serial``: one.
     workers
         Number of processes; by default as many as there are cores (GPUs with a GPU) or encoders, whichever is less.
+    threads
+        Of each process, on which the last bits of its numbers hang; by default those that the study was begun with, those that
+        ``OMP_NUM_THREADS`` says, or an equal share of the cores. They are recorded.
     device
         ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
     devices
@@ -85,6 +90,7 @@ def run(
         listen = silent
     check_directory(out, spec)
     study = Study(out)
+    share_cores(1, threads=threads, begun=_begun_threads(out))  # what contradicts is told of a finished study too
     if study.results_path.exists():
         _check_same_samples(study, load_samples(spec))
         finished = store.is_finished(study.results_path) and not store.unlisted_details(study.results_path)
@@ -93,16 +99,22 @@ def run(
             study.sweep_files()
             return study
     if ranks:
-        _run_as_rank(ranks, listen, spec, out, device, started)
+        share = share_cores(ranks.local_size, threads=threads, begun=_begun_threads(out))
+        listen("told", str(share))
+        _run_as_rank(ranks, listen, spec, out, share.threads, device, started)
         return study
     if devices > 1:
         if workers is not None and workers > 1:
             raise UserError(
                 f"--workers: {workers} processes with --devices {devices} each are not supported, leave one of them out"
             )
-        start_ranks(devices, max(1, _cores() // devices), _run_as_rank, (spec, out, device, started), listen)
+        share = share_cores(devices, threads=threads, begun=_begun_threads(out))
+        listen("told", str(share))
+        start_ranks(devices, share.threads, _run_as_rank, (spec, out, share.threads, device, started), listen)
         return study
-    workers, threads = _share_cores(spec, out, scheduler, workers, device)
+    share = _share_cores(spec, out, scheduler, workers, threads, device)
+    workers, threads, _ = share
+    listen("told", str(share))
     with pool(workers, threads, listen, gpus=_gpus(device)) as executor:
         samples = load_samples(spec)
         facts = result(executor.submit(call_worker, "inspect", spec, device, threads, samples=_for_workers(spec, samples)))
@@ -119,13 +131,13 @@ def run(
     return study
 
 
-def _run_as_rank(ranks: Ranks, listen: Listen, spec: StudySpec, out: Path, device: str, started: float) -> None:
+def _run_as_rank(ranks: Ranks, listen: Listen, spec: StudySpec, out: Path, threads: int, device: str, started: float) -> None:
     """One rank's part of a study: all train and score, the first keeps the books."""
     from sslmem_kit.devices import team
 
     if ranks.rank:
         listen = silent
-    here, threads, study = InThisProcess(listen), max(1, _cores() // ranks.local_size), Study(out)
+    here, study = InThisProcess(listen), Study(out)
     with team(device, ranks) as shared, contextlib.ExitStack() as books:
         _begin_as_rank(shared, spec, out, threads, here, books)
         samples = load_samples(spec)
@@ -309,6 +321,7 @@ def _create_store(study: Study, samples: StudySamples, facts: dict[str, Any], th
             "versions": json.dumps(facts["versions"]),
             "device": facts["device"],
             "threads": threads,
+            "processor": processor(),
             "representation": json.dumps(facts["representation"]),
             "stem": facts["stem"],
         },
@@ -344,21 +357,20 @@ def _check_space(study: Study, samples: StudySamples, facts: dict[str, Any]) -> 
         raise UserError(f"--out: the study needs up to {needed / 1e6:,.0f} MB on disk, {study.path} has {free / 1e6:,.0f} MB free")
 
 
-def _share_cores(spec: StudySpec, out: Path, scheduler: Scheduler, workers: int | None, device: str) -> tuple[int, int]:
-    """Worker processes, and threads of each; a study that was begun keeps its threads, on which the last bits depend."""
-    cores = _cores()
+def _share_cores(spec: StudySpec, out: Path, scheduler: Scheduler, workers: int | None, threads: int | None, device: str) -> Share:
+    """Worker processes, and threads of each."""
     on_gpu = device.startswith("cuda") or (device == "auto" and gpu_count() > 0)
     if workers is None:
-        workers = 1 if scheduler == "serial" else min(_gpus(device) if on_gpu else cores, len(spec.encoders))
+        workers = 1 if scheduler == "serial" else min(_gpus(device) if on_gpu else cores(), len(spec.encoders))
     elif workers < 1:
         raise UserError(f"--workers: at least 1 is needed, got {workers}")
+    return share_cores(workers, threads=threads, begun=_begun_threads(out))
+
+
+def _begun_threads(out: Path) -> int | None:
+    """With which a study was begun."""
     results = Study(out).results_path
-    begun = store.attributes(results).get("threads") if results.exists() else None
-    return workers, begun or max(1, cores // workers)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return store.attributes(results).get("threads") if results.exists() else None
 
 
 def _gpus(device: str) -> int:
@@ -367,18 +379,24 @@ def _gpus(device: str) -> int:
 
 
 def plan(
-    spec: StudySpec, *, device: str = "auto", devices: int = 1, workers: int | None = None, scheduler: Scheduler = "local"
+    spec: StudySpec,
+    *,
+    device: str = "auto",
+    devices: int = 1,
+    workers: int | None = None,
+    threads: int | None = None,
+    scheduler: Scheduler = "local",
 ) -> dict[str, Any]:
     """What a study will train and what that will cost, from a calibration of a few seconds; nothing is written.
 
     Returns
     -------
     ``encoders`` (ids), ``samples`` by partition, ``image_shape``, ``classes``, ``parameters``, ``representation``, ``stem``, ``device``,
-    ``devices`` that share an encoder (as if without loss), ``workers``, ``flops`` of all encoders, ``disk_bytes`` by part,
+    ``devices`` that share an encoder (as if without loss), ``workers``, ``threads`` of each, ``flops`` of all encoders, ``disk_bytes`` by part,
     ``train_seconds`` and ``score_seconds`` of one encoder (``together_seconds``: trained at once with others), and ``seconds`` of
     the whole study.
     """
-    workers, threads = _share_cores(spec, Path(os.devnull), scheduler, 1 if devices > 1 else workers, device)
+    workers, threads, _ = _share_cores(spec, Path(os.devnull), scheduler, 1 if devices > 1 else workers, threads, device)
     with pool(1, threads, silent) as executor:
         samples = load_samples(spec)
         arguments = {"samples": _for_workers(spec, samples), "calibrate": True, "devices": devices}
@@ -399,6 +417,7 @@ def plan(
         "flops": facts["flops"] * len(encoders),
         "devices": devices,
         "workers": workers,
+        "threads": threads,
         "disk_bytes": required_bytes(spec, samples, facts, workers=workers),
         "seconds": each * -(-pairs // workers) + each_other * others / workers + 10,
     }

@@ -18,8 +18,9 @@ from typing import Any
 from sslmem_kit.errors import Failure
 
 Listen = Callable[..., None]
-"""Hears events: ("planned", encoders to do, epochs, blocks), ("trained", id, epochs, loss, images a second), ("warned", id, sentence),
-("scored", id, block), ("completed", id), ("detailed", done, total). ``epochs`` that an encoder was trained has a fraction within one."""
+"""Hears events: ("told", sentence), ("planned", encoders to do, epochs, blocks), ("trained", id, epochs, loss, images a second),
+("warned", id, sentence), ("scored", id, block), ("completed", id), ("detailed", done, total). ``epochs`` that an encoder was trained has a
+fraction within one."""
 
 
 def silent(*event: Any) -> None:

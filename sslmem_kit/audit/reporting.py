@@ -6,6 +6,7 @@ from typing import Any
 
 from sslmem_kit.audit.scores import NOT_SCORES, rank_agreement, summary
 from sslmem_kit.caveats import caveats
+from sslmem_kit.machine import BITS, computed_on, in_words
 from sslmem_kit.names import ENCODER, MODE, ONE_MODEL
 from sslmem_kit.study.folder import Study
 
@@ -17,7 +18,8 @@ def one_model_report(study: Study, *, protocol: str) -> dict[str, Any]:
     -------
     ``study``, ``protocol``; ``mode`` and ``note``, what it is not; ``warnings``, of :func:`sslmem_kit.caveats.caveats`;
     ``alignment`` of :func:`sslmem_kit.audit.scores.summary` by encoder;
-    ``rank_agreement`` of each two encoders (Spearman); ``encoders`` (ids); ``seconds``.
+    ``rank_agreement`` of each two encoders (Spearman); ``encoders`` (ids); ``seconds``; ``computed_on``, of
+    :func:`sslmem_kit.machine.computed_on`.
     """
     table = study.alignments(protocol)
     return {
@@ -30,6 +32,7 @@ def one_model_report(study: Study, *, protocol: str) -> dict[str, Any]:
         "rank_agreement": rank_agreement(table),
         "encoders": [str(name) for name in table[ENCODER].values],
         "seconds": study.tree.attrs.get("seconds"),
+        "computed_on": computed_on(study.tree.attrs),
     }
 
 
@@ -54,4 +57,5 @@ def one_model_text(report: dict[str, Any]) -> str:
     lines += [f"rank correlation of {pair}: {value:.3f}" for pair, value in report["rank_agreement"].items()]
     if report["seconds"]:
         lines.append(f"made in {report['seconds']:,.0f} s")
+    lines.append(f"computed on {in_words(report['computed_on'])}; {BITS}")
     return "\n".join(lines)

@@ -6,7 +6,6 @@ All of it is done by this process, one encoder after the other: what the user's 
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -29,6 +28,7 @@ from sslmem_kit.audit.weights import file_hash
 from sslmem_kit.devices import resolve_device, use_device
 from sslmem_kit.errors import UserError
 from sslmem_kit.inspection import versions
+from sslmem_kit.machine import processor, share_cores
 from sslmem_kit.names import MODE, TRAINED_ON
 from sslmem_kit.scheduling import silent
 from sslmem_kit.study.folder import Study, check_directory, create_or_resume, write_json
@@ -65,7 +65,9 @@ def run_audit(spec: AuditSpec, out: Path, *, device: str = "auto", listen: Liste
     check_directory(out, spec)
     device = resolve_device(device)
     use_device(device)
-    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    results = Study(out).results_path
+    threads = share_cores(1, begun=store.attributes(results).get("threads") if results.exists() else None).threads
+    torch.set_num_threads(threads)
     samples = load_data(spec)
     scored = _scored(spec, samples)
     members = _members(spec, samples, scored)
@@ -85,7 +87,7 @@ def run_audit(spec: AuditSpec, out: Path, *, device: str = "auto", listen: Liste
         study = create_or_resume(out, spec)
         stack.enter_context(study.lock())
         if not path.exists():
-            _create_store(study, samples, scored, members, device)
+            _create_store(study, samples, scored, members, device, threads)
         for place, found in zip(todo, facts, strict=True):
             _record(study, place, found)
         block = spec.scoring.block
@@ -197,7 +199,7 @@ def _check_same(out: Path, samples: Samples, ids: np.ndarray, members: Membershi
             )
 
 
-def _create_store(study: Study, samples: Samples, scored: np.ndarray, members: Membership, device: str) -> None:
+def _create_store(study: Study, samples: Samples, scored: np.ndarray, members: Membership, device: str, threads: int) -> None:
     spec, dataset = study.spec, samples.dataset
     coords: dict[str, Any] = {
         "sample": samples.ids[scored],
@@ -231,6 +233,8 @@ def _create_store(study: Study, samples: Samples, scored: np.ndarray, members: M
             "skipped_files": json.dumps(list(dataset.skipped) if dataset else []),
             "versions": json.dumps(versions()),
             "device": device,
+            "threads": threads,
+            "processor": processor(),
         },
     )
 

@@ -6,7 +6,6 @@ they are.
 """
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from sslmem_kit.errors import UserError
+from sslmem_kit.machine import cores
 
 GREY_MODES = frozenset({"1", "L", "LA", "I;16", "I;16B", "I"})
 FORMATS = ("PNG", "JPEG")
@@ -139,6 +139,6 @@ def _in_threads(function: Callable, items: Items) -> list:
             return " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())
 
     # A pool per call costs a millisecond; a kept one would not survive a fork (PyTorch's data loaders, Dask).
-    workers = min(32, len(os.sched_getaffinity(0)), max(1, len(items)))
+    workers = min(32, cores(), max(1, len(items)))
     with ThreadPoolExecutor(workers) as pool:
         return list(pool.map(attempt, items))

@@ -25,6 +25,8 @@ class Lines:
         state.hear(event, *details)
         if event == "warned":
             self._write(f"WARNING: {state.warnings[-1]}")
+        elif event == "told":
+            self._write(state.told[-1])
         elif event == "planned":
             number = len(state.encoders)
             work = (

@@ -49,7 +49,7 @@ class Cell:
         if ended:
             sentence += f"; {ended} after {duration(state.elapsed())}"
         return {
-            "text/plain": "\n".join([sentence, *map(_warning, state.warnings)]),
+            "text/plain": "\n".join([*state.told, sentence, *map(_warning, state.warnings)]),
             "text/html": page(state, sentence, bool(ended)),
         }
 
@@ -78,8 +78,9 @@ def page(state: State, sentence: str, ended: bool) -> str:
     warnings = [_warning(text) for text in state.warnings[-WARNINGS:]]
     if len(state.warnings) > WARNINGS:
         warnings.append(f"and {len(state.warnings) - WARNINGS} earlier warnings")
-    told = "".join(f'<p style="color: #D55E00"><b>{escape(text)}</b></p>' for text in warnings)
-    return f"{table}<p>{escape(sentence)}</p>{told}"
+    warned = "".join(f'<p style="color: #D55E00"><b>{escape(text)}</b></p>' for text in warnings)
+    told = "".join(f"<p>{escape(text)}</p>" for text in state.told)
+    return f"{told}{table}<p>{escape(sentence)}</p>{warned}"
 
 
 def _row(name: str, share: float, *numbers: str) -> str:

@@ -52,6 +52,8 @@ class State:
     encoders: dict[str, Encoder] = field(default_factory=dict)
     details: tuple[int, int] | None = None
     """Done and all of what follows when every encoder is complete."""
+    told: list[str] = field(default_factory=list)
+    """What was said beside all this, a sentence each."""
     warnings: list[str] = field(default_factory=list)
     ends: float | None = None
     """When all encoders will be trained."""
@@ -82,6 +84,8 @@ class State:
             self._estimate(now)
         elif event == "detailed":
             self.details = details
+        elif event == "told":
+            self.told.append(str(details[0]))
         elif event == "warned":
             self.warnings.append(": ".join(details))
 

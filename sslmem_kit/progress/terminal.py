@@ -12,7 +12,7 @@ from sslmem_kit.progress.state import DETAILS, State, duration, loss_text, posit
 
 
 class Bars:
-    """Redrawn in place on standard error from the first event on; warnings are printed above and stay."""
+    """Redrawn in place on standard error from the first event on; what is told and warned is printed above and stays."""
 
     def __init__(self, console: Console | None = None, state: State | None = None) -> None:
         self.state = state or State()
@@ -28,7 +28,9 @@ class Bars:
         self.state.hear(event, *details)
         # Not before: of several ranks on one terminal only the first hears anything.
         self.live.start()
-        if event == "warned":
+        if event == "told":
+            self.live.console.print(Text(self.state.told[-1], style="dim"))
+        elif event == "warned":
             self.live.console.print(Text(f"WARNING: {self.state.warnings[-1]}", style="bold yellow"))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:

@@ -20,6 +20,7 @@ from sslmem_kit.explorer.library import OpenStudy
 from sslmem_kit.explorer.pictures import known_ids, thumbnails
 from sslmem_kit.explorer.session import Session
 from sslmem_kit.explorer.theme import dress, palette
+from sslmem_kit.machine import computed_on, difference
 
 TAB = "compare"
 FEW = 5_000
@@ -173,9 +174,11 @@ class Comparison:
             ]
         if n > len(found.ids):
             told.append(f"{len(found.ids):,} of them are drawn, evenly chosen.")
+        if left.study != right.study:
+            told.append(difference(*(computed_on(self._study(side.study).tree.attrs) for side in (left, right))))
         if found.moved:
             told.append(f"{found.moved:,} are in another partition on the right than on the left.")
-        return " ".join(told)
+        return " ".join(filter(None, told))
 
     def _tops(self, left: Side, right: Side, found: Findings) -> dict[str, Any]:
         both = set(np.intersect1d(found.tops[0][0], found.tops[1][0]).tolist())
