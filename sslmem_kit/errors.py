@@ -27,3 +27,12 @@ def few(names: Sequence[str]) -> str:
     """Names for a sentence: all, or the first ones and how many more there are."""
     more = f" and {len(names) - FEW:,} more" if len(names) > FEW else ""
     return ", ".join(names[:FEW]) + more
+
+
+def short(value: object) -> str:
+    """A value as a sentence quotes it: 80 characters at most."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # more digits, or deeper, than Python writes
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 80 else text[:77] + "..."

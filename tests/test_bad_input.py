@@ -148,7 +148,7 @@ SPECS = {
     "a path kind without path": ("data: {name: 'folder:'}", ["data.name", "'folder:'", "folder:PATH"]),
     "all data held out": ("data: {name: digits, test_fraction: 1.0}", ["data.test_fraction", "less than 1", "1.0"]),
     "a key that is no text": ("encoder: {options: {3: 4}}", ["encoder.options", "string", "3"]),
-    "a date for an option": ("encoder: {options: {depth: 2026-01-01}}", ["encoder.options", "finite numbers", "2026"]),
+    "a date for an option": ("encoder: {options: {depth: !!timestamp 2026-01-01}}", ["encoder.options", "finite numbers", "2026"]),
     "a field given twice": ("training: {epochs: 3, epochs: 4}", ["epochs", "twice", "line 3"]),
 }
 

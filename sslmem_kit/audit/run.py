@@ -30,6 +30,7 @@ from sslmem_kit.errors import UserError
 from sslmem_kit.inspection import versions
 from sslmem_kit.machine import processor, share_cores
 from sslmem_kit.names import MODE, TRAINED_ON
+from sslmem_kit.reading import read_json
 from sslmem_kit.scheduling import silent
 from sslmem_kit.study.folder import Study, check_directory, create_or_resume, write_json
 
@@ -165,7 +166,7 @@ def _record(study: Study, place: int, facts: dict[str, Any]) -> None:
     plan: AuditEncoderSpec = study.spec.encoders[place]
     path = study.encoder(plan.id) / "config.json"
     if path.exists():
-        begun = json.loads(path.read_text())
+        begun = read_json(path)
         if begun.get("fingerprint") != facts["fingerprint"]:
             raise UserError(
                 f"{where_of(plan, place)}: its weights have changed since this audit began (sha256 {begun.get('fingerprint', '')[:12]} then, "
@@ -191,7 +192,7 @@ def _check_same(out: Path, samples: Samples, ids: np.ndarray, members: Membershi
         )
     for place, plan in enumerate(study.spec.encoders):
         config = study.encoder(plan.id) / "config.json"
-        begun = json.loads(config.read_text()) if config.exists() else {}
+        begun = read_json(config) if config.exists() else {}
         weights = Path(begun.get("weights") or "")
         if weights.is_file() and file_hash(weights) != begun.get("weights_sha256"):
             raise UserError(

@@ -18,9 +18,10 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from sslmem_kit.data.spec import DataSpec
 from sslmem_kit.errors import UserError
 from sslmem_kit.policies import Policy
+from sslmem_kit.reading import read_yaml
 from sslmem_kit.section import Positive, Section
 from sslmem_kit.streams import stream_seed
-from sslmem_kit.study.spec import EncoderSpec, ScoringSpec, first_error, read_yaml
+from sslmem_kit.study.spec import EncoderSpec, ScoringSpec, first_error
 
 _FUNCTION = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
 _FOLDER_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import xarray as xr
-import yaml
 
 from sslmem_kit import discovery, scores, store
 from sslmem_kit.audit.scores import NOT_SCORES, alignment_table, is_one_model, is_subset, subset_scores
 from sslmem_kit.audit.spec import AuditSpec, is_audit, parse_audit
 from sslmem_kit.errors import UserError
 from sslmem_kit.files import hold, is_leftover, remove, sweep, write_atomically
-from sslmem_kit.study.spec import StudySpec, parse_spec, read_yaml
+from sslmem_kit.reading import read_yaml, write_yaml
+from sslmem_kit.study.spec import StudySpec, parse_spec
 
 LOCK = ".lock"
 
@@ -223,7 +223,7 @@ def create_or_resume(path: Path, spec: StudySpec | AuditSpec) -> Study:
 
 def as_yaml(spec: StudySpec | AuditSpec) -> str:
     """The spec as a ``study.yaml`` holds it: every field, in the order of the sections."""
-    return yaml.safe_dump(spec.as_dict(), sort_keys=False, allow_unicode=True, width=120)
+    return write_yaml(spec.as_dict())
 
 
 def write_json(path: Path, content: Any) -> None:

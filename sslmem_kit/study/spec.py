@@ -15,14 +15,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from sslmem_kit.data.spec import DataSpec
 from sslmem_kit.design import DesignSpec, EncoderPlan, plans
-from sslmem_kit.errors import UserError
+from sslmem_kit.errors import UserError, short
 from sslmem_kit.partition import REMOVAL_TAGS, PartitionSpec
 from sslmem_kit.policies import Policy
+from sslmem_kit.reading import read_yaml
 from sslmem_kit.section import Count, Section
 from sslmem_kit.streams import stream_seed
 from sslmem_kit.study.downstream import DownstreamSpec, LogisticProbeSpec, SGDProbeSpec
@@ -255,36 +255,6 @@ def parse_spec(loaded: Mapping[str, Any], *, where: str) -> StudySpec:
         raise UserError(f"{where}: {first_error(error)}") from None
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice in a mapping, of which YAML would silently keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(problem=f"{key.value!r} is given twice", problem_mark=key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file."""
-    try:
-        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" at line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}: this is not valid YAML{line} ({getattr(error, 'problem', None) or 'cannot be parsed'})") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: this is not a text file in UTF-8, a study spec is YAML") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    if not isinstance(loaded, dict):
-        got = "an empty file" if loaded is None else type(loaded).__name__
-        raise UserError(f"{path}: a study spec is a mapping of fields, got {got}")
-    return loaded
-
-
 _TAGS: dict[Any, type[Section]] = {**METHODS, **REMOVAL_TAGS, "logistic": LogisticProbeSpec, "sgd": SGDProbeSpec}
 """What pydantic puts into the location of an error to say which kind of a section was tried."""
 
@@ -316,7 +286,7 @@ def first_error(error: ValidationError, *, root: type[Section] = StudySpec) -> s
     elif first["type"] == "value_error" and isinstance(first["input"], dict) and _section_at(first["loc"], root):
         pass  # a validator of a whole section, whose message names the fields and their values
     elif first["type"] != "missing":
-        message += f", got {_short(first['input'])}"
+        message += f", got {short(first['input'])}"
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return (f"{field}: " if field else "") + message + more
 
@@ -339,8 +309,3 @@ def _one_section(annotation: Any) -> Any:
     """What a field holds where it may be left out: ``Section | None`` is that section."""
     kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
     return kinds[0] if len(kinds) == 1 else annotation
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
