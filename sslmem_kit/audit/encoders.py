@@ -82,14 +82,14 @@ def _of_backbone(plan: AuditEncoderSpec, samples: Samples, where: str, device: s
     except UserError as error:
         raise UserError(f"{where}.{error}") from None
     backbone = encoder.backbone
-    state, left_out, facts = _state(plan, where)
+    whole, state, left_out, facts = _state(plan, where, backbone)
     # A classifier is no part of a representation, and of timm's backbones it is known.
     heads = (getattr(backbone, "pretrained_cfg", None) or {}).get("classifier") or ()
     heads = tuple(f"{name}." for name in ([heads] if isinstance(heads, str) else heads))
     own = backbone.state_dict()
     dropped = [name for name in state if name.startswith(heads) and name not in own] if heads else []
     state = {name: tensor for name, tensor in state.items() if name not in dropped}
-    fit(backbone, state, path=Path(plan.weights), where=f"{where}.weights")
+    fit(backbone, state, path=Path(plan.weights), where=f"{where}.weights", whole=whole)
     left_out += [plan.prefix + name for name in dropped]
     facts |= {"stem": encoder.stem, **_statistics(encoder.mean, encoder.std), **_size(encoder)}
     return Built(encoder.to(device).eval(), module_hash(encoder), facts, left_out)
@@ -106,8 +106,8 @@ def _of_factory(plan: AuditEncoderSpec, samples: Samples, where: str, device: st
     if plan.weights:
         if not isinstance(made, nn.Module):
             raise UserError(f"{where}.weights: {plan.factory.function} returned no nn.Module that they could be loaded into")
-        state, left_out, read = _state(plan, where)
-        fit(made, state, path=Path(plan.weights), where=f"{where}.weights")
+        whole, state, left_out, read = _state(plan, where, made)
+        fit(made, state, path=Path(plan.weights), where=f"{where}.weights", whole=whole)
         facts |= read
     if isinstance(made, nn.Module):
         made = made.to(device).eval()
@@ -121,12 +121,14 @@ def _of_factory(plan: AuditEncoderSpec, samples: Samples, where: str, device: st
     return Built(lambda images: made((images - mean) / std), fingerprint, facts, left_out)
 
 
-def _state(plan: AuditEncoderSpec, where: str) -> tuple[dict[str, Tensor], list[str], dict[str, Any]]:
-    """The state dict of a plan's weights under the encoder's names, the names left out, and what is recorded of the file."""
+def _state(
+    plan: AuditEncoderSpec, where: str, module: nn.Module
+) -> tuple[dict[str, Tensor], dict[str, Tensor], list[str], dict[str, Any]]:
+    """The state dict in a plan's weights, what of it is under the encoder's names, the names left out, and what is recorded of the file."""
     path = Path(plan.weights)
     state = read_state_dict(path, key=plan.key, where=f"{where}.weights")
-    kept, left_out = select(state, prefix=plan.prefix, drop=plan.drop_keys, path=path, where=where)
-    return kept, left_out, {"weights": str(path), "weights_sha256": file_hash(path)}
+    kept, left_out = select(state, prefix=plan.prefix, drop=plan.drop_keys, path=path, where=where, module=module)
+    return state, kept, left_out, {"weights": str(path), "weights_sha256": file_hash(path)}
 
 
 def _channels(spec: NormalizeSpec, samples: Samples, where: str) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -119,9 +119,9 @@ class AuditEncoderSpec(Section):
     """Returns an ``nn.Module``, or any callable ``encode(batch) -> features`` [sample, ...]."""
     study: StudyEncoderSpec | None = None
     weights: Annotated[str, Field(min_length=1)] | None = None
-    """A state dict: .safetensors, or .pt, .pth, .bin, .ckpt without code in it."""
+    """A state dict: .safetensors, or .pt, .pth, .bin, .ckpt, .pth.tar without code in it."""
     key: str | None = None
-    """Which entry of the file holds the state dict, where several could."""
+    """Which entry of the file holds the state dict, where several could; entries of entries behind dots."""
     prefix: str = ""
     """Taken off the names in the file; names without it are left out."""
     drop_keys: tuple[str, ...] = ()

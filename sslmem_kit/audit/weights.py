@@ -1,31 +1,22 @@
-"""State dicts from files of others: read without running what is in them, their names fitted to an encoder's, every mismatch told.
-
-safetensors holds no code. ``.pt`` and its like are pickles, of which torch reads tensors and plain containers alone (``weights_only``);
-one that names anything else is refused before it is run.
-"""
+"""State dicts from files of others: found in what was read, their names fitted to an encoder's, every mismatch told."""
 
 from __future__ import annotations
 
 import hashlib
-import pickle
-import re
-import warnings
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from sslmem_kit.audit.reading import read_checkpoint
 from sslmem_kit.errors import UserError
 
-PICKLES = (".pt", ".pth", ".bin", ".ckpt")
-SUFFIXES = (".safetensors", *PICKLES)
 NAMED = 4
 """Names that a sentence lists, at most."""
+WHOLE_FILE = "."
+"""The ``key`` of the outermost entry."""
 
 
 def read_state_dict(path: Path, *, key: str | None, where: str) -> dict[str, Tensor]:
@@ -34,9 +25,10 @@ def read_state_dict(path: Path, *, key: str | None, where: str) -> dict[str, Ten
     Parameters
     ----------
     path
-        Its suffix says how it is read.
+        Of a file that :func:`sslmem_kit.audit.reading.read_checkpoint` reads.
     key
-        Which entry of the file; None: the file itself, or the only entry that is a mapping of names to tensors.
+        Which entry of the file, entries of entries behind dots (``state_dict.model``), the file itself ``.``; None: the only one that is a
+        state dict.
     where
         What an error calls it: the field.
 
@@ -45,73 +37,69 @@ def read_state_dict(path: Path, *, key: str | None, where: str) -> dict[str, Ten
     UserError
         No such file, another kind of file, one with code in it, a damaged one, or none or several state dicts in it.
     """
-    if path.suffix not in SUFFIXES:
-        raise UserError(
-            f"{where}: {path.name!r} is no kind of checkpoint that is read, its suffix has to be one of {', '.join(SUFFIXES)}"
-        )
-    if not path.is_file():
-        raise UserError(f"{where}: there is no file {str(path)!r}")
-    content = _read_safetensors(path, where) if path.suffix == ".safetensors" else _read_pickle(path, where)
-    if key is not None:
-        if not isinstance(content, Mapping) or key not in content:
+    content, left_out = read_checkpoint(path, where)
+    of = str(path)
+    if key not in (None, WHOLE_FILE):
+        entries = list(_entries(content, key))
+        if not entries:
             raise UserError(f"{where}: {path} has no entry {key!r}, it holds {_listed(content)}")
-        content = content[key]
-        if not _is_state_dict(content):
-            raise UserError(f"{where}: entry {key!r} of {path} is no state dict (names and tensors), it holds {_listed(content)}")
-        return dict(content)
-    if _is_state_dict(content):
-        return dict(content)
-    nested = [name for name, entry in content.items() if _is_state_dict(entry)] if isinstance(content, Mapping) else []
-    if len(nested) != 1:
-        found = (
-            f"several state dicts, say by key which: {', '.join(map(str, nested))}"
-            if nested
-            else "no state dict (names and tensors)"
-        )
-        raise UserError(f"{where}: {path} holds {found}" + ("" if nested else f", but {_listed(content)}"))
-    return dict(content[nested[0]])
+        if len(entries) > 1:
+            raise UserError(f"{where}: {path} has {len(entries)} entries that {key!r} could be, their names have dots in them")
+        content, of = entries[0], f"entry {key!r} of {path}"
+        if not isinstance(content, dict):
+            raise UserError(f"{where}: {of} is no state dict (names and tensors), it is {_listed(content)}")
+    found = dict(_state_dicts(content))
+    if key is not None and WHOLE_FILE in found:
+        found = {WHOLE_FILE: found[WHOLE_FILE]}
+    if len(found) > 1:
+        names = [name if key in (None, WHOLE_FILE) or name == WHOLE_FILE else f"{key}.{name}" for name in found]
+        raise UserError(f"{where}: {of} holds several state dicts, say by key which: {_few(names, 8)}")
+    if not found:
+        modules = sorted(name for name in left_out if name.startswith("torch.nn.modules."))
+        if modules:
+            raise UserError(
+                f"{where}: {of} holds a whole module ({modules[0]} ...) in place of a state dict, which is refused because only its code could "
+                "read it; where it was made, save model.state_dict()"
+            )
+        raise UserError(f"{where}: {of} holds no state dict (names and tensors), but {_listed(content)}")
+    return next(iter(found.values()))
 
 
-def _read_safetensors(path: Path, where: str) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
-        raise UserError(f"{where}: {path} is not a safetensors file, or it is damaged ({_one_line(error)})") from None
+def _entries(content: Any, key: str) -> Iterator[Any]:
+    """What a dotted key may stand for: names can have dots in them."""
+    if not isinstance(content, dict):
+        return
+    entries = dict(dict.items(content))  # whatever attributes the file has given to it
+    if key in entries:
+        yield entries[key]
+    parts = key.split(".")
+    for count in range(1, len(parts)):
+        yield from _entries(entries.get(".".join(parts[:count])), ".".join(parts[count:]))
 
 
-def _read_pickle(path: Path, where: str) -> Any:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about kinds of files that are then refused
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        # Torch's own text is a page of advice, of which some is to run the code.
-        named = re.search(r"(?:GLOBAL|global|class|function|type) ([\w.]+\.[\w.]+)", str(error))
-        what = f"it names {named[1]}" if named else "or it is damaged"
-        raise UserError(
-            f"{where}: {path} is refused, a checkpoint may hold tensors and plain values but no code or objects ({what}); where you "
-            "trust its source, save its state dict alone as safetensors"
-        ) from None
-    except RuntimeError as error:
-        kinds = {
-            "TorchScript": "a TorchScript archive, which is code",
-            "legacy .tar": "of the legacy tar format, which cannot be read safely",
-        }
-        kind = next((text for mark, text in kinds.items() if mark in str(error)), None)
-        if kind:
-            raise UserError(f"{where}: {path} is refused, it is {kind}; save its state dict as safetensors") from None
-        raise UserError(f"{where}: {path} is no checkpoint, or it is damaged ({_one_line(error)})") from None
-    except (OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, AssertionError, zipfile.BadZipFile) as error:
-        raise UserError(f"{where}: {path} is no checkpoint, or it is damaged ({_one_line(error)})") from None
+def _state_dicts(content: Any) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Every mapping of names to tensors in a content, by its dotted name; numbers and texts beside the tensors are passed over.
 
-
-def _is_state_dict(content: Any) -> bool:
-    named = isinstance(content, Mapping) and bool(content)
-    return named and all(isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items())
+    States of optimizers (beside ``param_groups``) and of random generators (no floating point, or single numbers) are none.
+    """
+    seen: set[int] = set()
+    waiting = [((), content)]
+    while waiting:
+        name, mapping = waiting.pop()
+        if not isinstance(mapping, dict) or id(mapping) in seen:
+            continue
+        seen.add(id(mapping))
+        entries = {entry: value for entry, value in dict.items(mapping) if isinstance(entry, str)}
+        if "param_groups" in entries:
+            continue
+        tensors = {entry: value for entry, value in entries.items() if isinstance(value, Tensor)}
+        if any(tensor.is_floating_point() and tensor.ndim for tensor in tensors.values()):
+            yield ".".join(name) or WHOLE_FILE, tensors
+        waiting += reversed([((*name, entry), value) for entry, value in entries.items() if isinstance(value, dict)])
 
 
 def select(
-    state: Mapping[str, Tensor], *, prefix: str, drop: Sequence[str], path: Path, where: str
+    state: Mapping[str, Tensor], *, prefix: str, drop: Sequence[str], path: Path, where: str, module: nn.Module | None = None
 ) -> tuple[dict[str, Tensor], list[str]]:
     """The entries of an encoder under its own names, and the names in the file of what is left out.
 
@@ -121,6 +109,8 @@ def select(
         Taken off; names without it are left out.
     drop
         Beginnings of names, after the prefix, that are left out too.
+    module
+        What they are for, so that an error can name the prefix that would do.
 
     Raises
     ------
@@ -129,7 +119,9 @@ def select(
     """
     chosen = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
     if not chosen:
-        raise UserError(f"{where}.prefix: no name in {path} begins with {prefix!r}, names there are {_few(list(state))}")
+        raise UserError(
+            f"{where}.prefix: no name in {path} begins with {prefix!r}, names there are {_few(list(state))}{_hint(module, state)}"
+        )
     for beginning in drop:
         if not any(name.startswith(beginning) for name in chosen):
             raise UserError(
@@ -139,8 +131,15 @@ def select(
     return kept, [name for name in state if not name.startswith(prefix) or name.removeprefix(prefix) not in kept]
 
 
-def fit(module: nn.Module, state: Mapping[str, Tensor], *, path: Path, where: str) -> None:
+def fit(
+    module: nn.Module, state: Mapping[str, Tensor], *, path: Path, where: str, whole: Mapping[str, Tensor] | None = None
+) -> None:
     """Load a state dict whose names and shapes are all those of a module; counters of batch normalization may be missing.
+
+    Parameters
+    ----------
+    whole
+        All that the file holds, under its own names, so that an error can name the prefix that would do.
 
     Raises
     ------
@@ -163,9 +162,50 @@ def fit(module: nn.Module, state: Mapping[str, Tensor], *, path: Path, where: st
     if shapes:
         parts.append(f"{len(shapes)} have another shape ({_few(shapes, 2)})")
     if parts:
-        hints = "prefix, drop_keys, encoder.stem, encoder.options and data.image_size are what they hang on"
-        raise UserError(f"{where}: {path} does not fit the encoder: {'; '.join(parts)}; {hints}")
+        hint = _hint(module, state if whole is None else whole) or _pooling_hint(missing, unexpected)
+        hint = hint or "; prefix, drop_keys, encoder.stem, encoder.options and data.image_size are what they hang on"
+        raise UserError(f"{where}: {path} does not fit the encoder: {'; '.join(parts)}{hint}")
     module.load_state_dict(dict(state), strict=False)
+
+
+def prefixes(module: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
+    """Beginnings of names in a file with which every tensor of a module is there, in its shape."""
+    own = {name: tensor.shape for name, tensor in module.state_dict().items() if not name.endswith("num_batches_tracked")}
+    first = next(iter(own), None)
+    if first is None:
+        return []
+    begin = [name.removesuffix(first) for name in state if name == first or name.endswith(f".{first}")]
+    shapes = {name: tensor.shape for name, tensor in state.items()}
+    return [prefix for prefix in begin if all(shapes.get(prefix + name) == shape for name, shape in own.items())]
+
+
+def _hint(module: nn.Module | None, state: Mapping[str, Tensor]) -> str:
+    """The prefix that would make all names fit, in words; empty where there is none."""
+    if module is None:
+        return ""
+    fitting = prefixes(module, state)
+    if fitting:
+        told = [f"prefix: {prefix}" if prefix else "no prefix" for prefix in fitting]
+        rest = [name for name in state if name.startswith(fitting[0]) and name.removeprefix(fitting[0]) not in module.state_dict()]
+        more = f" and drop_keys for {_few([name.removeprefix(fitting[0]) for name in rest])}" if rest and len(told) == 1 else ""
+        return f"; with {' or '.join(told)}{more} all names would fit"
+    names = list(state)
+    inner = next((name.removesuffix(names[0]) for name in module.state_dict() if name.endswith(f".{names[0]}")), None)
+    own = {name for name in module.state_dict() if not name.endswith("num_batches_tracked")}
+    if inner and own <= {inner + name for name in names}:
+        return f"; the encoder's names begin with {inner!r} and those of the file do not, return the module without that wrapping"
+    return ""
+
+
+def _pooling_hint(missing: Sequence[str], unexpected: Sequence[str]) -> str:
+    """timm's vision transformers call the last norm ``fc_norm`` where it comes after the mean over tokens."""
+    for lacking, other, remedy in (
+        (missing, unexpected, "encoder.options: {global_pool: avg}"),
+        (unexpected, missing, "encoder.options without global_pool: avg"),
+    ):
+        if any(name.startswith("norm.") for name in lacking) and any(name.startswith("fc_norm.") for name in other):
+            return f"; fc_norm in place of norm is that of a vision transformer that pools by the mean, write {remedy}"
+    return ""
 
 
 def file_hash(path: Path) -> str:
@@ -185,14 +225,10 @@ def module_hash(module: nn.Module) -> str:
 
 
 def _listed(content: Any) -> str:
-    if isinstance(content, Mapping):
-        return _few([str(name) for name in content]) if content else "nothing"
+    if isinstance(content, dict):
+        return _few([str(name) for name in dict.keys(content)]) or "nothing"
     return f"a {type(content).__name__}"
 
 
 def _few(names: Sequence[str], most: int = NAMED) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:160]

@@ -1,0 +1,240 @@
+"""Reading files of weights without running what is in them; what is no checkpoint is called what it is.
+
+safetensors holds no code. ``.pt`` and its like are pickles, which torch reads with ``weights_only``: tensors and plain containers. Objects of
+training scripts beside them (arguments, paths, configurations, dates) are replaced by empty containers: the classes that the file names are
+neither imported nor called. A name of Python's standard library or of torch that such objects do not have is refused.
+"""
+
+from __future__ import annotations
+
+import pickle
+import pickletools
+import re
+import sys
+import warnings
+import zipfile
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from sslmem_kit.errors import UserError
+
+SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pth.tar", ".pt.tar")
+_HARMLESS = frozenset(
+    f"{module}.{name}"
+    for module, names in {
+        "argparse": "Namespace",
+        "types": "SimpleNamespace",
+        "collections": "defaultdict deque",
+        "copyreg": "_reconstructor",
+        "typing": "Any",
+        **dict.fromkeys(("pathlib", "pathlib._local"), "Path PosixPath WindowsPath PurePath PurePosixPath PureWindowsPath"),
+        "datetime": "date datetime time timedelta timezone",
+        "decimal": "Decimal",
+        "fractions": "Fraction",
+        "uuid": "UUID",
+        "builtins": "object dict list tuple frozenset int float str bool bytes range slice",
+        "torch.torch_version": "TorchVersion",
+    }.items()
+    for name in names.split()
+)
+"""Names of the standard library and of torch that objects beside weights have."""
+_HARMLESS_PACKAGES = ("torch.nn", "torch.optim")
+_LISTS = ("collections.deque",)
+_LEGACY_PARTS = 4
+"""Pickles in a file of torch before 1.6 that may name something: magic number, protocol, system, content."""
+_HEAD = 512
+
+_COMPRESSED = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"\x28\xb5\x2f\xfd": "Zstandard",
+    b"7z\xbc\xaf": "7z",
+    b"Rar!": "RAR",
+}
+
+
+def read_checkpoint(path: Path, where: str) -> tuple[Any, set[str]]:
+    """What is in a file of weights, and the names of classes in it whose objects are left out.
+
+    Parameters
+    ----------
+    path
+        Its content, and not its suffix, says how it is read.
+    where
+        What an error calls it: the field.
+
+    Raises
+    ------
+    UserError
+        No such file, a file of another kind, one with code in it, or a damaged one.
+    """
+    if not path.name.lower().endswith(SUFFIXES):
+        raise UserError(
+            f"{where}: {path.name!r} is no kind of checkpoint that is read, its suffix has to be one of {', '.join(SUFFIXES)}"
+        )
+    if not path.is_file():
+        what = (
+            "is a folder, the file of weights in it is needed" if path.is_dir() else "is not there: there is no file of that name"
+        )
+        raise UserError(f"{where}: {str(path)!r} {what}")
+    try:
+        with open(path, "rb") as handle:
+            head = handle.read(_HEAD)
+    except OSError as error:
+        raise UserError(f"{where}: {path} cannot be read ({error.strerror})") from None
+    other = _called(path, head)
+    if other:
+        raise UserError(f"{where}: {path} is no checkpoint, or it is damaged: it is {other}")
+    if head[8:9] == b"{":
+        return _read_safetensors(path, where), set()
+    if path.name.lower().endswith(".safetensors") and head[:2] not in (b"PK", b"\x80\x02"):
+        raise UserError(f"{where}: {path} is not a safetensors file, or it is damaged (it does not begin as one)")
+    return _read_pickle(path, where)
+
+
+def _called(path: Path, head: bytes) -> str | None:
+    """What a file is that cannot be a checkpoint; None where it may be one."""
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not head:
+        return "an empty file, of a download that did not finish perhaps"
+    if not head.strip(b"\0"):
+        return "nothing but zeros at its beginning, as of a download or a copy that did not finish"
+    if text.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer in place of the weights, `git lfs pull` in its repository fetches them"
+    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        return "a web page in place of the weights, download the file itself (the link of its download button)"
+    compressed = next((name for magic, name in _COMPRESSED.items() if head.startswith(magic)), None)
+    if compressed:
+        return f"a {compressed} archive, unpack it"
+    if head.startswith(b"\x89HDF"):
+        return "an HDF5 file (Keras, TensorFlow), which has other names and layouts of weights"
+    if head[257:262] == b"ustar":
+        return "a tar archive, unpack it (torch's own legacy .tar format is refused too, it cannot be read safely)"
+    if head.startswith(b"PK"):
+        return _zip_called(path)
+    if head[8:9] != b"{" and text.startswith((b"{", b"[")):
+        return "text (JSON), as a server answers in place of a file, or an index of several files"
+    return None
+
+
+def _zip_called(path: Path) -> str | None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return "cut off, as by a download that did not finish (a ZIP archive without its end)"
+    if any(name.endswith(("/data.pkl", "/constants.pkl")) or name == "data.pkl" for name in names):
+        return None
+    return f"a ZIP archive of something else ({', '.join(names[:3]) or 'nothing'})" + (", unpack it" if names else "")
+
+
+def _read_safetensors(path: Path, where: str) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
+        raise UserError(f"{where}: {path} is not a safetensors file, or it is damaged ({_one_line(error)})") from None
+
+
+def _read_pickle(path: Path, where: str) -> tuple[Any, set[str]]:
+    names = _names_in(path, where)
+    stood_in = {name for name in names if _is_harmless(name)}
+    stand_ins: list[Any] = [(_stand_in(name), name) for name in sorted(stood_in)]
+    try:
+        # Torch warns of kinds of files that are then refused.
+        with warnings.catch_warnings(), torch.serialization.safe_globals(stand_ins):
+            warnings.simplefilter("ignore")
+            with open(path, "rb") as handle:  # of a path torch would look at the suffix
+                return torch.load(handle, map_location="cpu", weights_only=True), stood_in
+    except pickle.UnpicklingError as error:
+        # Torch's own text is a page of advice, of which some is to run the code.
+        named = re.search(r"(?:GLOBAL|global|class|function|type) ([\w.]+\.[\w.]+)", str(error))
+        what = f"it names {named[1]}" if named else "or it is damaged"
+        raise UserError(
+            f"{where}: {path} is refused, a checkpoint may hold tensors, plain values and what training scripts put beside them, but no "
+            f"code ({what}); where it was made, save its state dict alone: safetensors.torch.save_file(model.state_dict(), ...)"
+        ) from None
+    except RuntimeError as error:
+        kinds = {
+            "TorchScript": "a TorchScript archive, which is code",
+            "legacy .tar": "of the legacy tar format, which cannot be read safely",
+        }
+        kind = next((text for mark, text in kinds.items() if mark in str(error)), None)
+        if kind:
+            raise UserError(f"{where}: {path} is refused, it is {kind}; save its state dict as safetensors") from None
+        raise UserError(f"{where}: {path} is no checkpoint, or it is damaged ({_one_line(error)})") from None
+    except Exception as error:  # a stranger's file can make the reader fail in any way
+        raise UserError(f"{where}: {path} is no checkpoint, or it is damaged ({_one_line(error)})") from None
+
+
+def _is_harmless(name: str) -> bool:
+    """Whether an object of this class may be left out: what scripts save beside weights, or a class of any other package."""
+    package = name.partition(".")[0]
+    if package == "torch":
+        return name in _HARMLESS or (
+            name.startswith(tuple(f"{inner}." for inner in _HARMLESS_PACKAGES)) and "Parameter" not in name
+        )
+    return name in _HARMLESS or package not in sys.stdlib_module_names
+
+
+def _stand_in(name: str) -> type:
+    """A class that takes the place of another: it takes any arguments, does nothing, and is an empty container.
+
+    Torch's reader fills nothing but containers of these two types, and sets the attributes of no others.
+    """
+    nothing = {"__init__": lambda self, *arguments, **named: None}
+    if name in _LISTS:
+        return type(name, (list,), nothing)
+    if name.startswith("numpy."):  # its types have states that are no attributes
+        return type(
+            name, (), nothing | {"__new__": lambda kind, *arguments: object.__new__(kind), "__setstate__": lambda self, state: None}
+        )
+    return type(name, (), {"__new__": lambda kind, *arguments, **named: OrderedDict()})
+
+
+def _names_in(path: Path, where: str) -> set[str]:
+    """Everything that the pickles of a file name, as ``module.name``; nothing is run."""
+    names: set[str] = set()
+    try:
+        for opcode, argument in _opcodes(path):
+            if opcode == "PROTO" and argument > 2:
+                raise UserError(
+                    f"{where}: {path} is refused, it was saved with pickle's protocol {argument}, which torch does not read safely; where it "
+                    "was made, save it again with torch.save(state_dict, path)"
+                )
+            if opcode == "GLOBAL":
+                module, name = argument.split(" ", 1)
+                module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
+                names.add(f"{module}.{name}")
+    except UserError:
+        raise
+    except Exception:  # it is damaged, which the reader then tells
+        return names
+    return names
+
+
+def _opcodes(path: Path) -> Iterator[tuple[str, Any]]:
+    def of(handle: BinaryIO) -> Iterator[tuple[str, Any]]:
+        return ((opcode.name, argument) for opcode, argument, _ in pickletools.genops(handle))
+
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.namelist():
+                if entry.rpartition("/")[2] == "data.pkl":
+                    with archive.open(entry) as handle:
+                        yield from of(handle)
+        return
+    with open(path, "rb") as handle:
+        for _ in range(_LEGACY_PARTS):
+            yield from of(handle)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:160]
