@@ -1,18 +1,25 @@
 """The process that executes one notebook, started by :mod:`sslmem_kit.notebooks` with the path of an order.
 
-Its output is captured by the runner, so that what papermill, nbconvert and Jupyter print on the way reaches nobody's terminal.
+Its output is captured by the runner, so that what papermill, nbconvert and Jupyter print on the way reaches nobody's terminal. Its
+standard input is a pipe that the runner holds open: it ends with the runner, however that ends, and takes kernel and scratch folder along.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import sys
+import threading
 from pathlib import Path
 
 import nbformat
 import papermill
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
+
+from sslmem_kit.files import remove
 
 _PAGE = """{%- extends 'lab/index.html.j2' -%}
 {%- block html_head_js -%}{%- endblock -%}
@@ -64,5 +71,17 @@ def _tidy(path: Path, order: dict) -> nbformat.NotebookNode:
     return notebook
 
 
+def _end_with_runner(scratch: Path) -> None:
+    """End the kernel, this process and what they have made, once the runner's end of the pipe is closed."""
+    while os.read(0, 1):
+        pass
+    with contextlib.suppress(OSError, ValueError):  # a kernel that is not there yet finds that nobody waits for it
+        os.kill(int((scratch / "kernel.pid").read_text()), signal.SIGTERM if os.name == "nt" else signal.SIGKILL)
+    remove(scratch)
+    os._exit(1)
+
+
 if __name__ == "__main__":
-    execute(json.loads(Path(sys.argv[1]).read_text()))
+    order = json.loads(Path(sys.argv[1]).read_text())
+    threading.Thread(target=_end_with_runner, args=(Path(order["scratch"]),), daemon=True).start()
+    execute(order)

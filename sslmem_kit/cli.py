@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -425,6 +425,15 @@ _ACCESS = {errno.EACCES: "permission denied", errno.EPERM: "not permitted", errn
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status."""
+    from sslmem_kit.interruption import interruptible
+
+    with interruptible() as came:
+        status = _run_command(arguments, came)
+    return status
+
+
+def _run_command(arguments: list[str] | None, came: list[str]) -> int:
+    """The exit status of a command; ``came`` is the signal that has ended it, if one has."""
     from sslmem_kit.errors import Failure, UserError
 
     try:
@@ -433,23 +442,31 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         return _complain(error, 2)
     except Failure as error:
-        return _complain(error, 1)
+        # Of children that the same signal has reached first.
+        return _complain(_interrupted(came) if came else error, 1)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         return 2
     except click.ClickException as error:
         return _complain(error.format_message(), 2)
     except (KeyboardInterrupt, click.Abort):
-        return _complain("interrupted; run the same command again to go on where it stopped", 1)
+        return _complain(_interrupted(came), 1)
     except OSError as error:
+        if came:  # the terminal is gone, and what was written to it with it
+            return _complain(_interrupted(came), 1)
         reason = {**_DISK, **_ACCESS}.get(error.errno or 0)
         if reason is None:
             raise
         return _complain(f"{error.filename or 'writing'}: {reason}; what was done is kept, run the same command again to go on", 2)
 
 
+def _interrupted(came: list[str]) -> str:
+    return f"interrupted{''.join(f' by {name}' for name in came)}; run the same command again to go on where it stopped"
+
+
 def _complain(error: object, status: int) -> int:
-    click.echo("sslmem: " + " ".join(str(error).split()), err=True)
+    with suppress(OSError):  # where the terminal is gone
+        click.echo("sslmem: " + " ".join(str(error).split()), err=True)
     return status
 
 

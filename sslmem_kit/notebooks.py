@@ -8,23 +8,27 @@ in a process of its own, with a kernel of the interpreter that runs this, whatev
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import math
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+from sslmem_kit._kernel_process import PID
 from sslmem_kit.audit.membership import PAIR
 from sslmem_kit.audit.scores import mode_of
 from sslmem_kit.errors import Failure, UserError
+from sslmem_kit.files import hold, remove, write_atomically
 from sslmem_kit.scores import PROTOCOLS
 from sslmem_kit.study import Study, open_study
-from sslmem_kit.study.folder import write_atomically
+from sslmem_kit.study.folder import LOCK
 
 _PACKAGE = Path(__file__).parent
 FOLDERS = (_PACKAGE / "_notebooks", _PACKAGE.parent / "notebooks")
@@ -36,6 +40,10 @@ OF_TRAINING = ("monitor",)
 """Notebooks that watch encoders being trained."""
 CHOICES = {"protocol": tuple(PROTOCOLS)}
 """Legal values of parameters that have a fixed set of them."""
+_SCRATCH = "sslmem-render-"
+"""What the names of temporary folders begin with."""
+_OLD_SECONDS = 3600
+"""Age from which such a folder is a leftover where nothing else tells."""
 
 
 class NotebookError(Failure):
@@ -154,12 +162,14 @@ def render(
     study.sweep_files()
     written: dict[str, list[Path]] = {}
     failures: dict[str, str] = {}
-    running: list[subprocess.Popen] = []
+    _sweep_scratch()
+    # Its notebooks' processes, and their kernels, end when this end of the pipe is closed: by an interruption, or by the end of this process.
+    ends, held = os.pipe()
     with ThreadPoolExecutor(jobs) as pool:
         tasks = {}
         for name, path in notebooks.items():
             own = {**values[name], STUDY: str(study.path.resolve())}
-            tasks[pool.submit(_run, name, path, own, study.notebooks, html, running)] = name
+            tasks[pool.submit(_run, name, path, own, study.notebooks, html, ends)] = name
         try:
             for done, task in enumerate(as_completed(tasks), 1):
                 try:
@@ -170,10 +180,10 @@ def render(
                     progress(tasks[task], done, len(tasks))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in running:
-                # A kernel ends by itself when the process that started it is gone.
-                process.terminate()
             raise
+        finally:
+            os.close(held)
+            os.close(ends)
     if failures:
         raise NotebookError("; ".join(failures[name] for name in notebooks if name in failures))
     return [path for name in notebooks for path in written[name]]
@@ -271,39 +281,56 @@ def _no_constant(text: str) -> None:
     raise ValueError(f"{text} is not JSON")
 
 
-def _run(
-    name: str, path: Path, parameters: dict[str, Any], folder: Path, html: bool, running: list[subprocess.Popen]
-) -> list[Path]:
-    """Execute one notebook in a process of its own and move what it made into place."""
-    with tempfile.TemporaryDirectory(prefix="sslmem-render-") as temporary:
-        scratch = Path(temporary)
+@contextlib.contextmanager
+def _scratch_folder() -> Iterator[Path]:
+    """A temporary folder that is known to be in use for as long as it is."""
+    scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH))
+    try:
+        with hold(scratch / LOCK):
+            yield scratch
+    finally:
+        remove(scratch)
+
+
+def _sweep_scratch() -> None:
+    """Remove the temporary folders of renderings that were killed together with their notebooks' processes."""
+    for scratch in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
+        # Somebody else's cannot be opened; of one without a lock nobody knows whether it has just been made.
+        with contextlib.suppress(OSError, UserError):
+            if (scratch / LOCK).exists():
+                with hold(scratch / LOCK):
+                    remove(scratch)
+            elif time.time() - scratch.stat().st_mtime > _OLD_SECONDS:
+                remove(scratch)
+
+
+def _run(name: str, path: Path, parameters: dict[str, Any], folder: Path, html: bool, ends: int) -> list[Path]:
+    """Execute one notebook in a process of its own, which ends when the pipe ``ends`` does, and move what it made into place."""
+    with _scratch_folder() as scratch:
         # An empty working directory: a study's own folder could hold modules that a kernel would then import.
         (scratch / "work").mkdir()
         order = {
             "name": name,
             "notebook": str(path),
             "parameters": parameters,
-            "scratch": temporary,
+            "scratch": str(scratch),
             "html": html,
             "final": str(folder),
         }
         (scratch / "order.json").write_text(json.dumps(order))
-        process = subprocess.Popen(
+        process = subprocess.run(
             [sys.executable, "-P", "-m", "sslmem_kit._notebook_process", str(scratch / "order.json")],
             env=_environment(scratch),
-            stdin=subprocess.DEVNULL,
+            stdin=ends,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        running.append(process)
-        said, _ = process.communicate()
-        running.remove(process)
         failed, outcome = folder / f"{name}.failed.ipynb", scratch / "failure.txt"
         if process.returncode or outcome.exists():
             if (scratch / f"{name}.ipynb").exists():
                 write_atomically(failed, (scratch / f"{name}.ipynb").read_bytes())
-            last = (said.strip().splitlines() or [f"exit status {process.returncode}"])[-1]
+            last = (process.stdout.strip().splitlines() or [f"exit status {process.returncode}"])[-1]
             raise NotebookError(outcome.read_text() if outcome.exists() else f"notebook {name}: could not be executed, {last}")
         paths = [folder / f"{name}.{ending}" for ending in (("ipynb", "html") if html else ("ipynb",))]
         for final in paths:
@@ -317,7 +344,7 @@ def _environment(scratch: Path) -> dict[str, str]:
     python_path = os.pathsep.join([str(_PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     kernel = scratch / "jupyter" / "kernels" / "python3"
     kernel.mkdir(parents=True)
-    command = [sys.executable, "-Xfrozen_modules=off", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    command = [sys.executable, "-Xfrozen_modules=off", "-P", "-m", "sslmem_kit._kernel_process", "-f", "{connection_file}"]
     (kernel / "kernel.json").write_text(json.dumps({"argv": command, "display_name": "Python 3 (ipykernel)", "language": "python"}))
     return {
         **os.environ,
@@ -326,6 +353,7 @@ def _environment(scratch: Path) -> dict[str, str]:
         "JUPYTER_PATH": str(scratch / "jupyter"),
         "JUPYTER_PLATFORM_DIRS": "1",
         "IPYTHONDIR": str(scratch / "ipython"),
+        PID: str(scratch / "kernel.pid"),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
         "MPLBACKEND": "agg",
     }

@@ -20,7 +20,7 @@ from multiprocessing.connection import wait
 from typing import Any, NamedTuple
 
 from sslmem_kit.errors import Failure, UserError
-from sslmem_kit.scheduling import Listen, WorkerDied, end_with_parent, worker_environment
+from sslmem_kit.scheduling import Listen, WorkerDied, end_with_parent, leave_to_parent, worker_environment
 
 LAST_WORDS_SECONDS = 2.0
 """How long the ranks are heard after one has failed: that it was the user's mistake may be said by another."""
@@ -167,7 +167,7 @@ def _wait(processes: list[Any], events: Any, listen: Listen) -> None:
 
 
 def _rank_main(ranks: Ranks, port: int, events: Any, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the parent is the one to answer it
+    leave_to_parent()
     end_with_parent()
     os.environ.update({"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)})
     try:

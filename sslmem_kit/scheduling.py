@@ -35,6 +35,9 @@ class WorkerDied(Failure):
     """A worker process ended without an answer."""
 
 
+_DIED = "a worker process was killed, most often for lack of memory; run the same command again to go on"
+
+
 def gpu_count() -> int:
     """Number of NVIDIA GPUs that the driver reports, without importing torch."""
     try:
@@ -71,21 +74,23 @@ def pool(workers: int, threads: int, listen: Listen, *, gpus: int = 1) -> Iterat
     for number in range(workers):
         numbers.put(number)
     executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker, initargs=(events, numbers, gpus))
-    with worker_environment(threads):
-        for _ in range(workers):
-            # They come up, and import torch, while the caller loads its data.
-            executor.submit(call_worker, "versions")
     finished, failed = threading.Event(), []
     pump = threading.Thread(target=_pump, args=(events, listen, finished, failed), daemon=True)
     pump.start()
     try:
+        with worker_environment(threads):
+            for _ in range(workers):
+                # They come up, and import torch, while the caller loads its data.
+                executor.submit(call_worker, "versions")
         yield executor
-    except BaseException:
+    except BaseException as error:
         # Workers may be hours from the end of their encoder; its checkpoint is what counts. (shutdown forgets the processes.)
-        processes = list(executor._processes.values())
+        processes = list((executor._processes or {}).values())
         executor.shutdown(wait=False, cancel_futures=True)
         for process in processes:
             process.terminate()
+        if isinstance(error, BrokenProcessPool):  # of a worker that was gone before it was given something to do
+            raise WorkerDied(_DIED) from None
         raise
     finally:
         executor.shutdown()
@@ -122,8 +127,15 @@ def _begin_worker(events: multiprocessing.Queue, numbers: multiprocessing.Queue,
     if gpus > 1:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(str(gpu) for gpu in range(gpus))
         os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[numbers.get() % gpus]
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the parent is the one to answer it
+    leave_to_parent()
     end_with_parent()
+
+
+def leave_to_parent() -> None:
+    """In a child process: ignore what reaches every process of a terminal, Ctrl-C and its closing; the parent is the one to answer."""
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def end_with_parent() -> None:
@@ -176,6 +188,4 @@ def result(task: Future) -> Any:
     try:
         return task.result()
     except BrokenProcessPool:
-        raise WorkerDied(
-            "a worker process was killed, most often for lack of memory; run the same command again to go on"
-        ) from None
+        raise WorkerDied(_DIED) from None
