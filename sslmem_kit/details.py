@@ -17,11 +17,12 @@ import numpy as np
 import xarray as xr
 from numpy.dtypes import StringDType
 
+from sslmem_kit import integrity
 from sslmem_kit.data import Dataset
 from sslmem_kit.files import folder_appearing
 from sslmem_kit.names import CHANNEL, ENCODER, LAYER, PARTITION_CODE, SAMPLE, UNIT, VIEW
 from sslmem_kit.scores import pair_positions
-from sslmem_kit.store import DETAILS, KEPT, LAYERS, LOCALIZED, RANK, UNITS
+from sslmem_kit.store import CHECKED, DETAILS, KEPT, LAYERS, LOCALIZED, RANK, UNITS
 
 THUMBNAIL_SIDE = 64
 """Thumbnails are at most this many pixels a side."""
@@ -221,6 +222,9 @@ def _write(path: Path, name: str, group: xr.Dataset, *, chunk: int) -> None:
         variable: {"chunks": tuple(min(chunk, size) if dim == KEPT else size for dim, size in group[variable].sizes.items())}
         for variable in {**DETAILS, **LOCALIZED}[name]
     }
+    if integrity.is_recorded(path):
+        encoding = {variable: {**encoding.get(variable, {}), **CHECKED} for variable in group.variables}
     partial = path.with_name(f"{path.name}.{name}.partial")
     with folder_appearing(path / name, partial):
         group.to_zarr(partial, mode="w-", zarr_format=3, consolidated=False, encoding=encoding)
+    integrity.note_group(path, name)

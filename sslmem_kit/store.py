@@ -11,8 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import json
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,11 +20,14 @@ import numpy as np
 import xarray as xr
 import zarr
 from numpy.dtypes import StringDType
+from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.core.buffer import Buffer
 from zarr.storage import LocalStore
 
+from sslmem_kit import integrity
 from sslmem_kit.errors import UserError, few
 from sslmem_kit.files import folder_appearing, write_atomically
+from sslmem_kit.metadata import MENDED, own_documents, read_documents, write_root
 from sslmem_kit.names import (
     ALIGNMENT,
     AUGMENTATION,
@@ -77,6 +78,10 @@ LOCALIZED = {
 }
 """Groups of a study with ``scoring.layers``: alignment by layer, the mean over augmentations, written with each block of scores; and what
 :mod:`sslmem_kit.details` adds about units."""
+
+
+CHECKED = {"compressors": (ZstdCodec(level=0), Crc32cCodec())}
+"""How values are packed: a chunk ends with its checksum."""
 
 
 class IncompleteStore(UserError):
@@ -176,12 +181,16 @@ def create(
     )
     # A group's chunks are one encoder wide, so that writers of different encoders never meet in one.
     encoding = {
-        f"/{group.path.strip('/')}": {name: _layout(name, variable, block) for name, variable in group.data_vars.items()}
+        f"/{group.path.strip('/')}": {
+            **dict.fromkeys(group.to_dataset(inherit=False).coords, CHECKED),
+            **{name: {**_layout(name, variable, block), **CHECKED} for name, variable in group.data_vars.items()},
+        }
         for group in tree.subtree
     }
     partial = path.with_name(path.name + ".partial")
     with folder_appearing(path, partial):
         tree.to_zarr(partial, mode="w-", zarr_format=3, consolidated=False, encoding=encoding, write_inherited_coords=False)
+        integrity.begin(partial)
 
 
 def _image_group(thumbnails: np.ndarray | None) -> dict[str, xr.Dataset]:
@@ -246,6 +255,7 @@ def write_alignment(path: Path, *, encoder: int, block: int, values: np.ndarray,
     group[ALIGNMENT][start : start + len(values), :, encoder] = values
     if layers is not None:
         group[f"{LAYERS}/{ALIGNMENT}"][start : start + len(layers), encoder, :] = layers
+    integrity.note(path, str(encoder), integrity.block_names(encoder, block, layers=layers is not None))
     group["completeness/scored"][encoder, block] = True
 
 
@@ -270,6 +280,7 @@ def write_evaluation(path: Path, *, encoder: int, rows: Mapping[str, np.ndarray]
             array[:, encoder, :] = row
         else:
             array[encoder] = row
+    integrity.note(path, str(encoder), integrity.rows_of(own_documents(path), encoder))
     group["completeness/evaluated"][encoder] = True
 
 
@@ -296,20 +307,17 @@ def attributes(path: Path) -> dict[str, Any]:
 
 def set_attributes(path: Path, attrs: Mapping[str, Any]) -> None:
     """Add attributes to the root."""
-    _open_for_writing(path).attrs.update(dict(attrs))
+    write_root(path, attributes=attrs, consolidated=False)
 
 
 def finish(path: Path) -> None:
     """Consolidate the metadata: the last write of a run."""
-    with warnings.catch_warnings():
-        # Zarr v3 has no standard form of consolidated metadata yet; xarray and zarr-python both read this one.
-        warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
-        zarr.consolidate_metadata(_OnDisk(path))
+    write_root(path, attributes={}, consolidated=True)
 
 
 def is_finished(path: Path) -> bool:
     """Whether :func:`finish` was the last to write here."""
-    return "consolidated_metadata" in json.loads((path / "zarr.json").read_text())
+    return b'"consolidated_metadata"' in (path / "zarr.json").read_bytes()
 
 
 def sample_ids(path: Path) -> np.ndarray:
@@ -342,8 +350,10 @@ def _open_for_writing(path: Path) -> zarr.Group:
         raise UserError(f"{path}: the results store cannot be opened, its metadata is damaged ({_one_line(error)})") from None
 
 
-def open_results(path: Path | str, *, allow_incomplete: bool = False) -> xr.DataTree:
+def open_results(path: Path | str, *, allow_incomplete: bool = False, allow_damage: bool = False) -> xr.DataTree:
     """Open a results store lazily.
+
+    That every file is there, of the size and with the last bytes that were written, is seen first; a chunk's checksum when it is read.
 
     Parameters
     ----------
@@ -351,6 +361,9 @@ def open_results(path: Path | str, *, allow_incomplete: bool = False) -> xr.Data
         Of ``results.zarr``.
     allow_incomplete
         Open a store that lacks results too; what is missing is NaN there, and :func:`missing` names it.
+    allow_damage
+        Open a store in which values of encoders are damaged too: such a block counts as not scored, such rows as not evaluated. Damaged
+        pictures never keep a store from being opened: their files are in the attribute ``damaged_pictures``.
 
     Raises
     ------
@@ -362,16 +375,27 @@ def open_results(path: Path | str, *, allow_incomplete: bool = False) -> xr.Data
     path = Path(path)
     if not (path / "zarr.json").is_file():
         raise UserError(f"{path}: there is no results store here (a folder with a zarr.json)")
+    documents = read_documents(path)
     try:
+        found = integrity.damages(path, documents, whole=False)
+        pictures = [damage.name for damage in found if damage.name.split("/")[0] in integrity.PICTURES]
+        numbers = [damage for damage in found if damage.name not in pictures]
+        if not all(allow_damage and integrity.place(damage) for damage in numbers):
+            raise UserError(_refusal(path, documents, numbers))
         tree = xr.open_datatree(path, engine="zarr", consolidated=is_finished(path), chunks={})
         root = tree.to_dataset(inherit=False)
         # Labels of the axes are small and every reader selects by them: they come into memory, the data stay lazy.
         tree.dataset = root.assign_coords({name: coord.load() for name, coord in root.coords.items()})
         if "completeness" in tree.children:
             # One small file a block of samples: by way of dask each would be a task of its own.
-            group = zarr.open_group(path / "completeness", mode="r")
-            held = {name: (variable.dims, group[name][:]) for name, variable in tree["completeness"].data_vars.items()}
-            tree["completeness"].dataset = tree["completeness"].to_dataset(inherit=False).assign(held)
+            held = dict(zip(("scored", "evaluated"), integrity.completeness(path)[:2], strict=True))
+            integrity.mark(found, held["scored"], held["evaluated"])
+            kept = {name: (tree["completeness"][name].dims, values) for name, values in held.items()}
+            tree["completeness"].dataset = tree["completeness"].to_dataset(inherit=False).assign(kept)
+        if pictures:
+            tree.attrs["damaged_pictures"] = pictures
+    except UserError:
+        raise
     except (ValueError, KeyError, OSError, TypeError, RuntimeError) as error:
         raise UserError(f"{path}: the results store cannot be opened, its metadata is damaged ({_one_line(error)})") from None
     version = tree.attrs.get("schema_version")
@@ -388,6 +412,16 @@ def open_results(path: Path | str, *, allow_incomplete: bool = False) -> xr.Data
     return tree
 
 
+def _refusal(path: Path, documents: Mapping[str, Any], found: Sequence[integrity.Damage]) -> str:
+    try:
+        encoders = [str(name) for name in zarr.open_group(path, mode="r", use_consolidated=False)[ENCODER][:]]
+    except (ValueError, KeyError, OSError, RuntimeError):
+        encoders = []
+    told = integrity.describe(found, documents, encoders)
+    more = f" and {len(told) - 1} more" if len(told) > 1 else ""
+    return f"{path}: the results are damaged, {told[0]}{more}; `sslmem validate` names all of it, {MENDED}"
+
+
 def command(tree: xr.DataTree) -> str:
     """What has made a store, and goes on with it."""
     return "sslmem score" if MODE in tree.attrs else "sslmem run"
@@ -398,7 +432,9 @@ def reading(path: Path) -> Iterator[None]:
     """Around what reads values: a chunk that is damaged is the user's to mend."""
     try:
         yield
-    except (RuntimeError, OSError) as error:  # what zarr's codecs raise
+    except UserError:
+        raise
+    except (RuntimeError, OSError, ValueError) as error:  # what zarr's codecs raise
         raise UserError(f"{path}: a chunk of the results cannot be read ({_one_line(error)})") from None
 
 

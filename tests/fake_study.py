@@ -15,7 +15,7 @@ import pytest
 import xarray as xr
 import zarr
 
-from sslmem_kit import details, store
+from sslmem_kit import details, integrity, store
 from sslmem_kit.names import PARTITION_CODE
 from sslmem_kit.partition import assign, trained_on
 from sslmem_kit.scheduling import InThisProcess
@@ -142,12 +142,14 @@ def give_to_design(study: Study, design: str, *, seeds: Sequence[int]) -> None:
     candidates = np.flatnonzero(group["partition"][:] == PARTITION_CODE["candidate"])
     seen[np.ix_(candidates[::3], chosen[1::2])] = False
     group["design"][:], group["trained_on"][:] = designs, seen
+    integrity.renew(study.results_path)
 
 
 def add_group(study: Study, name: str, group: xr.Dataset) -> None:
     """Add a group to a finished study, such as ``layers`` or ``significance``."""
     group.to_zarr(study.results_path, group=name, mode="w", zarr_format=3, consolidated=False)
     store.finish(study.results_path)
+    integrity.renew(study.results_path)
 
 
 @contextmanager

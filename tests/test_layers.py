@@ -17,7 +17,7 @@ from fake_study import add_group, make_study, workers_in_this_process
 from test_train import make_spec
 from torch import Tensor, nn
 
-from sslmem_kit import localization, store
+from sslmem_kit import integrity, localization, store
 from sslmem_kit.alignment import align, measure
 from sslmem_kit.encoders import build_encoder
 from sslmem_kit.errors import UserError
@@ -332,6 +332,7 @@ def test_units_that_were_lost_are_made_again(study: Study, whole: Study) -> None
 def test_validation_sees_damage(study: Study, array: str, at: tuple[int, ...], value: float, message: str) -> None:
     zarr.open_group(study.results_path, mode="r+", use_consolidated=False)[array][at] = value
     store.finish(study.results_path)
+    integrity.renew(study.results_path)
     assert [problem for problem in problems(study.path) if message in problem]
 
 

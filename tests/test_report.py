@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 from fake_study import add_group, give_to_design, make_study
 
-from sslmem_kit import store
+from sslmem_kit import integrity, store
 from sslmem_kit.cli import main
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import PARTITIONS
@@ -129,9 +129,13 @@ def designs(tmp_path: Path) -> Study:
 @pytest.mark.parametrize(
     ("option", "chunk", "told"),
     [
-        ("--estimators", "alignment/c/1/0/6", "the alignment of 64 of "),
-        ("--reliability", "alignment/c/1/0/2", "the alignment of 64 of "),
-        ("--reliability", "layers/alignment/c/1/2/0", "the alignment in /layers of 64 of "),
+        ("--estimators", "alignment/c/1/0/6", "alignment of f-3, block 1 (samples 64 to 127 of its "),
+        ("--reliability", "alignment/c/1/0/2", "alignment of f-1, block 1 (samples 64 to 127 of its "),
+        (
+            "--reliability",
+            "layers/alignment/c/1/2/0",
+            "layers/alignment of f-1, block 1 (samples 64 to 127 of its ",
+        ),
     ],
 )
 def test_lost_chunks_are_told(option: str, chunk: str, told: str, designs: Study, capsys: pytest.CaptureFixture) -> None:
@@ -158,7 +162,7 @@ def test_damaged_chunks_are_told(option: str, chunk: str, designs: Study, capsys
     (designs.results_path / chunk).write_bytes(b"damaged")
     assert main(["report", str(designs.path), option]) == 2
     output = capsys.readouterr()
-    assert "a chunk of the results cannot be read" in output.err
+    assert "7 bytes" in output.err
     assert len(output.err.splitlines()) == 1
 
 
@@ -167,10 +171,11 @@ def test_lost_chunks_of_an_audit_are_told(mode: str, read: Callable, designs: St
     store.set_attributes(designs.results_path, {"mode": mode})
     assert np.isfinite(read(Study(designs.path)).to_dataarray().astype(float)).all()
     (designs.results_path / "alignment/c/1/0/6").unlink()
-    with pytest.raises(UserError, match=r"the alignment of \d+ of \d+ samples is not finite"):
+    with pytest.raises(UserError, match=r"alignment of f-3, block 1 \(samples 64 to 127"):
         read(Study(designs.path))
 
 
 def test_without_damage_other_designs_do_not_change_the_report(designs: Study) -> None:
     (designs.results_path / "layers/alignment/c/0/6/0").unlink()
+    integrity.renew(designs.results_path)
     assert build_report(designs)["encoders"] == ["f-0", "g-0", "f-1", "g-1"]

@@ -158,7 +158,7 @@ def test_a_study_scores_what_its_store_holds(tmp_path: Path):
 def test_a_lost_chunk_of_one_encoder_among_several_is_told(tmp_path: Path):
     study = make_study(tmp_path / "study")
     (study.results_path / "alignment" / "c" / "1" / "0" / "2").unlink()
-    with pytest.raises(UserError, match=r"64 of \d+ samples is not finite"):
+    with pytest.raises(UserError, match=r"alignment of f-1, block 1 \(samples 64 to 127 of its \d+\), is missing"):
         study.scores()
 
 

@@ -14,7 +14,7 @@ import pytest
 import xarray as xr
 import zarr
 
-from sslmem_kit import store
+from sslmem_kit import integrity, store
 from sslmem_kit.errors import UserError
 
 N, VIEWS, EPOCHS, RECORDED, BLOCK = 11, 2, 5, (2, 4, 5), 4
@@ -263,6 +263,7 @@ def test_values_that_cannot_be_are_found(path: Path, value: float, telling: str)
         fill(path, encoder)
     assert list(store.data_problems(store.open_results(path))) == []
     zarr.open_group(path, mode="r+")["alignment"][3, 1, 2] = value
+    integrity.renew(path)
     (problem,) = store.data_problems(store.open_results(path))
     assert telling in problem
 
@@ -273,6 +274,7 @@ def test_values_that_cannot_be_are_found(path: Path, value: float, telling: str)
 )
 def test_a_layout_that_departs_from_the_schema_is_told(path: Path, array: str, telling: str) -> None:
     del zarr.open_group(path, mode="r+")[array]
+    integrity.renew(path)
     with pytest.raises(UserError, match=telling):
         store.open_results(path, allow_incomplete=True)
 

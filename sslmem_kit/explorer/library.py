@@ -84,6 +84,8 @@ class OpenStudy:
     tree: xr.DataTree | None
     lacking: str
     cache: Cache = field(repr=False)
+    broken: bool = False
+    """It cannot be opened; ``lacking`` says why."""
 
     @cached_property
     def ids(self) -> np.ndarray:
@@ -251,7 +253,8 @@ class Library:
     Raises
     ------
     UserError
-        A path that is no study, or whose store is of another schema or damaged.
+        A path that is no study; or the only one is damaged, or its store of another schema. Of several, such a one says so where it is
+        chosen, and the others are shown.
     """
 
     def __init__(self, paths: Sequence[Path | str], *, cache_bytes: int = CACHE_BYTES) -> None:
@@ -262,7 +265,9 @@ class Library:
         self._studies: dict[str, Study] = {}
         self._open: dict[str, OpenStudy] = {}
         for path in paths:
-            study = open_study(path)
+            study = Study(Path(path))
+            if len(paths) == 1 or not study.spec_path.is_file():
+                open_study(path)
             if any(study.path.resolve() == other.path.resolve() for other in self._studies.values()):
                 continue
             name = key = study.path.resolve().name
@@ -271,7 +276,9 @@ class Library:
                 number += 1
                 key = f"{name} ({number})"
             self._studies[key] = study
-            self.open(key)
+            opened = self.open(key)
+            if len(paths) == 1 and opened.broken:
+                raise UserError(opened.lacking.rstrip("."))
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -302,11 +309,17 @@ def _stamp(path: Path) -> Stamp:
 
 
 def _opened(key: str, study: Study, stamp: Stamp, cache: Cache) -> OpenStudy:
-    made_by = "sslmem score" if isinstance(study.spec, AuditSpec) else "sslmem run"
+    try:
+        made_by = "sslmem score" if isinstance(study.spec, AuditSpec) else "sslmem run"
+    except UserError as error:
+        return OpenStudy(key, study, stamp, None, f"{error}.", cache, broken=True)
     command = f"run `{made_by}` on its directory to go on"
     if not study.results_path.exists():
         return OpenStudy(key, study, stamp, None, f"This study has no results yet: {command}.", cache)
-    tree = store.open_results(study.results_path, allow_incomplete=True)
+    try:
+        tree = store.open_results(study.results_path, allow_incomplete=True, allow_damage=True)
+    except UserError as error:
+        return OpenStudy(key, study, stamp, None, f"{error}.", cache, broken=True)
     absent = store.missing(tree)
     mode = mode_of(tree)
     if mode not in (None, PAIR):

@@ -113,15 +113,28 @@ def test_values_are_those_of_the_scores_and_of_the_store(library):
         np.testing.assert_allclose(Side("one", encoder="g-2").values(study, protocol), alignment.mean(axis=1), rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("harm", "told"), [(Path.unlink, "64 of"), (lambda chunk: chunk.write_bytes(b"damaged"), "cannot be read")]
-)
-def test_lost_and_damaged_chunks_are_told(folder, tmp_path, harm, told):
+@pytest.mark.parametrize("harm", [Path.unlink, lambda chunk: chunk.write_bytes(b"damaged")])
+def test_an_encoder_with_lost_and_cut_chunks_is_left_out_and_told(folder, tmp_path, harm):
     shutil.copytree(folder / "one", tmp_path / "one")
     harm(tmp_path / "one" / "results.zarr" / "alignment" / "c" / "1" / "0" / "2")
     study = Library([tmp_path / "one"]).open("one")
+    assert "alignment is missing of f-1 (1 of 4 sample blocks): run `sslmem run`" in study.lacking
+    assert "f-1" not in study.encoders()
+    with pytest.raises(UserError, match=r"64 of|cannot be read"):
+        Side("one", encoder="f-1").values(study, "corrected")
+    for side in (Side("one"), Side("one", encoder="g-1")):
+        assert np.isfinite(side.values(study, "corrected")).all()
+
+
+def test_a_flipped_bit_is_told_where_it_is_read(folder, tmp_path):
+    shutil.copytree(folder / "one", tmp_path / "one")
+    chunk = tmp_path / "one" / "results.zarr" / "alignment" / "c" / "1" / "0" / "2"
+    content = bytearray(chunk.read_bytes())
+    content[len(content) // 2] ^= 4
+    chunk.write_bytes(content)
+    study = Library([tmp_path / "one"]).open("one")
     for side in (Side("one"), Side("one", encoder="f-1")):
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match="cannot be read"):
             side.values(study, "corrected")
     assert np.isfinite(Side("one", encoder="g-1").values(study, "corrected")).all()
 

@@ -8,7 +8,7 @@ import xarray as xr
 from fake_study import add_group, give_to_design, make_study
 from panel.models.esm import DataEvent
 
-from sslmem_kit import store
+from sslmem_kit import integrity, store
 from sslmem_kit.explorer.gallery import detail as detail_module
 from sslmem_kit.explorer.gallery.detail import Detail, beside
 from sslmem_kit.explorer.gallery.gallery import ranked, sort_key
@@ -27,6 +27,7 @@ def library(tmp_path_factory):
     layers = xr.Dataset({"alignment": (("sample", "encoder", "layer"), values)}, coords={"layer": [1, 2, 3, 4]})
     layers.to_zarr(results, group="layers", mode="a", zarr_format=3, consolidated=False)
     store.finish(results)
+    integrity.renew(results)
     bare = make_study(folder / "bare").results_path
     for group in ("views", "neighbours"):
         shutil.rmtree(bare / group)

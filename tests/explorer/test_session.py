@@ -157,8 +157,8 @@ def test_lost_scores_are_told_and_other_seeds_are_shown(tmp_path: Path) -> None:
     study = make_study(tmp_path / "lost")
     (study.results_path / "alignment" / "c" / "1" / "0" / "2").unlink()
     session = Session(Library([study.path]))
-    assert session.scores is None
-    assert "the alignment of 64 of" in session.problem
+    assert "alignment is missing of f-1 (1 of 4 sample blocks)" in session.opened.lacking
+    assert list(session.encoders) == ["f-0", "g-0", "g-1", "f-2", "g-2"]
     session.seed = [0, 2]
     assert session.problem == ""
     assert np.isfinite(session.scores["sslmem"].values).all()
