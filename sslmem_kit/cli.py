@@ -268,6 +268,12 @@ def export(study: Path, to: Path, protocol: str, estimator: str | None) -> None:
     "--origin", multiple=True, metavar="HOST[:PORT]", help="A further name that browsers reach the explorer by; repeatable."
 )
 @click.option(
+    "--trust-proxy",
+    multiple=True,
+    metavar="ADDRESS[/BITS]",
+    help="A proxy in front whose X-Forwarded-For tells who asks, so that wrong passwords count for whoever sent them; repeatable.",
+)
+@click.option(
     "--session-hours",
     type=click.FloatRange(0, 720, min_open=True),
     default=12,
@@ -276,16 +282,20 @@ def export(study: Path, to: Path, protocol: str, estimator: str | None) -> None:
 )
 @click.option("--open/--no-open", "show", default=False, help="Open a browser on it.")
 def explore(studies: tuple[Path, ...], address: str, port: int, users: Path | None, oauth: str | None, allow_user: tuple[str, ...],
-            behind_proxy: str | None, origin: tuple[str, ...], session_hours: float, show: bool) -> None:  # fmt: skip
+            behind_proxy: str | None, origin: tuple[str, ...], trust_proxy: tuple[str, ...], session_hours: float,
+            show: bool) -> None:  # fmt: skip
     """Serve the explorer of one or more studies, read-only, until Ctrl-C; to this machine only unless told who may look.
 
-    A proxy in front has to pass websockets, and to give the explorer a host name of its own (--origin), not a path below another's.
+    A proxy in front has to pass websockets; the name that browsers know it by is given with --origin, also where the explorer is a path
+    below it, as with jupyter-server-proxy. With --oauth it needs a host name of its own.
     """
     from sslmem_kit.explorer.library import Library
     from sslmem_kit.explorer.page import make_page
     from sslmem_kit.explorer.session import Session
     from sslmem_kit.serving import Guard, serve
+    from sslmem_kit.serving.credentials import doubts_about
     from sslmem_kit.serving.gate import loopback
+    from sslmem_kit.serving.log import keep
 
     guard = Guard.chosen(users, oauth, allow_user, behind_proxy)
     library = Library(studies)
@@ -296,12 +306,15 @@ def explore(studies: tuple[Path, ...], address: str, port: int, users: Path | No
             click.echo(
                 "sslmem: passwords and pictures travel unencrypted to and from here; put a proxy with https in front", err=True
             )
+        for doubt in doubts_about(users) if users else ():
+            click.echo(f"sslmem: {doubt}", err=True)
         click.echo(f"explorer: {url}")
-        if show:
-            click.launch(url)
+        keep()
+        if show and click.launch(url) != 0:
+            click.echo("sslmem: no browser could be opened; open the address above in one", err=True)
 
-    serve(lambda: make_page(library), guard, address=address, port=port, origins=origin, session_hours=session_hours,
-          title="sslmem explorer", on_ready=ready)  # fmt: skip
+    serve(lambda: make_page(library), guard, address=address, port=port, origins=origin, proxies=trust_proxy,
+          session_hours=session_hours, title="sslmem explorer", on_ready=ready)  # fmt: skip
 
 
 @app.group("app-user")

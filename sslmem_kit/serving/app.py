@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
+import os
 import re
 import secrets
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
+from weakref import WeakKeyDictionary
 
 import panel as pn
+from bokeh.application.handlers.handler import Handler
 from bokeh.core.validation import silence
 from bokeh.core.validation.warnings import EMPTY_LAYOUT
 from bokeh.server.tornado import BokehTornado
 from bokeh.settings import settings
-from bokeh.util.token import check_token_signature, get_token_payload
+from bokeh.util.token import check_token_signature, get_session_id, get_token_payload
 from panel.io.application import build_applications
-from panel.io.logging import panel_log_handler
+from panel.io.location import Location
 from panel.io.resources import DIST_DIR
-from panel.io.server import DocHandler, WSHandler
+from panel.io.server import DocHandler
+from panel.io.state import set_curdoc
+from panel.util import edit_readonly
 from tornado.httputil import HTTPServerRequest
 from tornado.web import RequestHandler
 
+from sslmem_kit.errors import UserError
 from sslmem_kit.serving.answers import Headers, Refused
-from sslmem_kit.serving.gate import Gate
+from sslmem_kit.serving.gate import Gate, checked_origins, plain_host, with_port
 from sslmem_kit.serving.memory import Memory
+from sslmem_kit.serving.messages import MAX_MESSAGE
 from sslmem_kit.serving.signing_in import Logout, login_of, page_of
+from sslmem_kit.serving.sockets import Pace, Socket
+from sslmem_kit.serving.turns import Turns
 
 _log = logging.getLogger(__name__)
 
@@ -38,8 +47,11 @@ MAX_QUERY = 16 * 1024
 MAX_SESSIONS = 100
 """Open tabs, each with a document in memory."""
 
-MAX_MESSAGE = 4_000_000
-"""Bytes that a browser may send at once: a box around 100,000 points sends their numbers, 0.7 MB."""
+MAX_OF_ONE = 50
+"""Of them, tabs of one person, and pages that one person may wait for."""
+
+MAX_WAITING = 48
+"""Pages that may wait to be made; each takes half a second or more."""
 
 UNUSED_SECONDS, SWEEP_SECONDS = 15, 5
 """How long a closed tab's memory is kept, and how often sessions and sign-ins are looked through."""
@@ -47,21 +59,48 @@ UNUSED_SECONDS, SWEEP_SECONDS = 15, 5
 _STATIC = re.compile(r"/static/(?!.*\.\.)[\w@^+./-]+")
 
 
-class _Socket(WSHandler):
-    """A tab's connection; :meth:`Application.sweep` closes it when its sign-in has ended."""
+class _Early(Handler):
+    """Makes the page of a session when its turn has come, in a step of its own: in between, open pages are answered."""
 
-    def check_origin(self, origin: str) -> bool:
-        """The application has looked at it already."""
-        return True
+    def __init__(self, make_page: Callable[[], Any], turns: Turns) -> None:
+        super().__init__()
+        self._make_page, self._turns = make_page, turns
 
-    def open(self, *args: Any, **kwargs: Any) -> Any:
-        self.opened = time.monotonic()
-        self.application.sockets.add(self)
-        return super().open(*args, **kwargs)
+    async def on_session_created(self, session_context: Any) -> None:
+        request = session_context.request
+        async with self._turns.turn(request.who):
+            if request.connection.stream.closed():
+                return
+            document = session_context._document
+            with set_curdoc(document):
+                pn.state._locations[document] = _location_of(request)
+                page = _made(self._make_page)
+            _MADE[document] = page
+            await asyncio.sleep(0.01)
 
-    def on_close(self) -> None:
-        self.application.sockets.discard(self)
-        super().on_close()
+    def modify_document(self, doc: Any) -> None:
+        """The page is made by another handler."""
+
+
+def _location_of(request: Any) -> Location:
+    """Where a page is; Panel's own reading of an address fails at IPv6 and at a second question mark."""
+    name, _, port = request.host.rpartition(":") if re.search(r":\d+$", request.host) else (request.host, "", "")
+    location, query = Location(), request.uri.partition("?")[2]
+    with edit_readonly(location):
+        location.param.update(
+            href=f"{request.protocol}://{request.host}{request.uri}", protocol=f"{request.protocol}:", hostname=name, port=port,
+            pathname=request.path, search=f"?{query}" if query else "",
+        )  # fmt: skip
+    return location
+
+
+_MADE: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+"""Pages by document, between the steps of making them."""
+
+
+def _early_page() -> Any:
+    """The page that was made; where nobody waits for it any more, an empty one."""
+    return _MADE.pop(pn.state.curdoc, None) or pn.pane.Str("")
 
 
 class Application(BokehTornado):
@@ -71,15 +110,18 @@ class Application(BokehTornado):
 
     def __init__(self, make_page: Callable[[], Any], gate: Gate, *, names: frozenset[str], port: int, title: str) -> None:
         self.gate, self.hosts, self.port, self.title = gate, names, port, title
-        self.sockets: set[_Socket] = set()
-        self.workers = ThreadPoolExecutor(2, thread_name_prefix="password")
+        self.sockets: set[Socket] = set()
+        self.workers = ThreadPoolExecutor(1 if (os.cpu_count() or 1) < 4 else 2, thread_name_prefix="password")
+        self.turns, self.pace = Turns(MAX_WAITING, MAX_WAITING // 2), Pace()
+        self.asked: Callable[[Any], None] = lambda stream: None
         self._memory = Memory()
         gate.cookie = f"user-{port}"
         settings.resources = "server"
         silence(EMPTY_LAYOUT, True)
-        panel_log_handler.setStream(sys.stderr)  # Panel writes its log among a program's output
+        applications = build_applications({"/": _early_page}, title={"/": title})
+        applications["/"].add(_Early(make_page, self.turns))
         super().__init__(
-            build_applications({"/": lambda: _made(make_page)}, title={"/": title}),
+            applications,
             secret_key=secrets.token_bytes(32),
             sign_sessions=True,
             include_headers=[],
@@ -100,14 +142,18 @@ class Application(BokehTornado):
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
         """The only way in: who asks, from where, for what."""
+        self.asked(request.connection.stream)
         request.user_name = None
+        request.client = self.gate.client(request)
+        request.who = request.client
         refuse = functools.partial(self._refuse, request)
-        if request.headers.get("Host", "").lower() not in self.hosts:
-            return refuse(403, "The explorer does not go by this name; it is told others with --origin.")
+        host = request.headers.get("Host", "")
+        if not self._goes_by(host, request):
+            return refuse(403, _unknown_name(host))
         if len(request.query) > MAX_QUERY:
             return refuse(414, "This address is too long; start again at /")
         origin = request.headers.get("Origin")
-        if origin is not None and (request.path == "/ws" or request.method != "GET") and not self._own(origin):
+        if origin is not None and (request.path == "/ws" or request.method != "GET") and not self._own(origin, request):
             return refuse(403, "This request comes from a page of another server.")
         if _STATIC.fullmatch(unquote(request.path)) or request.path == "/favicon.ico":
             return super().find_handler(request, **kwargs)
@@ -117,13 +163,14 @@ class Application(BokehTornado):
         request.user_name = self.gate.user(request)
         if request.user_name is None:
             return self._refuse_stranger(request)
+        request.who = request.user_name or request.client
         return self._handler_of_known(request)
 
     def log_request(self, handler: RequestHandler) -> None:
         """Refusals only, without the query: it may carry an OAuth provider's code, and be long."""
         request, status = handler.request, handler.get_status()
         if status >= 400:
-            _log.warning("%d %s %s (%s)", status, request.method, ascii(request.path[:100]), request.remote_ip)
+            _log.warning("%d %s %s (%s)", status, request.method[:20], ascii(request.path[:100]), getattr(request, "client", ""))
 
     def sweep(self) -> None:
         """Close the connections whose sign-in has ended, and give back the memory of those who have left."""
@@ -132,6 +179,7 @@ class Application(BokehTornado):
             late = self.gate.guard.kind != "open" and now - tab.opened > self.gate.session_seconds
             if late or self.gate.user(tab.request) is None:
                 tab.close(4401, "signed out")
+        self.pace.forget({tab.who for tab in self.sockets})
         self._memory.look({session.id for session in self.applications["/"].sessions})
 
     def _refuse(self, request: HTTPServerRequest, status: int, sentence: str, **headers: str) -> Any:
@@ -143,35 +191,56 @@ class Application(BokehTornado):
         if request.path == "/ws" or request.method != "GET":
             return self._refuse(request, 403, "Sign in first.")
         wanted = quote(page_of(request.uri if request.path == "/" else "/"), safe="")
-        return self._refuse(request, 302, "Sign in first.", Location=f"/login?next={wanted}")
+        # Relative, so that it also leads there below a path of a proxy's.
+        up = "../" * (request.path.count("/") - 1)
+        return self._refuse(request, 302, "Sign in first.", Location=f"{up}login?next={wanted}")
 
     def _handler_of_known(self, request: HTTPServerRequest) -> Any:
         context = self.applications["/"]
         route = {"application_context": context, "bokeh_websocket_path": "/ws"}
-        full = max(len(self.sockets), len(list(context.sessions))) >= self.most_sessions
+        sessions = {session.id for session in context.sessions}
+        full = max(len(self.sockets), len(sessions)) >= self.most_sessions
         if request.path == "/ws":
-            if len(self.sockets) >= self.most_sessions or not self._signed_token(request):
+            session = self._signed_session(request)
+            if (
+                session is None
+                or len(self.sockets) >= self.most_sessions
+                or (session not in sessions and self.turns.full(request.who))
+            ):
                 return self._refuse(request, 403, "This session has ended; load the page again.")
-            return self.get_handler_delegate(request, _Socket, route)
+            if sum(tab.who == request.who for tab in self.sockets) >= MAX_OF_ONE:
+                return self._refuse(request, 403, "You have too many pages open; close some.")
+            return self.get_handler_delegate(request, Socket, route)
         if request.path != "/":
             return self._refuse(request, 404, "There is nothing here; the explorer is at /")
         if "Bokeh-Session-Id" in request.headers or {"bokeh-session-id", "bokeh-token"} & request.arguments.keys():
             return self._refuse(request, 400, "Sessions are made here, not named by who asks.")
         if full:
             return self._refuse(request, 503, "Too many pages are open; try again in a minute.", Retry_After="60")
+        if request.method == "GET" and self.turns.full(request.who):
+            return self._refuse(request, 503, "Too many pages are being made; try again in a moment.", Retry_After="10")
         return self.get_handler_delegate(request, DocHandler, route)
 
-    def _own(self, origin: str) -> bool:
-        scheme, _, host = origin.lower().partition("://")
-        return scheme in ("http", "https") and host in self.hosts
+    def _goes_by(self, host: str, request: HTTPServerRequest) -> bool:
+        """Whether browsers may call this server so: by a name it was told, or by the very address that they have reached it at."""
+        host = plain_host(host)
+        if host in self.hosts:
+            return True
+        connected = request.connection.stream.socket
+        return connected is not None and host == plain_host(with_port(connected.getsockname()[0], self.port))
 
-    def _signed_token(self, request: HTTPServerRequest) -> bool:
-        """Whether the websocket's token is one that a page of ours carried; Bokeh would raise on others only once connected."""
+    def _own(self, origin: str, request: HTTPServerRequest) -> bool:
+        scheme, _, host = origin.lower().partition("://")
+        return scheme in ("http", "https") and self._goes_by(host, request)
+
+    def _signed_session(self, request: HTTPServerRequest) -> str | None:
+        """The session of the websocket's token, if a page of ours carried it; Bokeh would raise on others only once connected."""
         try:
             token = request.headers["Sec-WebSocket-Protocol"].split(",")[1].strip()
-            return check_token_signature(token, self.secret_key, True) and get_token_payload(token)["session_expiry"] > time.time()
+            valid = check_token_signature(token, self.secret_key, True) and get_token_payload(token)["session_expiry"] > time.time()
+            return str(get_session_id(token)) if valid else None
         except Exception:  # anything may come from outside, and Bokeh's decoders raise all kinds
-            return False
+            return None
 
 
 def user_name() -> str | None:
@@ -180,15 +249,13 @@ def user_name() -> str | None:
     return (getattr(context.request, "user_name", None) or None) if context else None
 
 
-class _Short(logging.Filter):
-    """Bokeh logs the whole of a message that it does not understand, whoever sent it, and each tab that is closed during an answer."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = record.getMessage()[:300], ()
-        return record.levelno != logging.WARNING
-
-
-logging.getLogger("bokeh.server.views.ws").addFilter(_Short())
+def _unknown_name(host: str) -> str:
+    """Why a name is refused; the remedy is for whoever started the server, and named only where it would work."""
+    try:
+        (name,) = checked_origins([host])
+    except UserError:
+        return "The explorer does not go by this name."
+    return f"The explorer does not go by the name {name}; if that is where it is meant to be reached, start it with --origin {name}"
 
 
 def _made(make_page: Callable[[], Any]) -> Any:

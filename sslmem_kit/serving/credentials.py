@@ -118,6 +118,19 @@ def remove_user(path: Path, name: str) -> None:
             raise UserError(f"NAME: {name!r} is not in {path}, which has {', '.join(sorted(users)) or 'nobody'}")
 
 
+def doubts_about(path: Path) -> list[str]:
+    """What about a users file lets others on this machine read or exchange it, a sentence each."""
+    told, folder, me = path.stat(), Path(os.path.realpath(path)).parent.stat(), os.geteuid()
+    mode, doubts = stat.S_IMODE(told.st_mode), []
+    if mode & (stat.S_IRGRP | stat.S_IROTH):
+        doubts.append(f"mode {mode:04o} lets others read the hashes of passwords; make it 0600 (chmod 600)")
+    if told.st_uid not in (me, 0):
+        doubts.append(f"it belongs to another user (uid {told.st_uid}), who can change it; keep one of your own")
+    if folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not folder.st_mode & stat.S_ISVTX:
+        doubts.append(f"others can write to its folder (mode {stat.S_IMODE(folder.st_mode):04o}) and put another file in its place")
+    return [f"users file {path}: {doubt}" for doubt in doubts]
+
+
 class Users:
     """The users of a file as it stands now, for a server that runs for long."""
 
@@ -149,7 +162,7 @@ class Users:
 
 
 class RateLimiter:
-    """Delays after failures, by key: the first few are free, then the wait doubles from one second up to five minutes.
+    """Delays after failures, by key: the first few are free, then the wait doubles from one second up to ``longest``.
 
     Failures are forgotten after a quarter of an hour without another. At most ``size`` keys are remembered, those of the latest failures.
 
@@ -159,10 +172,10 @@ class RateLimiter:
         Failures without a wait.
     """
 
-    LONGEST_WAIT, FORGET = 300.0, 900.0
+    FORGET = 900.0
 
-    def __init__(self, free: int, *, size: int = 10_000, clock: Callable[[], float] = time.monotonic) -> None:
-        self._free = free
+    def __init__(self, free: int, *, longest: float, size: int = 10_000, clock: Callable[[], float] = time.monotonic) -> None:
+        self._free, self._longest = free, longest
         self._size = size
         self._clock = clock
         self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
@@ -173,7 +186,7 @@ class RateLimiter:
         since = self._clock() - last
         if count < self._free or since > self.FORGET:
             return 0.0
-        return max(0.0, min(2.0 ** min(count - self._free, 16), self.LONGEST_WAIT) - since)
+        return max(0.0, min(2.0 ** min(count - self._free, 16), self._longest) - since)
 
     def failed(self, key: str) -> None:
         """Count an attempt. Counted before the password is looked at, many attempts at once gain nothing."""

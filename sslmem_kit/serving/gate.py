@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import re
@@ -17,7 +18,8 @@ from tornado.httputil import HTTPServerRequest
 from tornado.web import decode_signed_value
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.serving.credentials import RateLimiter, Users
+from sslmem_kit.serving.brake import Brake
+from sslmem_kit.serving.credentials import Users
 
 PROVIDERS = ("auth0", "azure", "azurev2", "bitbucket", "generic", "github", "gitlab", "google", "okta")
 """OAuth providers of Panel that sign in on a page of their own."""
@@ -25,7 +27,10 @@ PROVIDERS = ("auth0", "azure", "azurev2", "bitbucket", "generic", "github", "git
 _GENERIC = ("PANEL_OAUTH_AUTHORIZE_URL", "PANEL_OAUTH_TOKEN_URL")
 """Where a provider is that Panel does not know."""
 
-_HOST = re.compile(r"(\[[0-9a-f:]+\]|[a-z0-9]([a-z0-9.-]*[a-z0-9])?)(:\d{1,5})?")
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9._-]{0,251}[a-z0-9])?)(:\d{1,5})?")
+_PARTS = re.compile(r"(?P<name>\[[^\[\]]*\]|[^:\[\]/@\s]+)(:(?P<port>\d{1,5}))?")
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True)
@@ -74,13 +79,13 @@ class Guard:
 class Gate:
     """Tells of a request whose it is. A sign-in ends by time, by signing out, and when its user is removed or given a new password."""
 
-    def __init__(self, guard: Guard, session_seconds: float) -> None:
-        self.guard = guard
+    def __init__(self, guard: Guard, session_seconds: float, proxies: tuple[Network, ...] = ()) -> None:
+        self.guard, self.proxies = guard, proxies
         self.session_seconds = session_seconds
         self.secret = secrets.token_urlsafe(48)
         self.cookie = ""
         self.users = Users(guard.users) if guard.users else None
-        self.names, self.addresses = RateLimiter(free=5), RateLimiter(free=20)
+        self.brake = Brake()
         self._ended: dict[str, float] = {}
 
     def user(self, request: HTTPServerRequest) -> str | None:
@@ -100,6 +105,15 @@ class Gate:
         known = self.users.current().get(name)
         return name if known and known.since <= int(value.split("|")[2].split(":")[1]) else None
 
+    def client(self, request: HTTPServerRequest) -> str:
+        """Address of who asks, behind proxies that are believed."""
+        forwarded = ",".join(request.headers.get_list("X-Forwarded-For"))
+        return client_of(request.remote_ip or "", forwarded, self.proxies)
+
+    def many_come_from(self, peer: str) -> bool:
+        """Whether an address is a proxy's, whose connections are many people's."""
+        return self.guard.kind == "header" or believed(peer, self.proxies)
+
     def end(self, request: HTTPServerRequest) -> None:
         """Let the sign-in of a request count no longer."""
         now = time.time()
@@ -113,26 +127,132 @@ class Gate:
 
 
 def hosts(address: str, port: int) -> frozenset[str]:
-    """Names, as in a ``Host`` header, by which browsers may call a server that listens there."""
-    names = {f"[{address}]" if ":" in address else address.lower()}
+    """Names, as :func:`plain_host` gives them, by which browsers may call a server that listens there."""
+    names = {address.lower()}
     if loopback(address) or _everywhere(address):
-        names |= {"127.0.0.1", "localhost", "[::1]"}
+        names |= {"127.0.0.1", "localhost", "::1"}
     if _everywhere(address):
         names |= {socket.gethostname().lower(), socket.getfqdn().lower()}
-    return frozenset({f"{name}:{port}" for name in names} | (names if port == 80 else set()))
+    return frozenset(plain_host(with_port(name, port)) for name in names) - {""}
+
+
+def plain_host(host: str) -> str:
+    """A ``Host`` as it is compared: lower case, without the dot of a full name, an IPv6 zone, and a port that goes without saying."""
+    found = _PARTS.fullmatch(host.lower())
+    if found is None:
+        return ""
+    name, port = found["name"], int(found["port"] or 0)
+    if name.startswith("["):
+        name = f"[{name[1:-1].partition('%')[0]}]"
+    return f"{name.removesuffix('.')}:{port}" if port not in (0, 80, 443) else name.removesuffix(".")
+
+
+def with_port(name: str, port: int) -> str:
+    """A name or an address as it stands in addresses of pages."""
+    return f"[{name.partition('%')[0]}]:{port}" if ":" in name else f"{name}:{port}"
 
 
 def checked_origins(origins: Iterable[str]) -> frozenset[str]:
-    for origin in origins:
-        if not _HOST.fullmatch(origin.lower()):
-            raise UserError(f"--origin: {origin!r} is no HOST or HOST:PORT")
-    return frozenset(origin.lower() for origin in origins)
+    """Names of a server that somebody gives.
+
+    Raises
+    ------
+    UserError
+        One is no ``HOST`` or ``HOST:PORT``.
+    """
+    return frozenset(_checked_origin(origin) for origin in origins)
+
+
+def _checked_origin(origin: str) -> str:
+    host = origin
+    if not origin.isascii():
+        try:  # as browsers send it
+            name, colon, port = origin.partition(":")
+            host = name.encode("idna").decode() + colon + port
+        except UnicodeError:
+            host = ""
+    plain = plain_host(host)
+    if not _HOST.fullmatch(plain):
+        raise UserError(f"--origin: {origin!r} is no HOST or HOST:PORT")
+    return plain
+
+
+def checked_proxies(proxies: Iterable[str]) -> tuple[Network, ...]:
+    """Addresses of proxies in front that are believed.
+
+    Raises
+    ------
+    UserError
+        One is no address and no network.
+    """
+    found = []
+    for proxy in proxies:
+        try:
+            found.append(ipaddress.ip_network(proxy, strict=False))
+        except ValueError:
+            raise UserError(f"--trust-proxy: {proxy!r} is no ADDRESS or ADDRESS/BITS") from None
+    return tuple(found)
+
+
+def client_of(peer: str, forwarded: str, trusted: tuple[Network, ...]) -> str:
+    """Who asks, if the one who is connected is a proxy that is believed: the last address in X-Forwarded-For that is no such proxy.
+
+    What stands before that one came from whoever asked, and may be made up.
+    """
+    asker = peer
+    for told in reversed(forwarded[:2000].split(",")):
+        if not believed(asker, trusted):
+            break
+        try:
+            asker = str(ipaddress.ip_address(told.strip().strip("[]")))
+        except ValueError:
+            break
+    return network_of(asker)
+
+
+def network_of(address: str) -> str:
+    """Whom an address stands for: itself, or for IPv6, where one person has many, its first 64 bits."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if found.version == 6:
+        return str(found.ipv4_mapped or ipaddress.ip_network((found, 64), strict=False))
+    return str(found)
+
+
+def believed(peer: str, trusted: tuple[Network, ...]) -> bool:
+    """Whether an address is one of these proxies."""
+    try:
+        found = ipaddress.ip_address(peer.partition("%")[0])
+    except ValueError:
+        return False
+    found = getattr(found, "ipv4_mapped", None) or found
+    return any(found in network for network in trusted)
+
+
+def reachable(address: str) -> str:
+    """A name by which others open a server that listens at an address; for all addresses, this machine's name or first address."""
+    if not _everywhere(address):
+        return address
+    for name in (socket.getfqdn(), socket.gethostname()):
+        try:
+            found = {entry[4][0] for entry in socket.getaddrinfo(name, None)}
+        except OSError:
+            continue
+        if any(not ipaddress.ip_address(one.partition("%")[0]).is_loopback for one in found):
+            return name.lower()
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))  # sends nothing: it only asks which address would be used
+        return str(probe.getsockname()[0])
+    return "127.0.0.1"
 
 
 def loopback(address: str) -> bool:
+    """Whether only this machine reaches an address."""
     try:
         return all(ipaddress.ip_address(found[4][0]).is_loopback for found in socket.getaddrinfo(address, None))
-    except OSError:
+    except (OSError, ValueError):
         return False
 
 

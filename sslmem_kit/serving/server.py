@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import logging
 import signal
 import socket
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop, PeriodicCallback
 
 from sslmem_kit.errors import UserError
 from sslmem_kit.serving import app
-from sslmem_kit.serving.gate import Gate, Guard, checked_origins, hosts, loopback
+from sslmem_kit.serving.connections import Connections, most_connections, raise_limit
+from sslmem_kit.serving.gate import Gate, Guard, checked_origins, checked_proxies, hosts, loopback, reachable, with_port
+from sslmem_kit.serving.log import Lines
+from sslmem_kit.serving.messages import MAX_MESSAGE
 
 
 def serve(
@@ -25,6 +28,7 @@ def serve(
     address: str = "127.0.0.1",
     port: int = 5006,
     origins: Iterable[str] = (),
+    proxies: Iterable[str] = (),
     session_hours: float = 12,
     title: str = "explorer",
     on_ready: Callable[[str], Any] = lambda url: None,
@@ -39,6 +43,8 @@ def serve(
         0 takes any free one.
     origins
         Further names, ``HOST`` or ``HOST:PORT``, under which browsers reach this server.
+    proxies
+        Addresses or networks of proxies in front, whose ``X-Forwarded-For`` is believed.
     session_hours
         How long a sign-in holds.
     on_ready
@@ -51,7 +57,8 @@ def serve(
     """
 
     async def main() -> None:
-        server = Server(make_page, guard, address=address, port=port, origins=origins, session_hours=session_hours, title=title)
+        server = Server(make_page, guard, address=address, port=port, origins=origins, proxies=proxies,
+                        session_hours=session_hours, title=title)  # fmt: skip
         await server.run(on_ready)
 
     asyncio.run(main())
@@ -61,7 +68,8 @@ class Server:
     """An application and the port it listens on. Does not answer before :meth:`run`."""
 
     def __init__(self, make_page: Callable[[], Any], guard: Guard, *, address: str = "127.0.0.1", port: int = 5006,
-                 origins: Iterable[str] = (), session_hours: float = 12, title: str = "explorer") -> None:  # fmt: skip
+                 origins: Iterable[str] = (), proxies: Iterable[str] = (), session_hours: float = 12,
+                 title: str = "explorer") -> None:  # fmt: skip
         if not address:
             raise UserError("--address: it is empty; give an address of this machine, or 0.0.0.0 for all of them")
         if guard.kind == "open" and not loopback(address):
@@ -69,15 +77,16 @@ class Server:
                 f"--address: {address} can be reached from other machines, so say who may look: --users FILE (made by "
                 "`sslmem app-user add`), --oauth PROVIDER, or --behind-proxy HEADER"
             )
-        further, gate = checked_origins(origins), Gate(guard, session_hours * 3600)
+        further, gate = checked_origins(origins), Gate(guard, session_hours * 3600, checked_proxies(proxies))
         listening = _listen(address, port)
         port = listening.getsockname()[1]
-        self.url = f"http://{'[' + address + ']' if ':' in address else address}:{port}/"
+        self.url = f"http://{with_port(reachable(address), port)}/"
         self.application = app.Application(make_page, gate, names=hosts(address, port) | further, port=port, title=title)
-        self._http = HTTPServer(
-            self.application, max_body_size=65_536, max_header_size=65_536, max_buffer_size=2**25, idle_connection_timeout=120
+        self._listening = listening
+        self._http = Connections(
+            self.application, most=most_connections(raise_limit()), one_has_all=gate.many_come_from, max_buffer_size=2 * MAX_MESSAGE
         )
-        self._http.add_socket(listening)
+        self.application.asked = self._http.asked
 
     async def run(self, on_ready: Callable[[str], Any] = lambda url: None) -> None:
         """Answer until Ctrl-C or SIGTERM."""
@@ -86,7 +95,8 @@ class Server:
             loop.add_signal_handler(number, ended.set)
         application.initialize(IOLoop.current())
         application.start()
-        sweeping = PeriodicCallback(application.sweep, app.SWEEP_SECONDS * 1000)
+        self._http.listen_on(self._listening)
+        sweeping = PeriodicCallback(self._sweep, app.SWEEP_SECONDS * 1000)
         sweeping.start()
         gc.collect()
         gc.freeze()  # modules and caches stay, and need not be looked through whenever somebody leaves
@@ -98,6 +108,13 @@ class Server:
             tab.close(1001, "the server has ended")
         application.stop()
         await self._http.close_all_connections()
+
+    def _sweep(self) -> None:
+        self.application.sweep()
+        self._http.sweep()
+        for handler in logging.getLogger().handlers:
+            if isinstance(handler, Lines):
+                handler.turn()
 
 
 def _listen(address: str, port: int) -> socket.socket:

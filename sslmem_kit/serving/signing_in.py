@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import secrets
 from typing import Any
 from urllib.parse import quote
 
@@ -12,7 +13,13 @@ from panel.auth import AUTH_PROVIDERS
 from tornado.ioloop import IOLoop
 from tornado.web import HTTPError, RequestHandler
 
+from sslmem_kit.serving.brake import TooManyError
 from sslmem_kit.serving.gate import Gate
+
+_KNOWN_DAYS = 30
+"""How long a browser that signed in is told from others that come from the same address."""
+
+_LONGEST_NEXT = 16_384
 
 
 class _Cookies(RequestHandler):
@@ -36,28 +43,36 @@ class Login(_Cookies):
     """The form for a name and a password."""
 
     def get(self) -> None:
-        self._form(self.get_query_argument("next", "/"))
+        self._form(self.get_query_argument("next", "/")[:_LONGEST_NEXT])
 
     async def post(self) -> None:
         gate = self.application.gate
         name, password = self.get_body_argument("name", "")[:65], self.get_body_argument("password", "", strip=False)
-        wanted, address = self.get_body_argument("next", "/"), self.request.remote_ip
-        wait = max(gate.names.wait(name), gate.addresses.wait(address))
-        if wait > 0:
+        wanted, place = self.get_body_argument("next", "/")[:_LONGEST_NEXT], self._place(name)
+        try:
+            async with gate.brake.attempt(name, place):
+                if self.request.connection.stream.closed():
+                    return
+                right = await IOLoop.current().run_in_executor(self.application.workers, gate.users.verify, name, password)
+        except TooManyError as error:
             self.set_status(429)
-            self.set_header("Retry-After", str(math.ceil(wait)))
-            self._form(wanted, name, f"Too many attempts; try again in {math.ceil(wait)} s.")
+            self.set_header("Retry-After", str(math.ceil(error.wait)))
+            self._form(wanted, name, f"Too many attempts at once; try again in {math.ceil(error.wait)} s.")
             return
-        gate.names.failed(name)
-        gate.addresses.failed(address)
-        if not await IOLoop.current().run_in_executor(self.application.workers, gate.users.verify, name, password):
+        if not right:
             self.set_status(401)
             self._form(wanted, name, "Name or password is wrong.")
             return
-        gate.names.forget(name)
-        gate.addresses.take_back(address)  # not forgotten, or one account of one's own would allow guessing at others
+        gate.brake.worked(name, place)
         self.set_signed_cookie("user", name, expires_days=gate.session_seconds / 86400)
-        self.redirect(page_of(wanted))
+        self.set_signed_cookie("known", f"{secrets.token_hex(8)} {name}", expires_days=_KNOWN_DAYS)
+        self.redirect(f".{page_of(wanted)}")
+
+    def _place(self, name: str) -> str:
+        """Where an attempt comes from: a browser that has signed in with this name before, else an address."""
+        known = self.get_signed_cookie("known", max_age_days=_KNOWN_DAYS, min_version=2) or b""
+        number, _, whose = known.decode("utf-8", "replace").partition(" ")
+        return f"browser {number}" if whose == name and number else self.request.client
 
     def _form(self, wanted: str, name: str = "", wrong: str = "") -> None:
         self.render(

@@ -35,6 +35,7 @@ import panel as pn
 from tornado.web import create_signed_value
 from sslmem_kit.serving import app, credentials, user_name
 from sslmem_kit.serving.gate import Guard
+from sslmem_kit.serving.log import keep
 from sslmem_kit.serving.server import Server
 
 credentials._NOBODY = credentials.Password((2, 1, 1), bytes(16), bytes(64), 0)
@@ -68,6 +69,7 @@ async def main():
         applications[name] = one = server.application
         told[name] = {"url": server.url, "cookie": one.gate.cookie, "secret": one.gate.secret}
         running.append(server.run())
+    keep()
     applications["few"].most_sessions = 3
     def show():
         told = {name: [len(list(e.applications["/"].sessions)), len(e.sockets)] for name, e in applications.items()}

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from urllib.request import urlopen
 
 import pytest
 from browser import free_port
@@ -45,6 +46,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> str:
         (["--origin", "https://a.example"], "--origin"),
         (["--origin", "a.example:b"], "--origin"),
         (["--origin", ""], "--origin"),
+        (["--trust-proxy", "proxy.example"], "ADDRESS/BITS"),
         (["--port", "70000"], "70000"),
         (["--session-hours", "0"], "session-hours"),
     ],
@@ -97,7 +99,10 @@ def test_listening_for_others_without_encryption_is_told(study: str, users: Path
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     try:
-        assert process.stdout.readline().startswith("explorer: http://0.0.0.0:")
+        url = process.stdout.readline().removeprefix("explorer: ").strip()
+        assert "0.0.0.0" not in url
+        with urlopen(url) as answer:
+            assert "sign in" in answer.read().decode()
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=30)
         assert (process.returncode, out, len(err.splitlines())) == (0, "", 1)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sslmem_kit.cli import main
 from sslmem_kit.errors import UserError
 from sslmem_kit.serving import credentials
-from sslmem_kit.serving.credentials import RateLimiter, Users, add_user, read_users, remove_user
+from sslmem_kit.serving.credentials import RateLimiter, Users, add_user, doubts_about, read_users, remove_user
 
 PASSWORD = "correct horse"
 
@@ -137,6 +137,23 @@ def test_a_file_that_others_can_write_to_is_refused(users: Path, mode: int) -> N
         Users(users)
 
 
+def test_what_lets_others_at_a_users_file_is_told(users: Path) -> None:
+    assert doubts_about(users) == []
+    users.chmod(0o644)
+    assert "0644" in doubts_about(users)[0]
+    users.chmod(0o600)
+    users.parent.chmod(0o777)
+    assert "folder" in doubts_about(users)[0]
+    users.parent.chmod(0o1777)
+    assert doubts_about(users) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_users_file_of_somebody_else_is_told(users: Path) -> None:
+    os.chown(users, 12345, -1)
+    assert "uid 12345" in doubts_about(users)[0]
+
+
 def test_a_failed_write_leaves_the_file_as_it_was(users: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = users.read_bytes()
 
@@ -181,7 +198,7 @@ class Clock:
 
 def test_waits_double_are_bounded_and_forgotten() -> None:
     clock = Clock()
-    limiter = RateLimiter(free=5, clock=clock)
+    limiter = RateLimiter(free=5, longest=300, clock=clock)
     waits = []
     for _ in range(20):
         waits.append(limiter.wait("ann"))
@@ -211,7 +228,7 @@ def test_waits_double_are_bounded_and_forgotten() -> None:
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.sampled_from("abcdefghij"), max_size=60))
 def test_memory_is_bounded_and_the_latest_are_kept(keys: list[str]) -> None:
-    limiter = RateLimiter(free=1, size=4, clock=lambda: 0.0)
+    limiter = RateLimiter(free=1, longest=300, size=4, clock=lambda: 0.0)
     for key in keys:
         limiter.failed(key)
     latest = list(dict.fromkeys(reversed(keys)))[:4]
