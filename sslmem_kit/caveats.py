@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import xarray as xr
 
+from sslmem_kit.data.record import crossing, cut_batch, stored_record
 from sslmem_kit.downstream.spread import collapse
 from sslmem_kit.names import ENCODER
 from sslmem_kit.scores import of_pairs
@@ -21,7 +22,21 @@ def caveats(tree: xr.DataTree) -> list[str]:
     tree
         Of :func:`sslmem_kit.store.open_results`; an incomplete one too.
     """
-    return [f"{encoder}: {sentence}" for encoder, sentence in collapsed(tree).items()]
+    return [*(f"{encoder}: {sentence}" for encoder, sentence in collapsed(tree).items()), *_of_data(tree)]
+
+
+def _of_data(tree: xr.DataTree) -> list[str]:
+    """What the data that was read limits; stores of earlier versions do not know."""
+    read = stored_record(tree.attrs, tree["label"].attrs["class_names"])
+    sentences = [crossing(read["copies"])]
+    test_in_train = (read["copies"] or {}).get("test_in_train")
+    if test_in_train:
+        sentences.append(
+            f"exact copies of held-out samples ({test_in_train:,}) are not held out: accuracies of probes are too high"
+        )
+    if "batch_size" in read:
+        sentences.append(cut_batch(read["batch_size"]))
+    return [sentence for sentence in sentences if sentence]
 
 
 def collapsed(tree: xr.DataTree) -> dict[str, str]:

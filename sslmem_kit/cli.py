@@ -122,6 +122,8 @@ def plan(spec: str, seed: int | None, remove: Path | None, data: str | None, pre
     if as_json:
         click.echo(json.dumps(told, indent=2))
         return
+    from sslmem_kit.data.record import lines
+
     disk = ", ".join(f"{name} {size / 1e6:.1f}" for name, size in told["disk_bytes"].items())
     for name, value in {
         "study": told["study"],
@@ -138,6 +140,8 @@ def plan(spec: str, seed: int | None, remove: Path | None, data: str | None, pre
         f"{_duration(told['score_seconds'])} to score an encoder)",
     }.items():
         click.echo(f"{name:<16}{value}")
+    for line in lines(told["data"]):
+        click.echo(f"{'data':<16}{line}")
     if precision:
         from sslmem_kit.reliability import planned_as_text
 

@@ -10,6 +10,7 @@ from sslmem_kit.audit.membership import PAIR
 from sslmem_kit.audit.reporting import one_model_report, one_model_text
 from sslmem_kit.audit.scores import is_one_model, mode_of
 from sslmem_kit.caveats import caveats, collapsed
+from sslmem_kit.data.record import as_line, stored_record
 from sslmem_kit.errors import UserError
 from sslmem_kit.machine import BITS, computed_on, in_words
 from sslmem_kit.names import ALIGNMENT, ENCODER, MODE, ONE_MODEL
@@ -47,8 +48,8 @@ def build_report(
     ``range`` (of the candidates' differences; None where the protocol does not divide by it); ``tests`` (Tables 2 and 16; ``t`` is the
     paper's "effect size"); ``probe_accuracy`` (linear, on the study's own data) by encoder; ``downstream``, accuracies by task, probe and
     encoder; ``collapsed``, what of which encoder, in words; ``warnings``, of
-    :func:`sslmem_kit.caveats.caveats`; ``encoders`` (ids); ``seconds`` that the study took; ``computed_on``,
-    of :func:`sslmem_kit.machine.computed_on`; of a study with
+    :func:`sslmem_kit.caveats.caveats`; ``data``, what was read (:func:`sslmem_kit.data.record.stored_record`);
+    ``encoders`` (ids); ``seconds`` that the study took; ``computed_on``, of :func:`sslmem_kit.machine.computed_on`; of a study with
     layers :func:`sslmem_kit.localization.localized`; with ``fdr``
     ``discoveries``, of :func:`sslmem_kit.discovery.discoveries`; ``with_reliability`` a ``reliability`` of the candidates and of the
     independent samples, each of :func:`sslmem_kit.reliability.assess`; ``with_estimators`` what
@@ -91,6 +92,7 @@ def _report(study: Study, protocol: str, fdr: float | None, with_reliability: bo
         "downstream": downstream,
         "collapsed": collapsed(study.tree),
         "warnings": caveats(study.tree),
+        "data": stored_record(study.tree.attrs, study.class_names),
         "encoders": encoders,
         "seconds": study.tree.attrs.get("seconds"),
         "computed_on": computed_on(study.tree.attrs),
@@ -139,6 +141,7 @@ def as_text(report: dict[str, Any]) -> str:
     unit = "raw difference" if report["range"] is None else f"difference / range of the candidates, {report['range']:.4f}"
     lines = [
         f"study {report['study']}: {len(report['encoders'])} encoders, protocol {report['protocol']} (sslmem = {unit})",
+        *as_line(report["data"]),
         *(f"WARNING: {sentence}" for sentence in report["warnings"]),
         "",
         f"{'partition':<12} {'n':>8} {'mean':>10} {'95 % interval':>23} {'sd':>9}",

@@ -20,6 +20,7 @@ import numpy as np
 import xarray as xr
 
 from sslmem_kit import details, store
+from sslmem_kit.data.record import lines
 from sslmem_kit.design import EncoderPlan
 from sslmem_kit.errors import Failure, UserError
 from sslmem_kit.machine import Share, cores, processor, share_cores
@@ -95,6 +96,7 @@ def run(
         _check_same_samples(study, load_samples(spec))
         finished = store.is_finished(study.results_path) and not store.unlisted_details(study.results_path)
         if finished and not _todo(study):
+            _tell(load_samples(spec), listen)
             listen("planned", [], spec.training.epochs, 0)
             study.sweep_files()
             return study
@@ -122,6 +124,7 @@ def run(
         with study.lock():
             if not study.results_path.exists():
                 _create_store(study, samples, facts, threads)
+            _tell(samples, listen)
             try:
                 _complete(study, samples, executor, facts["device"], threads, listen)
                 _add_details(study, samples, executor, facts["device"], threads, listen)
@@ -141,6 +144,7 @@ def _run_as_rank(ranks: Ranks, listen: Listen, spec: StudySpec, out: Path, threa
     with team(device, ranks) as shared, contextlib.ExitStack() as books:
         _begin_as_rank(shared, spec, out, threads, here, books)
         samples = load_samples(spec)
+        _tell(samples, listen)
         try:
             todo = _todo(study)
             shared.wait()
@@ -180,6 +184,12 @@ def _begin_as_rank(
             error = raised
     if any(shared.collect(error is not None)):
         raise error or SystemExit(2)  # the first says why
+
+
+def _tell(samples: StudySamples, listen: Listen) -> None:
+    """Say what was read."""
+    for line in lines(samples.record):
+        listen("told", line)
 
 
 def _complete(
@@ -317,6 +327,7 @@ def _create_store(study: Study, samples: StudySamples, facts: dict[str, Any], th
             "spec": json.dumps(spec.as_dict()),
             "spec_hash": spec.hash,
             "data_fingerprint": dataset.fingerprint,
+            "data": json.dumps(samples.record),
             "skipped_files": json.dumps(list(dataset.skipped)),
             "versions": json.dumps(facts["versions"]),
             "device": facts["device"],
@@ -391,8 +402,9 @@ def plan(
 
     Returns
     -------
-    ``encoders`` (ids), ``samples`` by partition, ``image_shape``, ``classes``, ``parameters``, ``representation``, ``stem``, ``device``,
-    ``devices`` that share an encoder (as if without loss), ``workers``, ``threads`` of each, ``flops`` of all encoders, ``disk_bytes`` by part,
+    ``encoders`` (ids), ``samples`` by partition, ``image_shape``, ``classes``, ``data`` (what was read), ``parameters``,
+    ``representation``, ``stem``, ``device``, ``devices`` that share an encoder (as if without loss), ``workers``, ``threads`` of each,
+    ``flops`` of all encoders, ``disk_bytes`` by part,
     ``train_seconds`` and ``score_seconds`` of one encoder (``together_seconds``: trained at once with others), and ``seconds`` of
     the whole study.
     """
@@ -413,6 +425,7 @@ def plan(
         "samples": {name: int((samples.codes == code).sum()) for code, name in enumerate(names)},
         "image_shape": list(samples.dataset.image_shape),
         "classes": len(samples.dataset.class_names),
+        "data": samples.record,
         **facts,
         "flops": facts["flops"] * len(encoders),
         "devices": devices,

@@ -243,9 +243,9 @@ def image_folder(here: Path, *files: str) -> None:
 
 FOLDERS = {
     "no folder": ([], ["photos", "not there"]),
-    "no image": (["a/", "b/"], ["photos", "no PNG or JPEG"]),
+    "no image": (["a/", "b/"], ["photos", "hold no image"]),
     "no class": (["one.png", "two.png"], ["photos", "no sub-folder"]),
-    "an empty class": (["a/1.png", "a/2.png", "b/empty"], ["b", "no PNG or JPEG"]),
+    "an empty class": (["a/1.png", "a/2.png", "b/empty"], ["b", "hold no image"]),
     "one sample": (["a/1.png"], ["1 image", "at least 2"]),
     "a class on one side only": (["train/a/1.png", "train/b/1.png", "test/a/1.png"], ["b", "one side only"]),
 }

@@ -18,6 +18,9 @@ from sslmem_kit.audit.membership import read_ids
 from sslmem_kit.audit.spec import AuditSpec
 from sslmem_kit.data import Dataset, load
 from sslmem_kit.data.folder import read_folder
+from sslmem_kit.data.images import pixel_key
+from sslmem_kit.data.record import across as copies_across
+from sslmem_kit.data.record import copies
 from sslmem_kit.errors import UserError
 from sslmem_kit.feed import Feed, in_batches
 from sslmem_kit.streams import stream_seed
@@ -50,6 +53,35 @@ class Samples:
     class_names: tuple[str, ...]
     fingerprint: str
     dataset: Dataset | None = None
+    keys: np.ndarray | None = None
+    """uint64 (sample,), the same for samples whose values are the same; None where `dataset` has them."""
+
+    def record(self, scored: np.ndarray, codes: np.ndarray | None) -> dict[str, Any]:
+        """What was read, and the copies among the samples that are scored, across partitions where these are known.
+
+        Parameters
+        ----------
+        scored
+            Positions of the samples that are scored.
+        codes
+            Their partition codes.
+        """
+        if self.dataset:
+            read, keys = self.dataset.record, self.dataset.keys
+        else:
+            keys = self.keys
+            read = {
+                "images": None,
+                "samples": len(self.ids),
+                "sizes": None,
+                "shape": list(self.values.shape[1:]),
+                "classes": len(self.class_names),
+                "splits": None,
+                "passed_over": None,
+                "copies": copies(keys, self.labels, None),
+            }
+        across = {} if codes is None else {"across": copies_across(keys[scored], codes)}
+        return {**read, "copies": {**read["copies"], **across}}
 
     def positions(self, ids: np.ndarray) -> np.ndarray:
         """Where sample ids stand; a UserError for ids that are not there."""
@@ -146,7 +178,7 @@ def from_arrays(returned: Any, *, where: str) -> Samples:
     if (np.diff(ids) < 0).any():
         order = np.argsort(ids)
         ids, values, labels = ids[order], values[order], labels[order]
-    return Samples(ids, values, labels, names, _fingerprint(ids, values, labels, names))
+    return Samples(ids, values, labels, names, *_fingerprint(ids, values, labels, names))
 
 
 def _labels(labels: Any, count: int, where: str) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -167,14 +199,18 @@ def _array(values: Any) -> np.ndarray:
     return values if isinstance(values, np.ndarray) else np.asarray(values)
 
 
-def _fingerprint(ids: np.ndarray, values: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> str:
+def _fingerprint(ids: np.ndarray, values: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> tuple[str, None, np.ndarray]:
+    """sha256 over all, no images, and the key of each sample's values: the last fields of `Samples`."""
     digest = hashlib.sha256(json.dumps({"classes": names, "shape": values.shape, "dtype": str(values.dtype)}).encode())
     digest.update(ids.astype("<i8").tobytes())
     digest.update(labels.astype("<i8").tobytes())
     step = max(1, HASHED_BYTES * len(values) // max(1, values.nbytes))
+    keys = np.empty(len(values), np.uint64)
     for start in range(0, len(values), step):
-        digest.update(np.ascontiguousarray(values[start : start + step]).tobytes())
-    return digest.hexdigest()
+        part = np.ascontiguousarray(values[start : start + step])
+        digest.update(part.tobytes())
+        keys[start : start + step] = [pixel_key(row.tobytes()) for row in part]
+    return digest.hexdigest(), None, keys
 
 
 def _kind(value: Any) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from sslmem_kit.audit.scores import NOT_SCORES, rank_agreement, summary
 from sslmem_kit.caveats import caveats
+from sslmem_kit.data.record import as_line, stored_record
 from sslmem_kit.machine import BITS, computed_on, in_words
 from sslmem_kit.names import ENCODER, MODE, ONE_MODEL
 from sslmem_kit.study.folder import Study
@@ -17,6 +18,7 @@ def one_model_report(study: Study, *, protocol: str) -> dict[str, Any]:
     Returns
     -------
     ``study``, ``protocol``; ``mode`` and ``note``, what it is not; ``warnings``, of :func:`sslmem_kit.caveats.caveats`;
+    ``data``, what was read (:func:`sslmem_kit.data.record.stored_record`);
     ``alignment`` of :func:`sslmem_kit.audit.scores.summary` by encoder;
     ``rank_agreement`` of each two encoders (Spearman); ``encoders`` (ids); ``seconds``; ``computed_on``, of
     :func:`sslmem_kit.machine.computed_on`.
@@ -28,6 +30,7 @@ def one_model_report(study: Study, *, protocol: str) -> dict[str, Any]:
         MODE: ONE_MODEL,
         "note": NOT_SCORES,
         "warnings": caveats(study.tree),
+        "data": stored_record(study.tree.attrs, study.class_names),
         "alignment": summary(table),
         "rank_agreement": rank_agreement(table),
         "encoders": [str(name) for name in table[ENCODER].values],
@@ -42,6 +45,7 @@ def one_model_text(report: dict[str, Any]) -> str:
     lines = [
         f"audit {report['study']}: {count} encoder{'s' * (count > 1)}, protocol {report['protocol']}, mode: one model",
         f"{report['note'][0].upper()}{report['note'][1:]}.",
+        *as_line(report["data"]),
         *(f"WARNING: {sentence}" for sentence in report["warnings"]),
         "",
         f"{'encoder':<20} {'n':>8} {'mean':>8} {'sd':>8} {'median':>8} {'5 % to 95 %':>18}",

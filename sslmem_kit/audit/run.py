@@ -25,6 +25,7 @@ from sslmem_kit.audit.measuring import Measure
 from sslmem_kit.audit.membership import PAIR, Membership, membership
 from sslmem_kit.audit.spec import AuditEncoderSpec, AuditSpec
 from sslmem_kit.audit.weights import file_hash
+from sslmem_kit.data.record import lines
 from sslmem_kit.devices import resolve_device, use_device
 from sslmem_kit.errors import UserError
 from sslmem_kit.inspection import versions
@@ -72,12 +73,13 @@ def run_audit(spec: AuditSpec, out: Path, *, device: str = "auto", listen: Liste
     samples = load_data(spec)
     scored = _scored(spec, samples)
     members = _members(spec, samples, scored)
-    ids, path = samples.ids[scored], Study(out).results_path
+    ids, path, record = samples.ids[scored], Study(out).results_path, samples.record(scored, members.codes)
     with ExitStack() as stack:
         if path.exists():
             _check_same(out, samples, ids, members)
         todo = _todo(spec, path)
         if not todo and store.is_finished(path):
+            _tell(record, listen)
             listen("planned", [], 0, 0)
             Study(out).sweep_files()
             return Study(out)
@@ -88,9 +90,10 @@ def run_audit(spec: AuditSpec, out: Path, *, device: str = "auto", listen: Liste
         study = create_or_resume(out, spec)
         stack.enter_context(study.lock())
         if not path.exists():
-            _create_store(study, samples, scored, members, device, threads)
+            _create_store(study, samples, scored, members, record, device, threads)
         for place, found in zip(todo, facts, strict=True):
             _record(study, place, found)
+        _tell(record, listen)
         block = spec.scoring.block
         listen("planned", [spec.encoders[place].id for place in todo], 0, -(-len(ids) // block))
         try:
@@ -113,6 +116,12 @@ def run_audit(spec: AuditSpec, out: Path, *, device: str = "auto", listen: Liste
             store.set_attributes(path, {"seconds": round(seconds, 3)})
         store.finish(path)
     return Study(out)
+
+
+def _tell(record: dict[str, Any], listen: Listen) -> None:
+    """Say what was read."""
+    for line in lines(record):
+        listen("told", line)
 
 
 def _scored(spec: AuditSpec, samples: Samples) -> np.ndarray:
@@ -200,7 +209,9 @@ def _check_same(out: Path, samples: Samples, ids: np.ndarray, members: Membershi
             )
 
 
-def _create_store(study: Study, samples: Samples, scored: np.ndarray, members: Membership, device: str, threads: int) -> None:
+def _create_store(
+    study: Study, samples: Samples, scored: np.ndarray, members: Membership, record: dict[str, Any], device: str, threads: int
+) -> None:
     spec, dataset = study.spec, samples.dataset
     coords: dict[str, Any] = {
         "sample": samples.ids[scored],
@@ -231,6 +242,7 @@ def _create_store(study: Study, samples: Samples, scored: np.ndarray, members: M
             "spec": json.dumps(spec.as_dict()),
             "spec_hash": spec.hash,
             "data_fingerprint": samples.fingerprint,
+            "data": json.dumps(record),
             "skipped_files": json.dumps(list(dataset.skipped) if dataset else []),
             "versions": json.dumps(versions()),
             "device": device,

@@ -4,12 +4,14 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from sslmem_kit.data import record
 from sslmem_kit.data.builtin import BUILTIN
-from sslmem_kit.data.folder import read_folder
-from sslmem_kit.data.images import Lazy, Progress, decode_all, inspect, target_shape
+from sslmem_kit.data.folder import NAMED, read_folder
+from sslmem_kit.data.images import Header, Lazy, Progress, decode_all, inspect, target_shape
 from sslmem_kit.data.npz import read_npz
 from sslmem_kit.data.sides import stratified_test_side
 from sslmem_kit.data.source import Source
@@ -42,6 +44,12 @@ class Dataset:
         is held in memory make no difference.
     pixels : uint8 (n, height, width, channels), or `Lazy`
         The images, held or decoded on every read; use `read`.
+    original_shapes : int32 (n, 2)
+        Height and width as stored, in pixels.
+    keys : uint64 (n,)
+        The same for images whose pixels are the same: `sslmem_kit.data.images.pixel_key`.
+    record : dict
+        What was read, of JSON's types: `sslmem_kit.data.record.lines` says it in words.
     """
 
     name: str
@@ -53,6 +61,9 @@ class Dataset:
     skipped: tuple[str, ...]
     fingerprint: str
     pixels: np.ndarray | Lazy = field(repr=False)
+    original_shapes: np.ndarray = field(repr=False)
+    keys: np.ndarray = field(repr=False)
+    record: dict[str, Any] = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -129,14 +140,16 @@ def load(spec: DataSpec, *, seed: int = 0, channels: int | None = None, progress
         raise UserError(f"seed is {seed}; 0 or more is wanted")
     source = _read(spec)
     _check_counts(spec, source, np.arange(len(source.labels)), failed={})
-    ids, shape, pixels, pixel_hash, failed = _decoded(spec, source, channels, progress)
+    found = _decoded(spec, source, channels, progress)
+    ids, shape, failed = found.ids, found.shape, found.failed
     _check_counts(spec, source, ids, failed)
 
-    labels = source.labels[ids]
-    is_test = stratified_test_side(ids, labels, spec.test_fraction, seed=seed) if source.is_test is None else source.is_test[ids]
-    skipped = tuple(f"{source.file_name(index)}: {reason}" for index, reason in sorted(failed.items()))
-    header = json.dumps({"classes": source.class_names, "shape": shape, "pixels": pixel_hash}).encode()
+    labels, split = source.labels[ids], None if source.split is None else source.split[ids]
+    is_test = stratified_test_side(ids, labels, spec.test_fraction, seed=seed) if split is None else split > 0
+    skipped = source.ignored + tuple(f"{source.file_name(index)}: {reason}" for index, reason in sorted(failed.items()))
+    header = json.dumps({"classes": source.class_names, "shape": shape, "pixels": found.pixel_hash}).encode()
     parts = (header, ids.astype("<i8").tobytes(), labels.astype("<i8").tobytes(), is_test.tobytes())
+    shapes = np.array([(header.height, header.width) for header in found.headers], dtype=np.int32)
     return Dataset(
         name=spec.name,
         ids=ids,
@@ -144,10 +157,38 @@ def load(spec: DataSpec, *, seed: int = 0, channels: int | None = None, progress
         is_test=is_test,
         class_names=source.class_names,
         image_shape=shape,
-        skipped=source.ignored + skipped,
+        skipped=skipped,
         fingerprint=hashlib.sha256(b"".join(parts)).hexdigest(),
-        pixels=pixels,
+        pixels=found.pixels,
+        original_shapes=shapes,
+        keys=found.keys,
+        record={
+            "images": len(ids),
+            "sizes": record.sizes(shapes, shape),
+            "classes": len(source.class_names),
+            **_splits(source, split, is_test),
+            "passed_over": {
+                "count": sum(source.passed_over.values()),
+                "by": dict(source.passed_over),
+                "first": list(source.passed_over_first),
+            },
+            "skipped": record.in_short(skipped, NAMED),
+            "copies": record.copies(found.keys, labels, is_test),
+            "formats": record.by_number([header.format for header in found.headers]),
+            "several_frames": sum(header.several for header in found.headers),
+        },
     )
+
+
+def _splits(source: Source, split: np.ndarray | None, is_test: np.ndarray) -> dict[str, Any]:
+    """Samples by split, which splits are held out, and whether they are the data's own."""
+    if split is None:
+        held = int(is_test.sum())
+        counts = {"train": len(is_test) - held, **({"test": held} if held else {})}
+        return {"splits": counts, "held_out": ["test"] if held else [], "splits_from": "drawn"}
+    counts = np.bincount(split, minlength=len(source.split_names))
+    names = list(source.split_names)
+    return {"splits": dict(zip(names, counts.tolist(), strict=True)), "held_out": names[1:], "splits_from": "given"}
 
 
 def _read(spec: DataSpec) -> Source:
@@ -158,10 +199,21 @@ def _read(spec: DataSpec) -> Source:
         raise UserError(f"data.name {spec.name!r}: {error.filename or 'it'} cannot be read ({error.strerror or error})") from error
 
 
-def _decoded(
-    spec: DataSpec, source: Source, channels: int | None, progress: Progress | None
-) -> tuple[np.ndarray, tuple[int, int, int], np.ndarray | Lazy, str, dict[int, str]]:
-    """Ids of the decodable images, their common shape, the images, the sha256 of the pixels, and what was wrong with the others."""
+class _Decoded(NamedTuple):
+    """The decodable images of a source."""
+
+    ids: np.ndarray
+    shape: tuple[int, int, int]
+    pixels: np.ndarray | Lazy
+    pixel_hash: str
+    keys: np.ndarray
+    headers: list[Header]
+    failed: dict[int, str]
+    """What is wrong with the others."""
+
+
+def _decoded(spec: DataSpec, source: Source, channels: int | None, progress: Progress | None) -> _Decoded:
+    """Bring every image to one shape."""
     headers = inspect(source.images)
     failed = {index: header for index, header in enumerate(headers) if isinstance(header, str)}
     ids = np.array([index for index in range(len(headers)) if index not in failed], dtype=np.int64)
@@ -169,7 +221,7 @@ def _decoded(
         shape = target_shape([headers[index] for index in ids], spec.image_size, spec.max_image_size, channels)
         items = source.images if isinstance(source.images, np.ndarray) else [source.images[index] for index in ids]
         keep = len(ids) * int(np.prod(shape)) <= spec.memory_limit_mb * 2**20
-        pixels, pixel_hash, broken = decode_all(items, shape, keep=keep, progress=progress)
+        pixels, pixel_hash, keys, broken = decode_all(items, shape, keep=keep, progress=progress)
         failed |= {int(ids[position]): reason for position, reason in broken.items()}
         if failed and spec.on_error == "refuse":
             break
@@ -179,9 +231,10 @@ def _decoded(
             # Size and channels must not hang on images that are left out: if they do, once more without these.
             if not len(ids) or target_shape([headers[i] for i in ids], spec.image_size, spec.max_image_size, channels) != shape:
                 continue
-            items = [items[position] for position in good]
+            items, keys = [items[position] for position in good], keys[good]
             pixels = None if pixels is None else pixels[good]
-        return ids, shape, Lazy(items, shape) if pixels is None else pixels, pixel_hash, failed
+        held = Lazy(items, shape) if pixels is None else pixels
+        return _Decoded(ids, shape, held, pixel_hash, keys, [headers[index] for index in ids], failed)
     few = ", ".join(f"{source.file_name(index)} ({failed[index]})" for index in sorted(failed)[:3])
     more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
     advice = "repair or remove them" + (", or set data.on_error to skip" if spec.on_error == "refuse" else "")

@@ -1,7 +1,8 @@
 """What a reader of one kind of data hands over: images as they are stored, before they are brought to one size."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -11,20 +12,26 @@ import numpy as np
 class Source:
     """Images in their stored form, with labels; the position of an image is its stable sample id.
 
-    ``images`` is uint8 (n, height, width, 1 or 3), or the paths of n image files below ``base``. ``is_test`` is None where the
-    data has no test side of its own. ``ignored`` names files that belong to no sample, and why.
+    ``images`` is uint8 (n, height, width, 1 or 3), or the paths of n image files below ``base``. ``split`` is the place of each image's
+    split in ``split_names``, of which all but the first are held out; None where the data has no held-out side of its own. ``ignored``
+    names images that belong to no sample, and why; ``passed_over`` counts the files that are no images, by kind, and
+    ``passed_over_first`` names a few.
     """
 
     images: np.ndarray | tuple[Path, ...]
     labels: np.ndarray
     class_names: tuple[str, ...]
-    is_test: np.ndarray | None = None
+    split: np.ndarray | None = None
+    split_names: tuple[str, ...] = ("train", "test")
     base: Path | None = None
     ignored: tuple[str, ...] = ()
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    passed_over_first: tuple[str, ...] = ()
 
     def file_name(self, index: int) -> str:
-        """Path of image ``index`` relative to ``base``."""
-        return Path(self.images[index]).relative_to(self.base).as_posix()
+        """Path of image ``index`` relative to ``base``; bytes that are no UTF-8 are written as escapes."""
+        name = Path(self.images[index]).relative_to(self.base).as_posix()
+        return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def from_sides(sides: Sequence[tuple[Sequence, Sequence[int]]], class_names: Sequence[str], base: Path | None = None) -> Source:
@@ -35,6 +42,6 @@ def from_sides(sides: Sequence[tuple[Sequence, Sequence[int]]], class_names: Seq
         images=tuple(path for side in images for path in side) if files else np.concatenate(images),
         labels=np.concatenate([np.asarray(side, dtype=np.int64) for side in labels]),
         class_names=tuple(class_names),
-        is_test=np.repeat([False, True], [len(side) for side in labels]),
+        split=np.repeat(np.array([0, 1], np.int8), [len(side) for side in labels]),
         base=base,
     )

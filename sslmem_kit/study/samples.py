@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from sslmem_kit.data import Dataset, DataSpec, load
+from sslmem_kit.data.record import across as copies_across
 from sslmem_kit.design import EncoderPlan, folds, grouped, left_out_candidates
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import FAMILIES, PARTITION_CODE
@@ -69,6 +71,17 @@ class StudySamples:
         if plan.design == "leave_one_out" and plan.left_out is None:
             count -= 1  # trained for as long as those that lack a sample
         return epoch_batches(self.spec.training, count, ranks=ranks)
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """What was read (:class:`sslmem_kit.data.Dataset`), and the copies across partitions; with the size of batches where it is not the
+        spec's."""
+        read = self.dataset.record
+        across = copies_across(self.dataset.keys[self.scored], self.codes[self.scored])
+        asked = self.spec.training.batch_size
+        used = sorted({size for size, _ in map(self.batches, self.spec.encoders)})
+        batch = {"batch_size": {"asked": asked, "used": used}} if used != [asked] else {}
+        return {**read, "copies": {**read["copies"], "across": across}, **batch}
 
     @cached_property
     def groups(self) -> list[tuple[EncoderPlan, ...]]:
@@ -131,7 +144,16 @@ def load_samples(spec: StudySpec) -> StudySamples:
 @lru_cache(maxsize=1)
 def _load(data: DataSpec, partition: PartitionSpec, seed: int) -> tuple[Dataset, np.ndarray, np.ndarray]:
     dataset = load(data, seed=stream_seed(seed, "test side"))
-    codes = drawn = assign(dataset.labels, dataset.is_test, partition, seed=stream_seed(seed, "partition"))
+    try:
+        codes = drawn = assign(dataset.labels, dataset.is_test, partition, seed=stream_seed(seed, "partition"))
+    except UserError as error:
+        counts = np.bincount(dataset.labels)
+        if counts.max() == 1 and not dataset.is_test.any():
+            raise UserError(
+                f"{error}: each of the {len(counts):,} classes of {data.name!r} has one image, and of a class its last image is never held "
+                f"out; give several images a class (a number that identifies each image is no class), or partition.extra 0"
+            ) from None
+        raise
     if partition.remove is not None:
         if isinstance(partition.remove, RemovalSpec):
             removed = chosen_by_scores(partition.remove, dataset, drawn, seed=stream_seed(seed, "removal"))

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from sklearn.datasets import load_digits
 
 from sslmem_kit.data import BUILTIN, Dataset, DataSpec, load, stratified_test_side
-from sslmem_kit.data.images import decode, target_shape
+from sslmem_kit.data.images import Header, decode, target_shape
 from sslmem_kit.errors import UserError
 
 RNG = np.random.default_rng
@@ -142,7 +142,7 @@ def test_derived_and_exact_sizes(digits):
 @settings(deadline=None)
 @given(st.lists(st.integers(1, 500), min_size=1, max_size=9), st.integers(1, 300))
 def test_target_is_the_capped_median_of_shorter_sides(sides, cap):
-    side, _, channels = target_shape([(side, True) for side in sides], None, cap)
+    side, _, channels = target_shape([Header(side, side + 3, True, "PNG", False) for side in sides], None, cap)
     assert channels == 1
     assert abs(side - min(np.median(sides), cap)) <= 0.5
     assert side <= cap
