@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 
 FEW = 6
 """Names that a sentence lists, at most."""
@@ -27,6 +28,13 @@ def few(names: Sequence[str]) -> str:
     """Names for a sentence: all, or the first ones and how many more there are."""
     more = f" and {len(names) - FEW:,} more" if len(names) > FEW else ""
     return ", ".join(names[:FEW]) + more
+
+
+def near(name: str, names: Iterable[str]) -> str:
+    """What may have been meant, to be added to a sentence: ``, did you mean 'x'?``; empty where no name is close."""
+    lower = {other.lower(): other for other in reversed([*names])}
+    found = difflib.get_close_matches(name.lower(), lower, n=2, cutoff=0.6)
+    return f", did you mean {' or '.join(repr(lower[other]) for other in found)}?" if found else ""
 
 
 def short(value: object) -> str:

@@ -84,7 +84,7 @@ WRITERS: dict[str, Callable[[xr.Dataset, Sequence[str], Path], None]] = {
 }
 
 
-def export(study: Study, path: Path, *, protocol: str = "corrected", estimator: str | None = None) -> Path:
+def export(study: Study, path: Path | str, *, protocol: str = "corrected", estimator: str | None = None) -> Path:
     """Write a study's scores; the format follows the suffix: ``.csv``, ``.parquet`` or ``.nc``.
 
     Raises
@@ -92,6 +92,7 @@ def export(study: Study, path: Path, *, protocol: str = "corrected", estimator: 
     UserError
         An unknown suffix, a folder that is not there, a file that is already there, or an estimator without encoders.
     """
+    path = Path(path).expanduser()
     if path.suffix not in WRITERS:
         raise UserError(f"--to: the format follows the file's suffix, got {path.name!r}, known are {', '.join(WRITERS)}")
     if not path.parent.is_dir():

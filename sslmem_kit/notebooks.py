@@ -26,6 +26,7 @@ from sslmem_kit.audit.membership import PAIR
 from sslmem_kit.audit.scores import mode_of
 from sslmem_kit.errors import Failure, UserError
 from sslmem_kit.files import hold, remove, write_atomically
+from sslmem_kit.places import find_study as find_study  # notebooks import it from here
 from sslmem_kit.scores import PROTOCOLS
 from sslmem_kit.study import Study, open_study
 from sslmem_kit.study.folder import LOCK
@@ -187,15 +188,6 @@ def render(
     if failures:
         raise NotebookError("; ".join(failures[name] for name in notebooks if name in failures))
     return [path for name in notebooks for path in written[name]]
-
-
-def find_study(path: str) -> Path:
-    """A study's path as a notebook gives it: where it is relative, seen from the working directory or a folder above it.
-
-    JupyterLab runs a notebook in the notebook's own folder, the examples name studies from the top of the repository.
-    """
-    tried = [folder / path for folder in (Path.cwd(), *Path.cwd().parents)]
-    return next((candidate for candidate in tried if (candidate / "study.yaml").is_file()), Path(path))
 
 
 def _chosen(names: Sequence[str] | None) -> dict[str, Path]:

@@ -7,7 +7,6 @@ them every rank runs the same function; the first keeps the books. Several machi
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import queue
 import signal
@@ -20,7 +19,7 @@ from multiprocessing.connection import wait
 from typing import Any, NamedTuple
 
 from sslmem_kit.errors import Failure, UserError
-from sslmem_kit.scheduling import Listen, WorkerDied, end_with_parent, leave_to_parent, worker_environment
+from sslmem_kit.scheduling import Listen, Spawning, WorkerDied, end_with_parent, leave_to_parent, worker_environment
 
 LAST_WORDS_SECONDS = 2.0
 """How long the ranks are heard after one has failed: that it was the user's mistake may be said by another."""
@@ -108,7 +107,7 @@ def start(count: int, threads: int, function: Callable[..., None], arguments: tu
     WorkerDied
         A rank was killed.
     """
-    context = multiprocessing.get_context("spawn")
+    context = Spawning()
     events = context.Queue()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -42,7 +42,7 @@ Scheduler = Literal["local", "serial"]
 
 def run(
     spec: StudySpec,
-    out: Path,
+    out: Path | str,
     *,
     scheduler: Scheduler = "local",
     workers: int | None = None,
@@ -86,6 +86,7 @@ def run(
         A worker was killed, most often for lack of memory.
     """
     started = time.monotonic()
+    out = Path(out).expanduser()
     ranks = launched()
     if ranks and ranks.rank:
         listen = silent

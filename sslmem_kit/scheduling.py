@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing import spawn
 from multiprocessing.connection import wait as wait_for_connection
+from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
 from sslmem_kit.errors import Failure
@@ -29,6 +31,36 @@ def silent(*event: Any) -> None:
 
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000", "MALLOC_TOP_PAD_": "1000000000"}
 """glibc keeps freed memory: without these a training step on the CPU spends up to half its time on page faults."""
+
+
+class _Process(SpawnProcess):
+    """A new interpreter that does not run the caller's script once more: workers need nothing of it, so that a script needs no main guard
+    and may come from standard input."""
+
+    @staticmethod
+    def _Popen(process: Any) -> Any:
+        caller = threading.get_ident()
+
+        def without_main(name: str) -> dict[str, Any]:
+            told = whole(name)
+            return {key: told[key] for key in told if caller != threading.get_ident() or not key.startswith("init_main")}
+
+        with _STARTING:
+            whole = spawn.get_preparation_data
+            spawn.get_preparation_data = without_main
+            try:
+                return SpawnProcess._Popen(process)
+            finally:
+                spawn.get_preparation_data = whole
+
+
+class Spawning(SpawnContext):
+    """How this package starts processes."""
+
+    Process = _Process
+
+
+_STARTING = threading.Lock()
 
 
 class WorkerDied(Failure):
@@ -69,7 +101,7 @@ def pool(workers: int, threads: int, listen: Listen, *, gpus: int = 1) -> Iterat
 
     Of several ``gpus``, worker i sees the i-th alone, and again from the first where there are more workers.
     """
-    context = multiprocessing.get_context("spawn")
+    context = Spawning()
     events, numbers = context.Queue(), context.Queue()
     for number in range(workers):
         numbers.put(number)

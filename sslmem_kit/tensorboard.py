@@ -21,7 +21,7 @@ FLUSH_SECONDS = 5
 
 
 @contextmanager
-def logged(study_path: Path, listen: Listen) -> Iterator[Listen]:
+def logged(study_path: Path | str, listen: Listen) -> Iterator[Listen]:
     """Around a run: a listener that passes on to ``listen`` and writes ``encoders/<id>/tensorboard/``.
 
     Encoders that were trained before get their files when the run has planned what it still has to do. Of encoders that are trained
@@ -36,7 +36,7 @@ def logged(study_path: Path, listen: Listen) -> Iterator[Listen]:
         raise UserError(
             "--tensorboard: needs the package tensorboard, which is not installed; pip install 'sslmem_kit[tensorboard]'"
         )
-    encoders, logs = study_path / "encoders", {}
+    encoders, logs = Path(study_path) / "encoders", {}
 
     def hear(event: str, *details: Any) -> None:
         listen(event, *details)

@@ -21,7 +21,7 @@ from sslmem_kit.scores import of_pairs
 from sslmem_kit.study.folder import Study, open_study
 
 
-def problems(path: Path) -> Iterator[str]:
+def problems(path: Path | str) -> Iterator[str]:
     """One sentence for each thing that is wrong with a study directory; reads every result, runs no code of the study's.
 
     Raises

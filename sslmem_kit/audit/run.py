@@ -40,7 +40,7 @@ LEFT_OUT = 4
 """Names of tensors that are left out, that a warning lists."""
 
 
-def run_audit(spec: AuditSpec, out: Path, *, device: str = "auto", listen: Listen = silent) -> Study:
+def run_audit(spec: AuditSpec, out: Path | str, *, device: str = "auto", listen: Listen = silent) -> Study:
     """Score what an audit still lacks.
 
     Parameters
@@ -64,6 +64,7 @@ def run_audit(spec: AuditSpec, out: Path, *, device: str = "auto", listen: Liste
         Anything the user can mend; the weights or the data have changed since the audit began. What was done stays.
     """
     started = time.monotonic()
+    out = Path(out).expanduser()
     check_directory(out, spec)
     device = resolve_device(device)
     use_device(device)

@@ -279,7 +279,7 @@ def parse_audit(loaded: Mapping[str, Any], *, where: str) -> AuditSpec:
         raise UserError(f"{where}: {first_error(error, root=AuditSpec)}") from None
 
 
-def load_audit(path: Path) -> AuditSpec:
+def load_audit(path: Path | str) -> AuditSpec:
     """The resolved spec in a YAML file.
 
     Raises
@@ -287,6 +287,7 @@ def load_audit(path: Path) -> AuditSpec:
     UserError
         No such file, not YAML, or a field that is unknown or out of bounds.
     """
+    path = Path(path).expanduser()
     if not path.is_file():
         what = "a folder" if path.is_dir() else "not there"
         raise UserError(f"--spec: {str(path)!r} is {what}, the YAML file of an audit is needed")

@@ -8,7 +8,6 @@ a sign-in older than ``since`` no longer counts.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import hmac
 import json
@@ -24,6 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from sslmem_kit.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows, where two that change a file at once are not kept apart
+    fcntl = None
 
 SHORTEST, LONGEST = 8, 1024
 """Characters of a password."""
@@ -240,14 +244,16 @@ def _changing(path: Path, *, missing_ok: bool = True) -> Iterator[dict[str, Pass
     path = Path(os.path.realpath(path))
     if not path.parent.is_dir():
         raise UserError(f"--file: there is no folder {path.parent}")
-    folder = os.open(path.parent, os.O_RDONLY)
+    folder = os.open(path.parent, os.O_RDONLY) if fcntl else None
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+        if fcntl:
+            fcntl.flock(folder, fcntl.LOCK_EX)
         users = {} if missing_ok and not path.exists() else read_users(path)
         yield users
         _write(path, users)
     finally:
-        os.close(folder)
+        if folder is not None:
+            os.close(folder)
 
 
 def _write(path: Path, users: dict[str, Password]) -> None:

@@ -18,6 +18,7 @@ from sslmem_kit.audit.scores import NOT_SCORES, alignment_table, is_one_model, i
 from sslmem_kit.audit.spec import AuditSpec, is_audit, parse_audit
 from sslmem_kit.errors import UserError
 from sslmem_kit.files import hold, is_leftover, remove, sweep, write_atomically
+from sslmem_kit.places import SPEC_FILE, find_study, no_study
 from sslmem_kit.reading import read_yaml, write_yaml
 from sslmem_kit.study.spec import StudySpec, parse_spec
 
@@ -34,10 +35,13 @@ class Study:
 
     path: Path
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path))
+
     @property
     def spec_path(self) -> Path:
         """Of the resolved spec."""
-        return self.path / "study.yaml"
+        return self.path / SPEC_FILE
 
     @property
     def results_path(self) -> Path:
@@ -165,18 +169,16 @@ class Study:
 
 
 def open_study(path: Path | str) -> Study:
-    """Open a study directory.
+    """Open a study directory, given by its path or by its name; see :func:`sslmem_kit.places.find_study`.
 
     Raises
     ------
     UserError
         There is none, or its ``study.yaml`` is not a valid spec.
     """
-    study = Study(Path(path))
-    if not study.path.is_dir():
-        raise UserError(f"STUDY: there is no folder {str(path)!r}")
+    study = Study(find_study(path))
     if not study.spec_path.is_file():
-        raise UserError(f"STUDY: {path} is not a study directory, it has no study.yaml")
+        raise no_study(path)
     _ = study.spec
     return study
 

@@ -196,7 +196,7 @@ def bundled_specs() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def load_spec(spec: str | Path, *, seed: int | None = None, remove: Path | None = None, data: str | None = None) -> StudySpec:
+def load_spec(spec: str | Path, *, seed: int | None = None, remove: Path | str | None = None, data: str | None = None) -> StudySpec:
     """The resolved spec of a bundled name, a preset's name or a YAML file.
 
     Parameters

@@ -22,6 +22,7 @@ import zarr
 from sslmem_kit import store
 from sslmem_kit.audit.spec import AuditSpec
 from sslmem_kit.errors import UserError
+from sslmem_kit.places import find_study
 from sslmem_kit.study.folder import Study
 
 QUIET_SECONDS = 30
@@ -332,7 +333,7 @@ def monitor(study_path: Path | str, *, every: float = 1.0) -> Monitor:
     """
     if isinstance(every, bool) or not isinstance(every, int | float) or not 0.1 <= every < math.inf:
         raise UserError(f"every: a number of seconds from 0.1 on is needed, got {every!r}")
-    path = Path(study_path)
+    path = find_study(study_path)
     if path.is_file():
         raise UserError(f"study_path: {str(path)!r} is a file, a study directory is needed")
     if _is_audit(Study(path)):

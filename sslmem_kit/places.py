@@ -1,0 +1,73 @@
+"""Where studies are: found by path or by name, from the working directory and the folders above it. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from sslmem_kit.errors import UserError, few, near
+from sslmem_kit.names import RUNS
+
+SPEC_FILE = "study.yaml"
+"""What makes a folder a study."""
+
+
+def find_study(path: Path | str) -> Path:
+    """The folder of a study that is named by its path or, where it is in ``papermill_runs/``, by its name.
+
+    A relative path is seen from the working directory, then from the folders above it: JupyterLab runs a notebook in the notebook's own
+    folder, the examples name studies from the top of the repository. Where there is none, the path itself.
+    """
+    path = Path(path).expanduser()
+    if path.is_absolute():
+        return path
+    by_name = path.as_posix().replace("/", "-")  # the folder of paper/cifar10-... is paper-cifar10-...
+    for folder in _upwards():
+        for found in (folder / path, folder / RUNS / path, folder / RUNS / by_name):
+            if _is_file(found / SPEC_FILE):
+                return path if folder == Path.cwd() and found == folder / path else found
+    return path
+
+
+def known_studies() -> list[str]:
+    """Paths, as one would give them, of the studies in the working directory and in ``papermill_runs/`` here or above."""
+    here = Path.cwd()
+    found = [path.name for path in _studies_in(here)]
+    for folder in _upwards():
+        found += [os.path.relpath(path, here) for path in _studies_in(folder / RUNS)]
+    return sorted(dict.fromkeys(found))
+
+
+def no_study(path: Path | str) -> UserError:
+    """What to say of a path at which there is no study: what it is, what there is, and what may have been meant."""
+    path, known = Path(path), known_studies()
+    if path.is_dir():
+        what = f"{path} is not a study directory, it has no study.yaml"
+    elif path.is_file():
+        what = f"{path} is a file, a study directory is needed"
+    else:
+        what = f"there is no folder {str(path)!r}"
+    names = {name: name for name in known} | {Path(name).name: name for name in known}
+    hint = near(path.name, names) or near(str(path), names)
+    return UserError(f"STUDY: {what}" + (f"; studies here are {few(known)}" if known else "") + hint)
+
+
+def _upwards() -> Iterator[Path]:
+    here = Path.cwd()
+    yield from (here, *here.parents)
+
+
+def _studies_in(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(folder / entry.name for entry in entries if entry.is_dir() and _is_file(folder / entry.name / SPEC_FILE))
+    except OSError:
+        return []
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a folder above that is not ours to look into
+        return False
