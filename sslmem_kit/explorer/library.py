@@ -24,6 +24,7 @@ from sslmem_kit.audit.spec import AuditSpec
 from sslmem_kit.errors import UserError
 from sslmem_kit.explorer.quantities import Quantity, of_scores, of_store
 from sslmem_kit.names import ALIGNMENT, ENCODER, EPOCH, FAMILIES, ONE_MODEL, SAMPLE, TRAINED_ON
+from sslmem_kit.places import find_study
 from sslmem_kit.study.folder import Study, open_study
 
 CACHE_BYTES = 400_000_000
@@ -265,7 +266,7 @@ class Library:
         self._studies: dict[str, Study] = {}
         self._open: dict[str, OpenStudy] = {}
         for path in paths:
-            study = Study(Path(path))
+            study = Study(find_study(path))
             if len(paths) == 1 or not study.spec_path.is_file():
                 open_study(path)
             if any(study.path.resolve() == other.path.resolve() for other in self._studies.values()):
