@@ -4,11 +4,13 @@ exports all say these and no others.
 
 from __future__ import annotations
 
+import json
+
 import xarray as xr
 
 from sslmem_kit.data.record import crossing, cut_batch, stored_record
 from sslmem_kit.downstream.spread import collapse
-from sslmem_kit.names import ENCODER
+from sslmem_kit.names import COMPARED_ANYWAY, ENCODER
 from sslmem_kit.scores import of_pairs
 
 _SPREAD = ("feature_std", "effective_rank", "embedding_std")
@@ -22,7 +24,11 @@ def caveats(tree: xr.DataTree) -> list[str]:
     tree
         Of :func:`sslmem_kit.store.open_results`; an incomplete one too.
     """
-    return [*(f"{encoder}: {sentence}" for encoder, sentence in collapsed(tree).items()), *_of_data(tree)]
+    return [
+        *(f"{encoder}: {sentence}" for encoder, sentence in collapsed(tree).items()),
+        *json.loads(tree.attrs.get(COMPARED_ANYWAY, "[]")),
+        *_of_data(tree),
+    ]
 
 
 def _of_data(tree: xr.DataTree) -> list[str]:

@@ -14,5 +14,8 @@ FAMILIES = ("f", "g")
 MODE, ONE_MODEL = "mode", "one model"
 """Attribute of a store that an audit has made, and its value where there are no memorization scores."""
 
+COMPARED_ANYWAY = "compared_anyway"
+"""Attribute of an audit's store: a JSON list of sentences on how encoders that are compared read samples differently."""
+
 RUNS = "papermill_runs"
 """Folder of the studies that are run without ``--out``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from sslmem_kit.alignment import View
+from sslmem_kit.audit.agreement import MODULES, check, structure
 from sslmem_kit.audit.data import Samples, from_arrays, from_images
 from sslmem_kit.audit.encoders import Encode
 from sslmem_kit.audit.measuring import Measure
@@ -18,7 +20,7 @@ from sslmem_kit.audit.membership import membership
 from sslmem_kit.data import Dataset
 from sslmem_kit.devices import resolve_device, use_device
 from sslmem_kit.errors import UserError
-from sslmem_kit.names import ALIGNMENT, AUGMENTATION, ENCODER, MODE, PARTITIONS, SAMPLE, TRAINED_ON
+from sslmem_kit.names import ALIGNMENT, AUGMENTATION, COMPARED_ANYWAY, ENCODER, MODE, ONE_MODEL, PARTITIONS, SAMPLE, TRAINED_ON
 from sslmem_kit.policies import Policy
 from sslmem_kit.store import view_pairs
 from sslmem_kit.streams import stream_seed
@@ -40,6 +42,7 @@ def score_encoders(
     batch_size: int = 256,
     precision: str = "float32",
     device: str = "auto",
+    compare_anyway: bool = False,
 ) -> xr.Dataset:
     """Alignment of every sample under encoders of any kind.
 
@@ -64,6 +67,9 @@ def score_encoders(
         As in the ``scoring`` section of a spec; ``seed`` as a study's.
     device
         ``auto``, ``cpu``, ``cuda`` ...
+    compare_anyway
+        Compare encoders that read samples differently, as far as can be seen: shape and precision of the representation, and of modules the
+        layers with their strides and sizes. How they differ is in the attribute ``compared_anyway``, a JSON list of sentences.
 
     Returns
     -------
@@ -75,7 +81,8 @@ def score_encoders(
     Raises
     ------
     UserError
-        Anything about the arguments; an encoder or a view function that fails or returns something else.
+        Anything about the arguments; an encoder or a view function that fails or returns something else; encoders that read samples
+        differently.
     """
     samples = _samples(data, ids, labels)
     if samples.dataset is None and view is None:
@@ -93,10 +100,14 @@ def score_encoders(
         raise UserError(first_error(error, root=ScoringSpec)) from None
     members = membership(list(encoders), _trained_on(trained_on, encoders, samples), [None] * len(encoders))
     measure = Measure(samples, scoring, view=view, seed=stream_seed(seed, "scored views"), device=device)
-    columns = []
-    for name, encode in encoders.items():
-        measure.representation(encode, where=f"encoders[{name!r}]")
-        columns.append(measure(encode, samples.ids, where=f"encoders[{name!r}]"))
+    read = {
+        name: measure.look(encode, where=f"encoders[{name!r}]")
+        | ({MODULES: structure(encode)} if isinstance(encode, nn.Module) else {})
+        for name, encode in encoders.items()
+    }
+    compared = members.mode != ONE_MODEL
+    differing = check(read, anyway=compare_anyway, remedy="compare_anyway=True") if compared else []
+    columns = [measure(encode, samples.ids, where=f"encoders[{name!r}]") for name, encode in encoders.items()]
     pairs = np.array(view_pairs(views))
     known = {}
     if members.trained_on is not None:
@@ -118,6 +129,7 @@ def score_encoders(
             MODE: members.mode,
             "data_fingerprint": samples.fingerprint,
             "policy": scoring.policy.name if scoring.policy else "view",
+            **({COMPARED_ANYWAY: json.dumps(differing)} if differing else {}),
         },
     ).set_coords([name for name in ("partition",) if name in known])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,15 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sslmem_kit.audit.agreement import MODULES, structure
 from sslmem_kit.audit.code import call, source_hash, told
 from sslmem_kit.audit.data import Samples
 from sslmem_kit.audit.spec import ALL, NONE, AuditEncoderSpec, NormalizeSpec, StudyEncoderSpec
 from sslmem_kit.audit.weights import file_hash, fit, module_hash, read_state_dict, select
-from sslmem_kit.encoders import build_encoder, load_weights
+from sslmem_kit.encoders import Encoder, build_encoder, load_weights, nearest_divisor
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import SAMPLE, TRAINED_ON
 from sslmem_kit.study.folder import Study, open_study
 from sslmem_kit.study.samples import channel_statistics
+from sslmem_kit.study.spec import EncoderSpec
 
 Encode = Callable[[Any], Any]
 
@@ -34,6 +37,8 @@ class Built:
     facts: dict[str, Any] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
     """Names in the file of weights that are not the encoder's."""
+    read_as: dict[str, Any] = field(default_factory=dict)
+    """How it reads samples, by field, as far as is known: what encoders that are compared have to agree in."""
 
 
 def where_of(plan: AuditEncoderSpec, place: int) -> str:
@@ -68,11 +73,39 @@ def build(plan: AuditEncoderSpec, place: int, samples: Samples, device: str) -> 
 
 def _of_study(spec: StudyEncoderSpec, samples: Samples, where: str, device: str) -> Built:
     study = _study(spec, where)
-    encoder = build_encoder(study.spec.encoder, samples.dataset.image_shape)  # normalization is among its weights
+    trained = _as_trained(study, spec.encoder)
+    encoder = build_encoder(trained["spec"], samples.dataset.image_shape)  # normalization is among its weights
     weights = study.encoder(spec.encoder) / "weights.safetensors"
     load_weights(encoder, weights)
-    facts = {"weights": str(weights), "weights_sha256": file_hash(weights), **_statistics(encoder.mean, encoder.std)}
-    return Built(encoder.to(device).eval(), module_hash(encoder), facts | _size(encoder))
+    statistics = _statistics(encoder.mean, encoder.std)
+    facts = {"weights": str(weights), "weights_sha256": file_hash(weights), "stem": encoder.stem, **statistics}
+    read_as = _architecture(trained["spec"], encoder, samples.dataset.image_shape) | {"normalize": statistics}
+    if "image_shape" in trained:
+        read_as["image size at training"] = trained["image_shape"][:2]
+    return Built(encoder.to(device).eval(), module_hash(encoder), facts | _size(encoder), read_as=read_as)
+
+
+def _as_trained(study: Study, name: str) -> dict[str, Any]:
+    """The spec of a study's encoder with the stem and the patches that it was trained with, which follow from the images there, and their
+    shape where it is known."""
+    spec = study.spec.encoder
+    try:
+        config = json.loads((study.encoder(name) / "config.json").read_text())
+        stem, shape = config["stem"], config["image_shape"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {"spec": spec}
+    stem = {} if stem == "patch" else {"stem": stem}
+    return {"spec": spec.model_copy(update={**stem, "grid": None, "options": _options(spec, shape[0])}), "image_shape": shape}
+
+
+def _options(spec: EncoderSpec, height: int) -> dict[str, Any]:
+    return {**spec.options, **({"patch_size": height // nearest_divisor(height, spec.grid)} if spec.grid else {})}
+
+
+def _architecture(spec: EncoderSpec, encoder: Encoder, image_shape: tuple[int, ...]) -> dict[str, Any]:
+    """What encoders of timm backbones are compared by; timm's names of pretrained weights, behind the dot, are none of it."""
+    named = {"backbone": spec.backbone.partition(".")[0], "stem": encoder.stem, "options": _options(spec, image_shape[0])}
+    return {**{f"encoder.{name}": value for name, value in named.items()}, MODULES: structure(encoder)}
 
 
 def _of_backbone(plan: AuditEncoderSpec, samples: Samples, where: str, device: str) -> Built:
@@ -83,6 +116,8 @@ def _of_backbone(plan: AuditEncoderSpec, samples: Samples, where: str, device: s
         raise UserError(f"{where}.{error}") from None
     backbone = encoder.backbone
     whole, state, left_out, facts = _state(plan, where, backbone)
+    if plan.encoder.stem == "auto" and encoder.stem != "patch":
+        _ask_for_stem(state, f"{where}.encoder.stem", plan.weights)
     # A classifier is no part of a representation, and of timm's backbones it is known.
     heads = (getattr(backbone, "pretrained_cfg", None) or {}).get("classifier") or ()
     heads = tuple(f"{name}." for name in ([heads] if isinstance(heads, str) else heads))
@@ -91,8 +126,34 @@ def _of_backbone(plan: AuditEncoderSpec, samples: Samples, where: str, device: s
     state = {name: tensor for name, tensor in state.items() if name not in dropped}
     fit(backbone, state, path=Path(plan.weights), where=f"{where}.weights", whole=whole)
     left_out += [plan.prefix + name for name in dropped]
-    facts |= {"stem": encoder.stem, **_statistics(encoder.mean, encoder.std), **_size(encoder)}
-    return Built(encoder.to(device).eval(), module_hash(encoder), facts, left_out)
+    statistics = _statistics(encoder.mean, encoder.std)
+    facts |= {"stem": encoder.stem, **statistics, **_size(encoder)}
+    read_as = _architecture(plan.encoder, encoder, samples.dataset.image_shape) | {"normalize": statistics}
+    return Built(encoder.to(device).eval(), module_hash(encoder), facts, left_out, read_as)
+
+
+def _ask_for_stem(state: Mapping[str, Tensor], where: str, weights: str) -> None:
+    """Refuse to guess a ResNet's stem, whose stride and pooling are not among its weights.
+
+    Raises
+    ------
+    UserError
+        Its first convolution is in the file, which says what it can be.
+    """
+    first = next((name for name in ("conv1.weight", "conv1.0.weight") if name in state), None)
+    if first is None:
+        return  # the names do not fit, which is told with the prefix that would
+    size = "x".join(map(str, state[first].shape[2:]))
+    if size == "3x3" and first == "conv1.weight":
+        what, remedy = (
+            "small (stride 1) and of medium (stride 2), both without max-pooling",
+            "stem: small, as for CIFAR, or stem: medium",
+        )
+    else:
+        what, remedy = "stock (timm's and torchvision's own, stride 2 and max-pooling)", "stem: stock"
+    raise UserError(
+        f"{where} is missing: conv1 of {weights} is {size}, that of {what}, and no checkpoint holds strides; write {remedy}, as it was trained"
+    )
 
 
 def _of_factory(plan: AuditEncoderSpec, samples: Samples, where: str, device: str) -> Built:
@@ -102,6 +163,7 @@ def _of_factory(plan: AuditEncoderSpec, samples: Samples, where: str, device: st
             f"{where}.factory: {plan.factory.function} returned a {type(made).__name__}, an nn.Module or a callable is needed"
         )
     facts: dict[str, Any] = {"source_sha256": source_hash(plan.factory)}
+    read_as: dict[str, Any] = {}
     left_out: list[str] = []
     if plan.weights:
         if not isinstance(made, nn.Module):
@@ -111,14 +173,18 @@ def _of_factory(plan: AuditEncoderSpec, samples: Samples, where: str, device: st
         facts |= read
     if isinstance(made, nn.Module):
         made = made.to(device).eval()
-        fingerprint, facts = module_hash(made), facts | _size(made)
+        fingerprint, facts, read_as[MODULES] = module_hash(made), facts | _size(made), structure(made)
     else:
         fingerprint = facts["source_sha256"]
     if plan.normalize is None:
-        return Built(made, fingerprint, facts, left_out)
+        if samples.dataset:  # in [0, 1], as with mean 0 and standard deviation 1
+            count = samples.dataset.image_shape[2]
+            read_as["normalize"] = {"mean": [0.0] * count, "std": [1.0] * count}
+        return Built(made, fingerprint, facts, left_out, read_as)
     mean, std = (torch.tensor(values, device=device).view(-1, 1, 1) for values in _channels(plan.normalize, samples, where))
     facts |= _statistics(mean, std)
-    return Built(lambda images: made((images - mean) / std), fingerprint, facts, left_out)
+    read_as["normalize"] = _statistics(mean, std)
+    return Built(lambda images: made((images - mean) / std), fingerprint, facts, left_out, read_as)
 
 
 def _state(

@@ -83,13 +83,13 @@ class Measure:
             )
         return values
 
-    def representation(self, encode: Encode, *, where: str) -> list[int]:
-        """Shape of an encoder's representation of a sample, by a look at two, and at one, which has to do as well."""
+    def look(self, encode: Encode, *, where: str) -> dict[str, Any]:
+        """Shape and precision of an encoder's representation of a sample, by a look at two, and at one, which has to do as well."""
         encode = checked(encode, where)
         with torch.inference_mode(), autocast(torch.device(self.device).type, self.scoring.precision):
-            shape = encode(self._first).shape[1:]
+            features = encode(self._first)
             encode(self._first[:1])
-        return list(shape)
+        return {"representation": list(features.shape[1:]), "precision": str(features.dtype).removeprefix("torch.")}
 
     def _first_views(self) -> Tensor:
         """View 1 of the first two samples; that of a view function is drawn once more of each alone, to see that it is the same, and with

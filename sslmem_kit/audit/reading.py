@@ -80,11 +80,10 @@ def read_checkpoint(path: Path, where: str) -> tuple[Any, set[str]]:
         raise UserError(
             f"{where}: {path.name!r} is no kind of checkpoint that is read, its suffix has to be one of {', '.join(SUFFIXES)}"
         )
+    if path.is_dir():
+        raise UserError(f"{where}: {path} is a folder, a file of weights in it is needed")
     if not path.is_file():
-        what = (
-            "is a folder, the file of weights in it is needed" if path.is_dir() else "is not there: there is no file of that name"
-        )
-        raise UserError(f"{where}: {str(path)!r} {what}")
+        raise UserError(f"{where}: there is no file {str(path)!r}")
     try:
         with open(path, "rb") as handle:
             head = handle.read(_HEAD)

@@ -18,6 +18,7 @@ import xarray as xr
 
 from sslmem_kit import details, store
 from sslmem_kit.alignment import scored_images
+from sslmem_kit.audit.agreement import MODULES, check
 from sslmem_kit.audit.code import with_arguments
 from sslmem_kit.audit.data import Samples, load_data
 from sslmem_kit.audit.encoders import Built, build, seen_by, told_by_study, where_of
@@ -30,12 +31,14 @@ from sslmem_kit.devices import resolve_device, use_device
 from sslmem_kit.errors import UserError
 from sslmem_kit.inspection import versions
 from sslmem_kit.machine import processor, share_cores
-from sslmem_kit.names import MODE, TRAINED_ON
+from sslmem_kit.names import COMPARED_ANYWAY, MODE, ONE_MODEL, TRAINED_ON
 from sslmem_kit.reading import read_json
 from sslmem_kit.scheduling import silent
 from sslmem_kit.study.folder import Study, check_directory, create_or_resume, write_json
 
 Listen = Callable[..., None]
+READ_AS = "read_as"
+"""The entry of ``config.json`` that says how an encoder reads samples, but for its modules."""
 LEFT_OUT = 4
 """Names of tensors that are left out, that a warning lists."""
 
@@ -88,10 +91,13 @@ def run_audit(spec: AuditSpec, out: Path | str, *, device: str = "auto", listen:
         measure = Measure(samples, spec.scoring, view=view, seed=spec.view_seed, device=device)
         # What is wrong with an encoder is told before the first is scored.
         facts = [_look(spec, place, samples, measure, device, listen) for place in todo]
+        compared_anyway = _check_agreement(spec, dict(zip(todo, facts, strict=True)), members, out)
         study = create_or_resume(out, spec)
         stack.enter_context(study.lock())
         if not path.exists():
             _create_store(study, samples, scored, members, record, device, threads)
+        if compared_anyway:
+            store.set_attributes(path, {COMPARED_ANYWAY: json.dumps(compared_anyway)})
         for place, found in zip(todo, facts, strict=True):
             _record(study, place, found)
         _tell(record, listen)
@@ -161,8 +167,32 @@ def _look(spec: AuditSpec, place: int, samples: Samples, measure: Measure, devic
         few = ", ".join(built.left_out[:LEFT_OUT]) + (" ..." if len(built.left_out) > LEFT_OUT else "")
         # Before the plan is told, when progress knows no encoders yet.
         listen("warned", plan.id, f"{len(built.left_out)} tensors of {plan.weights} are left out ({few})")
-    facts = {"representation": measure.representation(built.encode, where=where), "left_out": built.left_out, **built.facts}
-    return {"fingerprint": built.fingerprint, **facts}
+    seen = measure.look(built.encode, where=where)
+    facts = {"representation": seen["representation"], "left_out": built.left_out, **built.facts}
+    return {"fingerprint": built.fingerprint, **facts, READ_AS: built.read_as | seen}
+
+
+def _check_agreement(spec: AuditSpec, looked: dict[int, dict[str, Any]], members: Membership, out: Path) -> list[str]:
+    """Sentences about how the encoders read samples differently; nothing where they are not compared.
+
+    Parameters
+    ----------
+    looked
+        What a look at an encoder has found, by its place; of the others an earlier run has recorded it.
+
+    Raises
+    ------
+    UserError
+        They differ, and the spec does not say ``compare_anyway``.
+    """
+    if members.mode == ONE_MODEL:
+        return []
+    read = {}
+    for place, plan in enumerate(spec.encoders):
+        config = Study(out).encoder(plan.id) / "config.json"
+        known = looked[place] if place in looked else json.loads(config.read_text()) if config.exists() else {}
+        read[plan.id] = known.get(READ_AS, {})
+    return check(read, anyway=spec.compare_anyway, remedy="compare_anyway: true")
 
 
 def _record(study: Study, place: int, facts: dict[str, Any]) -> None:
@@ -184,6 +214,8 @@ def _record(study: Study, place: int, facts: dict[str, Any]) -> None:
             )
         return
     path.parent.mkdir(parents=True, exist_ok=True)
+    read_as = {name: value for name, value in facts[READ_AS].items() if name != MODULES}
+    facts = {**facts, READ_AS: read_as}
     write_json(path, {**plan.model_dump(mode="json"), **facts, "spec_hash": study.spec.hash, "versions": versions()})
 
 

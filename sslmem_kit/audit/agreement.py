@@ -1,0 +1,121 @@
+"""Whether encoders that are compared read their samples alike: shape, backbone, stem, normalization, image size and precision.
+
+A difference of alignment between two encoders is memorization only where nothing else differs between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import zip_longest
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from sslmem_kit.errors import UserError
+
+MODULES = "modules"
+"""The field that holds :func:`structure`."""
+_CLOSE = 1e-4
+"""Numbers that differ by less were rounded."""
+
+
+def structure(module: nn.Module) -> list[str]:
+    """What a module computes, as far as can be seen: its layers with weights and its poolings, with strides and sizes, in order."""
+    layers = [
+        layer
+        for layer in module.modules()
+        if next(layer.parameters(recurse=False), None) is not None or hasattr(layer, "kernel_size")
+    ]
+    return [
+        f"{_kind(layer)}({layer.extra_repr() if _is_torchs(type(layer)) or not list(layer.children()) else ''})" for layer in layers
+    ]
+
+
+def _kind(layer: nn.Module) -> str:
+    """Name of a layer's class; of a subclass of one of torch's, torch's."""
+    return next((kind.__name__ for kind in type(layer).__mro__ if _is_torchs(kind) and kind is not nn.Module), type(layer).__name__)
+
+
+def _is_torchs(kind: type) -> bool:
+    return kind.__module__.startswith("torch.nn.")
+
+
+def differences(read: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """How encoders differ in how they read samples, a phrase for each field.
+
+    Parameters
+    ----------
+    read
+        By encoder: values by field; fields that are not known of an encoder are absent.
+
+    Returns
+    -------
+    ``representation is [8] of f-0 and [8, 2, 2] of g-0``; each field's first encoder that has it against the first that differs.
+    """
+    found = []
+    # Modules last: that their layers differ follows from most of the others.
+    for field in sorted(dict.fromkeys(field for values in read.values() for field in values), key=MODULES.__eq__):
+        having = [name for name, values in read.items() if field in values]
+        first, value = having[0], read[having[0]][field]
+        other = next((name for name in having if not _same(value, read[name][field])), None)
+        if other is not None:
+            here, there = _told(field, value, read[other][field])
+            found.append(f"{field} is {here} of {first} and {there} of {other}")
+    return found
+
+
+def check(read: Mapping[str, Mapping[str, Any]], *, anyway: bool, remedy: str) -> list[str]:
+    """Sentences about what differs between encoders that are compared anyway.
+
+    Parameters
+    ----------
+    read
+        As in :func:`differences`.
+    anyway
+        Compare them though they differ.
+    remedy
+        How the user says so.
+
+    Raises
+    ------
+    UserError
+        They differ, and nobody has said that they are to be compared anyway.
+    """
+    found = differences(read)
+    if found and not anyway:
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        raise UserError(
+            f"encoders: they are compared but read samples differently, {found[0]}{more}; a score would be of this difference as much as of "
+            f"memorization: make them agree, or write {remedy}, and it is told with every number"
+        )
+    return [f"encoders are compared although they read samples differently: {phrase}" for phrase in found]
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(_same, a, b))
+    if isinstance(a, float) or isinstance(b, float):
+        return isinstance(a, float | int) and isinstance(b, float | int) and bool(np.isclose(a, b, rtol=0, atol=_CLOSE))
+    return type(a) is type(b) and a == b
+
+
+def _told(field: str, here: Any, there: Any) -> tuple[str, str]:
+    """Two values that differ, short: of modules the first layer that does."""
+    if field == MODULES:
+        pairs = zip_longest(here, there, fillvalue="nothing")
+        place, pair = next((place, pair) for place, pair in enumerate(pairs) if pair[0] != pair[1])
+        return tuple(f"{layer} (layer {place})" for layer in pair)
+    return _short(here), _short(there)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_short, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {_short(entry)}' for key, entry in value.items())}}}"
+    return str(value)
