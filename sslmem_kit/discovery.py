@@ -29,7 +29,7 @@ import numpy as np
 import xarray as xr
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.names import PARTITION_CODE, SAMPLE, SSLMEM
+from sslmem_kit.names import FILE, PARTITION_CODE, SAMPLE, SSLMEM
 from sslmem_kit.statistics import wilson_interval
 
 NULL = ("shared", "extra")
@@ -126,6 +126,7 @@ def discoveries(scores: xr.Dataset, fdr: float = 0.05) -> dict[str, Any]:
     ``fdr``, ``n_null``, and for ``candidate`` and ``independent`` a mapping each:
 
     - ``n``; ``memorized``, how many have ``q_value <= fdr``; ``share`` of them;
+    - ``samples``: their ids, the most memorized first, and of data that have them their ``files``;
     - ``threshold``: the list holds the candidates whose ``sslmem`` is at or above it (independents: at or below); NaN for an empty list;
     - ``fewest``: the least number that a list can hold with this null, for p is at least ``1 / (n_null + 1)``; NaN where no list is
       possible. ``null_for_one``: null samples that are needed for a list of one, ``null_for_any``: for a list of all;
@@ -148,9 +149,12 @@ def discoveries(scores: xr.Dataset, fdr: float = 0.05) -> dict[str, Any]:
         p, q, values = (scores[column].values[members] for column in ("p_value", "q_value", SSLMEM))
         listed, n = q <= fdr, len(p)
         count, fewest = int(listed.sum()), _at_least(n / (fdr * (n_null + 1)))
+        order = np.flatnonzero(members)[listed][np.argsort(-sign * values[listed], kind="stable")]
         result[name] = {
             "n": n,
             "memorized": count,
+            "samples": scores[SAMPLE].values[order].tolist(),
+            **({"files": list(map(str, scores[FILE][order].values))} if FILE in scores.coords else {}),
             "share": count / n if n else math.nan,
             "threshold": float(sign * (sign * values[listed]).min()) if count else math.nan,
             "fewest": fewest if fewest <= n else math.nan,

@@ -15,12 +15,13 @@ from sslmem_kit.audit.scores import is_one_model
 from sslmem_kit.errors import UserError
 from sslmem_kit.estimators import estimate
 from sslmem_kit.files import appearing, sweep
-from sslmem_kit.names import ENCODER, PARTITIONS
+from sslmem_kit.names import ENCODER, FILE, PARTITIONS
 from sslmem_kit.study.folder import Study
 
 
 def score_table(study: Study, *, protocol: str = "corrected", estimator: str | None = None) -> pd.DataFrame:
-    """Scores as a frame: ``sample``, ``label``, ``class``, ``partition`` (name), then every column of the scores.
+    """Scores as a frame: ``sample``, ``file`` (where samples have one), ``label``, ``class``, ``partition`` (name), then every column of the
+    scores.
 
     Of an audit of one model ``alignment`` and ``rank`` take their place, with the encoder's id behind where there are several. With
     ``estimator`` it is the samples and columns of :func:`sslmem_kit.estimators.estimate`.
@@ -42,6 +43,7 @@ def frame_of(scores: xr.Dataset, class_names: Sequence[str]) -> pd.DataFrame:
     frame = scores.drop_vars("augmentation", errors="ignore").to_dataframe().reset_index()
     front = {
         "sample": frame.pop("sample"),
+        **({FILE: frame.pop(FILE).astype(str)} if FILE in frame else {}),
         "label": frame["label"],
         "class": np.array(class_names)[frame.pop("label")],
         **({"partition": np.array(PARTITIONS)[frame.pop("partition")]} if "partition" in frame else {}),
@@ -61,8 +63,22 @@ def _spread(table: xr.Dataset) -> xr.Dataset:
     return table.drop_dims(ENCODER).assign(columns)
 
 
+def guarded(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with text in which a spreadsheet sees no formulas: names of classes and files are other people's, and one would be run.
+
+    What begins with ``=``, ``+``, ``-``, ``@`` or a blank that is no space gets an apostrophe in front, which spreadsheets do not show; to
+    read such a name elsewhere, take the apostrophe off, or take Parquet.
+    """
+    text = {name: column for name, column in frame.items() if name in ("class", FILE)}
+    return frame.assign(**{name: column.mask(column.str.match(_FORMULA), "'" + column) for name, column in text.items()})
+
+
+_FORMULA = "[=+@\\t\\r\\n-]"
+"""What a spreadsheet takes for the beginning of a formula; see OWASP, CSV injection."""
+
+
 def _write_csv(scores: xr.Dataset, class_names: Sequence[str], path: Path) -> None:
-    frame_of(scores, class_names).to_csv(path, index=False)
+    guarded(frame_of(scores, class_names)).to_csv(path, index=False)
 
 
 def _write_parquet(scores: xr.Dataset, class_names: Sequence[str], path: Path) -> None:

@@ -2,6 +2,8 @@
 
 SAMPLE, AUGMENTATION, ENCODER, EPOCH, VIEW = "sample", "augmentation", "encoder", "epoch", "view"
 LAYER, UNIT, CHANNEL = "layer", "unit", "channel"
+FILE = "file"
+"""Coordinate on ``sample``: path of the image file below the folder of the data, with ``/``; absent where samples have none."""
 ALIGNMENT, TRAINED_ON, SSLMEM = "alignment", "trained_on", "sslmem"
 
 PARTITIONS = ("shared", "candidate", "independent", "extra")

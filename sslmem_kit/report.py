@@ -10,7 +10,7 @@ from sslmem_kit.audit.membership import PAIR
 from sslmem_kit.audit.reporting import one_model_report, one_model_text
 from sslmem_kit.audit.scores import is_one_model, mode_of
 from sslmem_kit.caveats import caveats, collapsed
-from sslmem_kit.data.record import as_line, stored_record
+from sslmem_kit.data.record import as_line, printable, stored_record
 from sslmem_kit.errors import UserError
 from sslmem_kit.machine import BITS, computed_on, in_words
 from sslmem_kit.names import ALIGNMENT, ENCODER, MODE, ONE_MODEL
@@ -28,6 +28,9 @@ CLAIM = {
     "E>0": "extra above zero",
 }
 
+
+LISTED = 20
+"""Discoveries that the text names."""
 
 PROBE = {"linear": "linear probe", "knn": "nearest neighbours"}
 
@@ -185,12 +188,25 @@ def _discoveries_as_text(found: dict[str, Any]) -> list[str]:
         low, high = row["not_memorized_interval"]
         about = f"; at most about {row['not_memorized']:.0%} [{low:.0%}, {high:.0%}] of all are not memorized"
         lines.append(f"{name:<12} {row['memorized']:,} of {row['n']:,} ({row['share']:.1%}){threshold}{about}")
+        lines += _list_as_text(row)
         if row["fewest"] is None:
             lines.append(f"{'':<12} none is possible: that takes {row['null_for_any']:,} null samples at least")
         elif row["fewest"] > 1:
             needed = f"one alone needs {row['null_for_one']:,} null samples"
             lines.append(f"{'':<12} with this null the list has at least {row['fewest']:,} or none; {needed}")
     return lines
+
+
+def _list_as_text(row: dict[str, Any]) -> list[str]:
+    """Ids of the discoveries, with their files a line each; the first ones of a long list."""
+    rest = len(row["samples"]) - LISTED
+    more = [f"{'':<12} and {rest:,} more, which --json has"] if rest > 0 else []
+    if "files" not in row:
+        text = ", ".join(map(str, row["samples"][:LISTED]))
+        return [f"{'':<12} samples {text}", *more] if text else []
+    return [
+        f"{'':<12} {id_:>9}  {printable(file)}" for id_, file in zip(row["samples"][:LISTED], row["files"], strict=False)
+    ] + more
 
 
 def _number(value: float | None, digits: int = 4) -> str:

@@ -24,7 +24,7 @@ from sslmem_kit.data.record import lines
 from sslmem_kit.design import EncoderPlan
 from sslmem_kit.errors import Failure, UserError
 from sslmem_kit.machine import Share, cores, processor, share_cores
-from sslmem_kit.names import PARTITION_CODE
+from sslmem_kit.names import FILE, PARTITION_CODE
 from sslmem_kit.partition import RemovalSpec
 from sslmem_kit.ranks import Ranks, launched
 from sslmem_kit.ranks import start as start_ranks
@@ -312,6 +312,7 @@ def _create_store(study: Study, samples: StudySamples, facts: dict[str, Any], th
                 "sample": ids,
                 "label": ("sample", dataset.labels[samples.scored], {"class_names": list(dataset.class_names)}),
                 "partition": ("sample", codes),
+                **({} if dataset.files is None else {FILE: ("sample", dataset.files[samples.scored])}),
             }
         ),
         encoders=[{"encoder": plan.id, "family": plan.family, "seed": plan.seed, "design": plan.design, **named} for plan in plans],
@@ -322,6 +323,7 @@ def _create_store(study: Study, samples: StudySamples, facts: dict[str, Any], th
         recorded_epochs=spec.training.recorded_epochs,
         tasks=[spec.data.name, *(task.name for task in spec.downstream.tasks)],
         thumbnails=details.thumbnails(dataset, ids),
+        original_shapes=dataset.original_shapes[samples.scored],
         block=spec.scoring.block,
         attrs={
             "name": spec.name,

@@ -33,6 +33,7 @@ from sslmem_kit.names import (
     AUGMENTATION,
     ENCODER,
     EPOCH,
+    FILE,
     LAYER,
     MODE,
     ONE_MODEL,
@@ -59,6 +60,12 @@ PER_ENCODER = {
 
 THUMBNAIL_CHUNK, THUMBNAIL_SHARD = 64, 4096
 """Samples whose thumbnails are decoded together, and that share a file."""
+
+FILE_CHUNK, FILE_SHARD = 512, 2**18
+"""The same of the names of samples' files."""
+
+ORIGINAL = ("height", "width")
+"""Variables of ``/images`` that say how large an image was, on ``sample``; older stores lack them."""
 
 READ_ENCODERS = 64
 """Encoders whose values are checked together."""
@@ -104,6 +111,7 @@ def create(
     block: int,
     attrs: Mapping[str, Any],
     thumbnails: np.ndarray | None,
+    original_shapes: np.ndarray | None = None,
     epochs: int = 0,
     recorded_epochs: Sequence[int] = (),
     tasks: Sequence[str] = (),
@@ -116,7 +124,8 @@ def create(
     path
         Of ``results.zarr``; must not exist.
     samples
-        Coordinates on ``sample``: ``sample`` (ascending ids), ``label`` and ``partition`` (codes; not where ``trained_on`` is None).
+        Coordinates on ``sample``: ``sample`` (ascending ids), ``label``, ``partition`` (codes; not where ``trained_on`` is None) and ``file``
+        (text; not where samples are in no files of their own).
     encoders
         One mapping each: ``encoder`` (id), ``family``, ``seed``, ``method``, ``backbone``, ``dataset``, and ``design``, by default ``pair``.
     trained_on
@@ -131,6 +140,8 @@ def create(
         Attributes of the root: spec, versions and so on; values must be JSON scalars or strings.
     thumbnails
         (sample, y, x, channel) uint8; None where samples are no images, and there is no ``/images``.
+    original_shapes
+        (sample, 2) height and width of the images before they were brought to one size; None where it is not known.
     epochs, recorded_epochs
         Length of training; the epochs after which alignment and probe accuracy are recorded. 0 where encoders were trained elsewhere: there
         is no ``/training``, ``/trajectory`` or ``/downstream`` then, and nothing to evaluate.
@@ -169,7 +180,7 @@ def create(
     tree = xr.DataTree.from_dict(
         {
             "/": root,
-            **_image_group(thumbnails),
+            **_image_group(thumbnails, original_shapes),
             **(_training_groups(n, e, epochs, recorded_epochs, tasks) if epochs else {}),
             "/completeness": xr.Dataset(
                 {"scored": ((ENCODER, "block"), np.zeros((e, blocks), bool)), "evaluated": (ENCODER, np.full(e, not epochs))},
@@ -182,7 +193,7 @@ def create(
     # A group's chunks are one encoder wide, so that writers of different encoders never meet in one.
     encoding = {
         f"/{group.path.strip('/')}": {
-            **dict.fromkeys(group.to_dataset(inherit=False).coords, CHECKED),
+            **{name: _file_layout(coord) | CHECKED for name, coord in group.to_dataset(inherit=False).coords.items()},
             **{name: {**_layout(name, variable, block), **CHECKED} for name, variable in group.data_vars.items()},
         }
         for group in tree.subtree
@@ -193,10 +204,13 @@ def create(
         integrity.begin(partial)
 
 
-def _image_group(thumbnails: np.ndarray | None) -> dict[str, xr.Dataset]:
+def _image_group(thumbnails: np.ndarray | None, original_shapes: np.ndarray | None) -> dict[str, xr.Dataset]:
     if thumbnails is None:
         return {}
-    return {"/images": xr.Dataset({"thumbnail": ((SAMPLE, "y", "x", "channel"), thumbnails)})}
+    group = xr.Dataset({"thumbnail": ((SAMPLE, "y", "x", "channel"), thumbnails)})
+    for axis, name in enumerate(ORIGINAL if original_shapes is not None else ()):
+        group[name] = SAMPLE, original_shapes[:, axis].astype(np.int32), {"long_name": f"original {name}", "units": "pixels"}
+    return {"/images": group}
 
 
 def _training_groups(
@@ -237,6 +251,14 @@ def _layout(name: str, variable: xr.DataArray, block: int) -> dict[str, tuple[in
         outer = -(-min(THUMBNAIL_SHARD, variable.sizes[SAMPLE]) // inner) * inner
         return {"chunks": (inner, *variable.shape[1:]), "shards": (outer, *variable.shape[1:])}
     return {"chunks": tuple(_chunk(dim, size, block) for dim, size in variable.sizes.items())}
+
+
+def _file_layout(coord: xr.DataArray) -> dict[str, tuple[int, ...]]:
+    """Chunks and shards of the names of files, of which a few are read at a time; of other coordinates what zarr takes."""
+    if coord.name != FILE:
+        return {}
+    inner = min(FILE_CHUNK, coord.size)
+    return {"chunks": (inner,), "shards": (-(-min(FILE_SHARD, coord.size) // inner) * inner,)}
 
 
 def _chunk(dim: str, size: int, block: int) -> int:
@@ -384,8 +406,8 @@ def open_results(path: Path | str, *, allow_incomplete: bool = False, allow_dama
             raise UserError(_refusal(path, documents, numbers))
         tree = xr.open_datatree(path, engine="zarr", consolidated=is_finished(path), chunks={})
         root = tree.to_dataset(inherit=False)
-        # Labels of the axes are small and every reader selects by them: they come into memory, the data stay lazy.
-        tree.dataset = root.assign_coords({name: coord.load() for name, coord in root.coords.items()})
+        # Labels of the axes are small and every reader selects by them: they come into memory, the data and names of files stay lazy.
+        tree.dataset = root.assign_coords({name: coord.variable.load() for name, coord in root.coords.items() if name != FILE})
         if "completeness" in tree.children:
             # One small file a block of samples: by way of dask each would be a task of its own.
             held = dict(zip(("scored", "evaluated"), integrity.completeness(path)[:2], strict=True))

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
+from numpy.dtypes import StringDType
 
 from sslmem_kit import details, integrity, store
 from sslmem_kit.names import PARTITION_CODE
@@ -34,8 +35,9 @@ def make_study(
     effect: float = 0.1,
     complete: bool = True,
     classes: Sequence[str] = CLASSES,
+    files: Callable[[int], str] | None = None,
 ) -> Study:
-    """A study whose candidates (and, mirrored, independents) are planted with a mean score of about ``effect``."""
+    """A study whose candidates (and, mirrored, independents) are planted with a mean score of about ``effect``; with ``files`` of each id."""
     spec = parse_spec(
         {
             "name": path.name,
@@ -59,6 +61,7 @@ def make_study(
             "sample": ids,
             "label": ("sample", labels, {"class_names": list(classes)}),
             "partition": ("sample", codes),
+            **({} if files is None else {"file": ("sample", np.array([files(id_) for id_ in ids], StringDType()))}),
         }
     )
     rows = [
@@ -77,6 +80,7 @@ def make_study(
         recorded_epochs=spec.training.recorded_epochs,
         tasks=["digits"],
         thumbnails=thumbnails,
+        original_shapes=None if files is None else np.stack([100 + ids, 200 + ids], axis=1),
         block=spec.scoring.block,
         attrs={"spec": "{}", "spec_hash": spec.hash, "versions": "{}", "device": "cpu"},
     )

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from sslmem_kit.audit.code import call
 from sslmem_kit.audit.membership import read_ids
 from sslmem_kit.audit.spec import AuditSpec
 from sslmem_kit.data import Dataset, load
-from sslmem_kit.data.folder import read_folder
 from sslmem_kit.data.images import pixel_key
 from sslmem_kit.data.record import across as copies_across
 from sslmem_kit.data.record import copies
@@ -96,21 +94,12 @@ class Samples:
 
     def listed(self, path: str, *, where: str) -> np.ndarray:
         """Positions of the samples that a file lists."""
-        return read_ids(Path(path), where=where, positions=self.positions, files=self._files)
+        named = self.dataset is not None and self.dataset.files is not None
+        return read_ids(Path(path), where=where, positions=self.positions, files=self._files if named else None)
 
-    @cached_property
-    def _files(self) -> Any:
-        """How ids are found by names of image files; None where samples are none."""
-        if self.dataset is None or not self.dataset.name.startswith("folder:"):
-            return None
-
-        def by_name() -> Mapping[str, int]:
-            from sslmem_kit.data import DataSpec
-
-            source = read_folder(DataSpec(name=self.dataset.name))
-            return {source.file_name(index): index for index in range(len(source.labels))}
-
-        return by_name
+    def _files(self) -> Mapping[str, int]:
+        """Ids by the names of image files."""
+        return dict(zip(map(str, self.dataset.files), self.ids.tolist(), strict=True))
 
     def batches(self, ids: np.ndarray, size: int, feed: Feed | None, device: str) -> Iterator[tuple[np.ndarray, Any]]:
         """Pairs of ids and their samples: images [sample, channel, y, x] in [0, 1], or stretches of the array, tensors where torch has

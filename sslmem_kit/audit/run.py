@@ -31,7 +31,7 @@ from sslmem_kit.devices import resolve_device, use_device
 from sslmem_kit.errors import UserError
 from sslmem_kit.inspection import versions
 from sslmem_kit.machine import processor, share_cores
-from sslmem_kit.names import COMPARED_ANYWAY, MODE, ONE_MODEL, TRAINED_ON
+from sslmem_kit.names import COMPARED_ANYWAY, FILE, MODE, ONE_MODEL, TRAINED_ON
 from sslmem_kit.reading import read_json
 from sslmem_kit.scheduling import silent
 from sslmem_kit.study.folder import Study, check_directory, create_or_resume, write_json
@@ -252,6 +252,8 @@ def _create_store(
     }
     if members.codes is not None:
         coords["partition"] = ("sample", members.codes)
+    if dataset and dataset.files is not None:
+        coords[FILE] = ("sample", dataset.files[scored])
     name = spec.data.name if spec.data else spec.source.function
     rows = []
     for place, (plan, family, design) in enumerate(zip(spec.encoders, members.families, members.designs, strict=True)):
@@ -269,6 +271,7 @@ def _create_store(
         policy=spec.scoring.policy.name if spec.scoring.policy else spec.view.function,
         block=spec.scoring.block,
         thumbnails=details.thumbnails(dataset, samples.ids[scored]) if dataset else None,
+        original_shapes=dataset.original_shapes[scored] if dataset else None,
         attrs={
             "name": spec.name,
             MODE: members.mode,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.dtypes import StringDType
 
 from sslmem_kit.data import record
 from sslmem_kit.data.builtin import BUILTIN
@@ -44,6 +45,8 @@ class Dataset:
         is held in memory make no difference.
     pixels : uint8 (n, height, width, channels), or `Lazy`
         The images, held or decoded on every read; use `read`.
+    files : text (n,), or None
+        Path of each sample's file below the folder of the data, with ``/``; None where samples have no files of their own.
     original_shapes : int32 (n, 2)
         Height and width as stored, in pixels.
     keys : uint64 (n,)
@@ -61,6 +64,7 @@ class Dataset:
     skipped: tuple[str, ...]
     fingerprint: str
     pixels: np.ndarray | Lazy = field(repr=False)
+    files: np.ndarray | None = field(repr=False)
     original_shapes: np.ndarray = field(repr=False)
     keys: np.ndarray = field(repr=False)
     record: dict[str, Any] = field(repr=False)
@@ -160,6 +164,7 @@ def load(spec: DataSpec, *, seed: int = 0, channels: int | None = None, progress
         skipped=skipped,
         fingerprint=hashlib.sha256(b"".join(parts)).hexdigest(),
         pixels=found.pixels,
+        files=None if source.base is None else np.array([source.file_name(index) for index in ids], StringDType()),
         original_shapes=shapes,
         keys=found.keys,
         record={

@@ -169,8 +169,13 @@ def _copies(found: Mapping[str, Any]) -> str:
 
 def _names(names: Sequence[str], count: int, joint: str = ", ") -> str:
     """The first names in one line, whatever characters are in them."""
-    plain = ["".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name) for name in names[:SHOWN]]
+    plain = [printable(name) for name in names[:SHOWN]]
     return joint.join(plain) + (" ..." if count > len(plain) else "")
+
+
+def printable(name: str) -> str:
+    """A name in one line, whatever characters are in it."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
 def in_short(values: Sequence[str], shown: int) -> dict[str, Any]:

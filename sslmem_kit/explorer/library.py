@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+import zarr
 
 from sslmem_kit import discovery, scores, store
 from sslmem_kit.audit.membership import PAIR
@@ -23,7 +24,7 @@ from sslmem_kit.audit.scores import NOT_SCORES, mode_of
 from sslmem_kit.audit.spec import AuditSpec
 from sslmem_kit.errors import UserError
 from sslmem_kit.explorer.quantities import Quantity, of_scores, of_store
-from sslmem_kit.names import ALIGNMENT, ENCODER, EPOCH, FAMILIES, ONE_MODEL, SAMPLE, TRAINED_ON
+from sslmem_kit.names import ALIGNMENT, ENCODER, EPOCH, FAMILIES, FILE, ONE_MODEL, SAMPLE, TRAINED_ON
 from sslmem_kit.places import find_study
 from sslmem_kit.study.folder import Study, open_study
 
@@ -169,6 +170,15 @@ class OpenStudy:
             return table[key].values if key in table else np.full(len(self.ids), np.nan, np.float32)
         return self.cache.get((self.key, self.stamp, key, encoders), make)
 
+    def files(self, positions: np.ndarray) -> np.ndarray | None:
+        """Names of the files of samples, text in the order of the positions; None where samples have none."""
+        if FILE not in self.tree.coords:
+            return None
+        # Selected in ascending order, and by way of zarr, which reads the chunks of a shard that hold them and no others.
+        ascending, place = np.unique(np.asarray(positions, np.int64), return_inverse=True)
+        with store.reading(self.study.results_path):
+            return zarr.open_array(self.study.results_path / FILE, mode="r").oindex[ascending][place]
+
     def sample(self, position: int) -> SampleRecord:
         """What the store holds of one sample."""
         return SampleRecord(self, position)
@@ -197,6 +207,22 @@ class SampleRecord:
             return (
                 tree[ALIGNMENT].isel(at).drop_vars(SAMPLE).load(scheduler="sync").assign_coords(trained_on=(ENCODER, seen.values))
             )
+
+    @cached_property
+    def file(self) -> str:
+        """Name of its file; empty where it has none."""
+        names = self.opened.files(np.array([self.position]))
+        return "" if names is None else str(names[0])
+
+    @cached_property
+    def original_shape(self) -> tuple[int, int] | None:
+        """Height and width of the image before it was brought to the size that was scored; None where it is not known."""
+        tree = self.opened.tree
+        if "images" not in tree.children or any(name not in tree["images"].data_vars for name in store.ORIGINAL):
+            return None
+        with store.reading(self.opened.study.results_path):
+            height, width = (int(tree["images"][name][self.position]) for name in store.ORIGINAL)
+        return height, width
 
     def alignment(self, protocol: str) -> xr.DataArray:
         """Mean alignment under each usable encoder, (encoder,), with ``family``, ``seed`` and ``trained_on``."""

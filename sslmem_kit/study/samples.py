@@ -16,7 +16,7 @@ from sslmem_kit.data import Dataset, DataSpec, load
 from sslmem_kit.data.record import across as copies_across
 from sslmem_kit.design import EncoderPlan, folds, grouped, left_out_candidates
 from sslmem_kit.errors import UserError
-from sslmem_kit.names import FAMILIES, PARTITION_CODE
+from sslmem_kit.names import FAMILIES, FILE, PARTITION_CODE
 from sslmem_kit.partition import UNUSED, PartitionSpec, RemovalSpec, assign, take_out, training_slots
 from sslmem_kit.streams import stream_seed
 from sslmem_kit.study.removal import chosen_by_scores
@@ -172,7 +172,7 @@ def _removed(path: Path, dataset: Dataset) -> np.ndarray:
         raise UserError(f"{where} is not an npz archive, or it is cut short")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in ("sample", "data_fingerprint") if name in archive}
+            arrays = {name: archive[name] for name in ("sample", FILE, "data_fingerprint") if name in archive}
             names = archive.files
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError) as error:
         raise UserError(f"{where} cannot be read ({' '.join(str(error).split())[:120]})") from None
@@ -188,6 +188,27 @@ def _removed(path: Path, dataset: Dataset) -> np.ndarray:
             f"(data_fingerprint {fingerprint[:12]} there, {dataset.fingerprint[:12]} here)"
         )
     try:
-        return dataset.positions(ids)
+        positions = dataset.positions(ids)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
+    if FILE in arrays:
+        _check_files(arrays[FILE], ids, positions, dataset, where)
+    return positions
+
+
+def _check_files(files: np.ndarray, ids: np.ndarray, positions: np.ndarray, dataset: Dataset, where: str) -> None:
+    """Refuse names of files that are not those of the listed samples."""
+    if files.shape != ids.shape or files.dtype.kind not in "UT":
+        raise UserError(
+            f"{where}: file has dtype {files.dtype} and shape {files.shape}, the names of the {len(ids)} files are needed"
+        )
+    if dataset.files is None:
+        raise UserError(f"{where}: it names files, the samples of {dataset.name!r} have none")
+    own = dataset.files[positions].astype(object)
+    differing = np.flatnonzero(files.astype(object) != own)
+    if len(differing):
+        first = differing[0]
+        raise UserError(
+            f"{where}: {len(differing)} of {len(ids)} files are not those of the listed samples (sample {ids[first]} is {own[first]!r} here "
+            f"and {str(files[first])!r} there); list the ids that belong to the files, or leave file out"
+        )

@@ -106,11 +106,6 @@ def test_class_names_are_no_formulas_in_a_csv_and_themselves_in_parquet(take_awa
     assert found["class"].tolist() == [names[label] for label in labels]
 
 
-@pytest.mark.parametrize("first", "=+-@\t\r")
-def test_what_begins_a_formula_is_made_text(first):
-    assert files.no_formula(f"{first}x") == f"'{first}x"
-
-
 @pytest.mark.parametrize("figure", takeaway.FIGURES)
 def test_figures_are_pictures_and_drawings(take_away, session, figure):
     session.param.update(partition=[], colour="z")

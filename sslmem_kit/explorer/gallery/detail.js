@@ -128,7 +128,7 @@ export function render({ model, view, el }) {
     clean.className = "clean";
 
     const facts = make("dl");
-    for (const [name, value, why] of [["class", record.class, ""], ["partition", record.partition, ""], ...record.facts]) {
+    for (const [name, value, why] of [...(record.file ? [["file", record.file, ""]] : []), ["class", record.class, ""], ["partition", record.partition, ""], ...record.facts]) {
       const text = make("dd", "", value);
       if (name === "partition") { const swatch = make("i", "swatch"); swatch.style.background = model.colours[value]; text.prepend(swatch); }
       if (why) text.title = why;

@@ -9,6 +9,7 @@ import param
 import xarray as xr
 from panel.custom import JSComponent
 
+from sslmem_kit.data.record import stored_record
 from sslmem_kit.errors import UserError
 from sslmem_kit.explorer.gallery.gallery import NOT_DEFINED, number, open_asked, score_texts, sort_key
 from sslmem_kit.explorer.library import SampleRecord
@@ -82,7 +83,8 @@ class Detail:
             "class": self.session.class_name(position),
             "partition": PARTITIONS[opened.partitions[position]],
             "picture": thumbnails(opened, np.array([position]))[0],
-            "size": _size(opened.tree),
+            "size": _size(sample),
+            "file": sample.file,
             "facts": self._facts(position),
             "views": [] if pictures is None else self._views(sample, pictures),
             "views_note": "" if pictures is not None else NO_VIEWS if "views" in opened.tree.children else NONE_KEPT,
@@ -206,11 +208,21 @@ def beside(session: Session, position: int, by: int) -> int | None:
     return int(listed[beyond & (key == nearest)][0 if by > 0 else -1])
 
 
-def _size(tree: xr.DataTree) -> str:
+def _size(sample: SampleRecord) -> str:
+    """Width and height of the image in its file, as it was scored, and as the store keeps it, those that are known and differ."""
+    tree = sample.opened.tree
     if "images" not in tree.children:
         return "no image"
-    height, width = tree["images/thumbnail"].shape[1:3]
-    return f"{width} x {height} pixels"
+    scored = stored_record(tree.attrs, sample.opened.class_names)["sizes"]
+    sizes = {
+        "in its file" if sample.file else "original": sample.original_shape,
+        "scored": scored and scored["used"],
+        "here": tree["images/thumbnail"].shape[1:3],
+    }
+    known = {name: f"{size[1]} x {size[0]}" for name, size in sizes.items() if size}
+    if len(set(known.values())) == 1:
+        return f"{known['here']} pixels"
+    return "pixels: " + ", ".join(f"{text} {name}" for name, text in known.items())
 
 
 def _path(sample: SampleRecord) -> dict[str, Any] | None:

@@ -27,7 +27,7 @@ export function render({ model, view, el }) {
     image.alt = "";
     sized(image);
     open.dataset.opensDetail = "";
-    open.append(image, make("span", "id"), make("span", "class"), make("span", "score"), make("span", "interval"), make("span", "also"));
+    open.append(image, make("span", "id"), make("span", "file"), make("span", "class"), make("span", "score"), make("span", "interval"), make("span", "also"));
     const partition = make("span", "partition");
     partition.append(make("i", "swatch"), make("span", "word"));
     open.append(partition);
@@ -39,12 +39,13 @@ export function render({ model, view, el }) {
     open.dataset.sample = item.id;
     open.querySelector("img").dataset.sample = item.id;
     open.tabIndex = index === at ? 0 : -1;
-    for (const name of ["class", "score", "interval", "also"]) find(name).textContent = item[name];
+    for (const name of ["file", "class", "score", "interval", "also"]) find(name).textContent = item[name];
     find("id").textContent = `#${item.id}`;
+    find("file").title = item.file;
     find("word").textContent = item.partition;
     find("swatch").dataset.partition = item.partition;
     find("interval").title = item.title;
-    open.setAttribute("aria-label", [`sample ${item.id}`, `class ${item.class}`, item.partition, `score ${item.score}`, item.title, item.also].filter(Boolean).join(", "));
+    open.setAttribute("aria-label", [`sample ${item.id}`, item.file && `file ${item.file}`, `class ${item.class}`, item.partition, `score ${item.score}`, item.title, item.also].filter(Boolean).join(", "));
     if (item.id === model.current) open.setAttribute("aria-current", "true"); else open.removeAttribute("aria-current");
   };
   const draw = () => {

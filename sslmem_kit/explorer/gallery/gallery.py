@@ -100,9 +100,11 @@ class Gallery:
                 also = [f"{session.quantities[session.sort].label} {number(value, 4)}" for value in values]
             about = zip(opened.ids[shown].tolist(), opened.labels[shown].tolist(), opened.partitions[shown].tolist(), strict=True)
             names = opened.class_names
+            files = opened.files(shown) if len(shown) else None
             self._made = [
                 {
                     "id": id_,
+                    "file": file,
                     "class": names[label],
                     "partition": PARTITIONS[code],
                     "score": score,
@@ -110,7 +112,9 @@ class Gallery:
                     "title": title,
                     "also": extra,
                 }
-                for (id_, label, code), (score, interval, title), extra in zip(about, texts, also, strict=True)
+                for (id_, label, code), (score, interval, title), extra, file in zip(
+                    about, texts, also, [""] * len(shown) if files is None else map(str, files), strict=True
+                )
             ]
         return self._made
 

@@ -265,6 +265,7 @@ def describe(session: Session, position: int) -> list[list[str]]:
     opened = session.opened
     rows = [
         ["sample", str(int(opened.ids[position]))],
+        *([["file", file]] if (file := opened.sample(position).file) else []),
         ["class", session.class_name(position)],
         ["partition", PARTITIONS[int(opened.partitions[position])]],
         ["score", _number(session.scores[SSLMEM].values[position]) + _interval(session, position)],

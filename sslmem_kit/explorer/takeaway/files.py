@@ -8,17 +8,19 @@ from __future__ import annotations
 import io
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import xarray as xr
 from pyarrow import csv, parquet
 
 from sslmem_kit.explorer.library import OpenStudy
-from sslmem_kit.export import frame_of
-from sslmem_kit.names import SAMPLE, SSLMEM
+from sslmem_kit.export import frame_of, guarded
+from sslmem_kit.names import FILE, SAMPLE, SSLMEM
 from sslmem_kit.statistics import by_partition
 
 ROWS = 50_000
@@ -63,17 +65,11 @@ def means(scores: xr.Dataset) -> dict[str, dict[str, Any]]:
 
 def csv_file(opened: OpenStudy, scores: xr.Dataset, positions: np.ndarray) -> Iterator[bytes]:
     """Scores as CSV, one row a sample, as the command line exports them."""
-    names = [no_formula(name) for name in opened.class_names]
-    for number, table in enumerate(_tables(scores, names, positions)):
+    for number, table in enumerate(_tables(scores, opened.class_names, positions, guarded)):
         buffer = io.BytesIO()
         # A tenth of the time that pandas takes.
         csv.write_csv(table, buffer, csv.WriteOptions(include_header=number == 0))
         yield from _cut(buffer.getvalue())
-
-
-def no_formula(text: str) -> str:
-    """Text that a spreadsheet takes for text: class names are other people's, and a formula in one would be run."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r", "\n") else text
 
 
 def parquet_file(opened: OpenStudy, scores: xr.Dataset, positions: np.ndarray) -> Iterator[bytes]:
@@ -86,24 +82,40 @@ def parquet_file(opened: OpenStudy, scores: xr.Dataset, positions: np.ndarray) -
     yield from _cut(buffer.getvalue())
 
 
-def _tables(scores: xr.Dataset, class_names: Sequence[str], positions: np.ndarray) -> Iterator[pa.Table]:
+def _tables(
+    scores: xr.Dataset,
+    class_names: Sequence[str],
+    positions: np.ndarray,
+    as_written: Callable[[pd.DataFrame], pd.DataFrame] = lambda frame: frame,
+) -> Iterator[pa.Table]:
     for start in range(0, len(positions), ROWS):
         frame = frame_of(scores.isel({SAMPLE: positions[start : start + ROWS]}), class_names)
-        yield pa.Table.from_pandas(frame, preserve_index=False)
+        yield pa.Table.from_pandas(as_written(frame), preserve_index=False)
 
 
 def npz_file(opened: OpenStudy, scores: xr.Dataset, positions: np.ndarray) -> Iterator[bytes]:
-    """Ids and scores for a removal study: ``sample``, ``score``, ``study`` and, where it is known, ``data_fingerprint``."""
+    """Ids and scores for a removal study: ``sample``, ``score``, ``study`` and, where they are known, ``file`` and ``data_fingerprint``."""
     arrays = {
         "sample": opened.ids[positions].astype(np.int64),
         "score": scores[SSLMEM].values[positions].astype(np.float32),
         "study": np.array(opened.key),
     }
+    files = opened.files(positions)
+    if files is not None:
+        arrays[FILE] = files.astype(object).astype(str)
     if opened.fingerprint:
         arrays["data_fingerprint"] = np.array(opened.fingerprint)
+    yield from _cut(npz(arrays))
+
+
+def npz(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """An npz archive, of which an array may be called ``file`` too: ``numpy.savez`` keeps that word for itself."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    yield from _cut(buffer.getvalue())
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+    return buffer.getvalue()
 
 
 def _cut(content: bytes) -> Iterator[bytes]:
