@@ -10,6 +10,8 @@ import xarray as xr
 
 from sslmem_kit.data.record import crossing, cut_batch, stored_record
 from sslmem_kit.downstream.spread import collapse
+from sslmem_kit.integrity import DAMAGED_PICTURES, NO_CHECKSUMS
+from sslmem_kit.metadata import SEAL
 from sslmem_kit.names import COMPARED_ANYWAY, ENCODER
 from sslmem_kit.scores import of_pairs
 
@@ -28,6 +30,8 @@ def caveats(tree: xr.DataTree) -> list[str]:
         *(f"{encoder}: {sentence}" for encoder, sentence in collapsed(tree).items()),
         *json.loads(tree.attrs.get(COMPARED_ANYWAY, "[]")),
         *_of_data(tree),
+        *([DAMAGED_PICTURES] if tree.attrs.get("damaged_pictures") else []),
+        *([] if SEAL in tree.attrs else [NO_CHECKSUMS]),
     ]
 
 

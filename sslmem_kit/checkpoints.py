@@ -79,6 +79,14 @@ def load(checkpoint: Path, parts: dict[str, Any], device: str) -> Progress:
     return _progress(state)
 
 
+def is_resumable(checkpoint: Path) -> bool:
+    """Whether a training can go on from a checkpoint, and be it from its end."""
+    try:
+        return "objective" in read(checkpoint, "cpu")
+    except UserError:
+        return False
+
+
 def load_progress(checkpoint: Path) -> Progress:
     """What a checkpoint records beside weights."""
     return _progress(read(checkpoint, "cpu"))

@@ -215,12 +215,16 @@ def render(study: Path, notebook: tuple[str, ...], parameters: tuple[tuple[str, 
 def validate(study: Path) -> None:
     """Check a study directory: spec, results, weights."""
     from sslmem_kit.errors import UserError
+    from sslmem_kit.integrity import NO_CHECKSUMS, is_recorded
+    from sslmem_kit.study.folder import Study
     from sslmem_kit.validate import problems
 
     found = list(problems(study))
     if found:
-        raise UserError("; ".join(found[:3]) + (f" (and {len(found) - 3} more problems)" if len(found) > 3 else ""))
+        raise UserError("; ".join(found[:9]) + (f" (and {len(found) - 9} more problems)" if len(found) > 9 else ""))
     click.echo(f"{study}: complete and valid")
+    if not is_recorded(Study(study).results_path):
+        click.echo(f"WARNING: {NO_CHECKSUMS}")
 
 
 @app.command()

@@ -9,6 +9,7 @@ record: lines of different encoders never meet. A store that an earlier version 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import zlib
@@ -17,15 +18,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import google_crc32c
 import numpy as np
 import zarr
 
 from sslmem_kit.errors import few
-from sslmem_kit.metadata import DOCUMENT, SEAL, Document, own_documents, write_root
+from sslmem_kit.files import write_atomically
+from sslmem_kit.metadata import DOCUMENT, RECORD, SEAL, Document, own_documents, write_root
 from sslmem_kit.names import ENCODER, SAMPLE
-
-RECORD = "completeness/scored/checksums"
-"""Folder of the record in a store, beside chunks: zarr looks for nothing there."""
 
 COMPLETENESS = ("completeness/scored", "completeness/evaluated")
 
@@ -41,7 +41,11 @@ ADDED = ("views", "neighbours", "units")
 PICTURES = ("images", "views", "neighbours")
 """Groups that are looked at and from which nothing is computed: damage there keeps no reader from the numbers."""
 
-NO_CHECKSUMS = "its results were written by an earlier version and carry no checksums, damage to them would go unseen"
+NO_CHECKSUMS = "the results were written by an earlier version and carry no checksums: damage to them may go unseen"
+DAMAGED_PICTURES = (
+    "pictures of samples, or their neighbours, are lost or damaged: `sslmem validate` names them, `sslmem run` makes them again"
+)
+"""Sentences for :func:`sslmem_kit.caveats.caveats`."""
 
 _TAIL, _AT_ONCE = 4, 2**20
 
@@ -105,7 +109,9 @@ def renew(path: Path) -> None:
     consolidated = b'"consolidated_metadata"' in (path / DOCUMENT).read_bytes()
     for file in (path / RECORD).iterdir():
         file.unlink()
-    note(path, STORE, _files(path, own_documents(path), empty=True))
+    documents = own_documents(path)
+    evaluated = completeness(path)[1] if "completeness" in documents else np.zeros(0, bool)
+    note(path, STORE, [*_files(path, documents, empty=True), *_encoder_files(path, documents, evaluated)])
     write_root(path, attributes={}, consolidated=consolidated)
 
 
@@ -132,6 +138,7 @@ def expected_names(documents: Mapping[str, Document], scored: np.ndarray, evalua
 
     ``scored`` is (encoder, block) and ``evaluated`` (encoder,), as ``/completeness`` holds them.
     """
+    yield f"alignment/{DOCUMENT}"
     yield from (f"{name}/{DOCUMENT}" for name in documents if name.split("/")[0] in ADDED)
     layers = "layers/alignment" in documents and _counts(documents["layers/alignment"])[:2] == list(scored.T.shape)
     for encoder, block in np.argwhere(scored).tolist():
@@ -170,7 +177,7 @@ def note(path: Path, writer: str, names: Iterable[str]) -> None:
     folder = path / RECORD
     if not folder.is_dir():
         return  # an earlier version's
-    lines = [_line(name, _entry(path / name)) for name in names]
+    lines = [_line(name, _entry(_file(path, name))) for name in names]
     handle = os.open(folder / writer, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
     try:
         size = os.fstat(handle).st_size
@@ -181,6 +188,11 @@ def note(path: Path, writer: str, names: Iterable[str]) -> None:
         os.close(handle)
 
 
+def _file(path: Path, name: str) -> Path:
+    """Where a recorded file is; a store may be a link."""
+    return path.parent / name.removeprefix("../") if name.startswith("../") else path / name
+
+
 def _line(name: str, entry: Entry) -> str:
     text = f"{entry.size} {entry.tail} {entry.digest} {name}"
     return f"{zlib.crc32(text.encode()):08x} {text}\n"
@@ -189,12 +201,26 @@ def _line(name: str, entry: Entry) -> str:
 def _entry(file: Path) -> Entry:
     try:
         with open(file, "rb") as handle:
-            if ".." in file.parts:
+            if file.suffix not in ("", ".json") or file.name == "config.json":  # an encoder's
                 return Entry(os.fstat(handle.fileno()).st_size, "-", hashlib.file_digest(handle, "sha256").hexdigest())
             content = handle.read()
     except FileNotFoundError:
         return Entry(-1)
     return Entry(len(content), content[-_TAIL:].hex() or "-", f"{zlib.crc32(content):08x}")
+
+
+def files_of(encoder_id: str) -> list[str]:
+    """What a finished training leaves, as the record names it."""
+    return [f"../encoders/{encoder_id}/{name}" for name in ("config.json", "history.csv", "weights.safetensors")]
+
+
+def damaged_files(path: Path, names: Iterable[str]) -> list[Damage]:
+    """Those of some files that are not, or not known to be, what was written; of a store without a record none."""
+    if not is_recorded(path):
+        return []
+    entries, _ = read_record(path)
+    hows = {name: how_wholly(_file(path, name), entries[name]) if name in entries else "has no checksum" for name in names}
+    return [Damage(name, how) for name, how in hows.items() if how]
 
 
 def read_record(path: Path) -> tuple[dict[str, Entry], list[Damage]]:
@@ -242,10 +268,15 @@ def damages(path: Path, documents: Mapping[str, Document], *, whole: bool) -> li
     found += damaged
     found += [Damage(name, "has no checksum") for name in expected_names(documents, scored, evaluated) if name not in entries]
     if whole:
+        found += [
+            Damage(name, "has no checksum")
+            for name in _encoder_files(path, documents, evaluated)
+            if name not in entries and _file(path, name).exists()
+        ]
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-            return [*found, *_told(entries, threads.map(lambda name: _how_wholly(path / name, entries[name]), entries))]
+            return [*found, *_told(entries, threads.map(lambda name: how_wholly(_file(path, name), entries[name]), entries))]
     inside = {name: entry for name, entry in entries.items() if not name.startswith("../")}
-    hows = ((_how_wholly if name.endswith(DOCUMENT) else _how_quickly)(path / name, entry) for name, entry in inside.items())
+    hows = ((how_wholly if name.endswith(DOCUMENT) else _how_quickly)(path / name, entry) for name, entry in inside.items())
     return [*found, *_told(inside, hows)]
 
 
@@ -272,6 +303,33 @@ def mark(found: Iterable[Damage], scored: np.ndarray, evaluated: np.ndarray) -> 
             evaluated[encoder] = False
         else:
             scored[encoder, block] = False
+
+
+def _encoder_files(path: Path, documents: Mapping[str, Document], evaluated: np.ndarray) -> Iterator[str]:
+    """Files of the encoders that were trained here and are done."""
+    if "training" not in documents:
+        return
+    with contextlib.suppress(ValueError, RuntimeError, OSError, KeyError):
+        for encoder_id in zarr.open_group(path, mode="r", use_consolidated=False)[ENCODER][:][evaluated]:
+            yield from files_of(str(encoder_id))
+
+
+def restore_record(path: Path) -> None:
+    """Write the record's good lines again, and lines about what is there and whose lines are lost, as far as its own checksum holds."""
+    folder = path / RECORD
+    folder.mkdir(exist_ok=True)
+    for file in folder.iterdir():
+        lines = [line for line in file.read_bytes().split(b"\n") if line.startswith(b"%08x" % zlib.crc32(line[9:]))]
+        write_atomically(file, b"".join(line + b"\n" for line in lines))
+    entries, _ = read_record(path)
+    documents = own_documents(path)
+    scored, evaluated, _ = completeness(path)
+    wanted = [
+        *_files(path, documents, empty=False),
+        *expected_names(documents, scored, evaluated),
+        *_encoder_files(path, documents, evaluated),
+    ]
+    note(path, STORE, [name for name in dict.fromkeys(wanted) if name not in entries and holds(_file(path, name))])
 
 
 def completeness(path: Path) -> tuple[np.ndarray, np.ndarray, list[Damage]]:
@@ -323,6 +381,15 @@ def _told(names: Iterable[str], hows: Iterable[str]) -> Iterator[Damage]:
     return (Damage(name, how) for name, how in zip(names, hows, strict=True) if how)
 
 
+def holds(file: Path) -> bool:
+    """Whether a chunk that ends with its checksum is what was written; of any other file, whether it is there."""
+    try:
+        content = file.read_bytes()
+    except OSError:
+        return False
+    return "c" not in file.parts[:-1] or google_crc32c.value(content[:-_TAIL]).to_bytes(4, "little") == content[-_TAIL:]
+
+
 def _how_quickly(file: Path, entry: Entry) -> str:
     try:
         handle = os.open(file, os.O_RDONLY)
@@ -345,7 +412,8 @@ def _how_quickly(file: Path, entry: Entry) -> str:
     return ""
 
 
-def _how_wholly(file: Path, entry: Entry) -> str:
+def how_wholly(file: Path, entry: Entry) -> str:
+    """What is wrong with a file, having read it; empty where nothing is."""
     how = _how_quickly(file, entry)
     if how or entry.size < 0:
         return how

@@ -21,7 +21,7 @@ from sslmem_kit.files import write_atomically
 Document = dict[str, Any]
 
 DOCUMENT = "zarr.json"
-SEAL = "checksum"
+SEAL = "sealed"
 """Root attribute: sha256 of the root's document with zeros in its place. A store without it carries no checksums."""
 
 CODECS = ("bytes", "vlen-utf8", "zstd", "crc32c")
@@ -36,6 +36,9 @@ READ_WHOLE = ("trained_on", "completeness/scored", "completeness/evaluated")
 TASK_BYTES = 1024
 """Memory that a chunk of an opened array takes at least before anything of it is read."""
 
+RECORD = "completeness/scored/checksums"
+"""Folder of the record of files in a store (see :mod:`sslmem_kit.integrity`), beside chunks: zarr looks for nothing there."""
+
 _BLANK = "0" * 64
 
 
@@ -48,8 +51,10 @@ def read_documents(path: Path) -> dict[str, Document]:
         A document is no JSON, is not as it was written, declares what is not read or what memory cannot hold, or the consolidated ones
         differ from the nodes' own.
     """
+    if not (path / DOCUMENT).is_file():
+        raise UserError(f"{path}: there is no results store here (a folder with a zarr.json)")
     root = _read(path, "")
-    if SEAL in root["attributes"] and not _is_sealed(path):
+    if not root_is_whole(path):
         raise UserError(f"{path / DOCUMENT} is damaged, it is not what its checksum was made of; {MENDED}")
     own = {"": root, **_members(path, "")}
     copies = _copies(path, root)
@@ -221,6 +226,14 @@ def write_root(path: Path, *, attributes: Mapping[str, Any], consolidated: bool,
     if SEAL in held:
         text = text.replace(f'"{SEAL}": "{_BLANK}"', f'"{SEAL}": "{_digest(text)}"', 1)
     write_atomically(path / DOCUMENT, text.encode())
+
+
+def root_is_whole(path: Path) -> bool:
+    """Whether the root's document can be read and is what its checksum was made of."""
+    try:
+        return _is_sealed(path) if SEAL in _read(path, "")["attributes"] else not (path / RECORD).is_dir()
+    except UserError:
+        return False
 
 
 def _is_sealed(path: Path) -> bool:

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
-from sslmem_kit import details, store
+from sslmem_kit import details, mending, store
 from sslmem_kit.data.record import lines
 from sslmem_kit.design import EncoderPlan
 from sslmem_kit.errors import Failure, UserError
 from sslmem_kit.machine import Share, cores, processor, share_cores
+from sslmem_kit.metadata import root_is_whole
 from sslmem_kit.names import FILE, PARTITION_CODE
 from sslmem_kit.partition import RemovalSpec
 from sslmem_kit.ranks import Ranks, launched
@@ -90,13 +91,15 @@ def run(
     ranks = launched()
     if ranks and ranks.rank:
         listen = silent
+    if Study(out).results_path.exists() and mending.mend_spec(Study(out), spec):
+        listen("warned", spec.name, "study.yaml was gone or damaged: it is made again")
     check_directory(out, spec)
     study = Study(out)
     share_cores(1, threads=threads, begun=_begun_threads(out))  # what contradicts is told of a finished study too
     if study.results_path.exists():
-        _check_same_samples(study, load_samples(spec))
-        finished = store.is_finished(study.results_path) and not store.unlisted_details(study.results_path)
-        if finished and not _todo(study):
+        if root_is_whole(study.results_path):
+            _check_same_samples(study, load_samples(spec))
+        if mending.is_whole(study.results_path) and _is_complete(study):
             _tell(load_samples(spec), listen)
             listen("planned", [], spec.training.epochs, 0)
             study.sweep_files()
@@ -126,6 +129,7 @@ def run(
             if not study.results_path.exists():
                 _create_store(study, samples, facts, threads)
             _tell(samples, listen)
+            _mend(study, samples, executor, facts, threads, listen)
             try:
                 _complete(study, samples, executor, facts["device"], threads, listen)
                 _add_details(study, samples, executor, facts["device"], threads, listen)
@@ -181,6 +185,7 @@ def _begin_as_rank(
             books.enter_context(study.lock())
             if not study.results_path.exists():
                 _create_store(study, samples, facts, threads)
+            _mend(study, samples, here, facts, threads, silent)
         except (UserError, Failure, OSError) as raised:
             error = raised
     if any(shared.collect(error is not None)):
@@ -191,6 +196,41 @@ def _tell(samples: StudySamples, listen: Listen) -> None:
     """Say what was read."""
     for line in lines(samples.record):
         listen("told", line)
+
+
+def _is_complete(study: Study) -> bool:
+    return store.is_finished(study.results_path) and not store.unlisted_details(study.results_path) and not _todo(study)
+
+
+def _mend(
+    study: Study,
+    samples: StudySamples,
+    executor: ProcessPoolExecutor | InThisProcess,
+    facts: dict[str, Any],
+    threads: int,
+    listen: Listen,
+) -> None:
+    """Say what of an earlier run's results is damaged, and see that it is made again."""
+    if mending.is_whole(study.results_path):
+        return
+    encoders = [plan.id for plan in study.spec.encoders]
+
+    def create(path: Path) -> None:
+        _create_store(study, samples, facts, threads, path=path)
+
+    mended = mending.mend(study, create, encoders=encoders)
+    for sentence in mended.told:
+        listen("warned", study.spec.name, f"{sentence}: it is made again")
+    for encoder in sorted(mended.retrain):
+        listen("warned", encoder, "its weights are gone or damaged, it is trained again")
+    shared = _for_workers(study.spec, samples)
+    for encoder in sorted(mended.rewrite):
+        try:
+            result(executor.submit(call_worker, "write_files", study.path, encoder, facts["device"], threads, samples=shared))
+        except UserError as error:
+            listen("warned", encoder, f"{error}; it is trained again")
+            mending.forget(study.encoder(encoder))
+            store.take_back(study.results_path, encoder=encoders.index(encoder), block=None)
 
 
 def _complete(
@@ -297,9 +337,9 @@ def _check_same_samples(study: Study, samples: StudySamples) -> None:
         )
 
 
-def _create_store(study: Study, samples: StudySamples, facts: dict[str, Any], threads: int) -> None:
+def _create_store(study: Study, samples: StudySamples, facts: dict[str, Any], threads: int, *, path: Path | None = None) -> None:
     """Create the results store of a study that begins."""
-    spec, dataset, path = study.spec, samples.dataset, study.results_path
+    spec, dataset, path = study.spec, samples.dataset, path or study.results_path
     _check_space(study, samples, facts)
     ids = dataset.ids[samples.scored]
     codes = samples.codes[samples.scored]
@@ -383,8 +423,15 @@ def _share_cores(spec: StudySpec, out: Path, scheduler: Scheduler, workers: int 
 
 def _begun_threads(out: Path) -> int | None:
     """With which a study was begun."""
-    results = Study(out).results_path
-    return store.attributes(results).get("threads") if results.exists() else None
+    study = Study(out)
+    if not study.results_path.exists():
+        return None
+    if root_is_whole(study.results_path):
+        return store.attributes(study.results_path).get("threads")
+    for config in sorted(study.path.glob("encoders/*/config.json")):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            return int(json.loads(config.read_bytes())["threads"])
+    return None
 
 
 def _gpus(device: str) -> int:

@@ -26,7 +26,7 @@ from zarr.storage import LocalStore
 
 from sslmem_kit import integrity
 from sslmem_kit.errors import UserError, few
-from sslmem_kit.files import folder_appearing, write_atomically
+from sslmem_kit.files import folder_appearing, remove, write_atomically
 from sslmem_kit.metadata import MENDED, own_documents, read_documents, write_root
 from sslmem_kit.names import (
     ALIGNMENT,
@@ -304,6 +304,35 @@ def write_evaluation(path: Path, *, encoder: int, rows: Mapping[str, np.ndarray]
             array[encoder] = row
     integrity.note(path, str(encoder), integrity.rows_of(own_documents(path), encoder))
     group["completeness/evaluated"][encoder] = True
+
+
+def take_back(path: Path, *, encoder: int, block: int | None) -> None:
+    """Record a block of an encoder as not scored, or with None the encoder as not evaluated."""
+    _mark(path, encoder, block, done=False)
+
+
+def give_back(path: Path, *, encoder: int, block: int | None) -> None:
+    """Undo :func:`take_back`, for values that have turned out to be whole."""
+    _mark(path, encoder, block, done=True)
+
+
+def forget_encoder(path: Path, encoder: int) -> None:
+    """Take back all that rests on an encoder's weights, where it has other ones now."""
+    for block in np.flatnonzero(_open_for_writing(path)["completeness/scored"][encoder]).tolist():
+        take_back(path, encoder=encoder, block=block)
+    take_back(path, encoder=encoder, block=None)
+    for group in ("neighbours", UNITS):
+        remove(path / group)
+
+
+def _mark(path: Path, encoder: int, block: int | None, *, done: bool) -> None:
+    group = _open_for_writing(path)["completeness"]
+    if block is None:
+        (path / "completeness" / "evaluated" / "c" / str(encoder)).unlink(missing_ok=True)  # it may be damaged
+        group["evaluated"][encoder] = done
+    else:
+        (path / "completeness" / "scored" / "c" / str(encoder) / str(block)).unlink(missing_ok=True)
+        group["scored"][encoder, block] = done
 
 
 def unscored_blocks(path: Path, encoder: int) -> list[int]:

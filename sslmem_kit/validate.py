@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sslmem_kit import details, store
+from sslmem_kit import details, integrity, store
 from sslmem_kit.audit.membership import membership
 from sslmem_kit.audit.spec import AuditSpec
 from sslmem_kit.errors import UserError, few
+from sslmem_kit.metadata import read_documents
 from sslmem_kit.names import MODE
 from sslmem_kit.partition import trained_on
 from sslmem_kit.scores import of_pairs
@@ -30,18 +31,28 @@ def problems(path: Path | str) -> Iterator[str]:
         There is no study, or its results cannot be opened.
     """
     study = open_study(path)
-    tree = store.open_results(study.results_path, allow_incomplete=True)
+    documents = read_documents(study.results_path)
+    expected = [plan.id for plan in study.spec.encoders]
+    found = integrity.damages(study.results_path, documents, whole=True)
+    yield from (f"{study.results_path}: {sentence}" for sentence in integrity.describe(found, documents, expected))
+    try:
+        tree = store.open_results(study.results_path, allow_incomplete=True, allow_damage=True)
+    except UserError:
+        if found:
+            return  # it is told
+        raise
     absent = store.missing(tree)
-    if absent:
+    if absent and not found:
         yield f"{study.results_path}: the study is incomplete, {absent}"
     if tree.attrs.get("spec_hash") != study.spec.hash:
         yield f"{study.results_path}: the results are of another spec than study.yaml (hash {tree.attrs.get('spec_hash')}, {study.spec.hash})"
     encoders = [str(name) for name in tree["encoder"].values]
-    expected = [plan.id for plan in study.spec.encoders]
     if encoders != expected:
         same = len([*takewhile(lambda names: names[0] == names[1], zip(encoders, expected, strict=False))])
         there, wanted = (few(names[same:]) or "none" for names in (encoders, expected))
         yield f"{study.results_path}: after the first {same} the encoders are {there}, study.yaml has {wanted}"
+    if found:
+        return  # values that are damaged tell nothing more
     if not absent:
         yield from (f"{study.results_path}: {problem}" for problem in (*store.data_problems(tree), *details.problems(tree)))
     if isinstance(study.spec, AuditSpec):

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 import xarray as xr
 
-from sslmem_kit import details, store
+from sslmem_kit import details, integrity, store
 from sslmem_kit.alignment import nearest, pooled_features, scored_images
-from sslmem_kit.checkpoints import Progress, load_progress, save_progress, write_history
+from sslmem_kit.checkpoints import Progress, is_resumable, load_progress, save_progress, write_history
 from sslmem_kit.design import EncoderPlan
 from sslmem_kit.devices import Team, use_device
 from sslmem_kit.encoders import Encoder, build_encoder, load_weights, save_weights
@@ -24,6 +24,7 @@ from sslmem_kit.evaluation import downstream_accuracy, score_layers, score_toget
 from sslmem_kit.feed import Feed
 from sslmem_kit.inspection import channels_first, feed_of, versions
 from sslmem_kit.inspection import inspect as inspect
+from sslmem_kit.mending import WEIGHTS, forget
 from sslmem_kit.study.folder import Study, write_json
 from sslmem_kit.study.samples import StudySamples, load_samples
 from sslmem_kit.together import Stacked, train_together
@@ -60,6 +61,8 @@ def complete_encoder(
     samples = samples or load_samples(spec)
     feed = feed_of(samples.dataset, team.device)
     encoder, progress = _trained(study, plan, samples, feed, threads, tell, team)
+    blocks = store.unscored_blocks(study.results_path, index)  # all, where it was trained again to other weights
+    team.wait()
     ids, size = samples.dataset.ids[samples.scored], spec.scoring.block
     for block in blocks[team.rank :: team.size]:
         _write_block(study, index, block, *score_layers(spec, encoder, ids[block * size : (block + 1) * size], feed))
@@ -92,6 +95,8 @@ def complete_group(
     samples = samples or load_samples(spec)
     feed, plans = feed_of(samples.dataset, device), [spec.encoders[index] for index in indices]
     trained = _trained_together(study, plans, samples, feed, threads, tell)
+    todo = {index: store.unscored_blocks(study.results_path, index) for index in indices}
+    blocks = sorted(set().union(*todo.values()))
     stacked = Stacked([encoder for encoder, _ in trained])
 
     def represent(images: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -185,13 +190,15 @@ def _trained(
 ) -> tuple[Encoder, Progress]:
     """The encoder with its final weights, trained or loaded."""
     spec, folder = study.spec, study.encoder(plan.id)
-    weights, checkpoint = folder / "weights.safetensors", folder / "resume" / "state.pt"
-    if weights.exists() and checkpoint.exists():
-        return _load_encoder(study, plan.id, samples, feed.device), load_progress(checkpoint)
 
     def pass_on(event: str, *details: Any) -> None:
         if team.first:
             tell(event, plan.id, *details)
+
+    done = _finished(study, plan, pass_on, first=team.first)
+    team.wait()  # all have looked before the first removes anything, and it has before they train
+    if done:
+        return _load_encoder(study, plan.id, samples, feed.device), done
 
     encoder, progress = train(spec, plan, samples, feed, folder, team=team, tell=pass_on)
     if team.first:
@@ -200,28 +207,64 @@ def _trained(
     return encoder, progress
 
 
+def _finished(study: Study, plan: EncoderPlan, tell: Tell, *, first: bool) -> Progress | None:
+    """What was recorded of a training that is finished, and whose weights are those that it ended with; else None.
+
+    Weights that are not are removed, by the first of a team.
+    """
+    folder = study.encoder(plan.id)
+    checkpoint = folder / "resume" / "state.pt"
+    if not (folder / WEIGHTS).exists() or not checkpoint.exists():
+        return None
+    wrong = integrity.damaged_files(study.results_path, integrity.files_of(plan.id)[-1:])
+    try:
+        if not wrong:
+            return load_progress(checkpoint)
+        why = f"{folder / WEIGHTS} {wrong[0].how}"
+    except UserError as error:
+        why = str(error)
+    if first and not (wrong and is_resumable(checkpoint)):  # killed before the record: the training ends again, at once
+        tell("warned", f"{why}; {plan.id} is trained again")
+        forget(folder)
+    return None
+
+
+def write_files(path: Path, encoder_id: str, device: str, threads: int, *, samples: StudySamples | None = None) -> None:
+    """Write the configuration and the history of a trained encoder again."""
+    torch.set_num_threads(threads)
+    study = Study(path)
+    samples = samples or load_samples(study.spec)
+    progress = load_progress(study.encoder(encoder_id) / "resume" / "state.pt")
+    plan = next(plan for plan in study.spec.encoders if plan.id == encoder_id)
+    write_history(study.encoder(encoder_id) / "history.csv", progress)
+    encoder = _load_encoder(study, encoder_id, samples, device)
+    _write_config(study, plan, samples, encoder, progress, threads, Team(device))
+    _note_files(study, plan)
+
+
 def _trained_together(
     study: Study, plans: Sequence[EncoderPlan], samples: StudySamples, feed: Feed, threads: int, tell: Tell
 ) -> list[tuple[Encoder, Progress]]:
     """The encoders of a group with their final weights, all trained or all loaded."""
     folders = [study.encoder(plan.id) for plan in plans]
-    finished = [(folder / "weights.safetensors").exists() and (folder / "resume" / "state.pt").exists() for folder in folders]
-
-    def load(plan: EncoderPlan, folder: Path) -> tuple[Encoder, Progress]:
-        return _load_encoder(study, plan.id, samples, feed.device), load_progress(folder / "resume" / "state.pt")
-
-    checkpoint = folders[0] / "resume" / "group.pt"
-    if all(finished):
-        checkpoint.unlink(missing_ok=True)
-        return [load(plan, folder) for plan, folder in zip(plans, folders, strict=True)]
 
     def pass_on(event: str, *details: Any) -> None:
         tell(event, plans[0].id, *details)
 
+    finished = [_finished(study, plan, pass_on, first=True) for plan in plans]
+    checkpoint = folders[0] / "resume" / "group.pt"
+
+    def load(plan: EncoderPlan, progress: Progress) -> tuple[Encoder, Progress]:
+        return _load_encoder(study, plan.id, samples, feed.device), progress
+
+    if all(finished):
+        checkpoint.unlink(missing_ok=True)
+        return [load(plan, progress) for plan, progress in zip(plans, finished, strict=True)]
+
     trained = train_together(study.spec, plans, samples, feed, checkpoint, tell=pass_on)
     for number, (plan, folder, there, (encoder, progress)) in enumerate(zip(plans, folders, finished, trained, strict=True)):
         if there:
-            trained[number] = load(plan, folder)  # an interrupted run, or ranks, had done it: what is on disk is scored
+            trained[number] = load(plan, there)  # an interrupted run, or ranks, had done it: what is on disk is scored
         else:
             folder.mkdir(parents=True, exist_ok=True)
             write_history(folder / "history.csv", progress)
@@ -233,7 +276,29 @@ def _trained_together(
 def _save_encoder(
     study: Study, plan: EncoderPlan, samples: StudySamples, encoder: Encoder, progress: Progress, threads: int, team: Team
 ) -> None:
-    """Write what a finished training leaves: its configuration, then its weights."""
+    """Write what a finished training leaves: its configuration, its weights, what the record says of them, then its records."""
+    _write_config(study, plan, samples, encoder, progress, threads, team)
+    folder = study.encoder(plan.id)
+    save_weights(encoder, folder / WEIGHTS)
+    before = integrity.read_record(study.results_path)[0].get(integrity.files_of(plan.id)[-1])
+    _note_files(study, plan)
+    after = integrity.read_record(study.results_path)[0].get(integrity.files_of(plan.id)[-1])
+    if before and after and before.digest != after.digest:  # trained again, to other bits: what rests on the old ones goes
+        store.forget_encoder(study.results_path, _index(study, plan.id))
+    save_progress(folder / "resume" / "state.pt", progress)
+
+
+def _index(study: Study, encoder_id: str) -> int:
+    return [plan.id for plan in study.spec.encoders].index(encoder_id)
+
+
+def _note_files(study: Study, plan: EncoderPlan) -> None:
+    integrity.note(study.results_path, str(_index(study, plan.id)), integrity.files_of(plan.id))
+
+
+def _write_config(
+    study: Study, plan: EncoderPlan, samples: StudySamples, encoder: Encoder, progress: Progress, threads: int, team: Team
+) -> None:
     spec, folder = study.spec, study.encoder(plan.id)
     with torch.inference_mode():
         shape = list(encoder(torch.zeros(1, *channels_first(samples), device=team.device)).shape[1:])
@@ -260,9 +325,6 @@ def _save_encoder(
             "versions": versions(),
         },
     )
-    # The weights come last: where they are, everything before them is.
-    save_weights(encoder, folder / "weights.safetensors")
-    save_progress(folder / "resume" / "state.pt", progress)
 
 
 def _load_encoder(study: Study, encoder_id: str, samples: StudySamples, device: str) -> Encoder:

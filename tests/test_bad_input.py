@@ -375,10 +375,8 @@ def test_an_argument_with_a_study(case: str, study: Path, refused: Callable[...,
 
 
 def edit_root(study: Path, **attributes: object) -> None:
-    path = study / "results.zarr" / "zarr.json"
-    root = json.loads(path.read_text())
-    root["attributes"].update(attributes)
-    path.write_text(json.dumps(root))
+    store.set_attributes(study / "results.zarr", attributes)
+    store.finish(study / "results.zarr")
 
 
 def cut(path: Path) -> None:
@@ -401,19 +399,19 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "zarr.json cut": (lambda study: cut(study / "results.zarr" / "zarr.json"), ["tiny/results.zarr", "metadata is damaged"]),
     "zarr.json empty": (
         lambda study: (study / "results.zarr" / "zarr.json").write_text("{}"),
-        ["tiny/results.zarr", "schema_version is None"],
+        ["tiny/results.zarr", "zarr_format is None"],
     ),
     "another schema": (lambda study: edit_root(study, schema_version=7), ["tiny/results.zarr", "schema_version is 7", "reads 1"]),
     "incomplete": (lose_scores, ["tiny/results.zarr", "incomplete", "f-0 (1 of 1 sample blocks)"]),
     "a chunk cut": (
         lambda study: cut(study / "results.zarr" / "alignment" / "c" / "0" / "0" / "1"),
-        ["tiny/results.zarr", "cannot be read"],
+        ["tiny/results.zarr", "alignment of g-0, block 0", "bytes"],
     ),
     "a chunk lost": (
         lambda study: (study / "results.zarr" / "alignment" / "c" / "0" / "0" / "1").unlink(),
-        ["tiny/results.zarr", "alignment", "not finite"],
+        ["tiny/results.zarr", "alignment of g-0, block 0", "is missing"],
     ),
-    "labels cut": (lambda study: cut(study / "results.zarr" / "label" / "c" / "0"), ["tiny/results.zarr", "damaged"]),
+    "labels cut": (lambda study: cut(study / "results.zarr" / "label" / "c" / "0"), ["tiny/results.zarr", "label, block 0"]),
 }
 COMMANDS = {
     "report": ["report", "tiny"],

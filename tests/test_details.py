@@ -14,7 +14,7 @@ import zarr
 from fake_study import make_study, workers_in_this_process
 from test_train import make_spec
 
-from sslmem_kit import details, store
+from sslmem_kit import details, integrity, store
 from sslmem_kit.alignment import nearest, pooled_features, scored_images
 from sslmem_kit.cli import main
 from sslmem_kit.feed import Feed
@@ -51,6 +51,7 @@ def forget(study: Study, *groups: str) -> None:
         shutil.rmtree(study.results_path / name)
     store.set_attributes(study.results_path, {"seconds": 1.0})
     store.finish(study.results_path)
+    integrity.renew(study.results_path)
 
 
 def assert_same_details(first: Study, second: Study) -> None:
@@ -236,18 +237,19 @@ def test_a_group_that_could_not_be_written_is_not_there(study: Study, monkeypatc
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(details.os, "replace", full)
+    monkeypatch.setattr("sslmem_kit.files.os.replace", full)
     with pytest.raises(OSError, match="No space"):
         details.write_neighbours(study.results_path, kept, np.zeros((90, 2, 1)), np.zeros((90, 2, 1)), references=90)
     assert details.unwritten(study.results_path) == ["neighbours"]
     assert not list(study.path.glob("*.partial"))
 
 
-def test_lost_weights_are_named(study: Study, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lost_weights_are_named_and_trained_again(study: Study, capsys: pytest.CaptureFixture[str]) -> None:
     forget(study, "neighbours")
     (study.path / "encoders" / "g-0" / "weights.safetensors").unlink()
-    assert main(["run", str(study.spec_path), "--out", str(study.path), "--workers", "2"]) == 2
-    assert "encoders/g-0/weights.safetensors" in capsys.readouterr().err
+    assert main(["run", str(study.spec_path), "--out", str(study.path), "--workers", "2"]) == 0
+    assert "encoders/g-0/weights.safetensors is missing: it is made again" in capsys.readouterr().err
+    assert list(problems(study.path)) == []
 
 
 def spoil(study: Study, name: str, value: int | float) -> None:

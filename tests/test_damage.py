@@ -1,0 +1,181 @@
+"""Damage to a whole study: nothing passes as valid or changes a number, and a run makes again just what was lost, to the same bits."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from damage import cases, flipped, numbers, swap, sweep, table
+from fake_study import workers_in_this_process
+from test_train import make_spec
+
+from sslmem_kit.metadata import read_documents
+from sslmem_kit.run import run
+from sslmem_kit.study.folder import Study
+from sslmem_kit.validate import problems
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick() -> Iterator[None]:
+    with workers_in_this_process():
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained study of 90 samples, one pair of encoders."""
+    return run(make_spec("simclr", epochs=2), tmp_path_factory.mktemp("damage") / "tiny", workers=1).path
+
+
+@pytest.fixture
+def study(whole: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / "tiny"))
+
+
+def flip(*files: Path) -> None:
+    for file in files:
+        content = file.read_bytes()
+        file.write_bytes(flipped(content, len(content) // 2, 2))
+
+
+def cut(*files: Path) -> None:
+    for file in files:
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def lose(*files: Path) -> None:
+    for file in files:
+        file.unlink()
+
+
+MENDED = [
+    (lose, ["alignment/c/0/0/0"], "alignment of f-0, block 0 (samples 0 to 39 of its 90), is missing", [("scored", "f-0", 0)]),
+    (
+        flip,
+        ["alignment/c/2/0/1"],
+        "alignment of g-0, block 2 (samples 80 to 89 of its 90), is not what was",
+        [("scored", "g-0", 2)],
+    ),
+    (
+        swap,
+        ["alignment/c/0/0/0", "alignment/c/0/0/1"],
+        "alignment of f-0, block 0 (samples 0 to 39 of its 90), is not the one",
+        [("scored", "f-0", 0), ("scored", "g-0", 0)],
+    ),
+    (lose, ["partition/c/0"], "partition, block 0 (samples 0 to 89 of its 90), is missing", []),
+    (lose, ["label/c/0"], "label, block 0 (samples 0 to 89 of its 90), is missing", []),
+    (flip, ["sample/c/0"], "sample, block 0", []),
+    (flip, ["images/thumbnail/c/0/0/0/0"], "images/thumbnail, block 0", []),
+    (flip, ["zarr.json"], "zarr.json is damaged", []),
+    (cut, ["zarr.json"], "zarr.json is damaged", []),
+    (lose, ["alignment/zarr.json"], "alignment/zarr.json", []),
+    (lose, ["completeness/zarr.json"], "completeness/zarr.json", []),
+    (flip, ["completeness/evaluated/c/1"], "completeness/evaluated of g-0", []),
+    (lose, ["views/thumbnail/c/0/0/0/0/0"], "views is damaged", []),
+    (flip, ["neighbours/distance/c/0/0/0"], "neighbours is damaged", []),
+    (lose, ["training/loss/c/0/0"], "training/loss of f-0 is missing", []),
+    (
+        flip,
+        ["../encoders/f-0/weights.safetensors"],
+        "f-0/weights.safetensors is not what",
+        [("trained", "f-0", 1), ("trained", "f-0", 2)],
+    ),
+    (
+        lose,
+        ["../encoders/g-0/weights.safetensors"],
+        "g-0/weights.safetensors is missing",
+        [("trained", "g-0", 1), ("trained", "g-0", 2)],
+    ),
+    (
+        swap,
+        ["../encoders/f-0/weights.safetensors", "../encoders/g-0/weights.safetensors"],
+        "f-0/weights.safetensors is not what",
+        [("trained", name, epoch) for name in ("f-0", "g-0") for epoch in (1, 2)],
+    ),
+    (cut, ["../encoders/f-0/config.json"], "encoders/f-0/config.json", []),
+    (lose, ["../encoders/f-0/history.csv"], "encoders/f-0/history.csv is missing", []),
+    (cut, ["../study.yaml"], "study.yaml was gone or damaged", []),
+    (flip, ["completeness/scored/checksums/store"], "the record of checksums is damaged", []),
+    (lose, ["completeness/scored/checksums/0"], "the record of checksums is damaged", []),
+    (lose, ["completeness/scored/checksums/store"], "the record of checksums is damaged", []),
+]
+
+
+@pytest.mark.parametrize(("harm", "files", "told", "done"), MENDED, ids=lambda value: str(getattr(value, "__name__", value))[:60])
+def test_a_run_makes_again_what_is_damaged_and_no_more(
+    harm: Callable, files: list[str], told: str, done: list[tuple], whole: Path, study: Path
+) -> None:
+    harm(*((study / "results.zarr" / name).resolve() for name in files))
+    heard: list[tuple] = []
+    run(make_spec("simclr", epochs=2), study, workers=1, listen=lambda *event: heard.append(event))
+    assert any(told in event[2] for event in heard if event[0] == "warned"), heard
+    assert [(event[0], event[1], event[2]) for event in heard if event[0] in ("trained", "scored") and event[2] % 1 == 0] == done
+    assert list(problems(study)) == []
+    assert set(read_documents(study / "results.zarr")) == set(read_documents(whole / "results.zarr"))
+    report, exported = numbers(study)
+    before, exported_before = numbers(whole)
+    assert {**json.loads(report), "seconds": None} == {**json.loads(before), "seconds": None}
+    assert exported == exported_before
+    for encoder in ("f-0", "g-0"):
+        name = f"encoders/{encoder}/weights.safetensors"
+        assert (study / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_a_run_never_scores_with_weights_that_were_not_trained(whole: Path, study: Path) -> None:
+    """Nor where it was interrupted between training and scoring."""
+    results = study / "results.zarr"
+    lose(
+        *(results / f"alignment/c/{block}/0/0" for block in range(3)), *(results / f"completeness/scored/c/0/{b}" for b in range(3))
+    )
+    swap(study / "encoders/f-0/weights.safetensors", study / "encoders/g-0/weights.safetensors")
+    run(make_spec("simclr", epochs=2), study, workers=1)
+    assert numbers(study)[1] == numbers(whole)[1]
+    assert list(problems(study)) == []
+
+
+def test_a_whole_study_is_left_as_it_is(study: Path) -> None:
+    before = {file: file.stat().st_mtime_ns for file in study.rglob("*")}
+    heard: list[tuple] = []
+    run(make_spec("simclr", epochs=2), study, workers=1, listen=lambda *event: heard.append(event))
+    assert [event for event in heard if event[0] != "told"] == [("planned", [], 2, 0)]
+    assert {file: file.stat().st_mtime_ns for file in study.rglob("*") if file.name != ".lock"} == {
+        file: time for file, time in before.items() if file.name != ".lock"
+    }
+
+
+def check(study: Path, every: int) -> None:
+    counts, wrong = sweep(study, every=every)
+    print(table(counts))
+    assert [(case.kind, str(case.file), *outcome) for case, outcome in wrong] == []
+    assert list(problems(study)) == [], "the sweep leaves a study as it was"
+
+
+def test_a_sample_of_all_damage_is_named(study: Path) -> None:
+    assert len([*cases(study)]) > 500
+    check(study, every=29)
+
+
+@pytest.mark.slow
+def test_all_damage_is_named(study: Path) -> None:
+    check(study, every=1)
+
+
+def test_old_stores_open_and_say_that_they_carry_no_checksums(study: Path) -> None:
+    results = study / "results.zarr"
+    expected = numbers(study)
+    shutil.rmtree(results / "completeness/scored/checksums")
+    root = json.loads((results / "zarr.json").read_text())
+    del root["attributes"]["sealed"]
+    (results / "zarr.json").write_text(json.dumps(root))
+    assert numbers(study) == expected
+    assert list(problems(study)) == []
+    from sslmem_kit.caveats import caveats
+
+    assert any("carry no checksums" in sentence for sentence in caveats(Study(study).tree))
+    lose(results / "alignment/c/1/0/1")
+    assert any("alignment of g-0, block 1" in problem and "is missing" in problem for problem in problems(study))
+    run(make_spec("simclr", epochs=2), study, workers=1)
+    assert numbers(study)[1] == expected[1]
