@@ -19,7 +19,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from sslmem_kit import store
+from sslmem_kit import integrity, store
 from sslmem_kit.names import ALIGNMENT, ENCODER, PARTITION_CODE, PARTITIONS, SAMPLE
 from sslmem_kit.partition import trained_on
 from sslmem_kit.study.folder import Study, create_or_resume, open_study
@@ -113,6 +113,7 @@ def _write(partial: Path, path: Path, samples: int, seeds: int, views: int) -> N
     kept = _choose_kept(difference, codes, rng)
     _write_details(study.results_path, kept, labels, views, len(spec.encoders), rng)
     store.set_attributes(study.results_path, {"seconds": round(time.monotonic() - begun, 3)})
+    integrity.renew(study.results_path)  # arrays were written whole, past the store's own writers
     store.finish(study.results_path)
 
 

@@ -179,6 +179,13 @@ class OpenStudy:
         with store.reading(self.study.results_path):
             return zarr.open_array(self.study.results_path / FILE, mode="r").oindex[ascending][place]
 
+    def is_damaged(self, array: str, position: int) -> bool:
+        """Whether the chunk of pictures (or neighbours) that a sample is in, by its place along the first axis, is lost or another one."""
+        encoding, group = self.tree[array].encoding, array.split("/")[0]
+        block = position // (encoding.get("shards") or encoding["chunks"])[0]
+        names = [name for name in self.tree.attrs.get("damaged_pictures", ()) if name.startswith(f"{group}/")]
+        return any(not name.startswith(f"{array}/c/") or name.startswith(f"{array}/c/{block}/") for name in names)
+
     def sample(self, position: int) -> SampleRecord:
         """What the store holds of one sample."""
         return SampleRecord(self, position)
@@ -252,6 +259,7 @@ class SampleRecord:
         """``neighbour`` (ids) and ``distance`` under each usable encoder, (encoder, rank); None where they were not kept."""
         if not self._has("neighbours"):
             return None
+        self._check("neighbours", "neighbour")
         group = self.opened.tree["neighbours"].to_dataset()
         with store.reading(self.opened.study.results_path):
             return group.isel({ENCODER: np.flatnonzero(self.opened.usable)}).sel(kept=self.id).load(scheduler="sync")
@@ -267,9 +275,15 @@ class SampleRecord:
     def _has(self, group: str) -> bool:
         return group in self.opened.tree.children and bool((self.opened.tree[f"{group}/kept"].values == self.id).any())
 
+    def _check(self, group: str, name: str) -> None:
+        place = int(np.searchsorted(self.opened.tree[f"{group}/kept"].values, self.id))
+        if self.opened.is_damaged(f"{group}/{name}", place):
+            raise UserError(f"the {group} of this sample are damaged; `sslmem run` on the study's directory makes them again")
+
     def _kept(self, group: str, name: str) -> np.ndarray | None:
         if not self._has(group):
             return None
+        self._check(group, name)
         with store.reading(self.opened.study.results_path):
             return self.opened.tree[group].to_dataset(inherit=False)[name].sel(kept=self.id).load(scheduler="sync").values
 

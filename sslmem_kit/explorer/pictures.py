@@ -7,6 +7,7 @@ there at once, no picture is sent twice, and what is read is shared by all sessi
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 from collections.abc import Hashable
 from pathlib import Path
@@ -26,12 +27,16 @@ AT_ONCE = 16
 """Pictures in an answer, at most: those of 16 samples may lie in 16 chunks, and other sessions wait while they are read."""
 
 
-_TILE = (
-    '<svg xmlns="http://www.w3.org/2000/svg" width="64" height="64"><rect width="64" height="64" fill="#808080"/>'
-    '<text x="32" y="36" font-family="sans-serif" font-size="11" text-anchor="middle" fill="#ffffff">no image</text></svg>'
-)
-NO_PICTURE = "data:image/svg+xml;base64," + base64.b64encode(_TILE.encode()).decode()
-"""What stands for a sample that is no image."""
+def _tile(text: str) -> str:
+    svg = (
+        '<svg xmlns="http://www.w3.org/2000/svg" width="64" height="64"><rect width="64" height="64" fill="#808080"/>'
+        f'<text x="32" y="36" font-family="sans-serif" font-size="11" text-anchor="middle" fill="#ffffff">{text}</text></svg>'
+    )
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+
+
+NO_PICTURE, DAMAGED = _tile("no image"), _tile("damaged")
+"""What stands for a sample that is no image, and for one whose picture is damaged."""
 
 
 def data_uri(picture: np.ndarray) -> str:
@@ -44,7 +49,7 @@ def data_uri(picture: np.ndarray) -> str:
 def thumbnails(opened: OpenStudy, positions: np.ndarray) -> list[str]:
     """Data URIs of the clean images of samples, in the order of the positions; kept in the library's cache.
 
-    Samples that are no images have a tile that says so.
+    Samples that are no images, or whose pictures are damaged, have a tile that says so.
     """
     if "images" not in opened.tree.children:
         return [NO_PICTURE] * len(positions)
@@ -52,13 +57,25 @@ def thumbnails(opened: OpenStudy, positions: np.ndarray) -> list[str]:
     def read(keys: list[Hashable]) -> list[np.bytes_]:
         # Selected in ascending order, in which chunks are read once.
         ascending, place = np.unique([key[-1] for key in keys], return_inverse=True)
-        array = opened.tree["images/thumbnail"].isel({SAMPLE: ascending}).transpose(SAMPLE, "y", "x", "channel")
-        with store.reading(opened.study.results_path):
-            pictures = array.values
-        return [np.bytes_(data_uri(pictures[index]).encode()) for index in place]
+        whole = np.array([not opened.is_damaged("images/thumbnail", int(position)) for position in ascending])
+        try:
+            pictures = dict(zip(ascending[whole].tolist(), _read(opened, ascending[whole]), strict=True))
+        except UserError:  # one of them: which?
+            pictures = {}
+            for position in ascending[whole].tolist():
+                with contextlib.suppress(UserError):
+                    pictures[position] = _read(opened, np.array([position]))[0]
+        uris = [data_uri(pictures[position]) if position in pictures else DAMAGED for position in ascending.tolist()]
+        return [np.bytes_(uris[index].encode()) for index in place]
 
     keys = [(opened.key, opened.stamp, "thumbnail", position) for position in np.asarray(positions, np.int64).tolist()]
     return [bytes(uri).decode() for uri in opened.cache.get_many(keys, read)]
+
+
+def _read(opened: OpenStudy, ascending: np.ndarray) -> np.ndarray:
+    array = opened.tree["images/thumbnail"].isel({SAMPLE: ascending}).transpose(SAMPLE, "y", "x", "channel")
+    with store.reading(opened.study.results_path):
+        return array.values
 
 
 def source(opened: OpenStudy) -> str:
@@ -84,6 +101,8 @@ def answer(session: Session, part: JSComponent, wanted: Any) -> None:
         uris = thumbnails(session.opened, session.opened.positions(np.array(ids, np.int64))) if ids else []
     except UserError as error:
         session.note, uris = f"{error}.", [""] * len(ids)
+    if DAMAGED in uris:
+        session.note = "Pictures of this study are damaged; `sslmem run` on its directory makes them again."
     part._send_msg({"pictures": [list(pair) for pair in zip(ids, uris, strict=True)], "source": source(session.opened)})
 
 

@@ -231,14 +231,32 @@ def test_a_moved_threshold_does_not_touch_it(session, detail, monkeypatch):
     assert not names
 
 
-def test_damaged_store_is_told(session, detail, monkeypatch):
-    def broken(self):
-        raise detail_module.UserError("a chunk of the results cannot be read")
-
-    monkeypatch.setattr(detail_module.SampleRecord, "views", broken)
+@pytest.mark.parametrize("lost", ["views/thumbnail", "neighbours/neighbour"])
+def test_a_damaged_part_is_told_and_the_rest_is_shown(tmp_path, lost):
+    study = make_study(tmp_path / "study")
+    for chunk in [path for path in (study.results_path / lost / "c").rglob("*") if path.is_file()]:
+        chunk.unlink()
+    session = Session(Library([study.path]))
+    detail = Detail(session)
     session.sample = kept(session)
-    assert detail.view.record is None
-    assert detail.view.told == "a chunk of the results cannot be read."
+    group = lost.split("/")[0]
+    assert f"The {group} of this sample are damaged" in detail.view.record[f"{group}_note"]
+    assert detail.view.record["encoders"]
+    assert bool(detail.view.record["views"]) == (group != "views")
+    assert bool(detail.view.neighbours) == (group != "neighbours")
+
+
+def test_a_flipped_bit_in_a_view_is_told(tmp_path):
+    study = make_study(tmp_path / "study")
+    for chunk in [path for path in (study.results_path / "views/thumbnail/c").rglob("*") if path.is_file()]:
+        content = bytearray(chunk.read_bytes())
+        content[len(content) // 2] ^= 1
+        chunk.write_bytes(content)
+    session = Session(Library([study.path]))
+    detail = Detail(session)
+    session.sample = kept(session)
+    assert "cannot be read" in detail.view.record["views_note"]
+    assert detail.view.record["encoders"]
 
 
 def test_nothing_to_show_is_no_error(session, detail):

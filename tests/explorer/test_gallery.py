@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from panel.models.esm import DataEvent
 
+from sslmem_kit.errors import UserError
 from sslmem_kit.explorer import pictures
 from sslmem_kit.explorer.gallery import gallery as gallery_module
 from sslmem_kit.explorer.gallery.gallery import PAGE, Gallery, number, rank, ranked, sort_key
@@ -174,6 +175,34 @@ def test_picture_of_a_damaged_chunk_is_told_and_nothing_else_breaks(session, gal
     heard(gallery, pictures=shown_ids(gallery)[:1])
     assert session.note == "a chunk cannot be read."
     assert sent[0]["pictures"] == [[shown_ids(gallery)[0], ""]]
+
+
+@pytest.mark.parametrize("harm", ["flip", "lose"])
+def test_one_damaged_thumbnail_is_a_tile_and_the_rest_is_shown(tmp_path, harm):
+    study = make_study(tmp_path / "study")
+    (shard,) = [path for path in (study.results_path / "images/thumbnail/c").rglob("*") if path.is_file()]
+    content = bytearray(shard.read_bytes())
+    content[10] ^= 1  # in the first of the chunks of 64
+    if harm == "flip":
+        shard.write_bytes(content)
+    else:
+        shard.unlink()
+    opened = Library([study.path]).open("study")
+    uris = pictures.thumbnails(opened, np.array([0, 63, 64, 200]))
+    assert [uri == pictures.DAMAGED for uri in uris] == [True, True, harm == "lose", harm == "lose"]
+
+
+def test_one_damaged_study_does_not_keep_the_others(tmp_path):
+    whole, lost, cut = (make_study(tmp_path / name) for name in ("whole", "lost", "cut"))
+    (lost.results_path / "partition/c/0").unlink()
+    cut.spec_path.write_text("name: [")
+    library = Library([lost.path, whole.path, cut.path])
+    assert library.open("whole").lacking == ""
+    assert "partition, block 0" in library.open("lost").lacking
+    assert "study.yaml" in library.open("cut").lacking
+    for path in (lost.path, cut.path):
+        with pytest.raises(UserError):
+            Library([path])
 
 
 def test_opening_and_following(session, gallery):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,8 @@ class Detail:
         sample = session.opened.sample(int(found[0]))
         try:
             record = self._record(sample)
-            self._neighbours = sample.neighbours()
+            self._neighbours, lost = _or_told(sample.neighbours)
+            record["neighbours_note"] = lost or record["neighbours_note"]
             record["neighbour_encoders"] = self._neighbour_encoders()
             if self._encoder not in record["neighbour_encoders"]:
                 self._encoder = next(iter(record["neighbour_encoders"]), "")
@@ -77,7 +79,7 @@ class Detail:
 
     def _record(self, sample: SampleRecord) -> dict[str, Any]:
         opened, position = self.session.opened, sample.position
-        pictures = sample.views()
+        pictures, lost = _or_told(sample.views)
         return {
             "id": sample.id,
             "class": self.session.class_name(position),
@@ -87,7 +89,7 @@ class Detail:
             "file": sample.file,
             "facts": self._facts(position),
             "views": [] if pictures is None else self._views(sample, pictures),
-            "views_note": "" if pictures is not None else NO_VIEWS if "views" in opened.tree.children else NONE_KEPT,
+            "views_note": lost or ("" if pictures is not None else NO_VIEWS if "views" in opened.tree.children else NONE_KEPT),
             "protocol": self.session.protocol,
             "encoders": self._encoders(sample),
             "charts": [chart for chart in (_path(sample), _layers(sample)) if chart],
@@ -194,6 +196,15 @@ class Detail:
             self.view.told = f"This is the {'last' if by > 0 else 'first'} one in the order of the gallery."
         else:
             session.sample = int(session.opened.ids[to])
+
+
+def _or_told(read: Callable[[], Any]) -> tuple[Any, str]:
+    """What is read, and why it could not be where it is damaged: the rest of a page does without."""
+    try:
+        return read(), ""
+    except UserError as error:
+        told = str(error)
+        return None, f"{told[0].upper()}{told[1:]}."
 
 
 def beside(session: Session, position: int, by: int) -> int | None:
