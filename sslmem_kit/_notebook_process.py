@@ -78,6 +78,7 @@ def _end_with_runner(scratch: Path) -> None:
     with contextlib.suppress(OSError, ValueError):  # a kernel that is not there yet finds that nobody waits for it
         os.kill(int((scratch / "kernel.pid").read_text()), signal.SIGTERM if os.name == "nt" else signal.SIGKILL)
     remove(scratch)
+    remove(scratch.with_suffix(".lock"))
     os._exit(1)
 
 

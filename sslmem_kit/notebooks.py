@@ -12,6 +12,7 @@ import contextlib
 import json
 import math
 import os
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -29,7 +30,6 @@ from sslmem_kit.files import hold, remove, write_atomically
 from sslmem_kit.places import find_study as find_study  # notebooks import it from here
 from sslmem_kit.scores import PROTOCOLS
 from sslmem_kit.study import Study, open_study
-from sslmem_kit.study.folder import LOCK
 
 _PACKAGE = Path(__file__).parent
 FOLDERS = (_PACKAGE / "_notebooks", _PACKAGE.parent / "notebooks")
@@ -275,25 +275,31 @@ def _no_constant(text: str) -> None:
 
 @contextlib.contextmanager
 def _scratch_folder() -> Iterator[Path]:
-    """A temporary folder that is known to be in use for as long as it is."""
-    scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH))
-    try:
-        with hold(scratch / LOCK):
+    """A temporary folder that is in use for as long as the file ``NAME.lock`` beside it, which is older and stays longer, is locked."""
+    with contextlib.ExitStack() as stack:
+        while True:
+            scratch = Path(tempfile.gettempdir(), f"{_SCRATCH}{secrets.token_hex(8)}")
+            with contextlib.suppress(BlockingIOError):  # swept at this moment
+                stack.enter_context(hold(scratch.with_suffix(".lock")))
+                break
+        try:
+            scratch.mkdir(mode=0o700)
             yield scratch
-    finally:
-        remove(scratch)
+        finally:
+            remove(scratch)
+            remove(scratch.with_suffix(".lock"))
 
 
 def _sweep_scratch() -> None:
-    """Remove the temporary folders of renderings that were killed together with their notebooks' processes."""
-    for scratch in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
-        # Somebody else's cannot be opened; of one without a lock nobody knows whether it has just been made.
-        with contextlib.suppress(OSError, UserError):
-            if (scratch / LOCK).exists():
-                with hold(scratch / LOCK):
-                    remove(scratch)
-            elif time.time() - scratch.stat().st_mtime > _OLD_SECONDS:
-                remove(scratch)
+    """Remove the temporary folders of renderings that were killed."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
+        with contextlib.suppress(OSError, UserError):  # somebody else's, or in use
+            if path.suffix == ".lock":
+                with hold(path):
+                    remove(path.with_suffix(""))
+                    remove(path)
+            elif not path.with_suffix(".lock").exists() and time.time() - path.stat().st_mtime > _OLD_SECONDS:
+                remove(path)  # of an earlier version
 
 
 def _run(name: str, path: Path, parameters: dict[str, Any], folder: Path, html: bool, ends: int) -> list[Path]:

@@ -186,11 +186,12 @@ def test_folders_of_renderings_that_were_killed_with_all_their_processes(tmp_pat
     dead, new, old, other = (tmp_path / name for name in ("sslmem-render-a", "sslmem-render-b", "sslmem-render-c", "another"))
     for folder in (dead, new, old, other):
         folder.mkdir()
-    (dead / ".lock").touch()
+    for lock in ("sslmem-render-a.lock", "sslmem-render-d.lock"):
+        (tmp_path / lock).touch()
     os.utime(old, (0, 0))
     with notebooks._scratch_folder() as live:
         notebooks._sweep_scratch()
-        assert sorted(tmp_path.iterdir()) == sorted([live, new, other])
+        assert sorted(tmp_path.iterdir()) == sorted([live, live.with_suffix(".lock"), new, other])
     assert sorted(tmp_path.iterdir()) == sorted([new, other])
 
 
