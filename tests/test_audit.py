@@ -104,6 +104,19 @@ def test_what_is_written(scored: Path, capsys) -> None:
     assert list(problems(scored)) == []
 
 
+def test_what_is_used_of_each_list_is_printed(checkpoints: Path, tmp_path: Path, capsys) -> None:
+    """A column of True and False was passed over, and every row counted."""
+    table = "file,trained_on\n" + "\n".join(f"{name},{number < 12}" for number, name in enumerate(FILES))
+    (checkpoints / "table.csv").write_text(table)
+    spec, out = pair(), tmp_path / "out"
+    spec["encoders"][0]["trained_on"] = "table.csv"
+    assert main(["score", "--spec", str(write(checkpoints, spec, "table.yaml")), "--out", str(out), "--device", "cpu"]) == 0
+    said = "".join(capsys.readouterr())
+    assert "f-0 was trained on table.csv: column file where trained_on is yes, 12 of 20 samples" in said
+    assert "g-0 was trained on g.csv: column file, 12 of 20 samples" in said
+    assert open_study(out).results["partition"].values.tolist() == [0] * 8 + [1] * 4 + [2] * 4 + [3] * 4
+
+
 def test_alignment_is_what_the_definition_says(scored: Path, checkpoints: Path) -> None:
     """Distance of the normalized outputs of two views, by the plainest code."""
     from sslmem_kit.data import DataSpec, load

@@ -17,7 +17,7 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
-from sslmem_kit.audit.membership import read_ids
+from sslmem_kit.audit.lists import read_list
 from sslmem_kit.audit.weights import fit, module_hash, read_state_dict, select
 from sslmem_kit.errors import UserError
 
@@ -93,10 +93,10 @@ def test_pickled_ids_are_refused_and_do_not_run(tmp_path, suffix) -> None:
     values = np.array([Evil(sign)], object)
     np.save(path, values) if suffix == ".npy" else np.savez(path, sample=values)
     with pytest.raises(UserError, match="only pickle could read it"):
-        read_ids(path, where="trained_on", positions=lambda ids: ids, files=None)
+        read_list(path, where="trained_on", positions=lambda ids: ids, files=None, order=np.arange(9))
     path.write_bytes(pickle.dumps(Evil(sign)))
     with pytest.raises(UserError, match="refused or damaged"):
-        read_ids(path, where="trained_on", positions=lambda ids: ids, files=None)
+        read_list(path, where="trained_on", positions=lambda ids: ids, files=None, order=np.arange(9))
     assert not sign.exists()
 
 

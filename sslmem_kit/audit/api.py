@@ -58,7 +58,8 @@ def score_encoders(
         ``view(batch, ids, view, seed)`` -> batch, view 0 the batch as it is; a pure function of (sample, id, view, seed). None: images by
         ``policy``.
     trained_on
-        Ids of the samples that each encoder was trained on, by its id; None where it is not known.
+        By the id of each encoder, what it was trained on: sample ids (whole numbers) or a mask (booleans, one for each sample in the order
+        of ``data``), as an array, list, set, tensor or series; None where it is not known.
     ids, labels
         Of the samples of an array: different integers, by default 0, 1, ...; integers or text.
     seeds
@@ -160,7 +161,7 @@ def _trained_on(given: Mapping[str, Any] | None, encoders: Mapping[str, Encode],
     seen = np.zeros((len(samples.ids), len(encoders)), bool)
     for place, name in enumerate(encoders):
         try:
-            seen[samples.positions(np.asarray(given[name], np.int64)), place] = True
-        except (ValueError, TypeError, OverflowError) as error:
+            seen[samples.meant(given[name]), place] = True
+        except UserError as error:
             raise UserError(f"trained_on[{name!r}]: {error}") from None
     return seen

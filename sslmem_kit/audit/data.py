@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from sslmem_kit.audit.code import call
-from sslmem_kit.audit.membership import read_ids
+from sslmem_kit.audit.lists import Listed, positions_of, read_list
 from sslmem_kit.audit.spec import AuditSpec
 from sslmem_kit.data import Dataset, load
 from sslmem_kit.data.images import pixel_key
@@ -53,6 +53,8 @@ class Samples:
     dataset: Dataset | None = None
     keys: np.ndarray | None = None
     """uint64 (sample,), the same for samples whose values are the same; None where `dataset` has them."""
+    order: np.ndarray | None = None
+    """Where the samples stand here, in the order in which they were given; None where that is the same."""
 
     def record(self, scored: np.ndarray, codes: np.ndarray | None) -> dict[str, Any]:
         """What was read, and the copies among the samples that are scored, across partitions where these are known.
@@ -92,10 +94,19 @@ class Samples:
             raise UserError(f"{len(unknown)} of {len(ids)} ids are not samples of the data ({few}), which has {len(self.ids)}")
         return found
 
-    def listed(self, path: str, *, where: str) -> np.ndarray:
-        """Positions of the samples that a file lists."""
+    def listed(self, path: str, *, where: str, members: bool = True) -> Listed:
+        """The samples that a file lists; where ``members``, a column of it may say which of its rows count."""
         named = self.dataset is not None and self.dataset.files is not None
-        return read_ids(Path(path), where=where, positions=self.positions, files=self._files if named else None)
+        files = self._files if named else None
+        return read_list(Path(path), where=where, positions=self.positions, files=files, order=self._order, members=members)
+
+    def meant(self, values: Any) -> np.ndarray:
+        """Positions of the samples that ids or a mask mean, which is in the order in which the samples were given."""
+        return positions_of(values, positions=self.positions, order=self._order)
+
+    @property
+    def _order(self) -> np.ndarray:
+        return np.arange(len(self.ids)) if self.order is None else self.order
 
     def _files(self) -> Mapping[str, int]:
         """Ids by the names of image files."""
@@ -163,11 +174,11 @@ def from_arrays(returned: Any, *, where: str) -> Samples:
             f"{where}: ids are {ids.dtype} of shape {ids.shape}, {len(values)} different integers are needed, one a sample"
         )
     labels, names = _labels(labels, len(values), where)
-    ids = ids.astype(np.int64)
+    ids, places = ids.astype(np.int64), None
     if (np.diff(ids) < 0).any():
         order = np.argsort(ids)
-        ids, values, labels = ids[order], values[order], labels[order]
-    return Samples(ids, values, labels, names, *_fingerprint(ids, values, labels, names))
+        ids, values, labels, places = ids[order], values[order], labels[order], np.argsort(order)
+    return Samples(ids, values, labels, names, *_fingerprint(ids, values, labels, names), places)
 
 
 def _labels(labels: Any, count: int, where: str) -> tuple[np.ndarray, tuple[str, ...]]:

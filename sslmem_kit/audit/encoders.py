@@ -239,8 +239,13 @@ def told_by_study(plan: AuditEncoderSpec, place: int) -> dict[str, Any]:
     return {"seed": own.seed, "method": study.spec.objective.method, "backbone": study.spec.encoder.backbone}
 
 
-def seen_by(plan: AuditEncoderSpec, place: int, samples: Samples) -> np.ndarray | None:
+def seen_by(plan: AuditEncoderSpec, place: int, samples: Samples, *, tell: Callable[[str], None]) -> np.ndarray | None:
     """Whether an encoder was trained on each sample, (sample,) bool; None where nobody says.
+
+    Parameters
+    ----------
+    tell
+        Hears what of a list was used.
 
     Raises
     ------
@@ -252,7 +257,9 @@ def seen_by(plan: AuditEncoderSpec, place: int, samples: Samples) -> np.ndarray 
         return np.full(len(samples.ids), plan.trained_on == ALL)
     if plan.trained_on:
         seen = np.zeros(len(samples.ids), bool)
-        seen[samples.listed(plan.trained_on, where=f"{where}.trained_on")] = True
+        listed = samples.listed(plan.trained_on, where=f"{where}.trained_on")
+        tell(f"{plan.id} was trained on {Path(plan.trained_on).name}: {listed.how}")
+        seen[listed.positions] = True
         return seen
     if not plan.study:
         return None

@@ -75,15 +75,16 @@ def run_audit(spec: AuditSpec, out: Path | str, *, device: str = "auto", listen:
     threads = share_cores(1, begun=store.attributes(results).get("threads") if results.exists() else None).threads
     torch.set_num_threads(threads)
     samples = load_data(spec)
-    scored = _scored(spec, samples)
-    members = _members(spec, samples, scored)
+    told: list[str] = []
+    scored = _scored(spec, samples, told.append)
+    members = _members(spec, samples, scored, told.append)
     ids, path, record = samples.ids[scored], Study(out).results_path, samples.record(scored, members.codes)
     with ExitStack() as stack:
         if path.exists():
             _check_same(out, samples, ids, members)
         todo = _todo(spec, path)
         if not todo and store.is_finished(path):
-            _tell(record, listen)
+            _tell(record, told, listen)
             listen("planned", [], 0, 0)
             Study(out).sweep_files()
             return Study(out)
@@ -100,7 +101,7 @@ def run_audit(spec: AuditSpec, out: Path | str, *, device: str = "auto", listen:
             store.set_attributes(path, {COMPARED_ANYWAY: json.dumps(compared_anyway)})
         for place, found in zip(todo, facts, strict=True):
             _record(study, place, found)
-        _tell(record, listen)
+        _tell(record, told, listen)
         block = spec.scoring.block
         listen("planned", [spec.encoders[place].id for place in todo], 0, -(-len(ids) // block))
         try:
@@ -125,25 +126,27 @@ def run_audit(spec: AuditSpec, out: Path | str, *, device: str = "auto", listen:
     return Study(out)
 
 
-def _tell(record: dict[str, Any], listen: Listen) -> None:
-    """Say what was read."""
-    for line in lines(record):
+def _tell(record: dict[str, Any], lists: list[str], listen: Listen) -> None:
+    """Say what was read, of the data and of the lists of samples."""
+    for line in [*lines(record), *lists]:
         listen("told", line)
 
 
-def _scored(spec: AuditSpec, samples: Samples) -> np.ndarray:
+def _scored(spec: AuditSpec, samples: Samples, tell: Callable[[str], None]) -> np.ndarray:
     """Positions of the samples that are scored."""
     if spec.samples is None:
         return np.arange(len(samples.ids))
-    scored = samples.listed(spec.samples, where="samples")
+    listed = samples.listed(spec.samples, where="samples", members=False)
+    scored = listed.positions
+    tell(f"scored is {Path(spec.samples).name}: {listed.how}")
     if len(scored) < 2:
         raise UserError(f"samples: {spec.samples} lists {len(scored)} of the data's samples, 2 or more are needed")
     return scored
 
 
-def _members(spec: AuditSpec, samples: Samples, scored: np.ndarray) -> Membership:
+def _members(spec: AuditSpec, samples: Samples, scored: np.ndarray, tell: Callable[[str], None]) -> Membership:
     """Who was trained on which of the scored samples."""
-    seen = [seen_by(plan, place, samples) for place, plan in enumerate(spec.encoders)]
+    seen = [seen_by(plan, place, samples, tell=tell) for place, plan in enumerate(spec.encoders)]
     unknown = [plan.id for plan, column in zip(spec.encoders, seen, strict=True) if column is None]
     if unknown and len(unknown) < len(seen):
         raise UserError(
