@@ -23,11 +23,12 @@
 # %%
 import numpy as np
 import pandas as pd
+from IPython.display import display
 
 from sslmem_kit import open_study, statistics
-from sslmem_kit.figures import fig02c, gallery, interactive_figures, save_figure, show, tab02
+from sslmem_kit.figures import fig02c, gallery, interactive_figures, save_figure, show, tab02, warn
 from sslmem_kit.names import PARTITIONS
-from sslmem_kit.notebooks import find_study
+from sslmem_kit.notebooks import check_parameters, find_study
 
 # %% tags=["parameters"]
 study = "papermill_runs/digits"  # path of a study directory
@@ -36,7 +37,9 @@ gallery_count = 16  # thumbnails of the most, and of the least, memorized candid
 table_rows = 10  # rows of the table of top samples
 
 # %%
+check_parameters(protocol=protocol, gallery_count=gallery_count, table_rows=table_rows)
 opened = open_study(find_study(study))
+display(warn(opened))
 interactive_figures()
 
 # %% [markdown]

@@ -24,12 +24,13 @@ from IPython.display import display
 
 from sslmem_kit import explore
 from sslmem_kit.names import PARTITION_CODE
-from sslmem_kit.notebooks import find_study
+from sslmem_kit.notebooks import check_parameters, find_study
 
 # %% tags=["parameters"]
 study = "papermill_runs/digits"  # path of a study directory
 protocol = "corrected"  # paper, released or corrected: how a score is made of the stored distances
 count = 16  # samples that are chosen below as long as nothing is selected above
+split = ""  # npz file that the ids of these samples are written to; empty: none is written
 
 # %% [markdown]
 # Each point is a sample; those high above the dashed line are memorized: the encoders that saw them (f) align their views
@@ -37,6 +38,7 @@ count = 16  # samples that are chosen below as long as nothing is selected above
 # follow. Give `explore` several studies, or several paths, to compare them; `dark=True` suits a dark theme.
 
 # %%
+check_parameters(protocol=protocol, count=count)
 explorer = explore(find_study(study), link=f"protocol={protocol}")
 display(explorer)
 
@@ -61,12 +63,14 @@ picked[columns].to_dataframe()[columns].sort_values("sslmem", ascending=False).h
 # `session.classes = ["3", "5"]`.
 #
 # ## Train without these samples
-# A split file with the ids is all that `sslmem run SPEC --remove FILE` needs to train the same study without them. The next
-# cell writes one beside this notebook; the tab *Take away* of the explorer saves the same, and tables and figures besides.
+# A split file with the ids is all that `sslmem run SPEC --remove FILE` needs to train the same study without them. The tab
+# *Take away* of the explorer saves one, and tables and figures besides; so does the next cell where the parameter `split`
+# names a file.
 
 # %%
-np.savez("removed.npz", sample=picked["sample"].values)
-f"removed.npz: {picked.sizes['sample']} samples"
+if split:
+    np.savez(split, sample=picked["sample"].values)
+f"{split or 'split names no file, nothing is written'}: {picked.sizes['sample']} samples"
 
 # %% [markdown]
 # To show a colleague what you see, copy the link in *Take away*: its part after the `?` also goes into

@@ -20,9 +20,11 @@
 # picture.
 
 # %%
+from IPython.display import display
+
 from sslmem_kit import open_study, statistics
-from sslmem_kit.figures import fig02a, fig02b, fig02c, interactive_figures, save_figure, show
-from sslmem_kit.notebooks import find_study
+from sslmem_kit.figures import fig02a, fig02b, fig02c, interactive_figures, save_figure, show, warn
+from sslmem_kit.notebooks import check_parameters, find_study
 from sslmem_kit.trajectory import memorization_over_training
 
 # %% tags=["parameters"]
@@ -31,8 +33,10 @@ protocol = "corrected"  # paper, released or corrected: how a score is made of t
 bins = 60  # bins of the histograms in 2c
 
 # %%
+check_parameters(protocol=protocol, bins=bins)
 opened = open_study(find_study(study))
 scores = opened.scores(protocol)
+display(warn(opened))
 interactive_figures()
 
 # %% [markdown]

@@ -25,7 +25,7 @@ from IPython.display import display
 from sslmem_kit import open_study
 from sslmem_kit.explorer.notebook.monitor import monitor
 from sslmem_kit.explorer.notebook.pickers import pick_class, pick_threshold
-from sslmem_kit.notebooks import find_study
+from sslmem_kit.notebooks import check_parameters, find_study
 
 # %% tags=["parameters"]
 study = "papermill_runs/digits"  # path of a study directory
@@ -42,6 +42,7 @@ protocol = "corrected"  # paper, released or corrected: how a score is made of t
 # run was interrupted.
 
 # %%
+check_parameters(protocol=protocol)
 path = find_study(study)
 monitor(path)
 

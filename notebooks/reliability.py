@@ -21,11 +21,12 @@
 
 # %%
 import pandas as pd
+from IPython.display import display
 
 from sslmem_kit import open_study
 from sslmem_kit.crossed import Table
-from sslmem_kit.figures import error_parts, interactive_figures, planning_curve, save_figure, show
-from sslmem_kit.notebooks import find_study
+from sslmem_kit.figures import error_parts, interactive_figures, planning_curve, save_figure, show, warn
+from sslmem_kit.notebooks import check_parameters, find_study
 from sslmem_kit.planning import curve_of_study, make_up
 from sslmem_kit.reliability import assess
 from sslmem_kit.scores import usable_protocols
@@ -37,7 +38,9 @@ target = 0.8  # reliability that is wanted
 most_seeds = 40  # the planning curve ends at so many pairs of encoders
 
 # %%
+check_parameters(protocol=protocol, target=target, most_seeds=most_seeds)
 opened = open_study(find_study(study))
+display(warn(opened))
 results = opened.results
 found = assess(results, protocol=protocol, target=target)
 interactive_figures()

@@ -23,16 +23,18 @@ import pandas as pd
 import xarray as xr
 
 from sslmem_kit import open_study, statistics
-from sslmem_kit.figures import save_figure, tab02
-from sslmem_kit.notebooks import find_study
+from sslmem_kit.figures import save_figure, tab02, warn
+from sslmem_kit.notebooks import check_parameters, find_study
 
 # %% tags=["parameters"]
 study = "papermill_runs/digits"  # path of a study directory
 protocol = "corrected"  # paper, released or corrected: how a score is made of the stored distances
 
 # %%
+check_parameters(protocol=protocol)
 opened = open_study(find_study(study))
 scores = opened.scores(protocol)
+warn(opened)
 
 # %% [markdown]
 # ## Means of the partitions

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import xarray as xr
 
 from sslmem_kit.data.record import crossing, cut_batch, stored_record
 from sslmem_kit.downstream.spread import collapse
 from sslmem_kit.integrity import DAMAGED_PICTURES, NO_CHECKSUMS
 from sslmem_kit.metadata import SEAL
-from sslmem_kit.names import COMPARED_ANYWAY, ENCODER
+from sslmem_kit.names import COMPARED_ANYWAY, ENCODER, FAMILIES
 from sslmem_kit.scores import of_pairs
 
 _SPREAD = ("feature_std", "effective_rank", "embedding_std")
@@ -29,10 +30,27 @@ def caveats(tree: xr.DataTree) -> list[str]:
     return [
         *(f"{encoder}: {sentence}" for encoder, sentence in collapsed(tree).items()),
         *json.loads(tree.attrs.get(COMPARED_ANYWAY, "[]")),
+        *_of_seeds(tree),
         *_of_data(tree),
         *([DAMAGED_PICTURES] if tree.attrs.get("damaged_pictures") else []),
         *([] if SEAL in tree.attrs else [NO_CHECKSUMS]),
     ]
+
+
+def _of_seeds(tree: xr.DataTree) -> list[str]:
+    """What too few encoders, or some that do not belong together, leave unknown of the scores of f against g."""
+    pairs = of_pairs(tree.to_dataset())
+    seeds = [pairs["seed"].values[pairs["family"].values.astype(object) == family] for family in FAMILIES]
+    if not all(map(len, seeds)):
+        return []
+    if min(map(len, seeds)) < 2:
+        return ["one encoder of f or of g: how much scores change with the training seed is not known, they have no intervals"]
+    if not np.intersect1d(*seeds).size:
+        return [
+            "no f and g have a seed in common: errors over encoders are those of encoders that do not belong together, larger than of pairs "
+            "that were trained alike (the field seed says which do)"
+        ]
+    return []
 
 
 def _of_data(tree: xr.DataTree) -> list[str]:

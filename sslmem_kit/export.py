@@ -12,11 +12,15 @@ import xarray as xr
 
 from sslmem_kit import store
 from sslmem_kit.audit.scores import is_one_model
+from sslmem_kit.caveats import caveats
 from sslmem_kit.errors import UserError
 from sslmem_kit.estimators import estimate
 from sslmem_kit.files import appearing, sweep
 from sslmem_kit.names import ENCODER, FILE, PARTITIONS
 from sslmem_kit.study.folder import Study
+
+WARNINGS = "warnings"
+"""Attribute of exported scores."""
 
 
 def score_table(study: Study, *, protocol: str = "corrected", estimator: str | None = None) -> pd.DataFrame:
@@ -49,7 +53,9 @@ def frame_of(scores: xr.Dataset, class_names: Sequence[str]) -> pd.DataFrame:
         **({"partition": np.array(PARTITIONS)[frame.pop("partition")]} if "partition" in frame else {}),
         "protocol": scores.attrs["protocol"],
     }
-    return pd.DataFrame(front).join(frame)
+    table = pd.DataFrame(front).join(frame)
+    table.attrs = {WARNINGS: scores.attrs[WARNINGS]} if WARNINGS in scores.attrs else {}
+    return table
 
 
 def _spread(table: xr.Dataset) -> xr.Dataset:
@@ -103,6 +109,9 @@ WRITERS: dict[str, Callable[[xr.Dataset, Sequence[str], Path], None]] = {
 def export(study: Study, path: Path | str, *, protocol: str = "corrected", estimator: str | None = None) -> Path:
     """Write a study's scores; the format follows the suffix: ``.csv``, ``.parquet`` or ``.nc``.
 
+    The study's :func:`~sslmem_kit.caveats.caveats` are the attribute ``warnings``, in netCDF a JSON list, in Parquet of the pandas frame
+    (``frame.attrs``); CSV has no place for them.
+
     Raises
     ------
     UserError
@@ -116,6 +125,8 @@ def export(study: Study, path: Path | str, *, protocol: str = "corrected", estim
     if path.exists():
         raise UserError(f"--to: {path} is already there and is not overwritten; choose another name")
     sweep(path.parent, path.name)
+    content = _content(study, protocol, estimator)
+    content.attrs[WARNINGS] = caveats(study.tree)
     with appearing(path) as partial:
-        WRITERS[path.suffix](_content(study, protocol, estimator), study.class_names, partial)
+        WRITERS[path.suffix](content, study.class_names, partial)
     return path

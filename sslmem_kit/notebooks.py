@@ -41,6 +41,15 @@ OF_TRAINING = ("monitor",)
 """Notebooks that watch encoders being trained."""
 CHOICES = {"protocol": tuple(PROTOCOLS)}
 """Legal values of parameters that have a fixed set of them."""
+RANGES = {
+    "bins": (1, 1000),
+    "count": (1, 1000),
+    "gallery_count": (1, 200),
+    "table_rows": (1, 1000),
+    "target": (0.01, 0.99),
+    "most_seeds": (2, 1000),
+}
+"""Least and largest values of parameters that are numbers."""
 _SCRATCH = "sslmem-render-"
 """What the names of temporary folders begin with."""
 _OLD_SECONDS = 3600
@@ -143,7 +152,8 @@ def render(
 
     Returns
     -------
-    Paths ``<study>/notebooks/NAME.ipynb``, each followed by its ``NAME.html`` where asked for. Figures go to ``<study>/figures/``.
+    Paths ``<study>/notebooks/NAME.ipynb``, each followed by its ``NAME.html`` where asked for; where it is not, a page of an earlier
+    rendering is removed. Figures go to ``<study>/figures/``.
 
     Raises
     ------
@@ -228,12 +238,36 @@ def _checked_values(notebooks: Mapping[str, Path], parameters: Mapping[str, Any]
     for name, value in parameters.items():
         _check_known(name, known)
         _check_literal(value, f"-p {name}")
-        if name in CHOICES and value not in CHOICES[name]:
-            raise UserError(f"-p {name}: got {value!r}, choose one of {', '.join(CHOICES[name])}")
         for notebook, own in defaults.items():
             if name in own:
                 chosen[notebook][name] = _as_type_of(own[name], value, f"-p {name} (in {notebook})")
+                _check_value(name, value, f"-p {name} (in {notebook})")
     return chosen
+
+
+def check_parameters(**values: Any) -> None:
+    """Refuse values of a notebook's parameters that are out of bounds, in a notebook that a person runs as in one that is rendered.
+
+    Raises
+    ------
+    UserError
+        Names the parameter, its value and what is allowed.
+
+    Examples
+    --------
+    >>> check_parameters(bins=60, protocol="corrected")
+    """
+    for name, value in values.items():
+        _check_value(name, value, name)
+
+
+def _check_value(name: str, value: Any, what: str) -> None:
+    if name in CHOICES and value not in CHOICES[name]:
+        raise UserError(f"{what}: got {value!r}, choose one of {', '.join(CHOICES[name])}")
+    if name in RANGES:
+        least, largest = RANGES[name]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= largest:
+            raise UserError(f"{what}: got {value!r}, a number from {least} to {largest:,} is needed")
 
 
 def _check_known(name: str, known: Mapping[str, Any]) -> None:
@@ -334,6 +368,8 @@ def _run(name: str, path: Path, parameters: dict[str, Any], folder: Path, html: 
         for final in paths:
             write_atomically(final, (scratch / final.name).read_bytes())
         failed.unlink(missing_ok=True)
+        if not html:  # a page of an earlier rendering, whose parameters may have been others
+            (folder / f"{name}.html").unlink(missing_ok=True)
         return paths
 
 

@@ -22,6 +22,7 @@ from sslmem_kit import discovery, scores, store
 from sslmem_kit.audit.membership import PAIR
 from sslmem_kit.audit.scores import NOT_SCORES, mode_of
 from sslmem_kit.audit.spec import AuditSpec
+from sslmem_kit.caveats import caveats
 from sslmem_kit.errors import UserError
 from sslmem_kit.explorer.quantities import Quantity, of_scores, of_store
 from sslmem_kit.names import ALIGNMENT, ENCODER, EPOCH, FAMILIES, FILE, ONE_MODEL, SAMPLE, TRAINED_ON
@@ -109,6 +110,14 @@ class OpenStudy:
         """By label; numbers where the store names none."""
         names = self.tree["label"].attrs.get("class_names")
         return tuple(map(str, names)) if names else tuple(map(str, range(int(self.labels.max(initial=0)) + 1)))
+
+    @cached_property
+    def caveats(self) -> list[str]:
+        """What is known to be wrong with the study or to limit its numbers, as the report says it."""
+        if self.tree is None:
+            return []
+        with store.reading(self.study.results_path):
+            return caveats(self.tree)
 
     @property
     def fingerprint(self) -> str:

@@ -160,7 +160,8 @@ class Explorer(pn.viewable.Viewer):
     def _tell(self, *_: Any) -> None:
         """The note, and in one line how much is seen: what a screen reader hears, and what tests wait for."""
         session = self.session
-        notes = [text for text in (session.note, session.problem or session.opened.lacking) if text]
+        warnings = [f"Warning: {sentence}." for sentence in session.opened.caveats]
+        notes = [text for text in (session.note, session.problem or session.opened.lacking, *warnings) if text]
         for part in self._about_scores:
             part.visible = session.scores is not None
         self._note.param.update(object="".join(_paragraph(text, "note") for text in notes), visible=bool(notes))

@@ -45,7 +45,21 @@ def palette(dark: bool) -> dict[str, str]:
 
 def variables(dark: bool) -> dict[str, str]:
     """CSS custom properties ``--sm-<name>``, for the ``styles`` of a root: they reach into every component below it."""
-    return {f"--sm-{name}": colour for name, colour in palette(dark).items()} | {"color-scheme": "dark" if dark else "light"}
+    colours = palette(dark)
+    # Ground and ink of Panel's own widgets too: from JupyterLab they would take the ink of its theme, which may be the other one.
+    widgets = {
+        "background-color": "paper",
+        "background-text-color": "ink",
+        "surface-color": "panel",
+        "surface-text-color": "ink",
+        "primary-color": "accent",
+        "primary-text-color": "paper",
+    }
+    return {
+        **{f"--sm-{name}": colour for name, colour in colours.items()},
+        **{f"--design-{name}": colours[colour] for name, colour in widgets.items()},
+        "color-scheme": "dark" if dark else "light",
+    }
 
 
 class Text(pn.pane.HTML):

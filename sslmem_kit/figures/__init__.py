@@ -5,7 +5,7 @@ Each module draws one: ``fig02a.draw(scores)``. Nothing here reads files or comp
 
 from sslmem_kit.figures import error_parts, fig02a, fig02b, fig02c, fig05, gallery, layers, planning_curve, scatter, tab02, units
 from sslmem_kit.figures.save import save_figure
-from sslmem_kit.figures.show import interactive_figures, show
+from sslmem_kit.figures.show import interactive_figures, show, warn
 
 __all__ = [
     "error_parts",
@@ -22,4 +22,5 @@ __all__ = [
     "show",
     "tab02",
     "units",
+    "warn",
 ]

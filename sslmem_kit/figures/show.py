@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass, field
-from typing import Any
+from html import escape
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from sslmem_kit.caveats import caveats
 from sslmem_kit.figures.save import bokeh_model, item_json, libraries, png
+
+if TYPE_CHECKING:
+    from sslmem_kit.study.folder import Study
 
 _SWAP = """(function () {
   let attempts = 0;
@@ -57,6 +62,16 @@ def show(figure: Any, *, interactive: bool = True) -> Shown:
         item = item_json(bokeh_model(figure))
         html += f"<script>{_SWAP.replace('ID', identity).replace('ITEM', item)}</script>"
     return Shown(html)
+
+
+def warn(study: Study) -> Shown:
+    """What is known to be wrong with a study or to limit its numbers (:func:`sslmem_kit.caveats.caveats`); empty where nothing is."""
+    boxes = (f'<p style="{_BOX}"><b>Warning:</b> {escape(sentence)}.</p>' for sentence in caveats(study.tree))
+    return Shown("".join(boxes))
+
+
+_BOX = "background: #fff4d6; color: #1b1f24; padding: 8px 12px; margin: 0 0 4px"
+"""Ground and ink of its own: readable in every theme."""
 
 
 def interactive_figures() -> Shown:

@@ -28,14 +28,15 @@ FEW = 5_000
 PAINT_MS = 30
 """That a browser gets to show that something is being computed."""
 
-_BOTH_SCORES = (
-    "Two scores agree on which samples are memorized. For orientation, tau in the paper's Table 13: 0.207 to 0.258 between "
-    "self-supervised methods, 0.074 to 0.112 between supervised and self-supervised ones."
+LEAST_TAU = 0.05
+"""Kendall's tau from which on two orders are said to agree, where its interval leaves out 0 too."""
+
+_TABLE_13 = (
+    "For orientation, tau in the paper's Table 13: 0.207 to 0.258 between self-supervised methods, 0.074 to 0.112 between supervised and "
+    "self-supervised ones."
 )
-_BOTH_ALIGNMENTS = (
-    "Two encoders' alignments agree on which samples are hard, those whose views lie far apart; "
-    "that says nothing yet about memorization."
-)
+_OF_SCORES = "on which samples are memorized"
+_OF_ALIGNMENTS = "on which samples are hard, those whose views lie far apart; that says nothing yet about memorization"
 _MIXED = "A score against an alignment: whether the samples that are memorized are those that are hard for this encoder."
 
 _ROW = ":host { display: flex; flex-flow: row wrap; gap: 8px; }"
@@ -260,8 +261,22 @@ def _numbers(left: Side, right: Side, found: Findings) -> dict[str, Any]:
     ]
     overlap = [[f"{row['k']}", f"{row['common']}", f"{row['share']:.0%}", f"{row['chance']:.2%}"] for row in found.overlap]
     kinds = (left.is_score, right.is_score)
-    sentence = _BOTH_SCORES if all(kinds) else _MIXED if any(kinds) else _BOTH_ALIGNMENTS
+    sentence = _MIXED
+    if all(kinds):
+        sentence = f"Two scores {_agree(ranks)} {_OF_SCORES}. {_TABLE_13}"
+    elif not any(kinds):
+        sentence = f"Two encoders' alignments {_agree(ranks)} {_OF_ALIGNMENTS}."
     return {"title": f"Rank agreement, n = {ranks['n']:,}", "ranks": rows, "overlap": overlap, "help": sentence}
+
+
+def _agree(ranks: dict[str, Any]) -> str:
+    """What a rank agreement shows, as a verb."""
+    tau, (low, high) = ranks["tau"], ranks["tau_interval"]
+    if not np.isfinite(tau):
+        return "cannot be compared"
+    if low > 0 and tau >= LEAST_TAU:
+        return "agree"
+    return "disagree" if high < 0 and tau <= -LEAST_TAU else "are not seen to agree"
 
 
 def _number(value: float) -> str:

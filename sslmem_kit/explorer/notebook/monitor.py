@@ -21,6 +21,7 @@ import zarr
 
 from sslmem_kit import store
 from sslmem_kit.audit.spec import AuditSpec
+from sslmem_kit.caveats import caveats
 from sslmem_kit.errors import UserError
 from sslmem_kit.places import find_study
 from sslmem_kit.study.folder import Study
@@ -270,6 +271,8 @@ class Monitor(widgets.VBox):
             progress = read_progress(self._path)
             # The store is closed last, after what concerns all encoders.
             complete = bool(progress) and all(row.state == "done" for row in progress) and store.is_finished(self._results)
+            if complete:
+                note = "".join(f" Warning: {sentence}." for sentence in caveats(store.open_results(self._results)))
             if progress != self.progress:
                 self.progress = progress
                 self._body.value = _table(progress) + loss_curves(progress)

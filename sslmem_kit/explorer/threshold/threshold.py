@@ -153,6 +153,7 @@ class Threshold:
         self._update()
         names = ["opened", "scores", "limit", "threshold", "threshold_by"]
         session.param.watch(self._update, names)
+        session.param.watch(self._count, ["shown"])
         self.control.param.watch(self._moved, ["moved"])
         self.control.param.watch(self._choose, ["chosen"])
         self.view = pn.Column(self.control, self.distributions.view, self.shares.view, sizing_mode="stretch_width")
@@ -192,6 +193,11 @@ class Threshold:
             fields |= {"low": low, "high": high, "step": step, "units": [[key, name] for key, name in UNITS.items()]}
         exact = session.threshold if session.threshold is not None and by != "value" else self.position(by)
         self.control.param.update(**fields, value=exact, text=self._tell())
+
+    def _count(self, *_: Any) -> None:
+        """What lies above is counted among the shown samples: another filter, another count."""
+        if self.session.scores is not None:
+            self.control.text = self._tell()
 
     def _range(self) -> tuple[float, float, float]:
         """Lowest and highest place of the slider by value, and its step: one, two or five of some decimal place."""
