@@ -72,6 +72,7 @@ def read(path: Path, content: Any, files: Any = None) -> list[int]:
         ("ids.csv", '"cat/2.png"\n"cat/0.png"\n'),
         ("ids.csv", "id,file\n20,cat/2.png\n0,cat/0.png\n"),
         ("ids.csv", "sample,label\n20,1\n0,0\n"),
+        ("ids.csv", "sample,class\n20,yes\n0,no\n"),
         ("ids.csv", "sample,trained_on\n0,True\n10,False\n20,True\n"),
         ("ids.csv", "sample,Member\n0,1\n10,0\n20,1\n"),
         ("ids.csv", "sample,in train\n0,yes\n10,no\n20,Yes\n"),

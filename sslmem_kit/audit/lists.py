@@ -32,6 +32,8 @@ _OPPOSITE = frozenset({
     "unseen", "held", "heldout", "holdout", "test", "val", "valid", "validation", "excluded", "removed", "nonmember", "not", "non", "eval",
 })  # fmt: skip
 """Words in headings of further columns that could say who was, or was not."""
+_CLASSES = ("label", "class", "target")
+"""Headings of columns whose yes and no are classes."""
 _IN = frozenset({"train", "training"})
 _OUT = frozenset({"test", "val", "valid", "validation", "dev", "eval", "holdout", "held_out", "held-out", "heldout"})
 _TRUE = _IN | {"true", "t", "yes", "y", "1", "1.0", "trained", "member", "in", "seen"}
@@ -218,7 +220,7 @@ def _rows(table: Mapping[str, list[str]], members: bool) -> tuple[np.ndarray, st
     """Which rows are of samples that were trained on, and by which columns; None where no column says."""
     told: list[tuple[str, np.ndarray]] = []
     for name, cells in table.items():
-        if name in COLUMNS:
+        if name in (*COLUMNS, *_CLASSES):
             continue
         plain = re.sub(r"[\s\-.]+", "_", name)
         words, values = set(plain.split("_")), {cell.lower() for cell in cells}

@@ -119,8 +119,8 @@ def _called(path: Path, head: bytes) -> str | None:
         return "a tar archive, unpack it (torch's own legacy .tar format is refused too, it cannot be read safely)"
     if head.startswith(b"PK"):
         return _zip_called(path)
-    if head[8:9] != b"{" and text.startswith((b"{", b"[")):
-        return "text (JSON), as a server answers in place of a file, or an index of several files"
+    if head.isascii() and head.decode("ascii").replace("\n", "").replace("\r", "").replace("\t", "").isprintable():
+        return f"text ({' '.join(head.decode('ascii').split())[:40]!r} ...), as a server answers in place of a file, or a list of several files"
     return None
 
 
@@ -143,15 +143,12 @@ def _read_safetensors(path: Path, where: str) -> dict[str, torch.Tensor]:
 
 
 def _read_pickle(path: Path, where: str) -> tuple[Any, set[str]]:
-    names = _names_in(path, where)
-    stood_in = {name for name in names if _is_harmless(name)}
-    stand_ins: list[Any] = [(_stand_in(name), name) for name in sorted(stood_in)]
+    names = {name for name in _names_in(path, where) if _is_harmless(name)}
     try:
-        # Torch warns of kinds of files that are then refused.
-        with warnings.catch_warnings(), torch.serialization.safe_globals(stand_ins):
-            warnings.simplefilter("ignore")
-            with open(path, "rb") as handle:  # of a path torch would look at the suffix
-                return torch.load(handle, map_location="cpu", weights_only=True), stood_in
+        try:
+            return _load(path, {name: _stand_in(name) for name in names}), names
+        except Exception:  # objects that are keys, or whose states are no mappings
+            return _load(path, dict.fromkeys(names, _Nothing)), names
     except pickle.UnpicklingError as error:
         # Torch's own text is a page of advice, of which some is to run the code.
         named = re.search(r"(?:GLOBAL|global|class|function|type) ([\w.]+\.[\w.]+)", str(error))
@@ -183,19 +180,49 @@ def _is_harmless(name: str) -> bool:
     return name in _HARMLESS or package not in sys.stdlib_module_names
 
 
-def _stand_in(name: str) -> type:
-    """A class that takes the place of another: it takes any arguments, does nothing, and is an empty container.
+def _load(path: Path, stand_ins: dict[str, type]) -> Any:
+    # Torch warns of kinds of files that are then refused; of a path it would look at the suffix.
+    with (
+        warnings.catch_warnings(),
+        torch.serialization.safe_globals([(kind, name) for name, kind in stand_ins.items()]),
+        open(path, "rb") as file,
+    ):
+        warnings.simplefilter("ignore")
+        return torch.load(file, map_location="cpu", weights_only=True)
 
-    Torch's reader fills nothing but containers of these two types, and sets the attributes of no others.
-    """
-    nothing = {"__init__": lambda self, *arguments, **named: None}
-    if name in _LISTS:
-        return type(name, (list,), nothing)
-    if name.startswith("numpy."):  # its types have states that are no attributes
-        return type(
-            name, (), nothing | {"__new__": lambda kind, *arguments: object.__new__(kind), "__setstate__": lambda self, state: None}
-        )
-    return type(name, (), {"__new__": lambda kind, *arguments, **named: OrderedDict()})
+
+class _Nothing:
+    """Takes the place of an object: it takes any arguments and any state, and does nothing."""
+
+    __slots__ = ()
+
+    def __new__(cls, *arguments: Any, **named: Any) -> _Nothing:
+        return object.__new__(cls)
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+class _List(list):
+    """Takes the place of what is filled like a list."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        pass
+
+
+class _Mapping:
+    """Takes the place of what may be filled like a mapping: an empty one, of the type that torch's reader fills."""
+
+    def __new__(cls, *arguments: Any, **named: Any) -> OrderedDict:
+        return OrderedDict()
+
+
+def _stand_in(name: str) -> type:
+    """What takes the place of a class; numpy's types have states that are no attributes."""
+    return _List if name in _LISTS else _Nothing if name.startswith("numpy.") else _Mapping
 
 
 def _names_in(path: Path, where: str) -> set[str]:
