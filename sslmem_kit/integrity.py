@@ -25,7 +25,7 @@ import zarr
 from sslmem_kit.errors import few
 from sslmem_kit.files import write_atomically
 from sslmem_kit.metadata import DOCUMENT, RECORD, SEAL, Document, own_documents, write_root
-from sslmem_kit.names import ENCODER, SAMPLE
+from sslmem_kit.names import ENCODER, MODE, SAMPLE
 
 COMPLETENESS = ("completeness/scored", "completeness/evaluated")
 
@@ -57,6 +57,9 @@ class Entry:
     size: int
     tail: str = "-"
     digest: str = "-"
+
+
+FORGOTTEN = Entry(-2)
 
 
 @dataclass(frozen=True)
@@ -174,10 +177,21 @@ def _counts(document: Document) -> list[int]:
 
 def note(path: Path, writer: str, names: Iterable[str]) -> None:
     """Add to the record how files are now."""
+    if (path / RECORD).is_dir():  # else an earlier version's
+        _append(path, writer, [_line(name, _entry(_file(path, name))) for name in names])
+
+
+def forget(path: Path, writer: str, names: Iterable[str]) -> None:
+    """Remove files from a store and from its record: they are about to be made again."""
+    for name in names:
+        (path / name).unlink(missing_ok=True)
+        _append(path, writer, [_line(name, FORGOTTEN)])
+
+
+def _append(path: Path, writer: str, lines: Sequence[str]) -> None:
     folder = path / RECORD
     if not folder.is_dir():
         return  # an earlier version's
-    lines = [_line(name, _entry(_file(path, name))) for name in names]
     handle = os.open(folder / writer, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
     try:
         size = os.fstat(handle).st_size
@@ -232,14 +246,17 @@ def read_record(path: Path) -> tuple[dict[str, Entry], list[Damage]]:
     except OSError:
         return {}, [Damage(RECORD, "is missing")]
     for file in files:
-        whole = True
-        for line in Path(file).read_bytes().split(b"\n")[:-1]:  # the last is empty, or was torn when its writer was killed
+        *lines, torn = Path(file).read_bytes().split(b"\n")
+        whole = not torn  # else its writer was killed within a line
+        for line in lines:
             check, _, text = line.partition(b" ")
             if check != b"%08x" % zlib.crc32(text):
                 whole = False
                 continue
             size, tail, digest, name = text.decode().split(" ", 3)
             entries[name] = Entry(int(size), tail, digest)
+            if entries[name] == FORGOTTEN:
+                del entries[name]
         if not whole:
             damaged.append(Damage(f"{RECORD}/{file.name}", "is damaged"))
     return entries, damaged
@@ -259,6 +276,8 @@ def damages(path: Path, documents: Mapping[str, Document], *, whole: bool) -> li
         gone, cut or in another's place.
     """
     scored, evaluated, found = completeness(path)
+    if MODE in documents[""]["attributes"]:  # an audit, which has nothing to evaluate
+        found += [Damage(f"completeness/evaluated/c/{encoder}", "is missing") for encoder in np.flatnonzero(~evaluated)]
     if not is_recorded(path):
         lost = (
             name for name in expected_names(documents, scored, evaluated) if "alignment/c/" in name and not (path / name).is_file()

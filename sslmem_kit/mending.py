@@ -90,8 +90,14 @@ def mend(study: Study, create: Callable[[Path], None], *, encoders: Sequence[str
             shutil.rmtree(path / group, ignore_errors=True)
         static = [damage.name for damage in found if _is_static(damage)]
         _copy(path, again, create, static)
-        for encoder, block in {place for place in map(integrity.place, found) if place}:
+        taken = {}
+        for damage in found:
+            place = integrity.place(damage)
+            if place:
+                taken.setdefault(place, []).append(damage.name)
+        for (encoder, block), names in taken.items():
             store.take_back(path, encoder=encoder, block=block)
+            integrity.forget(path, str(encoder), [name for name in names if not name.startswith(COMPLETENESS)])
         _give_back(path, documents)
     finally:
         remove(again)

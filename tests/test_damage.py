@@ -12,6 +12,10 @@ from damage import cases, flipped, numbers, swap, sweep, table
 from fake_study import workers_in_this_process
 from test_train import make_spec
 
+from sslmem_kit.audit.run import run_audit
+from sslmem_kit.audit.spec import AuditSpec, load_audit
+from sslmem_kit.caveats import caveats
+from sslmem_kit.cli import main
 from sslmem_kit.metadata import read_documents
 from sslmem_kit.run import run
 from sslmem_kit.study.folder import Study
@@ -146,6 +150,78 @@ def test_a_whole_study_is_left_as_it_is(study: Path) -> None:
     }
 
 
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, AuditSpec]:
+    """An audit of vectors, whose encoders functions make: two blocks of samples, one of f and one of g."""
+    folder = tmp_path_factory.mktemp("audit")
+    (folder / "damaged_mine.py").write_text(CODE)
+    (folder / "f.csv").write_text("sample\n" + "\n".join(map(str, range(12))))
+    (folder / "g.csv").write_text("sample\n" + "\n".join(map(str, [*range(8), *range(12, 16)])))
+    spec = {
+        "name": "mine",
+        "source": "damaged_mine:source",
+        "view": "damaged_mine:view",
+        "scoring": {"views": 2, "block": 16},
+        "encoders": [
+            {"id": f"{family}-0", "seed": 0, "factory": f"damaged_mine:{family}", "trained_on": f"{family}.csv"} for family in "fg"
+        ],
+    }
+    (folder / "audit.yaml").write_text(json.dumps(spec))
+    loaded = load_audit(folder / "audit.yaml")
+    return run_audit(loaded, folder / "mine", device="cpu").path, loaded
+
+
+CODE = """
+import numpy as np, torch
+
+def source():
+    return np.arange(20), np.random.default_rng(0).random((20, 4)).astype("float32")
+
+def view(batch, ids, view, seed):
+    noise = np.stack([np.random.default_rng([seed, view, int(i)]).normal(size=4) for i in ids]).astype("float32")
+    return batch + 0.1 * (view > 0) * torch.as_tensor(noise)
+
+def _made(seed):
+    torch.manual_seed(seed)
+    return torch.nn.Linear(4, 3).eval()
+
+def f():
+    return _made(1)
+
+def g():
+    return _made(2)
+"""
+
+AUDIT_MENDED = [
+    (lose, "results.zarr/alignment/c/1/0/0", "alignment of f-0, block 1 (samples 16 to 19", [("scored", "f-0", 1)]),
+    (flip, "results.zarr/alignment/c/0/0/1", "alignment of g-0, block 0", [("scored", "g-0", 0)]),
+    (lose, "results.zarr/partition/c/0", "partition, block 0", []),
+    (lose, "results.zarr/trained_on/c/0/0", "trained_on, block 0", []),
+    (cut, "results.zarr/zarr.json", "zarr.json is damaged", []),
+    (lose, "results.zarr/completeness/evaluated/c/0", "", []),
+    (cut, "encoders/f-0/config.json", "encoders/f-0/config.json", [("scored", "f-0", 0), ("scored", "f-0", 1)]),
+    (cut, "study.yaml", "study.yaml was gone or damaged", []),
+]
+
+
+@pytest.mark.parametrize(
+    ("harm", "file", "told", "done"), AUDIT_MENDED, ids=lambda value: str(getattr(value, "__name__", value))[:40]
+)
+def test_an_audit_is_made_whole_likewise(
+    harm: Callable, file: str, told: str, done: list[tuple], audited: tuple[Path, AuditSpec], tmp_path: Path
+) -> None:
+    whole, spec = audited
+    study = Path(shutil.copytree(whole, tmp_path / "mine"))
+    harm(study / file)
+    assert main(["validate", str(study)]) == 2
+    heard: list[tuple] = []
+    run_audit(spec, study, device="cpu", listen=lambda *event: heard.append(event))
+    assert not told or any(told in event[2] for event in heard if event[0] == "warned"), heard
+    assert [event[:3] for event in heard if event[0] == "scored"] == done
+    assert list(problems(study)) == []
+    assert numbers(study)[1] == numbers(whole)[1]
+
+
 def check(study: Path, every: int) -> None:
     counts, wrong = sweep(study, every=every)
     print(table(counts))
@@ -172,8 +248,6 @@ def test_old_stores_open_and_say_that_they_carry_no_checksums(study: Path) -> No
     (results / "zarr.json").write_text(json.dumps(root))
     assert numbers(study) == expected
     assert list(problems(study)) == []
-    from sslmem_kit.caveats import caveats
-
     assert any("carry no checksums" in sentence for sentence in caveats(Study(study).tree))
     lose(results / "alignment/c/1/0/1")
     assert any("alignment of g-0, block 1" in problem and "is missing" in problem for problem in problems(study))

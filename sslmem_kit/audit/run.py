@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from sslmem_kit import details, store
+from sslmem_kit import details, integrity, mending, store
 from sslmem_kit.alignment import scored_images
 from sslmem_kit.audit.agreement import MODULES, check
 from sslmem_kit.audit.code import with_arguments
@@ -31,6 +31,7 @@ from sslmem_kit.devices import resolve_device, use_device
 from sslmem_kit.errors import UserError
 from sslmem_kit.inspection import versions
 from sslmem_kit.machine import processor, share_cores
+from sslmem_kit.metadata import root_is_whole
 from sslmem_kit.names import COMPARED_ANYWAY, FILE, MODE, ONE_MODEL, TRAINED_ON
 from sslmem_kit.reading import read_json
 from sslmem_kit.scheduling import silent
@@ -68,11 +69,15 @@ def run_audit(spec: AuditSpec, out: Path | str, *, device: str = "auto", listen:
     """
     started = time.monotonic()
     out = Path(out).expanduser()
+    if Study(out).results_path.exists() and mending.mend_spec(Study(out), spec):
+        listen("warned", spec.name, "study.yaml was gone or damaged: it is made again")
     check_directory(out, spec)
     device = resolve_device(device)
     use_device(device)
     results = Study(out).results_path
-    threads = share_cores(1, begun=store.attributes(results).get("threads") if results.exists() else None).threads
+    threads = share_cores(
+        1, begun=store.attributes(results).get("threads") if results.exists() and root_is_whole(results) else None
+    ).threads
     torch.set_num_threads(threads)
     samples = load_data(spec)
     told: list[str] = []
@@ -81,6 +86,12 @@ def run_audit(spec: AuditSpec, out: Path | str, *, device: str = "auto", listen:
     ids, path, record = samples.ids[scored], Study(out).results_path, samples.record(scored, members.codes)
     with ExitStack() as stack:
         if path.exists():
+            _mend(
+                Study(out),
+                samples,
+                lambda at: _create_store(Study(out), samples, scored, members, record, device, threads, path=at),
+                listen,
+            )
             _check_same(out, samples, ids, members)
         todo = _todo(spec, path)
         if not todo and store.is_finished(path):
@@ -209,6 +220,7 @@ def _record(study: Study, place: int, facts: dict[str, Any]) -> None:
     plan: AuditEncoderSpec = study.spec.encoders[place]
     path = study.encoder(plan.id) / "config.json"
     if path.exists():
+        integrity.note(study.results_path, str(place), [_config_name(plan.id)])
         begun = read_json(path)
         if begun.get("fingerprint") != facts["fingerprint"]:
             raise UserError(
@@ -220,14 +232,41 @@ def _record(study: Study, place: int, facts: dict[str, Any]) -> None:
     read_as = {name: value for name, value in facts[READ_AS].items() if name != MODULES}
     facts = {**facts, READ_AS: read_as}
     write_json(path, {**plan.model_dump(mode="json"), **facts, "spec_hash": study.spec.hash, "versions": versions()})
+    integrity.note(study.results_path, str(place), [_config_name(plan.id)])
+
+
+def _config_name(encoder_id: str) -> str:
+    return integrity.files_of(encoder_id)[0]
+
+
+def _mend(study: Study, samples: Samples, create: Callable[[Path], None], listen: Listen) -> None:
+    """Say what of an earlier run's results is damaged, and see that it is made again."""
+    path = study.results_path
+    if mending.is_whole(path):
+        return
+    if root_is_whole(path):
+        _check_data(path, samples)
+    encoders = [plan.id for plan in study.spec.encoders]
+    with study.lock():
+        mended = mending.mend(study, create, encoders=encoders)
+        for encoder in mended.rewrite:  # what it was scored with is not known any more
+            (study.encoder(encoder) / "config.json").unlink(missing_ok=True)
+            store.forget_encoder(path, encoders.index(encoder))
+            store.give_back(path, encoder=encoders.index(encoder), block=None)
+    for sentence in mended.told:
+        listen("warned", study.spec.name, f"{sentence}: it is made again")
+
+
+def _check_data(path: Path, samples: Samples) -> None:
+    if store.attributes(path).get("data_fingerprint") != samples.fingerprint:
+        raise UserError("data: it has changed since this audit began; restore it, or choose another --out")
 
 
 def _check_same(out: Path, samples: Samples, ids: np.ndarray, members: Membership) -> None:
     """Refuse what an earlier run's results would not go together with."""
     study = Study(out)
     path = study.results_path
-    if store.attributes(path).get("data_fingerprint") != samples.fingerprint:
-        raise UserError("data: it has changed since this audit began; restore it, or choose another --out")
+    _check_data(path, samples)
     tree = store.open_results(path, allow_incomplete=True)
     seen = tree[TRAINED_ON].values if TRAINED_ON in tree.variables else None
     same = (seen is None) == (members.trained_on is None) and (seen is None or np.array_equal(seen, members.trained_on))
@@ -246,7 +285,15 @@ def _check_same(out: Path, samples: Samples, ids: np.ndarray, members: Membershi
 
 
 def _create_store(
-    study: Study, samples: Samples, scored: np.ndarray, members: Membership, record: dict[str, Any], device: str, threads: int
+    study: Study,
+    samples: Samples,
+    scored: np.ndarray,
+    members: Membership,
+    record: dict[str, Any],
+    device: str,
+    threads: int,
+    *,
+    path: Path | None = None,
 ) -> None:
     spec, dataset = study.spec, samples.dataset
     coords: dict[str, Any] = {
@@ -266,7 +313,7 @@ def _create_store(
         row = {**own, **told} if plan.seed is None else {**own, **told, "seed": plan.seed}
         rows.append({"encoder": plan.id, "family": family, "design": design, "dataset": name, **row})
     store.create(
-        study.results_path,
+        path or study.results_path,
         samples=xr.Dataset(coords=coords),
         encoders=rows,
         trained_on=members.trained_on,
