@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import functools
 import logging
 import os
 import re
 import secrets
+import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -59,12 +61,25 @@ UNUSED_SECONDS, SWEEP_SECONDS = 15, 5
 _STATIC = re.compile(r"/static/(?!.*\.\.)[\w@^+./-]+")
 
 
-class _Early(Handler):
-    """Makes the page of a session when its turn has come, in a step of its own: in between, open pages are answered."""
+class _Page(DocHandler):
+    """The page, or where too many are asked for at once, a sentence."""
 
-    def __init__(self, make_page: Callable[[], Any], turns: Turns) -> None:
+    async def get(self, *args: Any, **kwargs: Any) -> None:
+        if self.application.turns.full(self.request.who):
+            self.set_status(503)
+            self.set_header("Retry-After", "10")
+            self.set_header("Content-Type", "text/plain; charset=utf-8")
+            self.finish("Too many pages are being made; try again in a moment.\n")
+            return
+        await super().get(*args, **kwargs)
+
+
+class _Early(Handler):
+    """Makes the page of a session when its turn has come, in steps: in between, open pages are answered."""
+
+    def __init__(self, make_page: Callable[[], Any], turns: Turns, pace: Pace) -> None:
         super().__init__()
-        self._make_page, self._turns = make_page, turns
+        self._make_page, self._turns, self._pace = make_page, turns, pace
 
     async def on_session_created(self, session_context: Any) -> None:
         request = session_context.request
@@ -72,11 +87,12 @@ class _Early(Handler):
             if request.connection.stream.closed():
                 return
             document = session_context._document
+            await self._pace.quiet()
             with set_curdoc(document):
                 pn.state._locations[document] = _location_of(request)
                 page = _made(self._make_page)
             _MADE[document] = page
-            await asyncio.sleep(0.01)
+            await self._pace.quiet()
 
     def modify_document(self, doc: Any) -> None:
         """The page is made by another handler."""
@@ -111,7 +127,7 @@ class Application(BokehTornado):
     def __init__(self, make_page: Callable[[], Any], gate: Gate, *, names: frozenset[str], port: int, title: str) -> None:
         self.gate, self.hosts, self.port, self.title = gate, names, port, title
         self.sockets: set[Socket] = set()
-        self.workers = ThreadPoolExecutor(1 if (os.cpu_count() or 1) < 4 else 2, thread_name_prefix="password")
+        self.workers = ThreadPoolExecutor(1 if (os.cpu_count() or 1) < 4 else 2, "password", _step_back)
         self.turns, self.pace = Turns(MAX_WAITING, MAX_WAITING // 2), Pace()
         self.asked: Callable[[Any], None] = lambda stream: None
         self._memory = Memory()
@@ -119,7 +135,7 @@ class Application(BokehTornado):
         settings.resources = "server"
         silence(EMPTY_LAYOUT, True)
         applications = build_applications({"/": _early_page}, title={"/": title})
-        applications["/"].add(_Early(make_page, self.turns))
+        applications["/"].add(_Early(make_page, self.turns, self.pace))
         super().__init__(
             applications,
             secret_key=secrets.token_bytes(32),
@@ -217,9 +233,7 @@ class Application(BokehTornado):
             return self._refuse(request, 400, "Sessions are made here, not named by who asks.")
         if full:
             return self._refuse(request, 503, "Too many pages are open; try again in a minute.", Retry_After="60")
-        if request.method == "GET" and self.turns.full(request.who):
-            return self._refuse(request, 503, "Too many pages are being made; try again in a moment.", Retry_After="10")
-        return self.get_handler_delegate(request, DocHandler, route)
+        return self.get_handler_delegate(request, _Page, route)
 
     def _goes_by(self, host: str, request: HTTPServerRequest) -> bool:
         """Whether browsers may call this server so: by a name it was told, or by the very address that they have reached it at."""
@@ -247,6 +261,13 @@ def user_name() -> str | None:
     """Name of whoever is signed in to the page being made or served; None where nobody has to."""
     context = pn.state.curdoc.session_context if pn.state.curdoc else None
     return (getattr(context.request, "user_name", None) or None) if context else None
+
+
+def _step_back() -> None:
+    """Let the thread that hashes passwords give way to the one that answers; on Linux threads have a niceness of their own."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
 
 
 def _unknown_name(host: str) -> str:

@@ -21,6 +21,9 @@ _log = logging.getLogger(__name__)
 LIGHT_PER_SECOND, LIGHT_AT_ONCE = 10, 60
 """Messages of one person that are answered at once; of further ones, one at a time of all people's."""
 
+QUIET_SECONDS, MOST_QUIET_SECONDS = 0.1, 1.0
+"""After a message, what it set off runs in callbacks of its own; pages are made meanwhile only after so long."""
+
 MOST_PULLS = 5
 """Times that one websocket may ask for the whole document; a page asks once."""
 
@@ -34,11 +37,30 @@ class Pace:
     def __init__(self) -> None:
         self._light: dict[str, Allowance] = {}
         self._lane = asyncio.Lock()
+        self._under_way, self._last = 0, 0.0
+
+    async def quiet(self) -> None:
+        """Wait until no message is being answered and none was lately, within limits: other work is long and must also be done."""
+        until = time.monotonic() + MOST_QUIET_SECONDS
+        await asyncio.sleep(0.02)
+        while (now := time.monotonic()) < until and (self._under_way or now - self._last < QUIET_SECONDS):
+            await asyncio.sleep(0.02)
 
     async def answer(self, who: str, answering: Any) -> Any:
         """Await an answer, in the slow lane where a person sends many."""
-        if self._light.setdefault(who, Allowance(LIGHT_PER_SECOND, LIGHT_AT_ONCE)).take(1):
+        if not self._light_enough(who):
+            return await self._answer_in_lane(answering)
+        self._under_way += 1
+        try:
             return await answering
+        finally:
+            self._under_way -= 1
+            self._last = time.monotonic()
+
+    def _light_enough(self, who: str) -> bool:
+        return self._light.setdefault(who, Allowance(LIGHT_PER_SECOND, LIGHT_AT_ONCE)).take(1)
+
+    async def _answer_in_lane(self, answering: Any) -> Any:
         async with self._lane:
             began = time.monotonic()
             answer = await answering
@@ -92,15 +114,13 @@ class Socket(WSHandler):
             _log.warning("a websocket of %s is closed: %s", self.who, error)
             self.close(_POLICY_VIOLATION, "this message is not taken")
             return
-        answer = await self.application.pace.answer(self.who, self._answer(message))
-        if answer is not None:
-            await self.send_message(answer)
+        await self.application.pace.answer(self.who, self._answer(message))
 
-    async def _answer(self, message: Message) -> Any:
-        """Bokeh's answer; where it fails, a sentence without what the exception says: that may name files of this machine."""
+    async def _answer(self, message: Message) -> None:
+        """Send Bokeh's answer; where it fails, a sentence without what the exception says: that may name files of this machine."""
         connection = self.connection
         if connection is None or connection._session is None:
-            return None
+            return
         if message.header["msgtype"] == "PULL-DOC-REQ":
             asked = pull_doc_req(message.header, {}, message.content)
             handle = ServerSession.pull
@@ -108,11 +128,15 @@ class Socket(WSHandler):
             asked = _Patch(message.header, {}, message.content)
             asked._buffers.extend(Buffer(name, payload) for name, payload in message.buffers)
             handle = ServerSession.patch
+        answer = None
         try:
-            return await handle(asked, connection)
+            answer = await handle(asked, connection)
+            if answer is None:  # the session has ended
+                return
         except Exception as error:
             _log.warning("a message could not be answered: %s", type(error).__name__, exc_info=error)
-        return connection.error(asked, _FAILED)  # out here, or Bokeh would send the traceback along
+        # Made out here, or Bokeh would send the traceback along.
+        await self.send_message(answer or connection.error(asked, _FAILED))
 
 
 class _Patch(patch_doc):

@@ -2,6 +2,7 @@
 
 ``python tests/serving/abuse.py STUDY --seconds 600`` serves a study with ``sslmem app --users`` and tells, as JSON, the resident set of the
 server before, at most and after, what its log weighs, and how long the well-behaved client waited. ``--calm`` leaves the abuse out.
+``slowdown`` tells of the machine, median and 99th percentile: what else runs on it makes everything take so many times as long.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -89,12 +91,41 @@ def nested(depth: int) -> str:
     return '{"events": ' + "[" * depth + "]" * depth + "}"
 
 
+def ways_of_frames(dice: random.Random) -> list[list[tuple[str | bytes, dict[str, int]]]]:
+    """What is sent over a websocket, each a list of frames and of what is said of them."""
+    return [
+            [(HEADER, {}), ("{}", {}), (change({"type": "bytes", "data": BOMB}), {})],
+            [(HEADER, {}), ("{}", {}), (change({"type": "ndarray", "array": {"type": "bytes", "data": BOMB}, "shape": [2**28],
+                                               "dtype": "uint8", "order": "little"}), {})],
+            [(HEADER, {}), ("{}", {}), (change(list(range(240_000))), {})],
+            [(HEADER, {}), ("{}", {}), (change([[]] * 100_000), {})],
+            [(HEADER, {}), ("{}", {}), (nested(100_000), {})],
+            [(HEADER, {}), ("{}", {}), ("x" * 1_900_000, {})],
+            [(HEADER, {}), ("{}", {}), ('{"doc": {}}', {})],
+            [(json.dumps({"msgid": "1", "msgtype": "PUSH-DOC"}), {}), ("{}", {}), ('{"doc": {"roots": []}}', {})],
+            [(json.dumps({"msgid": "1", "msgtype": "PATCH-DOC", "num_buffers": 8}), {}), ("{}", {}), (change(1), {}),
+             *[('{"id": "b"}', {}), (bytes(499_000), {})] * 8],
+            [("x" * 3_000_000, {})],
+            [(b"x", {"length": 2**62})],
+            [(b"x" * 100, {"length": 1_900_000})],
+            [(gzip.compress(bytes(10**7)), {"first": 0xC1})],
+            [("x", {"first": 0x01}), *[("x" * 1000, {"first": 0x00})] * 3000],
+            [(b"p" * 125, {"first": 0x89, "length": 125})] * 500,
+            [(b"\xff\xfe", {"first": 0x81})],
+            [(bytes([dice.randrange(256) for _ in range(500)]), {"first": dice.randrange(256)}) for _ in range(20)],
+            [(HEADER, {}), ("{}", {}), (change(1), {})] * 2000,
+            [('{"msgid": "1", "msgtype": "PULL-DOC-REQ"}', {}), ("{}", {}), ("{}", {})] * 50,
+            [(HEADER, {})],
+        ]  # fmt: skip
+
+
 class Abuse:
     """What a hostile client does, each of its ways a method; ``colleague`` is the cookie of an account of its own."""
 
     def __init__(self, port: int, colleague: str, seed: int = 0) -> None:
         self.port, self.cookie, self.dice, self.done = port, colleague, random.Random(seed), Counter()
         self._tokens: list[str] = []
+        self._ways = ways_of_frames(self.dice)
 
     def wire(self) -> Wire:
         return Wire(self.port, self.dice.choice(SOURCES))
@@ -193,31 +224,7 @@ class Abuse:
 
     async def frames(self) -> None:
         """Websockets: bombs, oversized and compressed frames, nonsense, floods, half of a message."""
-        ways: list[list[tuple[str | bytes, dict[str, int]]]] = [
-            [(HEADER, {}), ("{}", {}), (change({"type": "bytes", "data": BOMB}), {})],
-            [(HEADER, {}), ("{}", {}), (change({"type": "ndarray", "array": {"type": "bytes", "data": BOMB}, "shape": [2**28],
-                                               "dtype": "uint8", "order": "little"}), {})],
-            [(HEADER, {}), ("{}", {}), (change(list(range(240_000))), {})],
-            [(HEADER, {}), ("{}", {}), (change([[]] * 100_000), {})],
-            [(HEADER, {}), ("{}", {}), (nested(100_000), {})],
-            [(HEADER, {}), ("{}", {}), ("x" * 1_900_000, {})],
-            [(HEADER, {}), ("{}", {}), ('{"doc": {}}', {})],
-            [(json.dumps({"msgid": "1", "msgtype": "PUSH-DOC"}), {}), ("{}", {}), ('{"doc": {"roots": []}}', {})],
-            [(json.dumps({"msgid": "1", "msgtype": "PATCH-DOC", "num_buffers": 8}), {}), ("{}", {}), (change(1), {}),
-             *[('{"id": "b"}', {}), (bytes(499_000), {})] * 8],
-            [("x" * 3_000_000, {})],
-            [(b"x", {"length": 2**62})],
-            [(b"x" * 100, {"length": 1_900_000})],
-            [(gzip.compress(bytes(10**7)), {"first": 0xC1})],
-            [("x", {"first": 0x01}), *[("x" * 1000, {"first": 0x00})] * 3000],
-            [(b"p" * 125, {"first": 0x89, "length": 125})] * 500,
-            [(b"\xff\xfe", {"first": 0x81})],
-            [(bytes([self.dice.randrange(256) for _ in range(500)]), {"first": self.dice.randrange(256)}) for _ in range(20)],
-            [(HEADER, {}), ("{}", {}), (change(1), {})] * 2000,
-            [('{"msgid": "1", "msgtype": "PULL-DOC-REQ"}', {}), ("{}", {}), ("{}", {})] * 50,
-            [(HEADER, {})],
-        ]  # fmt: skip
-        way = self.dice.choice(ways)
+        way = self.dice.choice(self._ways)
         async with self.wire() as wire:
             if b" 101 " not in await wire.upgrade(await self.token(), self.cookie):
                 return
@@ -345,6 +352,32 @@ def resident_mb(pid: int, what: str = "VmRSS") -> float:
     return int(re.search(rf"{what}:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) * 1024 / 1e6
 
 
+def processor_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Probe(threading.Thread):
+    """How much slower than alone anything runs on this machine: the time that a little work takes over the processor's time for it."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.slowdowns: list[float] = []
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        while not self._ended.wait(1):
+            began, used = time.monotonic(), time.thread_time()
+            while time.thread_time() - used < 0.05:
+                pass
+            self.slowdowns.append((time.monotonic() - began) / 0.05)
+
+    def end(self) -> list[float]:
+        self._ended.set()
+        self.join()
+        return sorted(self.slowdowns) or [1.0]
+
+
 def measure(study: Path, seconds: float, *, calm: bool = False, descriptors: int = 256) -> dict[str, Any]:
     """Serve a study, abuse it, and tell how it went."""
     from sslmem_kit.serving import add_user
@@ -365,16 +398,26 @@ def measure(study: Path, seconds: float, *, calm: bool = False, descriptors: int
         ann, eve = sign_in(url, "ann"), sign_in(url, "eve")
         before = resident_mb(process.pid)
 
-        async def both() -> tuple[list[float], Counter[str]]:
-            abuse = Abuse(urlsplit(url).port, eve)
+        abuser: subprocess.Popen | None = None
+
+        async def beside() -> list[float]:
+            nonlocal abuser
             ready = asyncio.Event()
             timed = asyncio.create_task(well_behaved(url, ann, seconds, ready))
-            await asyncio.wait([timed, asyncio.create_task(ready.wait())], return_when=asyncio.FIRST_COMPLETED)
-            if not calm:
-                await abuse.go(max(seconds - 3, 1))
-            return await timed, abuse.done
+            waiting = asyncio.create_task(ready.wait())
+            await asyncio.wait([timed, waiting], return_when=asyncio.FIRST_COMPLETED)
+            if not calm:  # in a process of its own, whose work does not count among the waits of the other
+                abuser = subprocess.Popen([sys.executable, __file__, "--against", str(urlsplit(url).port), eve, str(seconds)],
+                                          stdout=subprocess.PIPE, text=True)  # fmt: skip
+            waiting.cancel()
+            return await timed
 
-        answers, done = asyncio.run(both())
+        probe = Probe()
+        probe.start()
+        used = processor_s(process.pid)
+        answers = asyncio.run(beside())
+        used, slowdowns = processor_s(process.pid) - used, probe.end()
+        done = json.loads(abuser.communicate(timeout=60)[0]) if abuser else {}
         began = time.monotonic()
         sign_in(url, "ann")
         again = time.monotonic() - began
@@ -383,8 +426,10 @@ def measure(study: Path, seconds: float, *, calm: bool = False, descriptors: int
             "seconds": seconds, "n": len(answers), "median_s": round(statistics.median(answers), 3),
             "p99_s": round(sorted(answers)[int(0.99 * (len(answers) - 1))], 3), "slowest_s": round(max(answers), 3),
             "above_1_s": sum(answer > 1 for answer in answers),
-            "before_mb": round(before), "peak_mb": round(resident_mb(process.pid, "VmHWM")), "after_mb": round(resident_mb(process.pid)),
-            "log_bytes": log.stat().st_size, "sign_in_afterwards_s": round(again, 2), "done": dict(sorted(done.items())),
+            "slowdown": [round(slowdowns[len(slowdowns) // 2], 1), round(slowdowns[int(0.99 * (len(slowdowns) - 1))], 1)],
+            "processor_s": round(used, 1), "before_mb": round(before), "peak_mb": round(resident_mb(process.pid, "VmHWM")),
+            "after_mb": round(resident_mb(process.pid)),
+            "log_bytes": log.stat().st_size, "sign_in_afterwards_s": round(again, 2), "done": done,
         }  # fmt: skip
         process.send_signal(signal.SIGTERM)
         told["exit_status"] = process.wait(30)
@@ -396,8 +441,17 @@ def measure(study: Path, seconds: float, *, calm: bool = False, descriptors: int
         process.stdout.close()
 
 
+async def _abuse(port: str, cookie: str, seconds: str) -> None:
+    abuse = Abuse(int(port), cookie)
+    await abuse.go(max(float(seconds) - 3, 1))
+    print(json.dumps(dict(sorted(abuse.done.items()))))
+
+
 def main() -> None:
     """Measure and print JSON."""
+    if sys.argv[1:2] == ["--against"]:
+        asyncio.run(_abuse(*sys.argv[2:5]))
+        return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", type=Path)
     parser.add_argument("--seconds", type=float, default=20)
