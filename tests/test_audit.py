@@ -286,7 +286,7 @@ def test_one_model_has_alignment_and_says_that_it_is_no_score(checkpoints: Path,
     assert "sslmem" not in (text + plain).replace("sslmem_kit", "")
     assert main(["export", str(out), "--to", str(tmp_path / "rank.csv")]) == 0
     frame = pd.read_csv(tmp_path / "rank.csv")
-    assert list(frame) == ["sample", "label", "class", *(["partition"] if knows else []), "protocol", "alignment", "rank"]
+    assert list(frame) == ["sample", "file", "label", "class", *(["partition"] if knows else []), "protocol", "alignment", "rank"]
     np.testing.assert_array_equal(frame["rank"], np.argsort(np.argsort(values)) + 1)
     capsys.readouterr()
     for command in (["render", str(out)], ["report", str(out), "--fdr", "0.1"]):
