@@ -25,7 +25,7 @@ from typing import Any
 from sslmem_kit._kernel_process import PID
 from sslmem_kit.audit.membership import PAIR
 from sslmem_kit.audit.scores import mode_of
-from sslmem_kit.errors import Failure, UserError
+from sslmem_kit.errors import Failure, UserError, near
 from sslmem_kit.files import hold, remove, write_atomically
 from sslmem_kit.places import find_study as find_study  # notebooks import it from here
 from sslmem_kit.scores import PROTOCOLS
@@ -206,7 +206,7 @@ def _chosen(names: Sequence[str] | None) -> dict[str, Path]:
         raise UserError(f"NOTEBOOK: there are no notebooks, they are looked for in {' and '.join(map(str, FOLDERS))}")
     for name in names or ():
         if name not in every:
-            raise UserError(f"NOTEBOOK: there is none named {name!r}, choose from {', '.join(every)}")
+            raise UserError(f"NOTEBOOK: there is none named {name!r}, choose from {', '.join(every)}{near(name, every)}")
     return {name: every[name] for name in dict.fromkeys(names or every)}
 
 
@@ -275,7 +275,7 @@ def _check_known(name: str, known: Mapping[str, Any]) -> None:
     if name == STUDY:
         raise UserError(f"-p {STUDY}: the study is given by its path as STUDY, parameters are {allowed}")
     if name not in known:
-        raise UserError(f"-p {name}: no chosen notebook has this parameter, there are {allowed}")
+        raise UserError(f"-p {name}: no chosen notebook has this parameter, there are {allowed}{near(name, known)}")
 
 
 def _check_literal(value: Any, what: str) -> None:

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import xarray as xr
 
-from sslmem_kit.errors import UserError
+from sslmem_kit.errors import UserError, near
 from sslmem_kit.intervals import t_quantile, total_error
 from sslmem_kit.names import ALIGNMENT, AUGMENTATION, ENCODER, FAMILIES, PARTITION_CODE, SAMPLE, SSLMEM, TRAINED_ON
 from sslmem_kit.spread import encoders_by_seed, is_balanced, jackknife_sum, variance_by_seed, variance_of_independent
@@ -53,7 +53,9 @@ def select_protocol(alignment: xr.DataArray, protocol: str) -> xr.DataArray:
         An unknown protocol, or one that needs more views than are stored.
     """
     if protocol not in PROTOCOLS:
-        raise UserError(f"protocol: there is none named {protocol!r}, choose one of {', '.join(PROTOCOLS)}")
+        raise UserError(
+            f"protocol: there is none named {protocol!r}, choose one of {', '.join(PROTOCOLS)}{near(protocol, PROTOCOLS)}"
+        )
     kept = np.flatnonzero(PROTOCOLS[protocol](alignment["view_a"], alignment["view_b"]))
     if not len(kept):
         raise UserError(

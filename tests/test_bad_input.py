@@ -106,8 +106,8 @@ def study(whole: Path, here: Path) -> Path:
 
 
 SPECS = {
-    "unknown section": ("trainig: {epochs: 3}", ["trainig", "unknown field", "training"]),
-    "unknown field": ("training: {epoch: 3}", ["training.epoch", "unknown field", "epochs", "learning_rate"]),
+    "unknown section": ("trainig: {epochs: 3}", ["trainig", "unknown field", "did you mean 'training'?"]),
+    "unknown field": ("training: {epoch: 3}", ["training.epoch", "unknown field", "learning_rate", "did you mean 'epochs'?"]),
     "unknown field of a method": ("objective: {method: mae, temperature: 1}", ["objective.temperature", "mask_ratio"]),
     "wrong type": ("training: {epochs: many}", ["training.epochs", "integer", "'many'"]),
     "a list for a section": ("training: [1, 2]", ["training", "[1, 2]"]),
@@ -550,3 +550,13 @@ def test_an_encoder(case: str) -> None:
     with pytest.raises(UserError) as raised:
         build_objective(build_encoder(spec.encoder, (8, 8, 1)), spec.objective, classes=10)
     assert [part for part in telling if part not in str(raised.value)] == [], str(raised.value)
+
+
+def test_names_that_are_nearly_right_are_answered_with_the_right_ones(study: Path, here: Path, refused: Callable[..., str]) -> None:
+    assert "did you mean 'corrected'?" in refused("report", study, "--protocol", "correctd")
+    assert "did you mean 'tiny'?" in refused("report", "tinny")
+    assert "did you mean '00_quickstart'?" in refused("render", study, "00_quickstrat")
+    assert "did you mean 'protocol'?" in refused("render", study, "-p", "protocl", "paper")
+    assert "did you mean 'cifar10' or 'cifar100'?" in refused("plan", "digits", "--data", "cifar-10")
+    (here / "audit.yaml").write_text("name: a\ndata: {name: digits}\nencoders: [{id: f-0}]\n")
+    assert "`sslmem score --spec audit.yaml`" in refused("run", "audit.yaml")

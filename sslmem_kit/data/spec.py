@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from sslmem_kit.data.builtin import BUILTIN
-from sslmem_kit.errors import UserError
+from sslmem_kit.errors import UserError, near
 from sslmem_kit.section import Section
 
 PATH_KINDS = ("folder", "npz")
@@ -51,7 +51,7 @@ class DataSpec(Section):
         kind, colon, path = name.partition(":")
         if name not in BUILTIN and not (kind in PATH_KINDS and colon and path.strip()):
             allowed = ", ".join([*BUILTIN, *(f"{kind}:PATH" for kind in PATH_KINDS)])
-            raise UserError(f"data.name {name!r} is not known: allowed are {allowed}")
+            raise UserError(f"data.name {name!r} is not known: allowed are {allowed}{near(name, BUILTIN)}")
         return name
 
     @property

@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from sslmem_kit.data.spec import DataSpec
 from sslmem_kit.design import DesignSpec, EncoderPlan, plans
-from sslmem_kit.errors import UserError, short
+from sslmem_kit.errors import UserError, near, short
 from sslmem_kit.partition import REMOVAL_TAGS, PartitionSpec
 from sslmem_kit.policies import Policy
 from sslmem_kit.reading import read_yaml
@@ -249,6 +249,8 @@ def _find(spec: str) -> tuple[dict[str, Any], Path]:
 
 def parse_spec(loaded: Mapping[str, Any], *, where: str) -> StudySpec:
     """Validate a mapping; the first thing that is wrong with it is told in one sentence."""
+    if isinstance(loaded.get("encoders"), list) and "training" not in loaded:
+        raise UserError(f"{where}: this lists encoders that were trained elsewhere, which `sslmem score --spec {where}` scores")
     try:
         return StudySpec.model_validate(loaded)
     except ValidationError as error:
@@ -281,6 +283,7 @@ def first_error(error: ValidationError, *, root: type[Section] = StudySpec) -> s
     elif first["type"] == "extra_forbidden":
         parent = _section_at(first["loc"][:-1], root)
         message = "unknown field" + (f", the fields here are {', '.join(parent)}" if parent else "")
+        message += near(str(first["loc"][-1]), parent)
     elif first["type"] == "value_error" and field and message.startswith(field):
         field = ""  # it names the field, and says what was got
     elif first["type"] == "value_error" and isinstance(first["input"], dict) and _section_at(first["loc"], root):
