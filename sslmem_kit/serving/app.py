@@ -84,7 +84,8 @@ class _Early(Handler):
     async def on_session_created(self, session_context: Any) -> None:
         request = session_context.request
         async with self._turns.turn(request.who):
-            if request.connection.stream.closed():
+            stream = request.connection.stream  # None where a websocket has taken it over
+            if stream is not None and stream.closed():
                 return
             document = session_context._document
             await self._pace.quiet()

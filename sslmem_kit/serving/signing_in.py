@@ -51,7 +51,8 @@ class Login(_Cookies):
         wanted, place = self.get_body_argument("next", "/")[:_LONGEST_NEXT], self._place(name)
         try:
             async with gate.brake.attempt(name, place):
-                if self.request.connection.stream.closed():
+                stream = self.request.connection.stream
+                if stream is None or stream.closed():
                     return
                 right = await IOLoop.current().run_in_executor(self.application.workers, gate.users.verify, name, password)
         except TooManyError as error:

@@ -247,6 +247,20 @@ def test_a_closed_tab_gives_its_memory_back(served: Process) -> None:
     assert eventually(lambda: served.counts()["header"] == [0, 0])
 
 
+def test_a_page_whose_memory_was_given_back_is_made_again_when_its_tab_returns(served: Process) -> None:
+    server = served.servers["header"]
+    page = server.ask(X_User="ann")
+    assert eventually(lambda: served.counts()["header"] == [0, 0])
+
+    async def talk() -> str:
+        async with connected(server, page, X_User="ann") as tab:
+            for fragment in ('{"msgid": "1", "msgtype": "PULL-DOC-REQ"}', "{}", "{}"):
+                await tab.socket.write_message(fragment)
+            return str([await asyncio.wait_for(tab.messages.get(), 10) for _ in range(5)])
+
+    assert "The page" in asyncio.run(talk())
+
+
 def test_no_more_pages_are_opened_than_there_is_memory_for(served: Process) -> None:
     server = served.servers["few"]
     pages = [server.ask() for _ in range(5)]
