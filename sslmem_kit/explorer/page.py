@@ -139,7 +139,7 @@ class Explorer(pn.viewable.Viewer):
             picture = b"".join(self.take_away.contents("scatter.png"))
         except UserError:  # there is nothing to draw, and the sentence says why
             picture = b""
-        return display.bundle(self.view, picture, self._sentence())
+        return display.bundle(self.view, picture, " ".join([self._sentence().rstrip(".") + ".", *self._warnings()]))
 
     def address(self, href: str) -> None:
         """Where the page is, for the links to it."""
@@ -160,12 +160,14 @@ class Explorer(pn.viewable.Viewer):
     def _tell(self, *_: Any) -> None:
         """The note, and in one line how much is seen: what a screen reader hears, and what tests wait for."""
         session = self.session
-        warnings = [f"Warning: {sentence}." for sentence in session.opened.caveats]
-        notes = [text for text in (session.note, session.problem or session.opened.lacking, *warnings) if text]
+        notes = [text for text in (session.note, session.problem or session.opened.lacking, *self._warnings()) if text]
         for part in self._about_scores:
             part.visible = session.scores is not None
         self._note.param.update(object="".join(_paragraph(text, "note") for text in notes), visible=bool(notes))
         self._status.object = _paragraph("nothing to show yet" if session.scores is None else self._sentence(), "status")
+
+    def _warnings(self) -> list[str]:
+        return [f"Warning: {sentence}." for sentence in self.session.opened.caveats]
 
     def _sentence(self) -> str:
         session = self.session

@@ -119,3 +119,11 @@ def test_the_whole_page_holds_up_under_every_choice(explorer: Explorer) -> None:
     ):
         session.param.update(**change)
         assert "samples shown" in status(explorer)
+
+
+def test_the_picture_of_a_saved_notebook_says_what_limits_the_study(explorer: Explorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(vars(explorer.session.opened), "caveats", ["f0: nothing was learnt"])
+    monkeypatch.setattr("sslmem_kit.explorer.page.display.bundle", lambda view, picture, told: told)
+    told = explorer._repr_mimebundle_()
+    assert "samples shown" in told
+    assert told.endswith(" selected. Warning: f0: nothing was learnt.")

@@ -106,6 +106,12 @@ def test_class_names_are_no_formulas_in_a_csv_and_themselves_in_parquet(take_awa
     assert found["class"].tolist() == [names[label] for label in labels]
 
 
+def test_what_limits_the_study_goes_along_with_parquet(take_away, session, monkeypatch):
+    monkeypatch.setitem(vars(session.opened), "caveats", ["f0: nothing was learnt"])
+    session.select(np.arange(9))
+    assert pd.read_parquet(io.BytesIO(file(take_away, "parquet"))).attrs["warnings"] == ["f0: nothing was learnt"]
+
+
 @pytest.mark.parametrize("figure", takeaway.FIGURES)
 def test_figures_are_pictures_and_drawings(take_away, session, figure):
     session.param.update(partition=[], colour="z")

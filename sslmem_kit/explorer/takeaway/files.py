@@ -9,7 +9,7 @@ import io
 import sys
 import threading
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ import xarray as xr
 from pyarrow import csv, parquet
 
 from sslmem_kit.explorer.library import OpenStudy
-from sslmem_kit.export import frame_of, guarded
+from sslmem_kit.export import WARNINGS, frame_of, guarded
 from sslmem_kit.names import FILE, SAMPLE, SSLMEM
 from sslmem_kit.statistics import by_partition
 
@@ -65,7 +65,7 @@ def means(scores: xr.Dataset) -> dict[str, dict[str, Any]]:
 
 def csv_file(opened: OpenStudy, scores: xr.Dataset, positions: np.ndarray) -> Iterator[bytes]:
     """Scores as CSV, one row a sample, as the command line exports them."""
-    for number, table in enumerate(_tables(scores, opened.class_names, positions, guarded)):
+    for number, table in enumerate(_tables(opened, scores, positions, guarded)):
         buffer = io.BytesIO()
         # A tenth of the time that pandas takes.
         csv.write_csv(table, buffer, csv.WriteOptions(include_header=number == 0))
@@ -73,9 +73,9 @@ def csv_file(opened: OpenStudy, scores: xr.Dataset, positions: np.ndarray) -> It
 
 
 def parquet_file(opened: OpenStudy, scores: xr.Dataset, positions: np.ndarray) -> Iterator[bytes]:
-    """The same as Parquet."""
+    """The same as Parquet, with the study's warnings in ``frame.attrs``."""
     buffer, writer = io.BytesIO(), None
-    for table in _tables(scores, opened.class_names, positions):
+    for table in _tables(opened, scores, positions):
         writer = writer or parquet.ParquetWriter(buffer, table.schema)
         writer.write_table(table)
     writer.close()
@@ -83,13 +83,14 @@ def parquet_file(opened: OpenStudy, scores: xr.Dataset, positions: np.ndarray) -
 
 
 def _tables(
+    opened: OpenStudy,
     scores: xr.Dataset,
-    class_names: Sequence[str],
     positions: np.ndarray,
     as_written: Callable[[pd.DataFrame], pd.DataFrame] = lambda frame: frame,
 ) -> Iterator[pa.Table]:
+    scores = scores.assign_attrs({WARNINGS: opened.caveats})
     for start in range(0, len(positions), ROWS):
-        frame = frame_of(scores.isel({SAMPLE: positions[start : start + ROWS]}), class_names)
+        frame = frame_of(scores.isel({SAMPLE: positions[start : start + ROWS]}), opened.class_names)
         yield pa.Table.from_pandas(as_written(frame), preserve_index=False)
 
 
