@@ -20,7 +20,7 @@ import numpy as np
 import xarray as xr
 
 from sslmem_kit import details, mending, store
-from sslmem_kit.data.record import lines
+from sslmem_kit.data.record import lines, read_before
 from sslmem_kit.design import EncoderPlan
 from sslmem_kit.errors import Failure, UserError
 from sslmem_kit.machine import Share, cores, processor, share_cores
@@ -326,9 +326,12 @@ def _todo(study: Study) -> list[EncoderPlan]:
 
 
 def _check_same_samples(study: Study, samples: StudySamples) -> None:
-    if store.attributes(study.results_path).get("data_fingerprint") != samples.dataset.fingerprint:
+    begun = store.attributes(study.results_path)
+    if begun.get("data_fingerprint") != samples.dataset.fingerprint:
         name = study.spec.data.name
-        raise UserError(f"data.name: {name!r} has changed since this study began; restore it, or choose another --out")
+        raise UserError(
+            f"data.name: {name!r} has changed since this study began{read_before(begun)}; restore it, or choose another --out"
+        )
     if study.spec.partition.remove and not np.array_equal(
         store.sample_ids(study.results_path), samples.dataset.ids[samples.scored]
     ):

@@ -6,8 +6,11 @@ An archive never runs code when it is read (``allow_pickle=False``).
 
 from __future__ import annotations
 
+import math
+import os
 import zipfile
 import zlib
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,8 +39,13 @@ def read_npz(spec: DataSpec) -> Source:
     images = _images(arrays["images"], where)
     labels = arrays["labels"]
     if labels.shape != (len(images),):
+        how = ""
+        if labels.shape == (len(images), 1):
+            how = ": store labels[:, 0]"
+        elif labels.ndim == 2 and len(labels) == len(images):
+            how = ": of one number a class store labels.argmax(axis=1)"
         raise UserError(
-            f"{where}: labels has shape {labels.shape}, but images holds {len(images)} images, so ({len(images)},) is wanted"
+            f"{where}: labels has shape {labels.shape}, but images holds {len(images)} images, so ({len(images)},) is wanted{how}"
         )
     class_names = _class_names(arrays["class_names"], where) if "class_names" in arrays else None
     codes, names = _codes(labels, class_names, where)
@@ -46,7 +54,8 @@ def read_npz(spec: DataSpec) -> Source:
 
 def _arrays(path: Path, where: str) -> dict[str, np.ndarray]:
     if not path.is_file():
-        raise UserError(f"{where}: {path} is {'not a file' if path.exists() else 'not there'}; an .npz file is wanted")
+        how = f", for a folder of images write folder:{path}" if path.is_dir() else ""
+        raise UserError(f"{where}: {path} is {'not a file' if path.exists() else 'not there'}; an .npz file is wanted{how}")
     if not zipfile.is_zipfile(path):  # np.load would take an .npy or a pickle for what it is not
         raise UserError(f"{where}: {path} is not an npz archive, or it is cut short; write it with numpy.savez")
     key = "its list of arrays"
@@ -57,9 +66,13 @@ def _arrays(path: Path, where: str) -> dict[str, np.ndarray]:
                 raise UserError(
                     f"{where}: {path} has no array {' and no '.join(missing)}; it holds {', '.join(archive.files) or 'nothing'}"
                 )
+            twice = [name for name, count in Counter(archive.zip.namelist()).items() if count > 1]
+            if twice:
+                raise UserError(f"{where}: {path} holds {', '.join(twice)} more than once, and which one counts cannot be told")
             arrays = {}
             for key in ("images", "labels", "class_names"):
                 if key in archive:
+                    _check_room(archive.zip, key, where, path)
                     arrays[key] = np.asarray(archive[key])
             return arrays
     except UserError:
@@ -68,6 +81,20 @@ def _arrays(path: Path, where: str) -> dict[str, np.ndarray]:
         pickled = "pickled" in str(error) or "Object arrays" in str(error)
         reason = "it is an object array, which only pickle can read" if pickled else " ".join(str(error).split())
         raise UserError(f"{where}: {key} of {path} cannot be read ({reason}); write plain arrays with numpy.savez") from error
+
+
+def _check_room(archive: zipfile.ZipFile, key: str, where: str, path: Path) -> None:
+    """Refuse an array that memory cannot hold before it is unpacked: a small file may say that it is large."""
+    with archive.open(f"{key}.npy") as member:
+        version = np.lib.format.read_magic(member)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(member)
+    needed, there = math.prod(shape) * dtype.itemsize, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > there:
+        raise UserError(
+            f"{where}: {key} of {path} has dtype {dtype} and shape {shape}, {needed / 2**30:,.0f} GiB, and this machine has "
+            f"{there / 2**30:,.0f} GiB of memory"
+        )
 
 
 def _images(images: np.ndarray, where: str) -> np.ndarray:
@@ -104,6 +131,9 @@ def _class_names(names: np.ndarray, where: str) -> tuple[str, ...]:
     twice = sorted({name for name in listed if listed.count(name) > 1})
     if twice:
         raise UserError(f"{where}: class_names holds {', '.join(twice[:5])} more than once; every class needs a name of its own")
+    unprintable = next((name for name in listed if not name.isprintable()), None)
+    if unprintable is not None:
+        raise UserError(f"{where}: class_names holds {unprintable!r}, which cannot be printed; rename it")
     return listed
 
 
@@ -111,7 +141,7 @@ def _codes(labels: np.ndarray, class_names: tuple[str, ...] | None, where: str) 
     """int64 (n,) class codes, and the names of the classes."""
     if labels.dtype.kind in "US":
         labels = np.array(_text(labels), dtype=str)
-        names = class_names or tuple(str(name) for name in np.unique(labels))
+        names = class_names or _class_names(np.unique(labels), where)
         code = {name: index for index, name in enumerate(names)}
         unknown = sorted(set(labels.tolist()) - set(code))
         if unknown:

@@ -28,6 +28,16 @@ def stored_record(attrs: Mapping[str, Any], class_names: Sequence[str]) -> dict[
     return {**unknown, **json.loads(attrs["data"])} if "data" in attrs else unknown
 
 
+def read_before(attrs: Mapping[str, Any]) -> str:
+    """For the end of a sentence on data that have changed: how a version that kept no record may have read them otherwise."""
+    known = "data" in attrs or not json.loads(attrs.get("spec", "{}")).get("data", {}).get("name", "").startswith("folder:")
+    return (
+        ""
+        if known
+        else ", or was read otherwise then: PNG and JPEG alone, no linked folders, and only train with test or val as splits"
+    )
+
+
 def sizes(shapes: np.ndarray, used: tuple[int, int, int]) -> dict[str, Any]:
     """Original sizes (n, [height, width]) in short, and the shape that all images were brought to; sizes are [width, height]."""
     different = np.unique(shapes, axis=0)

@@ -1,5 +1,8 @@
 """NumPy archives: what is read, and one sentence for everything that is not."""
 
+import io
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -103,7 +106,9 @@ SENTENCES = [
     ({"images": IMAGES[:0], "labels": LABELS[:0]}, r"images .*shape \(0, 5, 5, 3\); it holds no pixel, and at least 2 images"),
     ({"images": IMAGES[:1], "labels": LABELS[:1]}, "has 1 image; at least 2"),
     ({"labels": LABELS[:5]}, r"labels has shape \(5,\), but images holds 6"),
-    ({"labels": LABELS[:, None]}, r"labels has shape \(6, 1\)"),
+    ({"labels": LABELS[:, None]}, r"labels has shape \(6, 1\).* is wanted: store labels\[:, 0\]"),
+    ({"labels": np.eye(6, 3, dtype=int)}, r"labels has shape \(6, 3\).* is wanted: .*argmax"),
+    ({"labels": np.array(["a", "b\nc"] * 3)}, r"class_names holds 'b\\nc', which cannot be printed"),
     ({"labels": LABELS.astype(float)}, "labels has dtype float64; integers or strings"),
     ({"labels": np.array([0, 1, np.nan, 0, 1, 2])}, "labels has dtype float64 and holds 1 NaN"),
     ({"labels": LABELS == 0}, "labels has dtype bool"),
@@ -130,7 +135,7 @@ def test_error_sentences(npz, changes, sentence):
 def test_files_that_are_no_archive(npz, tmp_path):
     with pytest.raises(UserError, match=r"none\.npz is not there"):
         read(tmp_path / "none.npz")
-    with pytest.raises(UserError, match="is not a file"):
+    with pytest.raises(UserError, match=r"is not a file; an \.npz file is wanted, for a folder of images write folder:"):
         read(tmp_path)
     np.save(tmp_path / "array.npy", IMAGES)
     with pytest.raises(UserError, match=r"array\.npy is not an npz archive"):
@@ -144,4 +149,25 @@ def test_files_that_are_no_archive(npz, tmp_path):
     damaged[200:260] = bytes(60)  # inside the packed images
     path.write_bytes(damaged)
     with pytest.raises(UserError, match=r"images of .*set\.npz cannot be read"):
+        read(path)
+
+
+def test_an_array_that_memory_cannot_hold_is_not_unpacked(npz):
+    path = npz(images=IMAGES, labels=LABELS)
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (2**22, 2**11, 2**11, 3)})
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("images.npy", header.getvalue() + bytes(1000))
+        archive.writestr("labels.npy", b"")
+    with pytest.raises(UserError, match=r"images of .*set\.npz has dtype uint8 and shape \(4194304, 2048, 2048, 3\), 49,152 GiB"):
+        read(path)
+
+
+def test_an_array_that_is_there_twice_is_refused(npz, recwarn):
+    path = npz(images=IMAGES, labels=LABELS)
+    with zipfile.ZipFile(path, "a") as archive, io.BytesIO() as other:
+        np.save(other, LABELS[::-1])
+        archive.writestr("labels.npy", other.getvalue())
+    recwarn.clear()  # zipfile says so where it is written
+    with pytest.raises(UserError, match=r"holds labels\.npy more than once"):
         read(path)
