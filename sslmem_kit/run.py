@@ -106,8 +106,7 @@ def run(
             return study
     if ranks:
         share = share_cores(ranks.local_size, threads=threads, begun=_begun_threads(out))
-        listen("told", str(share))
-        _run_as_rank(ranks, listen, spec, out, share.threads, device, started)
+        _run_as_rank(ranks, listen, spec, out, share, device, started)
         return study
     if devices > 1:
         if workers is not None and workers > 1:
@@ -115,12 +114,10 @@ def run(
                 f"--workers: {workers} processes with --devices {devices} each are not supported, leave one of them out"
             )
         share = share_cores(devices, threads=threads, begun=_begun_threads(out))
-        listen("told", str(share))
-        start_ranks(devices, share.threads, _run_as_rank, (spec, out, share.threads, device, started), listen)
+        start_ranks(devices, share.threads, _run_as_rank, (spec, out, share, device, started), listen)
         return study
     share = _share_cores(spec, out, scheduler, workers, threads, device)
     workers, threads, _ = share
-    listen("told", str(share))
     with pool(workers, threads, listen, gpus=_gpus(device)) as executor:
         samples = load_samples(spec)
         facts = result(executor.submit(call_worker, "inspect", spec, device, threads, samples=_for_workers(spec, samples)))
@@ -128,7 +125,7 @@ def run(
         with study.lock():
             if not study.results_path.exists():
                 _create_store(study, samples, facts, threads)
-            _tell(samples, listen)
+            _tell(samples, listen, share)
             _mend(study, samples, executor, facts, threads, listen)
             try:
                 _complete(study, samples, executor, facts["device"], threads, listen)
@@ -139,7 +136,7 @@ def run(
     return study
 
 
-def _run_as_rank(ranks: Ranks, listen: Listen, spec: StudySpec, out: Path, threads: int, device: str, started: float) -> None:
+def _run_as_rank(ranks: Ranks, listen: Listen, spec: StudySpec, out: Path, share: Share, device: str, started: float) -> None:
     """One rank's part of a study: all train and score, the first keeps the books."""
     from sslmem_kit.devices import team
 
@@ -147,18 +144,18 @@ def _run_as_rank(ranks: Ranks, listen: Listen, spec: StudySpec, out: Path, threa
         listen = silent
     here, study = InThisProcess(listen), Study(out)
     with team(device, ranks) as shared, contextlib.ExitStack() as books:
-        _begin_as_rank(shared, spec, out, threads, here, books)
+        _begin_as_rank(shared, spec, out, share.threads, here, books)
         samples = load_samples(spec)
-        _tell(samples, listen)
+        _tell(samples, listen, share)
         try:
             todo = _todo(study)
             shared.wait()
             listen("planned", [plan.id for plan in todo], spec.training.epochs, _blocks(study, samples))
             options = {"samples": samples, "team": shared, "tell": True}
             for plan in todo:
-                result(here.submit(call_worker, "complete_encoder", out, plan.id, shared.device, threads, **options))
+                result(here.submit(call_worker, "complete_encoder", out, plan.id, shared.device, share.threads, **options))
             if shared.first:
-                _add_details(study, samples, here, shared.device, threads, listen)
+                _add_details(study, samples, here, shared.device, share.threads, listen)
         finally:
             if shared.first:
                 _add_seconds(study, started)
@@ -192,9 +189,9 @@ def _begin_as_rank(
         raise error or SystemExit(2)  # the first says why
 
 
-def _tell(samples: StudySamples, listen: Listen) -> None:
-    """Say what was read."""
-    for line in lines(samples.record):
+def _tell(samples: StudySamples, listen: Listen, share: Share | None = None) -> None:
+    """Say what was read, and by how many threads it is worked on; not before, for what is refused is refused in one sentence."""
+    for line in (*lines(samples.record), *([str(share)] if share else ())):
         listen("told", line)
 
 
