@@ -32,6 +32,7 @@ from sslmem_kit.notebooks import check_parameters, find_study
 
 # %% tags=["parameters"]
 study = "papermill_runs/digits"  # path of a study directory
+out = ""  # folder that figures are written to; by default figures/ of the study
 protocol = "corrected"  # paper, released or corrected: how a score is made of the stored distances
 gallery_count = 16  # thumbnails of the most, and of the least, memorized candidates
 table_rows = 10  # rows of the table of top samples
@@ -102,7 +103,7 @@ top[columns].astype(dict.fromkeys(columns[1:], float)).round(4)
 # %%
 summary = statistics.partition_summary(scores)
 partitions = fig02c.draw(scores, summary)
-save_figure(partitions, opened.figures, "fig02c")
+save_figure(partitions, out or opened.figures, "fig02c")
 show(partitions)
 
 # %% [markdown]
@@ -125,7 +126,7 @@ tab02.draw(tests).dframe().style.hide(axis="index")
 thumbnails = None
 if "images" in opened.tree.children:
     thumbnails = gallery.draw(scores, opened.tree["images/thumbnail"], count=gallery_count)
-    save_figure(thumbnails, opened.figures, "gallery")
+    save_figure(thumbnails, out or opened.figures, "gallery")
 show(thumbnails) if thumbnails is not None else "The samples of this study are no images."
 
 # %% [markdown]

@@ -29,6 +29,7 @@ from sslmem_kit.trajectory import memorization_over_training
 
 # %% tags=["parameters"]
 study = "papermill_runs/digits"  # path of a study directory
+out = ""  # folder that figures are written to; by default figures/ of the study
 protocol = "corrected"  # paper, released or corrected: how a score is made of the stored distances
 bins = 60  # bins of the histograms in 2c
 
@@ -48,7 +49,7 @@ interactive_figures()
 
 # %%
 scatter = fig02a.draw(scores)
-save_figure(scatter, opened.figures, "fig02a")
+save_figure(scatter, out or opened.figures, "fig02a")
 show(scatter)
 
 # %% [markdown]
@@ -63,7 +64,7 @@ show(scatter)
 trajectory = memorization_over_training(opened.tree) if "trajectory" in opened.tree.children else None
 if trajectory is not None:
     over_training = fig02b.draw(trajectory)
-    save_figure(over_training, opened.figures, "fig02b")
+    save_figure(over_training, out or opened.figures, "fig02b")
 show(over_training) if trajectory is not None else "These encoders were trained elsewhere: nothing is known of their epochs."
 
 # %%
@@ -78,5 +79,5 @@ trajectory[columns].to_dataframe().round(4) if trajectory is not None else None
 
 # %%
 partitions = fig02c.draw(scores, statistics.partition_summary(scores), bins=bins)
-save_figure(partitions, opened.figures, "fig02c")
+save_figure(partitions, out or opened.figures, "fig02c")
 show(partitions)

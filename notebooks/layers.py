@@ -29,6 +29,7 @@ from sslmem_kit.notebooks import check_parameters, find_study
 
 # %% tags=["parameters"]
 study = "papermill_runs/digits"  # path of a study directory
+out = ""  # folder that figures are written to; by default figures/ of the study
 protocol = "corrected"  # scores by layer are those of this protocol alone: the mean over all pairs of views is what is stored
 
 # %%
@@ -52,7 +53,7 @@ else:
 # %%
 if localized:
     by_layer = layers.draw(localized["layers"])
-    save_figure(by_layer, opened.figures, "layers")
+    save_figure(by_layer, out or opened.figures, "layers")
     display(show(by_layer))
 
 # %%
@@ -79,7 +80,7 @@ if localized:
 # %%
 if "units" in localized:
     by_unit = units.draw(localized["units"], localized["strongest_seen"])
-    save_figure(by_unit, opened.figures, "units")
+    save_figure(by_unit, out or opened.figures, "units")
     display(show(by_unit))
 
 # %%

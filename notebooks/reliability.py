@@ -33,6 +33,7 @@ from sslmem_kit.scores import usable_protocols
 
 # %% tags=["parameters"]
 study = "papermill_runs/digits"  # path of a study directory
+out = ""  # folder that figures are written to; by default figures/ of the study
 protocol = "corrected"  # paper, released or corrected: how a score is made of the stored distances
 target = 0.8  # reliability that is wanted
 most_seeds = 40  # the planning curve ends at so many pairs of encoders
@@ -75,7 +76,7 @@ parts = {name: table.parts() for name, table in tables.items()}
 known = bool(found["required"])
 if known:
     made_up = error_parts.draw(make_up(parts, seeds=found["seeds"], views=found["views"]))
-    save_figure(made_up, opened.figures, "error_parts")
+    save_figure(made_up, out or opened.figures, "error_parts")
 show(made_up) if known else "Nothing to draw: " + "; ".join(found["unknown"])
 
 # %% [markdown]
@@ -85,7 +86,7 @@ show(made_up) if known else "Nothing to draw: " + "; ".join(found["unknown"])
 # %%
 if known:
     curve = planning_curve.draw(curve_of_study(parts[protocol], found, most_seeds=most_seeds))
-    save_figure(curve, opened.figures, "planning_curve")
+    save_figure(curve, out or opened.figures, "planning_curve")
 show(curve) if known else "Nothing to draw: " + "; ".join(found["unknown"])
 
 # %%

@@ -28,6 +28,7 @@ from sslmem_kit.notebooks import check_parameters, find_study
 
 # %% tags=["parameters"]
 study = "papermill_runs/digits"  # path of a study directory
+out = ""  # folder that figures are written to; by default figures/ of the study
 protocol = "corrected"  # paper, released or corrected: how a score is made of the stored distances
 
 # %%
@@ -79,5 +80,5 @@ names = alignment["partition"].attrs["flag_meanings"].split()
 by_seed.transpose("seed", "partition").to_pandas().rename(columns=lambda code: names[code]).round(5)
 
 # %%
-save_figure(table, opened.figures, "tab02")
-f"The table is in {opened.figures}"
+save_figure(table, out or opened.figures, "tab02")
+f"The table is in {out or opened.figures}"

@@ -21,7 +21,7 @@ def _watch(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    Path(os.environ[PID]).write_text(str(os.getpid()))
+    Path(os.environ[PID]).write_text(str(os.getpid()), encoding="utf-8")
     if os.name == "posix":
         threading.Thread(target=_watch, args=(int(os.environ["JPY_PARENT_PID"]),), daemon=True).start()
     runpy.run_module("ipykernel_launcher", run_name="__main__", alter_sys=True)

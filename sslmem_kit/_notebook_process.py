@@ -20,6 +20,7 @@ from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 
 from sslmem_kit.files import remove
+from sslmem_kit.paths import allow_files
 
 _PAGE = """{%- extends 'lab/index.html.j2' -%}
 {%- block html_head_js -%}{%- endblock -%}
@@ -51,7 +52,7 @@ def execute(order: dict) -> None:
         last = " ".join(f"{error.ename}: {error.evalue}".split())
         kept = Path(order["final"]) / f"{name}.failed.ipynb"
         message = f"notebook {name}: cell [{error.exec_count}], which begins `{first}`, failed with {last} (see {kept})"
-        (scratch / "failure.txt").write_text(message)
+        (scratch / "failure.txt").write_text(message, encoding="utf-8")
         _tidy(output, order)
         return
     notebook = _tidy(output, order)
@@ -76,13 +77,14 @@ def _end_with_runner(scratch: Path) -> None:
     while os.read(0, 1):
         pass
     with contextlib.suppress(OSError, ValueError):  # a kernel that is not there yet finds that nobody waits for it
-        os.kill(int((scratch / "kernel.pid").read_text()), signal.SIGTERM if os.name == "nt" else signal.SIGKILL)
+        os.kill(int((scratch / "kernel.pid").read_text(encoding="utf-8")), signal.SIGTERM if os.name == "nt" else signal.SIGKILL)
     remove(scratch)
     remove(scratch.with_suffix(".lock"))
     os._exit(1)
 
 
 if __name__ == "__main__":
-    order = json.loads(Path(sys.argv[1]).read_text())
+    allow_files()
+    order = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     threading.Thread(target=_end_with_runner, args=(Path(order["scratch"]),), daemon=True).start()
     execute(order)

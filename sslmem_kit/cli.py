@@ -16,13 +16,25 @@ from typing import Any
 
 import click
 
+from sslmem_kit import paths
 from sslmem_kit.names import RUNS
+from sslmem_kit.paths import expanded, give_home
+
+
+class Place(click.Path):
+    """A path; a shell leaves the ``~`` of ``--out=~/study`` as it is."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path, its home folder filled in."""
+        return super().convert(expanded(value), param, ctx)
+
 
 spec_argument = click.argument("spec", metavar="SPEC")
-study_argument = click.argument("study", type=click.Path(path_type=Path))
-out_option = click.option(
-    "--out", type=click.Path(path_type=Path), help="Study directory; by default papermill_runs/<name of the study>."
-)
+study_argument = click.argument("study", type=Place())
+out_option = click.option("--out", type=Place(), help="Study directory; by default papermill_runs/<name of the study>.")
 protocol_option = click.option("--protocol", default="corrected", show_default=True, help="paper, released or corrected.")
 tensorboard_option = click.option(
     "--tensorboard", is_flag=True, help="Also write the training histories for TensorBoard, into encoders/<id>/tensorboard."
@@ -46,7 +58,7 @@ def run_options(function: Callable) -> Callable:
                      help="Of each worker, on which the last bits of all numbers hang; by default those that the study was begun with, "
                      "OMP_NUM_THREADS, or an equal share of the cores."),
         click.option("--seed", type=click.IntRange(min=0), help="In place of the spec's seed: another partition, views and encoders."),
-        click.option("--remove", type=click.Path(path_type=Path), metavar="FILE",
+        click.option("--remove", type=Place(), metavar="FILE",
                      help="Take the samples that an .npz file lists (array sample) out of the partition; in place of partition.remove."),
         click.option("--data", metavar="NAME", help="In place of the spec's data.name: cifar10, folder:PATH, npz:PATH ..."),
     ):  # fmt: skip
@@ -100,7 +112,7 @@ def run(spec: str, out: Path | None, **options: Any) -> None:
 @run_options
 @click.option(
     "--precision-from",
-    type=click.Path(path_type=Path),
+    type=Place(),
     metavar="STUDY",
     help="A finished study of the same method: say how reliable the planned seeds and views will make the scores, "
     "and how many would be needed.",
@@ -150,7 +162,7 @@ def plan(spec: str, seed: int | None, remove: Path | None, data: str | None, pre
 
 
 @app.command()
-@click.option("--spec", type=click.Path(path_type=Path), required=True, help="YAML file of the audit: data, encoders, scoring.")
+@click.option("--spec", type=Place(), required=True, help="YAML file of the audit: data, encoders, scoring.")
 @out_option
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ...")
 def score(spec: Path, out: Path | None, device: str) -> None:
@@ -204,9 +216,16 @@ def report(study: Path, protocol: str, fdr: float | None, reliability: bool, est
 @click.option("-p", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="A notebook's parameter, the value as JSON.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Notebooks at a time.")
 @click.option("--html", is_flag=True, help="Also write each notebook as a self-contained HTML page.")
-def render(study: Path, notebook: tuple[str, ...], parameters: tuple[tuple[str, str], ...], jobs: int, html: bool) -> None:
+@click.option(
+    "--out",
+    type=Place(),
+    metavar="DIR",
+    help="Write into DIR/notebooks and DIR/figures, not into the study, which may be on a read-only disk.",
+)
+def render(study: Path, notebook: tuple[str, ...], parameters: tuple[tuple[str, str], ...], jobs: int, html: bool,
+           out: Path | None) -> None:  # fmt: skip
     """Execute notebooks on a study, all by default: into STUDY/notebooks, their figures into STUDY/figures."""
-    for path in _render(study, notebook, parameters, jobs=jobs, html=html):
+    for path in _render(study, notebook, parameters, jobs=jobs, html=html, out=out):
         click.echo(path)
 
 
@@ -229,7 +248,7 @@ def validate(study: Path) -> None:
 
 @app.command()
 @study_argument
-@click.option("--to", type=click.Path(path_type=Path), required=True, help="File to write: .parquet, .csv or .nc.")
+@click.option("--to", type=Place(), required=True, help="File to write: .parquet, .csv or .nc.")
 @protocol_option
 @click.option(
     "--estimator",
@@ -249,7 +268,7 @@ def export(study: Path, to: Path, protocol: str, estimator: str | None) -> None:
 
 
 @app.command("app")
-@click.argument("studies", metavar="STUDY...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("studies", metavar="STUDY...", nargs=-1, required=True, type=Place())
 @click.option(
     "--address",
     default="127.0.0.1",
@@ -259,7 +278,7 @@ def export(study: Path, to: Path, protocol: str, estimator: str | None) -> None:
 @click.option("--port", type=click.IntRange(0, 65535), default=5006, show_default=True, help="0 takes any that is free.")
 @click.option(
     "--users",
-    type=click.Path(path_type=Path),
+    type=Place(),
     help="Who may look: a file made by `sslmem app-user add`. Other than on this machine, put an https proxy in front.",
 )
 @click.option(
@@ -301,6 +320,7 @@ def explore(studies: tuple[Path, ...], address: str, port: int, users: Path | No
     A proxy in front has to pass websockets; the name that browsers know it by is given with --origin, also where the explorer is a path
     below it, as with jupyter-server-proxy. With --oauth it needs a host name of its own.
     """
+    give_home()
     from sslmem_kit.explorer.library import Library
     from sslmem_kit.explorer.page import make_page
     from sslmem_kit.explorer.session import Session
@@ -335,7 +355,7 @@ def app_user() -> None:
 
 
 name_argument = click.argument("name")
-file_option = click.option("--file", type=click.Path(path_type=Path), required=True, help="Users file, for instance users.json.")
+file_option = click.option("--file", type=Place(), required=True, help="Users file, for instance users.json.")
 
 
 @app_user.command("add")
@@ -419,7 +439,7 @@ def _run(
     return study
 
 
-def _render(study: Path, names: tuple[str, ...], pairs: tuple[tuple[str, str], ...], *, jobs: int, html: bool) -> list[Path]:
+def _render(study: Path, names: tuple[str, ...], pairs: tuple[tuple[str, str], ...], **options: Any) -> list[Path]:
     from sslmem_kit.notebooks import parse_parameters
     from sslmem_kit.notebooks import render as render_notebooks
 
@@ -427,7 +447,7 @@ def _render(study: Path, names: tuple[str, ...], pairs: tuple[tuple[str, str], .
         click.echo(f"rendered {name} ({done} of {total})", err=True)
 
     parameters = parse_parameters(pairs, names or None)
-    return render_notebooks(study, names or None, parameters, jobs=jobs, html=html, progress=say)
+    return render_notebooks(study, names or None, parameters, progress=say, **options)
 
 
 def _few(names: list[str]) -> str:
@@ -479,6 +499,9 @@ def _run_command(arguments: list[str] | None, came: list[str]) -> int:
     except OSError as error:
         if came:  # the terminal is gone, and what was written to it with it
             return _complain(_interrupted(came), 1)
+        told = paths.told(error)
+        if told:
+            return _complain(told, 2)
         reason = {**_DISK, **_ACCESS}.get(error.errno or 0)
         if reason is None:
             raise
@@ -497,7 +520,17 @@ def _complain(error: object, status: int) -> int:
 
 def entry() -> None:
     """The console script."""
+    wanted = {}
+    if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
+        # Names of files, and what is printed of them, are in UTF-8, whatever the locale is.
+        wanted["PYTHONUTF8"] = "1"
     if sys.argv[1:2] == ["app"] and sys.platform == "linux" and "PYTHONMALLOC" not in os.environ:
-        # Begin again with the C library's allocator: Python's own keeps most of what people took who have left.
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, "PYTHONMALLOC": "malloc"})
+        # The C library's allocator: Python's own keeps most of what people took who have left.
+        wanted["PYTHONMALLOC"] = "malloc"
+    if wanted:
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **wanted})  # begin again
+    for stream in (sys.stdout, sys.stderr):
+        if stream and "utf" not in stream.encoding:
+            stream.reconfigure(errors="backslashreplace")
+    paths.allow_files()
     sys.exit(main())

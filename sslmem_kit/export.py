@@ -17,6 +17,7 @@ from sslmem_kit.errors import UserError
 from sslmem_kit.estimators import estimate
 from sslmem_kit.files import appearing, sweep
 from sslmem_kit.names import ENCODER, FILE, PARTITIONS
+from sslmem_kit.paths import expanded
 from sslmem_kit.study.folder import Study
 
 WARNINGS = "warnings"
@@ -117,7 +118,7 @@ def export(study: Study, path: Path | str, *, protocol: str = "corrected", estim
     UserError
         An unknown suffix, a folder that is not there, a file that is already there, or an estimator without encoders.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if path.suffix not in WRITERS:
         raise UserError(f"--to: the format follows the file's suffix, got {path.name!r}, known are {', '.join(WRITERS)}")
     if not path.parent.is_dir():

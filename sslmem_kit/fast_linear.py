@@ -48,6 +48,6 @@ def quicken(module: nn.Module) -> nn.Module:
 def is_amd() -> bool:
     """Whether this machine's CPU is AMD's; False where that cannot be told."""
     try:
-        return "AuthenticAMD" in Path("/proc/cpuinfo").read_text()
+        return "AuthenticAMD" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return False

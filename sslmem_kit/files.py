@@ -204,7 +204,7 @@ def _named_holder(path: Path) -> Iterator[None]:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _PLAIN, 0o666)
             break
         except FileExistsError:
-            named = path.read_text(errors="replace") if path.is_file() else ""
+            named = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
             match named.split():
                 case [host, pid, _] if host != socket.gethostname() or (pid.isdigit() and _identity(int(pid)) == named):
                     raise BlockingIOError(errno.EAGAIN, f"{path} names its holder; delete it if that is not at work") from None
@@ -222,7 +222,7 @@ def _identity(pid: int) -> str:
     if not _is_alive(pid):
         return ""
     try:
-        started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        started = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
     except OSError:
         started = "-"
     return f"{socket.gethostname()} {pid} {started}"

@@ -237,7 +237,7 @@ def root_is_whole(path: Path) -> bool:
 
 
 def _is_sealed(path: Path) -> bool:
-    text = (path / DOCUMENT).read_text()
+    text = (path / DOCUMENT).read_text(encoding="utf-8")
     told = json.loads(text)["attributes"][SEAL]
     return isinstance(told, str) and _digest(text.replace(f'"{SEAL}": "{told}"', f'"{SEAL}": "{_BLANK}"', 1)) == told
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import errno
 import json
 import math
 import os
@@ -27,6 +28,7 @@ from sslmem_kit.audit.membership import PAIR
 from sslmem_kit.audit.scores import mode_of
 from sslmem_kit.errors import Failure, UserError, near
 from sslmem_kit.files import hold, remove, write_atomically
+from sslmem_kit.paths import no_more_files
 from sslmem_kit.places import find_study as find_study  # notebooks import it from here
 from sslmem_kit.scores import PROTOCOLS
 from sslmem_kit.study import Study, open_study
@@ -37,6 +39,8 @@ FOLDERS = (_PACKAGE / "_notebooks", _PACKAGE.parent / "notebooks")
 
 STUDY = "study"
 """The parameter that every notebook has, and that the runner sets."""
+OUT = "out"
+"""The parameter of notebooks that write figures: the folder; set by the runner too."""
 OF_TRAINING = ("monitor",)
 """Notebooks that watch encoders being trained."""
 CHOICES = {"protocol": tuple(PROTOCOLS)}
@@ -132,6 +136,7 @@ def render(
     jobs: int = 1,
     html: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
+    out: Path | str | None = None,
 ) -> list[Path]:
     """Execute notebooks on a study.
 
@@ -149,6 +154,8 @@ def render(
         Write a page beside each notebook, that needs no network.
     progress
         Called with the name of a notebook that is done, the number done and the number of all.
+    out
+        Folder whose ``notebooks`` and ``figures`` are written to in place of the study's, which may then be on a read-only disk.
 
     Returns
     -------
@@ -169,8 +176,15 @@ def render(
     study = open_study(study_path)
     left_out = _without(study)
     notebooks = {name: path for name, path in notebooks.items() if names or name not in left_out}
-    study.notebooks.mkdir(exist_ok=True)
-    study.sweep_files()
+    place = Study(study.path if out is None else Path(out))
+    try:
+        place.notebooks.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"--out: {error.filename} is a file, a folder is needed") from None
+    if not os.access(place.notebooks, os.W_OK | os.X_OK):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(place.notebooks))
+    if out is None:
+        study.sweep_files()
     written: dict[str, list[Path]] = {}
     failures: dict[str, str] = {}
     _sweep_scratch()
@@ -180,7 +194,9 @@ def render(
         tasks = {}
         for name, path in notebooks.items():
             own = {**values[name], STUDY: str(study.path.resolve())}
-            tasks[pool.submit(_run, name, path, own, study.notebooks, html, ends)] = name
+            if out is not None and OUT in parameters_of(path):
+                own[OUT] = str(place.figures)
+            tasks[pool.submit(_run, name, path, own, place.notebooks, html, ends)] = name
         try:
             for done, task in enumerate(as_completed(tasks), 1):
                 try:
@@ -271,9 +287,11 @@ def _check_value(name: str, value: Any, what: str) -> None:
 
 
 def _check_known(name: str, known: Mapping[str, Any]) -> None:
-    allowed = ", ".join(parameter for parameter in known if parameter != STUDY)
+    allowed = ", ".join(parameter for parameter in known if parameter not in (STUDY, OUT))
     if name == STUDY:
         raise UserError(f"-p {STUDY}: the study is given by its path as STUDY, parameters are {allowed}")
+    if name == OUT:
+        raise UserError(f"-p {OUT}: where notebooks and figures go is given by --out, parameters are {allowed}")
     if name not in known:
         raise UserError(f"-p {name}: no chosen notebook has this parameter, there are {allowed}{near(name, known)}")
 
@@ -349,7 +367,7 @@ def _run(name: str, path: Path, parameters: dict[str, Any], folder: Path, html: 
             "html": html,
             "final": str(folder),
         }
-        (scratch / "order.json").write_text(json.dumps(order))
+        (scratch / "order.json").write_text(json.dumps(order), encoding="utf-8")
         process = subprocess.run(
             [sys.executable, "-P", "-m", "sslmem_kit._notebook_process", str(scratch / "order.json")],
             env=_environment(scratch),
@@ -357,13 +375,19 @@ def _run(name: str, path: Path, parameters: dict[str, Any], folder: Path, html: 
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            encoding="utf-8",
+            errors="replace",
         )
         failed, outcome = folder / f"{name}.failed.ipynb", scratch / "failure.txt"
         if process.returncode or outcome.exists():
             if (scratch / f"{name}.ipynb").exists():
                 write_atomically(failed, (scratch / f"{name}.ipynb").read_bytes())
+            if "Too many open files" in process.stdout:
+                raise NotebookError(f"notebook {name}: {no_more_files()}")
             last = (process.stdout.strip().splitlines() or [f"exit status {process.returncode}"])[-1]
-            raise NotebookError(outcome.read_text() if outcome.exists() else f"notebook {name}: could not be executed, {last}")
+            raise NotebookError(
+                outcome.read_text(encoding="utf-8") if outcome.exists() else f"notebook {name}: could not be executed, {last}"
+            )
         paths = [folder / f"{name}.{ending}" for ending in (("ipynb", "html") if html else ("ipynb",))]
         for final in paths:
             write_atomically(final, (scratch / final.name).read_bytes())
@@ -375,19 +399,32 @@ def _run(name: str, path: Path, parameters: dict[str, Any], folder: Path, html: 
 
 def _environment(scratch: Path) -> dict[str, str]:
     """Of the process and its kernel: this package, a kernel of this interpreter, none of the user's IPython start-up files."""
-    python_path = os.pathsep.join([str(_PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    # The kernel's working directory is another: what is relative is written out. Empty, it would mean that directory.
+    given = [os.path.abspath(folder) for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
+    python_path = os.pathsep.join([str(_PACKAGE.parent), *given])
     kernel = scratch / "jupyter" / "kernels" / "python3"
     kernel.mkdir(parents=True)
+    try:
+        Path.home()
+        homes = {}
+    except RuntimeError:  # no HOME, and a user that no list of users knows: Jupyter needs one
+        homes = {"HOME": str(scratch / "home")}
     command = [sys.executable, "-Xfrozen_modules=off", "-P", "-m", "sslmem_kit._kernel_process", "-f", "{connection_file}"]
-    (kernel / "kernel.json").write_text(json.dumps({"argv": command, "display_name": "Python 3 (ipykernel)", "language": "python"}))
+    (kernel / "kernel.json").write_text(
+        json.dumps({"argv": command, "display_name": "Python 3 (ipykernel)", "language": "python"}), encoding="utf-8"
+    )
     return {
         **os.environ,
         "PYTHONPATH": python_path,
-        # Searched before all other places, so that this kernel is found under the usual name, which the executed notebook keeps.
-        "JUPYTER_PATH": str(scratch / "jupyter"),
+        **homes,
+        # Searched before all other places, so that this kernel is found under the usual name, which the executed notebook keeps. The
+        # places that were there stay: in layered environments the templates of pages are found by them alone.
+        "JUPYTER_PATH": os.pathsep.join([str(scratch / "jupyter"), *filter(None, [os.environ.get("JUPYTER_PATH")])]),
         "JUPYTER_PLATFORM_DIRS": "1",
         "IPYTHONDIR": str(scratch / "ipython"),
         PID: str(scratch / "kernel.pid"),
+        "PYTHONUTF8": "1",
+        "PYTHONIOENCODING": "utf-8",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
         "MPLBACKEND": "agg",
     }

@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Discriminator, Tag, model_validator
 
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import FAMILIES, PARTITION_CODE, RUNS
+from sslmem_kit.paths import absolute, expanded
 from sslmem_kit.section import Section
 
 UNUSED = -1
@@ -67,7 +68,7 @@ class RemovalSpec(Section):
     def resolved(self, base: Path) -> RemovalSpec:
         """The same with the study's absolute path; that of a preset, whose name is no path, is seen from the working directory."""
         name = self.study
-        folder = Path.cwd() / RUNS / name.replace("/", "-") if name.startswith(PRESET_PREFIXES) else base / Path(name).expanduser()
+        folder = absolute(RUNS) / name.replace("/", "-") if name.startswith(PRESET_PREFIXES) else base / expanded(name)
         return self.model_copy(update={"study": str(folder.resolve())})
 
 
@@ -109,7 +110,7 @@ class PartitionSpec(Section):
             return self
         if isinstance(self.remove, RemovalSpec):
             return self.model_copy(update={"remove": self.remove.resolved(base)})
-        return self.model_copy(update={"remove": str((base / Path(self.remove).expanduser()).resolve())})
+        return self.model_copy(update={"remove": str((base / expanded(self.remove)).resolve())})
 
 
 def assign(labels: np.ndarray, is_test: np.ndarray, spec: PartitionSpec, *, seed: int) -> np.ndarray:

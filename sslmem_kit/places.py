@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sslmem_kit.errors import UserError, few, near
 from sslmem_kit.names import RUNS
+from sslmem_kit.paths import absolute, expanded, packed
 
 SPEC_FILE = "study.yaml"
 """What makes a folder a study."""
@@ -19,7 +20,7 @@ def find_study(path: Path | str) -> Path:
     A relative path is seen from the working directory, then from the folders above it: JupyterLab runs a notebook in the notebook's own
     folder, the examples name studies from the top of the repository. Where there is none, the path itself.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if path.is_absolute():
         return path
     by_name = path.as_posix().replace("/", "-")  # the folder of paper/cifar10-... is paper-cifar10-...
@@ -32,7 +33,7 @@ def find_study(path: Path | str) -> Path:
 
 def known_studies() -> list[str]:
     """Paths, as one would give them, of the studies in the working directory and in ``papermill_runs/`` here or above."""
-    here = Path.cwd()
+    here = absolute(".")
     found = [path.name for path in _studies_in(here)]
     for folder in _upwards():
         found += [os.path.relpath(path, here) for path in _studies_in(folder / RUNS)]
@@ -41,7 +42,13 @@ def known_studies() -> list[str]:
 
 def no_study(path: Path | str) -> UserError:
     """What to say of a path at which there is no study: what it is, what there is, and what may have been meant."""
-    path, known = Path(path), known_studies()
+    path = expanded(path)
+    told = packed(path) if path.is_file() else ""
+    if told:
+        return UserError(f"STUDY: {told}")
+    if path.is_dir() and (path.absolute().parent / SPEC_FILE).is_file():
+        return UserError(f"STUDY: {path} is not a study directory but inside of one, {path.absolute().parent}")
+    known = known_studies()
     if path.is_dir():
         what = f"{path} is not a study directory, it has no study.yaml"
     elif path.is_file():
@@ -54,7 +61,7 @@ def no_study(path: Path | str) -> UserError:
 
 
 def _upwards() -> Iterator[Path]:
-    here = Path.cwd()
+    here = absolute(".")
     yield from (here, *here.parents)
 
 

@@ -27,6 +27,7 @@ from sslmem_kit.machine import Share, cores, processor, share_cores
 from sslmem_kit.metadata import root_is_whole
 from sslmem_kit.names import FILE, PARTITION_CODE
 from sslmem_kit.partition import RemovalSpec
+from sslmem_kit.paths import absolute
 from sslmem_kit.ranks import Ranks, launched
 from sslmem_kit.ranks import start as start_ranks
 from sslmem_kit.scheduling import InThisProcess, Listen, as_completed, call_worker, gpu_count, pool, result, silent
@@ -86,8 +87,7 @@ def run(
     sslmem_kit.scheduling.WorkerDied
         A worker was killed, most often for lack of memory.
     """
-    started = time.monotonic()
-    out = Path(out).expanduser()
+    started, out = time.monotonic(), absolute(out)
     ranks = launched()
     if ranks and ranks.rank:
         listen = silent

@@ -291,16 +291,16 @@ def test_a_partition_that_the_data_cannot_fill(case: str, here: Path, no_worker:
 
 def test_an_out_that_is_a_file(here: Path, no_worker: None, refused: Callable[..., str]) -> None:
     (here / "out").write_text("mine")
-    assert "--out: out is a file" in refused("run", "digits", "--out", "out")
+    assert f"--out: {here / 'out'} is a file" in refused("run", "digits", "--out", "out")
     assert "--out" in refused("run", "digits", "--out", "out/below")
 
 
 def test_an_out_that_holds_something_else(here: Path, study: Path, no_worker: None, refused: Callable[..., str]) -> None:
     (here / "letters").mkdir()
     (here / "letters" / "dear.txt").write_text("Dear")
-    assert "--out: letters is not empty" in refused("run", "digits", "--out", "letters")
+    assert f"--out: {here / 'letters'} is not empty" in refused("run", "digits", "--out", "letters")
     sentence = refused("run", "digits", "--out", "tiny")
-    assert "--out: tiny holds a study of another spec, name is 'tiny' there and 'digits' here" in sentence
+    assert f"--out: {here / 'tiny'} holds a study of another spec, name is 'tiny' there and 'digits' here" in sentence
     (here / "demo").mkdir()
     shutil.copy(bundled_specs()["digits"], here / "demo" / "study.yaml")
     assert "seed" in refused("run", "digits", "--out", "demo", "--seed", "3")

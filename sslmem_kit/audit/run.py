@@ -33,6 +33,7 @@ from sslmem_kit.inspection import versions
 from sslmem_kit.machine import processor, share_cores
 from sslmem_kit.metadata import root_is_whole
 from sslmem_kit.names import COMPARED_ANYWAY, FILE, MODE, ONE_MODEL, TRAINED_ON
+from sslmem_kit.paths import absolute
 from sslmem_kit.reading import read_json
 from sslmem_kit.scheduling import silent
 from sslmem_kit.study.folder import Study, check_directory, create_or_resume, write_json
@@ -68,7 +69,7 @@ def run_audit(spec: AuditSpec, out: Path | str, *, device: str = "auto", listen:
         Anything the user can mend; the weights or the data have changed since the audit began. What was done stays.
     """
     started = time.monotonic()
-    out = Path(out).expanduser()
+    out = absolute(out)
     if Study(out).results_path.exists() and mending.mend_spec(Study(out), spec):
         listen("warned", spec.name, "study.yaml was gone or damaged: it is made again")
     check_directory(out, spec)

@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from sslmem_kit.data.spec import DataSpec
 from sslmem_kit.errors import UserError
+from sslmem_kit.paths import absolute, expanded
 from sslmem_kit.policies import Policy
 from sslmem_kit.reading import read_yaml
 from sslmem_kit.section import Positive, Section
@@ -68,7 +69,7 @@ class CodeSpec(Section):
 
     def resolved(self, base: Path) -> CodeSpec:
         """The same with its folder filled in."""
-        return self.model_copy(update={"folder": str(base / Path(self.folder or "").expanduser())})
+        return self.model_copy(update={"folder": str(base / expanded(self.folder or ""))})
 
 
 class NormalizeSpec(Section):
@@ -269,7 +270,7 @@ class AuditSpec(Section):
 
 
 def _absolute(base: Path, path: str) -> str:
-    return str((base / Path(path).expanduser()).resolve())
+    return str((base / expanded(path)).resolve())
 
 
 def is_audit(loaded: Mapping[str, Any]) -> bool:
@@ -293,7 +294,7 @@ def load_audit(path: Path | str) -> AuditSpec:
     UserError
         No such file, not YAML, or a field that is unknown or out of bounds.
     """
-    path = Path(path).expanduser()
+    path = absolute(path)
     if not path.is_file():
         what = "a folder" if path.is_dir() else "not there"
         raise UserError(f"--spec: {str(path)!r} is {what}, the YAML file of an audit is needed")

@@ -16,6 +16,7 @@ from sslmem_kit.data.images import SUFFIXES
 from sslmem_kit.data.source import Source
 from sslmem_kit.data.splits import find_splits
 from sslmem_kit.errors import UserError, few
+from sslmem_kit.paths import absolute
 
 if TYPE_CHECKING:
     from .spec import DataSpec
@@ -63,7 +64,7 @@ def read_folder(spec: DataSpec) -> Source:
         No such folder, no class in it, a class without an image, splits whose classes differ, or folders that are neither clearly splits
         nor clearly classes.
     """
-    root, where = spec.path, f"data.name {spec.name!r}"
+    root, where = absolute(spec.path), f"data.name {spec.name!r}"
     if not root.is_dir():
         how = "is not there" if not root.exists() else "is not a folder"
         how += "; unpack it first" if root.suffix.lower() in (".zip", ".tar", ".gz", ".tgz") else ""

@@ -7,6 +7,7 @@ from pydantic import Field, field_validator
 
 from sslmem_kit.data.builtin import BUILTIN
 from sslmem_kit.errors import UserError, near
+from sslmem_kit.paths import expanded
 from sslmem_kit.section import Section
 
 PATH_KINDS = ("folder", "npz")
@@ -62,12 +63,12 @@ class DataSpec(Section):
     @property
     def path(self) -> Path | None:
         """The PATH of ``folder:PATH`` and ``npz:PATH``, home folder expanded; None for a built-in name."""
-        return None if self.kind == "builtin" else Path(self.name.partition(":")[2].strip()).expanduser()
+        return None if self.kind == "builtin" else expanded(self.name.partition(":")[2].strip())
 
     @property
     def root_folder(self) -> Path:
         """Where downloaded data sets live."""
-        return Path(self.root or "~/.cache/sslmem_kit").expanduser()
+        return expanded(self.root or "~/.cache/sslmem_kit")
 
     def resolved(self, base: Path) -> "DataSpec":
         """The same spec with its relative paths (in ``name`` and ``root``) made absolute, seen from the folder ``base``."""

@@ -16,6 +16,7 @@ from bokeh.models import Axis, DataTable, LayoutDOM, Plot, Toolbar
 from bokeh.resources import Resources
 
 from sslmem_kit.figures.style import DPI
+from sslmem_kit.paths import expanded
 from sslmem_kit.study.folder import write_atomically
 
 _PAGE = """<!DOCTYPE html>
@@ -42,7 +43,7 @@ def save_figure(figure: Any, folder: Path | str, name: str) -> list[Path]:
     name
         Without ending.
     """
-    folder = Path(folder)
+    folder = expanded(folder)
     folder.mkdir(parents=True, exist_ok=True)
     contents = {"html": page(bokeh_model(figure), name).encode(), "png": png(figure)}
     paths = []

@@ -18,6 +18,7 @@ from sslmem_kit.audit.scores import NOT_SCORES, alignment_table, is_one_model, i
 from sslmem_kit.audit.spec import AuditSpec, is_audit, parse_audit
 from sslmem_kit.errors import UserError
 from sslmem_kit.files import hold, is_leftover, remove, sweep, write_atomically
+from sslmem_kit.paths import absolute
 from sslmem_kit.places import SPEC_FILE, find_study, no_study
 from sslmem_kit.reading import read_yaml, write_yaml
 from sslmem_kit.study.spec import StudySpec, parse_spec
@@ -34,9 +35,10 @@ class Study:
     """A study on disk. Opening one runs no code of its author's and imports no torch."""
 
     path: Path
+    """Absolute: it stays right when the working directory changes."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "path", Path(self.path))
+        object.__setattr__(self, "path", absolute(self.path))
 
     @property
     def spec_path(self) -> Path:
@@ -179,6 +181,12 @@ def open_study(path: Path | str) -> Study:
     study = Study(find_study(path))
     if not study.spec_path.is_file():
         raise no_study(path)
+    for name in ("zip", "tar", "tar.gz", "tgz"):
+        archive = study.path / f"results.zarr.{name}"
+        if not study.results_path.exists() and archive.is_file():
+            raise UserError(
+                f"STUDY: the results are packed in {archive}, which is not read from: unpack it to {study.results_path}"
+            )
     _ = study.spec
     return study
 

@@ -21,6 +21,7 @@ from sslmem_kit.data.spec import DataSpec
 from sslmem_kit.design import DesignSpec, EncoderPlan, plans
 from sslmem_kit.errors import UserError, near, short
 from sslmem_kit.partition import REMOVAL_TAGS, PartitionSpec
+from sslmem_kit.paths import absolute, expanded
 from sslmem_kit.policies import Policy
 from sslmem_kit.reading import read_yaml
 from sslmem_kit.section import Count, Section
@@ -220,12 +221,12 @@ def load_spec(spec: str | Path, *, seed: int | None = None, remove: Path | str |
         loaded["seed"] = seed
     if data is not None:
         kind, colon, path = data.partition(":")
-        name = f"{kind}:{Path(path).expanduser().absolute()}" if colon and path else data
+        name = f"{kind}:{absolute(path)}" if colon and path else data
         loaded["data"] = {**(loaded["data"] if isinstance(loaded.get("data"), dict) else {}), "name": name}
     resolved = parse_spec(loaded, where=str(spec)).resolved(base)
     if remove is None:
         return resolved
-    partition = resolved.partition.model_copy(update={"remove": str(remove)}).resolved(Path.cwd())
+    partition = resolved.partition.model_copy(update={"remove": str(remove)}).resolved(absolute("."))
     return resolved.model_copy(update={"partition": partition})
 
 
@@ -235,16 +236,16 @@ def _find(spec: str) -> tuple[dict[str, Any], Path]:
 
     bundled = bundled_specs()
     if spec in presets():
-        return presets()[spec].spec, Path.cwd()
+        return presets()[spec].spec, absolute(".")
     names = f"{', '.join(bundled)} and what `sslmem studies` lists"
-    path = bundled.get(spec, Path(spec))
+    path = bundled.get(spec) or expanded(spec)
     if path.is_dir():
         raise UserError(f"SPEC: {spec!r} is a folder, a YAML file is needed (of a study: its study.yaml) or one of {names}")
     if not path.is_file():
         near = difflib.get_close_matches(spec, presets(), n=3)
         more = f"; near are {', '.join(near)}" if near else ""
         raise UserError(f"SPEC: there is no file {spec!r} and no bundled study of that name; bundled are {names}{more}")
-    return read_yaml(path), path.parent.resolve()
+    return read_yaml(path), absolute(path.parent).resolve()
 
 
 def parse_spec(loaded: Mapping[str, Any], *, where: str) -> StudySpec:
