@@ -246,7 +246,11 @@ def read_record(path: Path) -> tuple[dict[str, Entry], list[Damage]]:
     except OSError:
         return {}, [Damage(RECORD, "is missing")]
     for file in files:
-        *lines, torn = Path(file).read_bytes().split(b"\n")
+        try:
+            *lines, torn = Path(file).read_bytes().split(b"\n")
+        except OSError as error:
+            damaged.append(Damage(f"{RECORD}/{file.name}", f"cannot be read ({error.strerror})"))
+            continue
         whole = not torn  # else its writer was killed within a line
         for line in lines:
             check, _, text = line.partition(b" ")

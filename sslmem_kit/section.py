@@ -1,8 +1,9 @@
-"""The base of every section of a study spec: frozen, unknown keys refused, defaults validated."""
+"""The base of every section of a study spec: frozen, unknown keys refused, defaults validated, yes and no taken for no numbers."""
 
-from typing import Annotated
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -13,3 +14,22 @@ class Section(BaseModel):
     """A frozen part of a study spec; a key that it does not know is refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _yes_and_no_are_no_numbers(cls, values: Any) -> Any:
+        for name, value in values.items() if isinstance(values, dict) else ():
+            if isinstance(value, bool) and name in cls.model_fields:  # YAML reads yes and on so, and pydantic would make 1 of it
+                kinds = _kinds(cls.model_fields[name].annotation)
+                if kinds & {int, float} and bool not in kinds:
+                    raise ValueError(f"{name} is {value}, a number is needed, not yes or no")
+        return values
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The types that an annotation allows."""
+    if get_origin(annotation) is Annotated:
+        return _kinds(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return {kind for argument in get_args(annotation) for kind in _kinds(argument)}
+    return {annotation}

@@ -257,6 +257,30 @@ def test_wrappers_and_subclasses_are_no_difference() -> None:
 
     assert structure(nn.Sequential(nn.Linear(3, 4))) == structure(nn.ModuleDict({"a": Own(3, 4)}))
     assert structure(nn.Conv2d(3, 4, 3)) != structure(nn.Conv2d(3, 4, 3, padding=1))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (nn.AdaptiveAvgPool2d(1), nn.AdaptiveMaxPool2d(1)),
+        (nn.ReLU(), nn.Tanh()),
+        (nn.LeakyReLU(0.1), nn.LeakyReLU(0.3)),
+        (nn.GELU(), nn.GELU(approximate="tanh")),
+        (nn.Upsample(scale_factor=2), nn.Upsample(scale_factor=4)),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_layers_without_weights_count(one: nn.Module, other: nn.Module) -> None:
+    """They leave the shape of a representation as it is, and change its values."""
+    first, second = (structure(nn.Sequential(nn.Conv2d(1, 4, 3), layer)) for layer in (one, other))
+    assert first != second
+
+
+def test_what_does_nothing_when_scored_does_not_count() -> None:
+    """Dropout, reshaping, empty containers, and writing in place."""
+    plain = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU())
+    more = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Sequential(), nn.ReLU(inplace=True), nn.Dropout(0.1), nn.Identity(), nn.Flatten())
+    assert structure(plain) == structure(more)
     assert differences({"a": {"x": 1.0}, "b": {}, "c": {"x": 1}, "d": {"x": 2}}) == ["x is 1 of a and 2 of d"]
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 from damage import cases, flipped, numbers, swap, sweep, table
-from fake_study import workers_in_this_process
+from fake_study import make_study, workers_in_this_process
 from test_train import make_spec
 
 from sslmem_kit.audit.run import run_audit
 from sslmem_kit.audit.spec import AuditSpec, load_audit
 from sslmem_kit.caveats import caveats
 from sslmem_kit.cli import main
-from sslmem_kit.metadata import read_documents
+from sslmem_kit.metadata import RECORD, read_documents
 from sslmem_kit.run import run
 from sslmem_kit.study.folder import Study
 from sslmem_kit.validate import problems
@@ -253,3 +253,11 @@ def test_old_stores_open_and_say_that_they_carry_no_checksums(study: Path) -> No
     assert any("alignment of g-0, block 1" in problem and "is missing" in problem for problem in problems(study))
     run(make_spec("simclr", epochs=2), study, workers=1)
     assert numbers(study)[1] == expected[1]
+
+
+def test_a_record_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    made = make_study(tmp_path / "fake", samples=60)
+    record = min((made.results_path / RECORD).iterdir())
+    record.unlink()
+    record.mkdir()
+    assert any(f"{RECORD}/{record.name} cannot be read" in problem for problem in problems(made.path))

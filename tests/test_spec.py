@@ -167,6 +167,9 @@ def test_the_last_epoch_is_recorded(every: int, epochs: int, recorded: tuple[int
     [
         ({"trainign": {}}, "trainign: unknown field, the fields here are name, description, seed, data,"),
         ({"training": {"epochs": 0}}, "training.epochs: input should be greater than or equal to 1, got 0"),
+        ({"training": {"epochs": True}}, "^training: epochs is True, a number is needed, not yes or no$"),
+        ({"seed": False}, "^seed is False, a number is needed"),
+        ({"encoder": {"grid": True}}, "^encoder: grid is True, a number is needed"),
         ({"training": {"epochs": 0, "seeds": 0}}, r"got 0 \(and 1 more\)$"),
         ({"objective": {"method": "simclr", "temperature": -1}}, "objective.temperature: .* greater than 0, got -1"),
         (

@@ -18,18 +18,27 @@ MODULES = "modules"
 """The field that holds :func:`structure`."""
 _CLOSE = 1e-4
 """Numbers that differ by less were rounded."""
+_DROPOUT = nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.Dropout3d | nn.AlphaDropout | nn.FeatureAlphaDropout
+"""Layers that do nothing once a module is trained."""
 
 
 def structure(module: nn.Module) -> list[str]:
-    """What a module computes, as far as can be seen: its layers with weights and its poolings, with strides and sizes, in order."""
-    layers = [
-        layer
-        for layer in module.modules()
-        if next(layer.parameters(recurse=False), None) is not None or hasattr(layer, "kernel_size")
-    ]
-    return [
-        f"{_kind(layer)}({layer.extra_repr() if _is_torchs(type(layer)) or not list(layer.children()) else ''})" for layer in layers
-    ]
+    """What a module computes, as far as can be seen: its layers with weights, activations and poolings, with strides and sizes, in order."""
+    return [_told_layer(layer) for layer in module.modules() if _computes(layer)]
+
+
+def _computes(layer: nn.Module) -> bool:
+    """Whether a layer changes what passes through it: one with weights, or one of torch's own that does more than to drop or to reshape."""
+    if next(layer.parameters(recurse=False), None) is not None or hasattr(layer, "kernel_size"):
+        return True
+    passing = isinstance(layer, nn.Identity | nn.Flatten | nn.Unflatten | _DROPOUT) or ".container" in type(layer).__module__
+    return _is_torchs(type(layer)) and not passing and not list(layer.children())
+
+
+def _told_layer(layer: nn.Module) -> str:
+    """A layer's kind and settings; whether it writes in place changes nothing."""
+    settings = layer.extra_repr() if _is_torchs(type(layer)) or not list(layer.children()) else ""
+    return f"{_kind(layer)}({', '.join(part for part in settings.split(', ') if part != 'inplace=True')})"
 
 
 def _kind(layer: nn.Module) -> str:

@@ -32,6 +32,10 @@ _OPPOSITE = frozenset({
     "unseen", "held", "heldout", "holdout", "test", "val", "valid", "validation", "excluded", "removed", "nonmember", "not", "non", "eval",
 })  # fmt: skip
 """Words in headings of further columns that could say who was, or was not."""
+_AMOUNT = frozenset({"trained", "member", "members", "membership", "seen", "used"})
+"""Words in headings of columns that could say it by a number of times or a probability."""
+_CHOOSING = frozenset({"mask", "include", "included", "in", "select", "selected", "chosen", "keep", "kept", "flag"})
+"""Words in headings of columns that choose among the rows by 0 and 1, for whatever reason."""
 _CLASSES = ("label", "class", "target")
 """Headings of columns whose yes and no are classes."""
 _IN = frozenset({"train", "training"})
@@ -234,7 +238,7 @@ def _rows(table: Mapping[str, list[str]], members: bool) -> tuple[np.ndarray, st
             )
         if plain in _MEMBER or plain in _SPLIT or (words & _ABOUT_TRAINING and yes_or_no):
             told.append((name, _memberships(name, cells, split=plain in _SPLIT or "split" in words)))
-        elif yes_or_no and not numbers:
+        elif (yes_or_no and (not numbers or words & _CHOOSING)) or (members and words & _AMOUNT):
             raise UserError(
                 f"column {name!r} of {' and '.join(sorted(values)[:3])} could say who was trained on; call it trained_on if it does, take it "
                 "out if not"
@@ -306,9 +310,21 @@ def _arrays(path: Path) -> np.ndarray | dict[str, list[str]]:
         raise UserError(f"it has no array sample, it holds {', '.join(arrays) or 'nothing'}")
     if listed.dtype.kind == "b" or listed.ndim != 1:
         return listed
+    for name, values in arrays.items():
+        if values.ndim and values.shape != listed.shape and _heading(name) in _MEMBER:
+            raise UserError(
+                f"array {name!r} says who was trained on and has shape {values.shape}, the samples beside it {listed.shape}; give one of them"
+            )
     return {
-        name.lower(): [_cell(value) for value in values.tolist()] for name, values in arrays.items() if values.shape == listed.shape
+        _heading(name): [_cell(value) for value in values.tolist()]
+        for name, values in arrays.items()
+        if values.shape == listed.shape
     }
+
+
+def _heading(name: str) -> str:
+    """A heading in lower case, the words of ``trainedOn`` apart."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.strip()).lower()
 
 
 def _cell(value: Any) -> str:
@@ -329,7 +345,7 @@ def _table(path: Path, suffix: str) -> dict[str, list[str]] | np.ndarray:
         rows = list(csv.reader(lines, delimiter=delimiter)) if delimiter else [[_unquoted(line)] for line in lines]
     except csv.Error as error:
         raise UserError(f"it is no table ({error})") from None
-    heading = [cell.strip().lower() for cell in rows[0]]
+    heading = [_heading(cell) for cell in rows[0]]
     told = set(heading) & {*COLUMNS, *_MEMBER, *_SPLIT}
     if len(heading) == 1 and not told:
         return {"sample": [row[0].strip() for row in rows]}
