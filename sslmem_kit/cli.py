@@ -9,8 +9,9 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,8 @@ def plan(spec: str, seed: int | None, remove: Path | None, data: str | None, pre
         from sslmem_kit.study import open_study
 
         precision = planned(open_study(precision_from), loaded)
-    told = make_plan(loaded, **options) | ({"precision": precision} if precision else {})
+    with _slow_ones_told() as listen:
+        told = make_plan(loaded, listen=listen, **options) | ({"precision": precision} if precision else {})
     if as_json:
         click.echo(json.dumps(told, indent=2))
         return
@@ -154,6 +156,9 @@ def plan(spec: str, seed: int | None, remove: Path | None, data: str | None, pre
         click.echo(f"{name:<16}{value}")
     for line in lines(told["data"]):
         click.echo(f"{'data':<16}{line}")
+    if told["tasks_not_read"]:
+        names = ", ".join(told["tasks_not_read"])
+        click.echo(f"{'tasks':<16}not here and not read: {names}; a run downloads what data.download allows")
     if precision:
         from sslmem_kit.reliability import planned_as_text
 
@@ -448,6 +453,31 @@ def _render(study: Path, names: tuple[str, ...], pairs: tuple[tuple[str, str], .
 
     parameters = parse_parameters(pairs, names or None)
     return render_notebooks(study, names or None, parameters, progress=say, **options)
+
+
+@contextmanager
+def _slow_ones_told(after: float = 2.0) -> Iterator[Callable[..., None]]:
+    """A listener that says on standard error what is being done, once it has taken some seconds."""
+    said: list[str] = []
+
+    def say() -> None:
+        if said:
+            click.echo(f"sslmem: {said[-1]} ...", err=True)
+
+    timer = threading.Timer(after, say)
+    timer.daemon = True
+
+    def listen(kind: str, *told: Any) -> None:
+        if kind == "told":
+            said.append(str(told[0]))
+            if timer.finished.is_set():
+                say()
+
+    timer.start()
+    try:
+        yield listen
+    finally:
+        timer.cancel()
 
 
 def _few(names: list[str]) -> str:

@@ -17,6 +17,10 @@ class UserError(ValueError):
     """
 
 
+class NotThere(UserError):
+    """Data whose files are not on this disk."""
+
+
 class Failure(RuntimeError):
     """Something that is nobody's mistake in what they typed: a worker was killed, a notebook's cell failed.
 

@@ -16,9 +16,10 @@ from torch.utils.flop_counter import FlopCounterMode
 import sslmem_kit
 from sslmem_kit.alignment import autocast
 from sslmem_kit.data import Dataset
+from sslmem_kit.data.known import KNOWN
 from sslmem_kit.devices import resolve_device, use_device
 from sslmem_kit.downstream.tasks import load_task
-from sslmem_kit.errors import UserError
+from sslmem_kit.errors import NotThere, UserError
 from sslmem_kit.evaluation import layered, score_samples
 from sslmem_kit.feed import Feed
 from sslmem_kit.objectives import Batch, Moment, draw_views
@@ -27,6 +28,9 @@ from sslmem_kit.study.spec import StudySpec
 from sslmem_kit.together import check_together, seconds_an_epoch
 from sslmem_kit.train import begin_privacy, check_precision, new_objective
 from sslmem_kit.views import keys
+
+CALIBRATED_FLOPS = 1e10
+"""Of a step on the CPU that is timed, at most: about a second. Larger batches are timed by a part of them."""
 
 
 def versions() -> dict[str, str]:
@@ -54,8 +58,8 @@ def inspect(
     Returns
     -------
     ``device``, ``parameters`` of the encoder, ``objective_parameters``, ``stem``, ``representation`` (shape a sample), ``layers`` that are
-    scored (units by name), ``views`` of a sample in a step, ``versions``; with ``calibrate``: ``flops`` of one encoder's training and
-    scoring, ``train_seconds`` and ``score_seconds`` of one encoder, shared by ``devices``.
+    scored (units by name), ``views`` of a sample in a step, ``versions``; with ``calibrate``: ``tasks_not_read``, which are known and not
+    there, ``flops`` of one encoder's training and scoring, ``train_seconds`` and ``score_seconds`` of one encoder, shared by ``devices``.
 
     Raises
     ------
@@ -74,9 +78,14 @@ def inspect(
         check_together(spec, groups, samples, feed_of(samples.dataset, device))
     objective = new_objective(spec, plan, samples, device)
     begin_privacy(training, objective, len(ids), size * training.accumulate, steps_an_epoch, ranks=devices)
+    unread = []
     for number, task in enumerate(spec.downstream.tasks):  # what is missing is told, or fetched, before anything is trained
         try:
             load_task(task, samples.dataset.image_shape, seed=spec.seed)
+        except NotThere as error:
+            if not calibrate or task.name not in KNOWN:
+                raise UserError(f"downstream.tasks.{number}: {error}") from None
+            unread.append(task.name)
         except UserError as error:
             raise UserError(f"downstream.tasks.{number}: {error}") from None
     encoder = objective.encoder
@@ -101,33 +110,34 @@ def inspect(
     draws = objective.draws(training.policy)
     objective.begin_step(Moment(steps_an_epoch * training.epochs - 1, steps_an_epoch, training.epochs))
 
-    def step() -> None:
-        images = next(feed.batches([ids[:size]]))
-        slots = torch.arange(size, device=device)
+    def step(count: int) -> None:
+        images = next(feed.batches([ids[:count]]))
+        slots = torch.arange(count, device=device)
         views = draw_views(draws, images, slots, first=0, seed=0)
         with autocast(torch.device(device).type, training.precision):
             loss = objective.train()(Batch(views, keys(0, slots, 0), torch.zeros_like(slots)))
         loss.backward()
         objective.zero_grad(set_to_none=True)
 
-    def score() -> None:
+    def score(count: int) -> None:
         encoder.eval()
-        score_samples(spec, encoder, ids[: spec.scoring.batch_size], feed)
+        score_samples(spec, encoder, ids[:count], feed)
 
-    with FlopCounterMode(display=False) as counted:
-        step()
-    step_flops = counted.get_total_flops()
-    with FlopCounterMode(display=False) as counted:
-        score()
-    scoring_batches = len(samples.scored) / min(spec.scoring.batch_size, len(ids))
+    stepped, scored = size, min(spec.scoring.batch_size, len(ids))
+    if device == "cpu":
+        stepped, scored = _affordable(step, stepped, least=2), _affordable(score, scored, least=1)
+    steps *= size / stepped
+    step_flops, score_flops = _flops(step, stepped), _flops(score, scored)
+    scoring_batches = len(samples.scored) / scored
     records = len(training.recorded_epochs) + (2 if spec.scoring.layers else 1)  # units take passes of their own
-    train_seconds = _seconds(step, device) * steps
+    train_seconds = _seconds(lambda: step(stepped), device) * steps
     if groups:
         told["together_seconds"] = seconds_an_epoch(spec, groups[-1], samples, feed) * training.epochs
     return told | {
-        "flops": step_flops * devices * steps + counted.get_total_flops() * scoring_batches * records,
+        "tasks_not_read": unread,
+        "flops": step_flops * devices * steps + score_flops * scoring_batches * records,
         "train_seconds": train_seconds,
-        "score_seconds": _seconds(score, device) * scoring_batches * records,
+        "score_seconds": _seconds(lambda: score(scored), device) * scoring_batches * records,
     }
 
 
@@ -141,6 +151,17 @@ def channels_first(samples: StudySamples) -> tuple[int, int, int]:
     """(channel, y, x) of a study's images."""
     height, width, channels = samples.dataset.image_shape
     return channels, height, width
+
+
+def _flops(function: Callable[[int], None], count: int) -> int:
+    with FlopCounterMode(display=False) as counted:
+        function(count)
+    return counted.get_total_flops()
+
+
+def _affordable(function: Callable[[int], None], count: int, *, least: int) -> int:
+    """How many of ``count`` samples to time a function with."""
+    return max(least, min(count, int(CALIBRATED_FLOPS / max(1, _flops(function, least)) * least)))
 
 
 def _seconds(function: Callable[[], None], device: str) -> float:

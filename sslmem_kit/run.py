@@ -33,7 +33,7 @@ from sslmem_kit.ranks import start as start_ranks
 from sslmem_kit.scheduling import InThisProcess, Listen, as_completed, call_worker, gpu_count, pool, result, silent
 from sslmem_kit.streams import stream_seed
 from sslmem_kit.study.folder import Study, check_directory, create_or_resume
-from sslmem_kit.study.samples import StudySamples, load_samples
+from sslmem_kit.study.samples import StudySamples, load_samples, samples_to_plan, without_download
 from sslmem_kit.study.spec import StudySpec
 
 if TYPE_CHECKING:
@@ -447,20 +447,27 @@ def plan(
     workers: int | None = None,
     threads: int | None = None,
     scheduler: Scheduler = "local",
+    listen: Listen = silent,
 ) -> dict[str, Any]:
-    """What a study will train and what that will cost, from a calibration of a few seconds; nothing is written.
+    """What a study will train and what that will cost, from a calibration of a few seconds; nothing is downloaded or written.
+
+    In place of published data that are not on this disk stands what is known of them. ``listen`` hears ("told", what is being done).
 
     Returns
     -------
-    ``encoders`` (ids), ``samples`` by partition, ``image_shape``, ``classes``, ``data`` (what was read), ``parameters``,
-    ``representation``, ``stem``, ``device``, ``devices`` that share an encoder (as if without loss), ``workers``, ``threads`` of each,
+    ``encoders`` (ids), ``samples`` by partition, ``image_shape``, ``classes``, ``data`` (what was read; ``read``: whether it was),
+    ``tasks_not_read``, ``parameters``, ``representation``, ``stem``, ``device``, ``devices`` that share an encoder (as if without loss),
+    ``workers``, ``threads`` of each,
     ``flops`` of all encoders, ``disk_bytes`` by part,
     ``train_seconds`` and ``score_seconds`` of one encoder (``together_seconds``: trained at once with others), and ``seconds`` of
     the whole study.
     """
     workers, threads, _ = _share_cores(spec, Path(os.devnull), scheduler, 1 if devices > 1 else workers, threads, device)
     with pool(1, threads, silent) as executor:
-        samples = load_samples(spec)
+        listen("told", f"loading {spec.data.name}")
+        samples = samples_to_plan(spec)
+        listen("told", "building an encoder and timing its steps")
+        spec = without_download(spec)
         arguments = {"samples": _for_workers(spec, samples), "calibrate": True, "devices": devices}
         facts = result(executor.submit(call_worker, "inspect", spec, device, threads, **arguments))
     names = store.PARTITIONS
@@ -475,7 +482,7 @@ def plan(
         "samples": {name: int((samples.codes == code).sum()) for code, name in enumerate(names)},
         "image_shape": list(samples.dataset.image_shape),
         "classes": len(samples.dataset.class_names),
-        "data": samples.record,
+        "data": {"read": True, **samples.record},
         **facts,
         "flops": facts["flops"] * len(encoders),
         "devices": devices,

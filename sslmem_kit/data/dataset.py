@@ -12,7 +12,7 @@ from numpy.dtypes import StringDType
 from sslmem_kit.data import record
 from sslmem_kit.data.builtin import BUILTIN
 from sslmem_kit.data.folder import NAMED, read_folder
-from sslmem_kit.data.images import Header, Lazy, Progress, decode_all, inspect, target_shape
+from sslmem_kit.data.images import Header, Lazy, Noise, Progress, decode_all, inspect, target_shape
 from sslmem_kit.data.npz import read_npz
 from sslmem_kit.data.sides import stratified_test_side
 from sslmem_kit.data.source import Source
@@ -63,7 +63,7 @@ class Dataset:
     image_shape: tuple[int, int, int]
     skipped: tuple[str, ...]
     fingerprint: str
-    pixels: np.ndarray | Lazy = field(repr=False)
+    pixels: np.ndarray | Lazy | Noise = field(repr=False)
     files: np.ndarray | None = field(repr=False)
     original_shapes: np.ndarray = field(repr=False)
     keys: np.ndarray = field(repr=False)

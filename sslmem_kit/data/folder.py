@@ -15,7 +15,7 @@ import numpy as np
 from sslmem_kit.data.images import SUFFIXES
 from sslmem_kit.data.source import Source
 from sslmem_kit.data.splits import find_splits
-from sslmem_kit.errors import UserError, few
+from sslmem_kit.errors import NotThere, UserError, few
 from sslmem_kit.paths import absolute
 
 if TYPE_CHECKING:
@@ -69,7 +69,8 @@ def read_folder(spec: DataSpec) -> Source:
         how = "is not there" if not root.exists() else "is not a folder"
         how += "; unpack it first" if root.suffix.lower() in (".zip", ".tar", ".gz", ".tgz") else ""
         how += f"; for an archive of arrays write npz:{root}" if root.suffix.lower() == ".npz" else ""
-        raise UserError(f"{where}: {root} {how}; a folder with one sub-folder a class is wanted")
+        kind = UserError if root.exists() else NotThere
+        raise kind(f"{where}: {root} {how}; a folder with one sub-folder a class is wanted")
     listing = _listed(root, where)
     direct = Counter(path[:-1] for path in listing.images)
     splits = find_splits(listing.folders[()], lambda name: (direct[(name,)], listing.folders[(name,)]), where)

@@ -85,6 +85,17 @@ class Lazy:
         return out
 
 
+class Noise:
+    """Random images in place of those that are not there."""
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        self.shape = shape
+
+    def read(self, positions: np.ndarray) -> np.ndarray:
+        """uint8 (m, *shape)."""
+        return np.random.default_rng(0).integers(0, 256, (len(positions), *self.shape), dtype=np.uint8)
+
+
 def inspect(items: Items) -> list[Header | str]:
     """The header of every image; a str says why there is none."""
     if isinstance(items, np.ndarray):

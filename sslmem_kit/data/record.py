@@ -90,7 +90,7 @@ def _have(group: np.ndarray, these: np.ndarray, those: np.ndarray, groups: int) 
 
 def lines(record: Mapping[str, Any]) -> list[str]:
     """A record in sentences: what was read, and where there is any, what was left out and what is there twice."""
-    told = [_read(record)]
+    told = [_read(record) if record.get("read", True) else f"not here and not read; as it is known: {_read(record)}"]
     over, skipped, said = record["passed_over"] or _NONE, record.get("skipped", _NONE), []
     if over["count"]:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in over["by"].items())
@@ -101,7 +101,7 @@ def lines(record: Mapping[str, Any]) -> list[str]:
         said.append(f"of {record['several_frames']:,} files with several frames the first is used")
     if said:
         told.append("; ".join(said))
-    found = record["copies"]
+    found = record["copies"] or {"samples": 0}
     if found["samples"]:
         told.append(_copies(found))
     if "batch_size" in record:
@@ -130,10 +130,8 @@ def _read(record: Mapping[str, Any]) -> str:
         return f"{record['samples']:,} samples of {each}; {record['classes']:,} class{'es' * (record['classes'] != 1)}"
     size = record["sizes"]
     height, width, channels = size["used"]
-    small, large = (" x ".join(map(str, size[name])) for name in ("smallest", "largest"))
     kinds = record.get("formats", {})
     named = f" ({', '.join(f'{count:,} {kind}' for kind, count in kinds.items())})" if len(kinds) > 1 else ""
-    original = f"of {small} pixels" if size["distinct"] == 1 else f"of {size['distinct']:,} sizes from {small} to {large} pixels"
     brought = (
         "" if size["distinct"] == 1 and size["smallest"] == [width, height] else f", cropped and resized to {width} x {height}"
     )
@@ -143,9 +141,16 @@ def _read(record: Mapping[str, Any]) -> str:
     how = {"drawn": "held out by test_fraction", "given": f"{' and '.join(held)} {'is' if len(held) == 1 else 'are'} held out"}
     reason = f" ({how[record['splits_from']]})" if held else ""
     return (
-        f"{record['images']:,} images{named} {original}{brought}, {'grey' if channels == 1 else 'RGB'}; "
+        f"{record['images']:,} images{named} {_original(size)}{brought}, {'grey' if channels == 1 else 'RGB'}; "
         f"{classes:,} class{'es' * (classes != 1)}; {counts}{reason}"
     )
+
+
+def _original(size: Mapping[str, Any]) -> str:
+    if size["distinct"] is None:
+        return "of several sizes"
+    small, large = (" x ".join(map(str, size[name])) for name in ("smallest", "largest"))
+    return f"of {small} pixels" if size["distinct"] == 1 else f"of {size['distinct']:,} sizes from {small} to {large} pixels"
 
 
 def crossing(copies: Mapping[str, Any] | None) -> str | None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sslmem_kit.data.source import Source, from_sides
-from sslmem_kit.errors import UserError
+from sslmem_kit.errors import NotThere, UserError
 
 if TYPE_CHECKING:
     from .spec import DataSpec
@@ -125,14 +125,14 @@ def _open(spec: DataSpec, cls: type, archives: list[Archive], *splits: dict[str,
             problem = f"its unpacked files below {folder} cannot be read ({_line(error)})"
             raise UserError(f"data.name {spec.name!r}: {problem}; delete them, put {where} and load again") from error
     packed = all(check_integrity(root / archive.folder / archive.name, archive.md5) for archive in archives)
-    reason = "data.download is false"
+    kind, reason = NotThere, "data.download is false"
     if spec.download or packed:  # with every archive in place, torchvision's "download" only unpacks
         try:
             with _socket_timeout(TIMEOUT_S):
                 return [cls(root, download=True, **split) for split in splits]
         except (OSError, RuntimeError, EOFError) as error:
-            reason = f"fetching them failed ({_line(error)})"
-    raise UserError(f"data.name {spec.name!r}: its files are not complete in {root} and {reason}; put {where} and load again")
+            kind, reason = UserError, f"fetching them failed ({_line(error)})"
+    raise kind(f"data.name {spec.name!r}: its files are not complete in {root} and {reason}; put {where} and load again")
 
 
 @contextmanager

@@ -41,8 +41,7 @@ def chosen_by_scores(spec: RemovalSpec, dataset: Dataset, codes: np.ndarray, *, 
         raise UserError(
             f"{where}: {others} of its {len(ids)} candidates are none here; both studies need the same seed and partition sizes"
         )
-    amount = getattr(spec, spec.way)
-    count = amount if isinstance(amount, int) else round(amount * len(ids))
+    count = _amount(spec, len(ids))
     if count > len(ids):
         raise UserError(
             f"partition.remove.{spec.way}: {count} of the candidates of {spec.study} are asked for, which has {len(ids)}"
@@ -52,6 +51,18 @@ def chosen_by_scores(spec: RemovalSpec, dataset: Dataset, codes: np.ndarray, *, 
     if spec.way == "random":
         order = np.random.Generator(np.random.Philox(seed)).permutation(len(ids))
     return dataset.positions(ids[order[count:] if spec.way == "keep_highest" else order[:count]])
+
+
+def as_many(spec: RemovalSpec, codes: np.ndarray) -> np.ndarray:
+    """Positions of any candidates, as many as would leave the partition: what the size of a study hangs on."""
+    candidates = np.flatnonzero(codes == PARTITION_CODE["candidate"])
+    count = _amount(spec, len(candidates))
+    return candidates[count:] if spec.way == "keep_highest" else candidates[:count]
+
+
+def _amount(spec: RemovalSpec, candidates: int) -> int:
+    amount = getattr(spec, spec.way)
+    return amount if isinstance(amount, int) else round(amount * candidates)
 
 
 def _candidates(spec: RemovalSpec, dataset: Dataset, where: str) -> tuple[np.ndarray, np.ndarray]:

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from sslmem_kit.data import Dataset, DataSpec, load
+from sslmem_kit.data.known import FOLDERS, stand_in
 from sslmem_kit.data.record import across as copies_across
 from sslmem_kit.design import EncoderPlan, folds, grouped, left_out_candidates
-from sslmem_kit.errors import UserError
+from sslmem_kit.errors import NotThere, UserError
 from sslmem_kit.names import FAMILIES, FILE, PARTITION_CODE
 from sslmem_kit.partition import UNUSED, PartitionSpec, RemovalSpec, assign, take_out, training_slots
 from sslmem_kit.streams import stream_seed
-from sslmem_kit.study.removal import chosen_by_scores
+from sslmem_kit.study.removal import as_many, chosen_by_scores
 from sslmem_kit.study.spec import StudySpec
 from sslmem_kit.study.training import epoch_batches
 
@@ -77,10 +78,12 @@ class StudySamples:
         """What was read (:class:`sslmem_kit.data.Dataset`), and the copies across partitions; with the size of batches where it is not the
         spec's."""
         read = self.dataset.record
-        across = copies_across(self.dataset.keys[self.scored], self.codes[self.scored])
         asked = self.spec.training.batch_size
         used = sorted({size for size, _ in map(self.batches, self.spec.encoders)})
         batch = {"batch_size": {"asked": asked, "used": used}} if used != [asked] else {}
+        if read["copies"] is None:
+            return {**read, **batch}
+        across = copies_across(self.dataset.keys[self.scored], self.codes[self.scored])
         return {**read, "copies": {**read["copies"], "across": across}, **batch}
 
     @cached_property
@@ -141,9 +144,39 @@ def load_samples(spec: StudySpec) -> StudySamples:
     return StudySamples(*_load(spec.data, spec.partition, spec.seed), spec)
 
 
+def samples_to_plan(spec: StudySpec) -> StudySamples:
+    """As :func:`load_samples`, but nothing is downloaded; in place of data that are not there, what is known of them."""
+    try:
+        return load_samples(without_download(spec))
+    except NotThere:
+        name = spec.data.name
+        if spec.data.kind == "folder" and spec.name.startswith("paper-"):  # the studies that read these folders
+            name = next((folder for folder in FOLDERS if Path(name).name == folder.partition(":")[2]), name)
+        dataset = stand_in(spec.data, name)
+        if dataset is None:
+            raise
+        return StudySamples(*_drawn(dataset, spec.data, spec.partition, spec.seed), spec)
+
+
+def without_download(spec: StudySpec) -> StudySpec:
+    """The same study, whose data and tasks are used only where they are on this disk."""
+    tasks = tuple(task.model_copy(update={"download": False}) for task in spec.downstream.tasks)
+    return spec.model_copy(
+        update={
+            "data": spec.data.model_copy(update={"download": False}),
+            "downstream": spec.downstream.model_copy(update={"tasks": tasks}),
+        }
+    )
+
+
 @lru_cache(maxsize=1)
 def _load(data: DataSpec, partition: PartitionSpec, seed: int) -> tuple[Dataset, np.ndarray, np.ndarray]:
-    dataset = load(data, seed=stream_seed(seed, "test side"))
+    return _drawn(load(data, seed=stream_seed(seed, "test side")), data, partition, seed)
+
+
+def _drawn(dataset: Dataset, data: DataSpec, partition: PartitionSpec, seed: int) -> tuple[Dataset, np.ndarray, np.ndarray]:
+    """A data set with its partition: codes, and codes before samples were taken out."""
+    read = dataset.record.get("read", True)
     try:
         codes = drawn = assign(dataset.labels, dataset.is_test, partition, seed=stream_seed(seed, "partition"))
     except UserError as error:
@@ -155,7 +188,9 @@ def _load(data: DataSpec, partition: PartitionSpec, seed: int) -> tuple[Dataset,
             ) from None
         raise
     if partition.remove is not None:
-        if isinstance(partition.remove, RemovalSpec):
+        if isinstance(partition.remove, RemovalSpec) and not read:
+            removed = as_many(partition.remove, drawn)
+        elif isinstance(partition.remove, RemovalSpec):
             removed = chosen_by_scores(partition.remove, dataset, drawn, seed=stream_seed(seed, "removal"))
         else:
             removed = _removed(Path(partition.remove), dataset)
@@ -182,7 +217,7 @@ def _removed(path: Path, dataset: Dataset) -> np.ndarray:
     if ids.ndim != 1 or ids.dtype.kind not in "iu":
         raise UserError(f"{where}: sample has dtype {ids.dtype} and shape {ids.shape}, integer sample ids of shape (n,) are needed")
     fingerprint = str(arrays.get("data_fingerprint", dataset.fingerprint))
-    if fingerprint != dataset.fingerprint:
+    if fingerprint != dataset.fingerprint and dataset.record.get("read", True):
         raise UserError(
             f"{where} was made from other data than {dataset.name!r} with this seed, which draws the test side "
             f"(data_fingerprint {fingerprint[:12]} there, {dataset.fingerprint[:12]} here)"
