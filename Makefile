@@ -18,9 +18,13 @@ env: $(VENV)/.installed
 # torch and torchvision go first: later packages must find them there and not choose a build of their own.
 $(VENV)/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
+	@echo "installing into $(VENV), 7 GB on disk in all; minutes, by the network"
 	$(PYTHON) -m venv $(VENV)
+	@echo "1 of 3: torch and torchvision with what they need of CUDA, about 5 GB on disk"
 	$(BIN)/python -m pip install --quiet $$(grep -E '^(torch|torchvision)==' requirements.lock)
+	@echo "2 of 3: all other packages of requirements.lock, about 2 GB on disk"
 	$(BIN)/python -m pip install --quiet -r requirements.lock
+	@echo "3 of 3: this package"
 	$(BIN)/python -m pip install --quiet --no-deps -e .
 	touch $@
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -17,7 +19,7 @@ from typing import Any
 
 import click
 
-from sslmem_kit import paths
+from sslmem_kit import completion, paths
 from sslmem_kit.names import RUNS
 from sslmem_kit.paths import expanded, give_home
 
@@ -33,10 +35,16 @@ class Place(click.Path):
         return super().convert(expanded(value), param, ctx)
 
 
-spec_argument = click.argument("spec", metavar="SPEC")
-study_argument = click.argument("study", type=Place())
+spec_argument = click.argument("spec", metavar="SPEC", shell_complete=completion.specs)
+study_argument = click.argument("study", type=Place(), shell_complete=completion.studies)
 out_option = click.option("--out", type=Place(), help="Study directory; by default papermill_runs/<name of the study>.")
-protocol_option = click.option("--protocol", default="corrected", show_default=True, help="paper, released or corrected.")
+protocol_option = click.option(
+    "--protocol",
+    default="corrected",
+    show_default=True,
+    help="paper, released or corrected.",
+    shell_complete=completion.words(*completion.PROTOCOLS),
+)
 tensorboard_option = click.option(
     "--tensorboard", is_flag=True, help="Also write the training histories for TensorBoard, into encoders/<id>/tensorboard."
 )
@@ -73,7 +81,7 @@ def app() -> None:
     """Measure what self-supervised encoders memorize."""
 
 
-@app.command()
+@app.command(short_help="Run the bundled study: two minutes on 2 cores.")
 @out_option
 @run_options
 @tensorboard_option
@@ -85,16 +93,11 @@ def demo(out: Path | None, **options: Any) -> None:
     click.echo("\n" + as_text(build_report(study)) + "\n")
     written = _render(study.path, (), (), jobs=2, html=True)
     page = next(path for path in written if path.name == "00_quickstart.html")
-    click.echo(
-        f"\nwritten: {study.path} (study.yaml, encoders/, results.zarr, figures/, notebooks/)\n"
-        "open next:\n"
-        f"  {page}  in a browser\n"
-        "  jupyter lab notebooks/\n"
-        f"  sslmem report {study.path} --protocol paper"
-    )
+    click.echo(f"\nwritten: {study.path} (study.yaml, encoders/, results.zarr, figures/, notebooks/)")
+    _open_next(study.path, "app", "report", page=page)
 
 
-@app.command()
+@app.command(short_help="Train, score and evaluate a study.")
 @spec_argument
 @out_option
 @run_options
@@ -105,16 +108,18 @@ def run(spec: str, out: Path | None, **options: Any) -> None:
     Run again after any interruption, it goes on where it stopped.
     """
     study = _run(spec, out, **options)
-    click.echo(f"complete: {study.path}\nopen next:\n  sslmem report {study.path}\n  sslmem render {study.path} --html")
+    click.echo(f"complete: {study.path}")
+    _open_next(study.path, "report", "render", "app")
 
 
-@app.command()
+@app.command(short_help="Show what a study will train and what it costs.")
 @spec_argument
 @run_options
 @click.option(
     "--precision-from",
     type=Place(),
     metavar="STUDY",
+    shell_complete=completion.studies,
     help="A finished study of the same method: say how reliable the planned seeds and views will make the scores, "
     "and how many would be needed.",
 )
@@ -166,7 +171,7 @@ def plan(spec: str, seed: int | None, remove: Path | None, data: str | None, pre
             click.echo(f"{'precision':<16}{line}")
 
 
-@app.command()
+@app.command(short_help="Score encoders that were trained elsewhere.")
 @click.option("--spec", type=Place(), required=True, help="YAML file of the audit: data, encoders, scoring.")
 @out_option
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ...")
@@ -179,11 +184,14 @@ def score(spec: Path, out: Path | None, device: str) -> None:
     from sslmem_kit.progress import shown
 
     loaded = load_audit(spec)
+    from sslmem_kit.audit.membership import PAIR
     from sslmem_kit.audit.run import run_audit  # torch comes when the spec is in order
+    from sslmem_kit.audit.scores import mode_of
 
     with shown() as listen:
         study = run_audit(loaded, out or Path(RUNS) / loaded.name, device=device, listen=listen)
-    click.echo(f"complete: {study.path}\nopen next:\n  sslmem report {study.path}")
+    click.echo(f"complete: {study.path}")
+    _open_next(study.path, "report", *(["app"] if mode_of(study.tree) == PAIR else []))
 
 
 @app.command()
@@ -215,9 +223,9 @@ def report(study: Path, protocol: str, fdr: float | None, reliability: bool, est
     click.echo(json.dumps(built, indent=2) if as_json else as_text(built))
 
 
-@app.command()
+@app.command(short_help="Execute notebooks on a study.")
 @study_argument
-@click.argument("notebook", nargs=-1)
+@click.argument("notebook", nargs=-1, shell_complete=completion.notebooks)
 @click.option("-p", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="A notebook's parameter, the value as JSON.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Notebooks at a time.")
 @click.option("--html", is_flag=True, help="Also write each notebook as a self-contained HTML page.")
@@ -251,13 +259,14 @@ def validate(study: Path) -> None:
         click.echo(f"WARNING: {NO_CHECKSUMS}")
 
 
-@app.command()
+@app.command(short_help="Write the scores of a study, one row a sample.")
 @study_argument
 @click.option("--to", type=Place(), required=True, help="File to write: .parquet, .csv or .nc.")
 @protocol_option
 @click.option(
     "--estimator",
     metavar="NAME",
+    shell_complete=completion.words(*completion.ESTIMATORS),
     help="Of a study with a design: pairs, subsets (a score of every training sample) or leave_one_out; by default pairs, of all partitions.",
 )
 def export(study: Path, to: Path, protocol: str, estimator: str | None) -> None:
@@ -272,8 +281,8 @@ def export(study: Path, to: Path, protocol: str, estimator: str | None) -> None:
         click.echo(f"WARNING: {sentence}", err=True)
 
 
-@app.command("app")
-@click.argument("studies", metavar="STUDY...", nargs=-1, required=True, type=Place())
+@app.command("app", short_help="Serve the explorer of one or more studies.")
+@click.argument("studies", metavar="STUDY...", nargs=-1, required=True, type=Place(), shell_complete=completion.studies)
 @click.option(
     "--address",
     default="127.0.0.1",
@@ -354,7 +363,7 @@ def explore(studies: tuple[Path, ...], address: str, port: int, users: Path | No
           session_hours=session_hours, title="sslmem explorer", on_ready=ready)  # fmt: skip
 
 
-@app.group("app-user")
+@app.group("app-user", short_help="Keep the users that the explorer lets in.")
 def app_user() -> None:
     """Keep the file of users that `sslmem app --users` lets in."""
 
@@ -401,9 +410,11 @@ def app_user_list(file: Path) -> None:
         click.echo(name)
 
 
-@app.command()
+@app.command(short_help="List the studies that come by name.")
 @click.argument("pattern", required=False)
-@click.option("--show", metavar="NAME", help="Print the whole spec of one as YAML, to copy and edit.")
+@click.option(
+    "--show", metavar="NAME", shell_complete=completion.specs, help="Print the whole spec of one as YAML, to copy and edit."
+)
 @json_option
 def studies(pattern: str | None, show: str | None, as_json: bool) -> None:
     """List the studies that come by name: what in the paper each serves, and what it costs.
@@ -442,6 +453,31 @@ def _run(
     if ranks and ranks.rank:
         sys.exit(0)  # the first goes on to say what was done
     return study
+
+
+def _open_next(study: Path, *commands: str, page: Path | None = None) -> None:
+    """Say what to look at a study with, by commands that work as they are printed."""
+    program = _program()
+    click.echo("open next:")
+    if page:
+        click.echo(f"  {page}  in a browser")
+        beside = Path(sys.argv[0]).with_name("jupyter")
+        jupyter = "jupyter" if program == "sslmem" else shlex.quote(str(beside)) if beside.is_file() else None
+        if jupyter and Path("notebooks", f"{page.stem}.ipynb").is_file():  # of a checkout; a wheel has no such folder
+            click.echo(f"  {jupyter} lab notebooks/")
+    for command in commands:
+        click.echo(f"  {program} {command} {shlex.quote(str(study))}")
+
+
+def _program() -> str:
+    """How to start this command line from where one is."""
+    started = Path(sys.argv[0])
+    if started.name == "__main__.py":
+        return shlex.join([sys.executable, "-m", "sslmem_kit"])
+    found = shutil.which("sslmem")
+    if started.stem != "sslmem" or (found and os.path.realpath(found) == os.path.realpath(started)):
+        return "sslmem"
+    return shlex.quote(sys.argv[0])
 
 
 def _render(study: Path, names: tuple[str, ...], pairs: tuple[tuple[str, str], ...], **options: Any) -> list[Path]:

@@ -29,14 +29,13 @@ from sslmem_kit.audit.scores import mode_of
 from sslmem_kit.errors import Failure, UserError, near
 from sslmem_kit.files import hold, remove, write_atomically
 from sslmem_kit.paths import no_more_files
+from sslmem_kit.places import NOTEBOOKS as FOLDERS
 from sslmem_kit.places import find_study as find_study  # notebooks import it from here
+from sslmem_kit.places import notebooks_in
 from sslmem_kit.scores import PROTOCOLS
 from sslmem_kit.study import Study, open_study
 
 _PACKAGE = Path(__file__).parent
-FOLDERS = (_PACKAGE / "_notebooks", _PACKAGE.parent / "notebooks")
-"""Where notebooks are looked for: in an installed wheel, then in a checkout."""
-
 STUDY = "study"
 """The parameter that every notebook has, and that the runner sets."""
 OUT = "out"
@@ -66,8 +65,7 @@ class NotebookError(Failure):
 
 def available() -> dict[str, Path]:
     """Names and paths of the notebooks that can be rendered."""
-    folder = next((folder for folder in FOLDERS if folder.is_dir()), None)
-    return {path.stem: path for path in sorted(folder.glob("*.ipynb"))} if folder else {}
+    return notebooks_in(FOLDERS)
 
 
 def parameters_of(path: Path) -> dict[str, Any]:

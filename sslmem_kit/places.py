@@ -1,9 +1,12 @@
-"""Where studies are: found by path or by name, from the working directory and the folders above it. Imports nothing heavy."""
+"""Where studies, specs and notebooks are; studies are found by path or by name, from the working directory and the folders above it.
+
+Imports nothing heavy.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from sslmem_kit.errors import UserError, few, near
@@ -12,6 +15,22 @@ from sslmem_kit.paths import absolute, expanded, packed
 
 SPEC_FILE = "study.yaml"
 """What makes a folder a study."""
+
+
+_PACKAGE = Path(__file__).parent
+NOTEBOOKS = (_PACKAGE / "_notebooks", _PACKAGE.parent / "notebooks")
+"""Where notebooks are looked for: in an installed wheel, then in a checkout."""
+
+
+def notebooks_in(folders: Iterable[Path] = NOTEBOOKS) -> dict[str, Path]:
+    """Names and paths of the notebooks in the first folder that is there."""
+    folder = next((folder for folder in folders if folder.is_dir()), None)
+    return {path.stem: path for path in sorted(folder.glob("*.ipynb"))} if folder else {}
+
+
+def bundled_specs() -> dict[str, Path]:
+    """Names and paths of the specs that ship with the package."""
+    return {path.stem: path for path in sorted((_PACKAGE / "specs").glob("*.yaml"))}
 
 
 def find_study(path: Path | str) -> Path:
@@ -34,9 +53,9 @@ def find_study(path: Path | str) -> Path:
 def known_studies() -> list[str]:
     """Paths, as one would give them, of the studies in the working directory and in ``papermill_runs/`` here or above."""
     here = absolute(".")
-    found = [path.name for path in _studies_in(here)]
+    found = [path.name for path in studies_in(here)]
     for folder in _upwards():
-        found += [os.path.relpath(path, here) for path in _studies_in(folder / RUNS)]
+        found += [os.path.relpath(path, here) for path in studies_in(folder / RUNS)]
     return sorted(dict.fromkeys(found))
 
 
@@ -65,7 +84,8 @@ def _upwards() -> Iterator[Path]:
     yield from (here, *here.parents)
 
 
-def _studies_in(folder: Path) -> list[Path]:
+def studies_in(folder: Path) -> list[Path]:
+    """The studies right below a folder; none where it cannot be read."""
     try:
         with os.scandir(folder) as entries:
             return sorted(folder / entry.name for entry in entries if entry.is_dir() and _is_file(folder / entry.name / SPEC_FILE))

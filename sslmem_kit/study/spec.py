@@ -11,7 +11,6 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -22,6 +21,7 @@ from sslmem_kit.design import DesignSpec, EncoderPlan, plans
 from sslmem_kit.errors import UserError, near, short
 from sslmem_kit.partition import REMOVAL_TAGS, PartitionSpec
 from sslmem_kit.paths import absolute, expanded
+from sslmem_kit.places import bundled_specs as bundled_specs
 from sslmem_kit.policies import Policy
 from sslmem_kit.reading import read_yaml
 from sslmem_kit.section import Count, Section
@@ -189,12 +189,6 @@ _YOUNGER: dict[tuple[str, str], Any] = {
     **{("design", field): value for field, value in DesignSpec().model_dump(mode="json").items()},
 }
 """Fields that are younger than studies of version 0.1, with their defaults."""
-
-
-def bundled_specs() -> dict[str, Path]:
-    """Names and paths of the specs that ship with the package."""
-    folder = Path(str(resources.files("sslmem_kit") / "specs"))
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
 def load_spec(spec: str | Path, *, seed: int | None = None, remove: Path | str | None = None, data: str | None = None) -> StudySpec:
