@@ -382,7 +382,8 @@ def _run(name: str, path: Path, parameters: dict[str, Any], folder: Path, html: 
                 write_atomically(failed, (scratch / f"{name}.ipynb").read_bytes())
             if "Too many open files" in process.stdout:
                 raise NotebookError(f"notebook {name}: {no_more_files()}")
-            last = (process.stdout.strip().splitlines() or [f"exit status {process.returncode}"])[-1]
+            said = process.stdout.strip().splitlines() if process.returncode > 0 else []  # nothing, if it was killed
+            last = said[-1] if said else f"exit status {process.returncode}"
             raise NotebookError(
                 outcome.read_text(encoding="utf-8") if outcome.exists() else f"notebook {name}: could not be executed, {last}"
             )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import spawn
+from multiprocessing import resource_tracker, spawn
 from multiprocessing.connection import wait as wait_for_connection
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
@@ -58,6 +58,16 @@ class Spawning(SpawnContext):
     """How this package starts processes."""
 
     Process = _Process
+
+    def __init__(self) -> None:
+        super().__init__()
+        if hasattr(signal, "SIGHUP"):
+            # The tracker ignores Ctrl-C, but not that its terminal closes: Python would start another, which knows of nothing and says so.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+            try:
+                resource_tracker.ensure_running()
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _STARTING = threading.Lock()

@@ -219,7 +219,10 @@ def _finished(study: Study, plan: EncoderPlan, tell: Tell, *, first: bool) -> Pr
     wrong = integrity.damaged_files(study.results_path, integrity.files_of(plan.id)[-1:])
     try:
         if not wrong:
-            return load_progress(checkpoint)
+            progress = load_progress(checkpoint)
+            if first and is_resumable(checkpoint):  # killed between the record of the weights and the end of the checkpoint
+                save_progress(checkpoint, progress)
+            return progress
         why = f"{folder / WEIGHTS} {wrong[0].how}"
     except UserError as error:
         why = str(error)
@@ -280,11 +283,11 @@ def _save_encoder(
     _write_config(study, plan, samples, encoder, progress, threads, team)
     folder = study.encoder(plan.id)
     save_weights(encoder, folder / WEIGHTS)
-    before = integrity.read_record(study.results_path)[0].get(integrity.files_of(plan.id)[-1])
-    _note_files(study, plan)
-    after = integrity.read_record(study.results_path)[0].get(integrity.files_of(plan.id)[-1])
-    if before and after and before.digest != after.digest:  # trained again, to other bits: what rests on the old ones goes
+    weights = integrity.files_of(plan.id)[-1]
+    if weights in integrity.read_record(study.results_path)[0] and integrity.damaged_files(study.results_path, [weights]):
+        # Trained again, to other bits: what rests on the old ones goes, while the record still tells of them.
         store.forget_encoder(study.results_path, _index(study, plan.id))
+    _note_files(study, plan)
     save_progress(folder / "resume" / "state.pt", progress)
 
 

@@ -1,31 +1,43 @@
 """Kill a command at its n-th file operation, for every n, start it again, and compare with a run that nobody disturbed.
 
-``python tests/kill_everywhere.py FOLDER [run] [score] [render] [--kills K]`` prints a JSON object a kill: for every n, or K of them a process.
+``python tests/kill_everywhere.py FOLDER COMMAND:PROCESS:K[:N] ...`` prints a JSON object a moment: n = N, N + K, N + 2 K ...
 An audit hook counts what changes files (open for writing, rename, mkdir, remove ...) below the study's folder and the temporary one, in one
-process of the command (``main``, ``worker`` or ``kernel``), and sends it SIGKILL before the n-th takes place. Torch is imported once: each
-run is a fork.
+process of the command, and sends it SIGKILL before the n-th takes place. ``alone``: the command does all in one process. ``main``, ``worker``
+and ``kernel``: in this one of its processes. ``moments``: as ``alone``, but nothing is killed: the folder is copied before the n-th, which is
+what SIGKILL would have left, so that one run gives all n. Torch is imported once: each start is a fork.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import csv
 import itertools
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+
+import dask
+import torch
+
+from sslmem_kit import integrity, scheduling, train, worker  # noqa: F401  (imported once, for all forks)
+from sslmem_kit.audit import run as _  # noqa: F401
+from sslmem_kit.validate import problems
 
 CHANGES = {"os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate", "os.link", "os.symlink", "shutil.rmtree"}
 TIMES = {"created", "seconds", "training_seconds", "sealed"}
 """What two runs differ in, by name: times, and the hash of a document with times in it."""
-PROCESSES = {"run": ("main", "worker"), "score": ("main",), "render": ("main", "kernel")}
 SECONDS = 240
 
 SITE = """
@@ -37,18 +49,18 @@ if os.environ.get("SSLMEM_KERNEL_PID") and "KILL_AT" in os.environ and "_kernel_
 
 
 class Strike:
-    """Counts the file operations of a process, and ends it before the n-th."""
+    """Counts the file operations of a process, and does something before some of them."""
 
-    def __init__(self, n: int, folders: list[Path], log: int, counts: bool = True) -> None:
-        self.n, self.folders, self.log, self.counts = n, tuple(map(str, folders)), log, counts
-        self.main, self.numbers = os.getpid(), itertools.count(1)  # threads take turns at it
+    def __init__(self, before: Callable[[int], object], folders: list[Path], log: int, counts: bool = True) -> None:
+        self.before, self.folders, self.log, self.counts = before, tuple(map(str, folders)), log, counts
+        self.main, self.numbers, self.turn = os.getpid(), itertools.count(1), threading.RLock()
         sys.addaudithook(self)
 
     @classmethod
     def of_kernel(cls) -> None:
         """In a kernel, by what the environment says."""
         log = os.open(os.environ["KILL_LOG"], os.O_WRONLY | os.O_APPEND)
-        cls(int(os.environ["KILL_AT"]), [Path(os.environ["KILL_FOLDER"])], log)
+        cls(partial(kill, int(os.environ["KILL_AT"])), [Path(os.environ["KILL_FOLDER"])], log)
 
     def __call__(self, event: str, arguments: tuple) -> None:
         if event == "open":
@@ -63,10 +75,27 @@ class Strike:
             return
         if (os.getpid() == self.main) != self.counts:
             return
-        number = next(self.numbers)
-        os.write(self.log, f"{event} {os.path.basename(path)}\n".encode())
-        if number == self.n:
-            os.kill(os.getpid(), signal.SIGKILL)
+        with self.turn:
+            number = next(self.numbers)
+            os.write(self.log, f"{number} {event} {os.path.basename(path)}\n".encode())
+            self.before(number)
+
+
+def kill(n: int, number: int) -> None:
+    """End this process where the count has come to ``n``."""
+    if number == n:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def copy(chosen: range, out: Path, number: int) -> None:
+    """Keep what would be left if this process were killed now."""
+    if number in chosen and out.exists():
+        shutil.copytree(out, moment(out, number))
+
+
+def moment(out: Path, number: int) -> Path:
+    """Where it is kept."""
+    return out.with_name("moments") / str(number)
 
 
 def forked(function: Callable[[], None]) -> int:
@@ -104,10 +133,19 @@ def command(name: str, home: Path, out: Path) -> list[str]:
     return ["render", str(out), "made", "--html"]
 
 
-def perform(name: str, home: Path, out: Path, *, process: str = "main", n: int = 0, log: Path | None = None) -> int:
-    """The command in a fork, killed before the n-th operation of one of its processes if ``n`` is not 0."""
+def operations(log: Path) -> list[str]:
+    """What :class:`Strike` has counted."""
+    return [line.split(" ", 1)[1] for line in log.read_text().splitlines()]
+
+
+def perform(
+    name: str, home: Path, out: Path, process: str, *, n: int = 0, log: Path | None = None, chosen: range = range(0)
+) -> int:
+    """The command in a fork, killed before the n-th operation of one of its processes if ``n`` is not 0; ``chosen`` moments are kept."""
 
     def inside() -> None:
+        from fake_study import workers_in_this_process
+
         from sslmem_kit import cli, notebooks
 
         devnull = os.open(os.devnull, os.O_WRONLY)
@@ -127,8 +165,10 @@ def perform(name: str, home: Path, out: Path, *, process: str = "main", n: int =
                     PYTHONPATH=os.pathsep.join([str(home / "site"), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]),
                 )  # fmt: skip
             else:
-                Strike(n, [out, scratch], os.open(log, os.O_WRONLY | os.O_APPEND), counts=process == "main")
-        status = cli.main(command(name, home, out))
+                before = partial(copy, chosen, out) if process == "moments" else partial(kill, n)
+                Strike(before, [out, scratch], os.open(log, os.O_WRONLY | os.O_APPEND), counts=process != "worker")
+        with workers_in_this_process() if process in ("alone", "moments") else contextlib.nullcontext():
+            status = cli.main(command(name, home, out))
         if status:
             os._exit(status)
 
@@ -138,6 +178,7 @@ def perform(name: str, home: Path, out: Path, *, process: str = "main", n: int =
 def prepare(home: Path) -> None:
     """Specs, a study to audit and to render, and a notebook. All is done once in this process, so that forks find every module imported."""
     import nbformat
+    import numpy as np
     import yaml
     from fake_study import workers_in_this_process
 
@@ -145,8 +186,11 @@ def prepare(home: Path) -> None:
 
     home.mkdir(parents=True, exist_ok=True)
     small = {"backbone": "resnet18", "options": {"layers": [1, 1, 1, 1], "channels": [4, 4, 4, 4]}}
+    numbers = np.random.default_rng(0)
+    np.savez(home / "images.npz", images=numbers.integers(0, 256, (64, 8, 8), dtype=np.uint8), labels=np.arange(64) % 2)
+    data = {"name": f"npz:{home / 'images.npz'}"}
     spec = {
-        "name": "tiny", "data": {"name": "digits"}, "encoder": small,
+        "name": "tiny", "data": data, "encoder": small,
         "partition": {"shared": 24, "candidate": 8, "independent": 8, "extra": 8},
         "training": {"seeds": 1, "epochs": 2, "warmup_epochs": 0, "batch_size": 16, "record_every": 1, "checkpoint_seconds": 1e-6},
         "scoring": {"views": 1, "block": 32},
@@ -165,7 +209,7 @@ def prepare(home: Path) -> None:
     (home / "ids.txt").write_text("\n".join(map(str, range(40))))
     audit = {
         "name": "tiny",
-        "data": {"name": "digits"},
+        "data": data,
         "samples": str(home / "ids.txt"),
         "scoring": spec["scoring"],
         "encoders": encoders,
@@ -174,7 +218,7 @@ def prepare(home: Path) -> None:
     shutil.rmtree(home / "audit", ignore_errors=True)
     assert cli.main(command("score", home, home / "audit")) == 0
     for made in ("run", "audit"):
-        check(home / made, home / made)
+        assert not invalid(home / made)
     cells = [
         f'study = "{home}"',
         "from pathlib import Path\nfrom sslmem_kit.files import write_atomically\nfigures = Path(study) / 'figures'\n"
@@ -189,110 +233,118 @@ def prepare(home: Path) -> None:
 
 
 def without_times(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: without_times(item) for key, item in value.items() if key not in TIMES}
-    return [without_times(item) for item in value] if isinstance(value, list) else value
+    """Of a document or a checkpoint; a tensor is what can be compared."""
+    match value:
+        case dict():
+            return {key: without_times(item) for key, item in value.items() if key not in TIMES}
+        case list() | tuple():
+            return [without_times(item) for item in value]
+        case torch.Tensor():
+            return str(value.dtype), tuple(value.shape), value.numpy().tobytes()
+    return value
 
 
 def content(path: Path, root: Path) -> object:
     """What has to be the same in two runs: all bytes, but for times."""
+    if path.suffix == ".pt":
+        return without_times(torch.load(path, weights_only=True))
     if path.suffix == ".json":
         return without_times(json.loads(path.read_bytes()))
     if path.name == "history.csv":
-        return [
-            ",".join(cell for place, cell in enumerate(line.split(",")) if place != 3) for line in path.read_text().splitlines()
-        ]
-    if path.name == "state.pt" or path.parent.name == "checksums":
-        return True  # seconds are among the records of the one, hashes of files with seconds among those of the other: `check` looks at them
+        rows = list(csv.DictReader(path.read_text().splitlines()))
+        return without_times(rows)
+    if path.parent.name == "checksums":
+        return True  # of all its files at once: see `recorded`
     if path.suffix == ".ipynb":
         return [cell["source"] for cell in json.loads(path.read_text().replace(str(root), ""))["cells"]]
-    if path.suffix == ".html" and path.parent.name == "notebooks":
-        return True
+    if path.suffix == ".html":  # papermill gives the cell of parameters a new id
+        return re.sub('"cell-id=[0-9a-f]{8}"', "", path.read_text().replace(str(root), ""))
     return path.read_bytes()
+
+
+def recorded(store: Path) -> dict[str, object]:
+    """What the record of a store says of every file; of those with times in them, that it knows them (`invalid` compares their digests)."""
+    entries, damaged = integrity.read_record(store)
+    return {name: entry if Path(name).suffix not in (".json", ".csv") else True for name, entry in entries.items()} | {
+        "damaged": damaged
+    }
 
 
 def differences(one: Path, other: Path) -> list[str]:
     """Files that are not in both folders, or not of the same content."""
-    there = [{path.relative_to(root) for path in root.rglob("*") if path.is_file()} for root in (one, other)]
+    there = [{path.relative_to(root) for path in root.rglob("*")} for root in (one, other)]
     found = [f"{path} is in one only" for path in sorted(there[0] ^ there[1])]
-    return found + [str(path) for path in sorted(there[0] & there[1]) if content(one / path, one) != content(other / path, other)]
+    for path in sorted(there[0] & there[1]):
+        if not (one / path).is_dir() and content(one / path, one) != content(other / path, other):
+            found.append(str(path))
+    if recorded(one / "results.zarr") != recorded(other / "results.zarr"):
+        found.append("the record")
+    return found
 
 
-def check(out: Path, reference: Path) -> None:
-    """See that a study is valid, and its report that of another one."""
-    from sslmem_kit.report import build_report
-    from sslmem_kit.study import open_study
-    from sslmem_kit.validate import problems
-
-    assert not list(problems(out))
-    one, other = (json.loads(json.dumps(build_report(open_study(path)))) for path in (out, reference))
-    for told in (one, other):
-        told.pop("path", None)
-    assert without_times(one) == without_times(other)
+def invalid(study: Path) -> list[str]:
+    """What is wrong with a study by itself: digests are those of its own files, also of those with times in them."""
+    return [str(problem) for problem in problems(study)]
 
 
-def kills(name: str, home: Path, *, most: int) -> Iterator[dict]:
+def kills(name: str, process: str, home: Path, *, first: int, every: int) -> Iterator[dict]:
     """One kill after the other, and what became of each."""
     reference, out, log = home / f"{name}-undisturbed", home / f"{name}-out", home / "log.txt"
 
     def fresh(path: Path) -> None:
+        log.unlink(missing_ok=True)
         shutil.rmtree(path, ignore_errors=True)
         if name == "render":
             shutil.copytree(home / "run", path)
 
     fresh(reference)
-    if perform(name, home, reference):
+    if perform(name, home, reference, process, log=log):
         raise RuntimeError((home / "errors.txt").read_text())
-    for process in PROCESSES[name]:
+    there = operations(log)
+    chosen = range(first, len(there) + 1, every)
+    if process == "moments":
+        shutil.rmtree(moment(out, 0).parent, ignore_errors=True)
         fresh(out)
-        log.unlink(missing_ok=True)
-        if perform(name, home, out, process=process, log=log):
-            raise RuntimeError((home / "errors.txt").read_text())
-        operations = log.read_text().splitlines()
-        every = max(1, len(operations) // most) if most else 1
-        for n in range(1 + every // 2, len(operations) + 1, every):
-            fresh(out)
-            log.unlink(missing_ok=True)
-            struck = perform(name, home, out, process=process, n=n, log=log)
-            reached = len(log.read_text().splitlines())
-            again = perform(name, home, out)
-            said = (home / "errors.txt").read_text()[-400:] if again else ""
-            differ = [] if again else differences(out, reference)
-            if not again and name != "render" and forked(lambda: check(out, reference)):
-                differ.append("report or validation")
-            left = [path.name for path in (home / "tmp").iterdir()]
-            yield {"command": name, "process": process, "n": n, "of": len(operations), "operation": operations[n - 1],
-                   "killed": reached >= n, "status": struck, "completed": again == 0, "differ": differ, "left": left,
-                   "said": said}  # fmt: skip
+        assert perform(name, home, out, process, log=log, chosen=chosen) == 0
+    for n in chosen:
+        fresh(out)
+        if process == "moments":
+            struck = moment(out, n).exists() or n == 1  # before which there is no folder
+            if moment(out, n).exists():
+                moment(out, n).rename(out)
+        else:
+            struck = perform(name, home, out, process, n=n, log=log) != 0 and len(operations(log)) == n
+        again = perform(name, home, out, process)
+        said = (home / "errors.txt").read_text()[-400:] if again else ""
+        differ = [] if again else [*differences(out, reference), *invalid(out)]
+        left = [path.name for path in (home / "tmp").iterdir()]
+        yield {"command": name, "process": process, "n": n, "of": len(there), "operation": there[n - 1],
+               "struck": struck, "completed": again == 0, "differ": differ, "left": left, "said": said}  # fmt: skip
+        if again or differ or left:
+            shutil.copytree(out, home / f"{name}-{process}-{n}", dirs_exist_ok=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("home", type=Path)
-    parser.add_argument("names", nargs="*", default=list(PROCESSES))
-    parser.add_argument("--kills", type=int, default=0)
+    parser.add_argument("chosen", nargs="+")
     given = parser.parse_args()
     home = given.home.resolve()
 
     if hasattr(os, "sched_setaffinity"):
         # One thread: OpenMP's others would not be there in a fork.
         os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[os.getpid() % len(os.sched_getaffinity(0))]})
-    import dask
-    import torch
-
     torch.set_num_threads(1)
     dask.config.set(scheduler="synchronous")  # the threads of its pool would not be there either
     os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
-    from sslmem_kit import scheduling, train, worker  # noqa: F401  (once, for all forks)
-    from sslmem_kit.audit import run as audit  # noqa: F401
-
     train.TELL_SECONDS = 0
     fork = multiprocessing.get_context("fork")
     scheduling.Spawning = lambda: fork
     prepare(home)
-    for name in given.names:
-        for told in kills(name, home, most=given.kills):
-            print(json.dumps(told), flush=True)
+    for chosen in given.chosen:
+        name, process, every, *first = chosen.split(":")
+        for one in kills(name, process, home, every=int(every), first=int(first[0]) if first else 1 + int(every) // 2):
+            print(json.dumps(one), flush=True)
 
 
 if __name__ == "__main__":

@@ -10,25 +10,21 @@ from pathlib import Path
 
 import pytest
 
+SAMPLE = {"run:moments": 160, "score:moments": 160, "run:alone": 500, "run:worker": 250, "render:main": 40}
+EVERY = dict.fromkeys(("run:moments", "score:moments", "run:main", "run:worker", "render:main", "render:kernel"), 1)
+"""Processes of commands, and at every which of their file operations they are killed."""
 
-@pytest.mark.parametrize("kills", [pytest.param(2, id="a few"), pytest.param(0, id="every", marks=pytest.mark.slow)])
+
+@pytest.mark.parametrize("chosen", [pytest.param(SAMPLE, id="some"), pytest.param(EVERY, id="every", marks=pytest.mark.slow)])
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
-def test_killed_at_the_nth_file_operation(kills: int, tmp_path: Path) -> None:
+def test_killed_at_the_nth_file_operation(chosen: dict[str, int], tmp_path: Path) -> None:
     script = Path(__file__).with_name("kill_everywhere.py")
-    done = subprocess.run([sys.executable, str(script), str(tmp_path), "--kills", str(kills)], capture_output=True, text=True)
+    arguments = [f"{process}:{every}" for process, every in chosen.items()]
+    done = subprocess.run([sys.executable, str(script), str(tmp_path), *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     told = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    processes = {("run", "main"), ("run", "worker"), ("score", "main"), ("render", "main"), ("render", "kernel")}
-    assert {(one["command"], one["process"]) for one in told} == processes
-    assert all(one["killed"] and one["status"] for one in told), Counter(one["status"] for one in told)
+    made = Counter(f"{one['command']}:{one['process']}" for one in told)
+    of = {f"{one['command']}:{one['process']}": one["of"] for one in told}
+    assert made == {process: len(range(1 + every // 2, of[process] + 1, every)) for process, every in chosen.items()}
+    assert not [one for one in told if not one["struck"]]
     assert not [one for one in told if not one["completed"] or one["differ"] or one["left"]]
-    if not kills:
-        assert Counter(one["command"] for one in told) == Counter({one["command"]: 0 for one in told} | total(told))
-
-
-def total(told: list[dict]) -> dict[str, int]:
-    """Operations of each command."""
-    counts: dict[str, int] = {}
-    for command, of in {(one["command"], one["process"]): one["of"] for one in told}.items():
-        counts[command[0]] = counts.get(command[0], 0) + of
-    return counts
