@@ -18,7 +18,7 @@ from sslmem_kit.errors import UserError
 from sslmem_kit.files import remove, write_atomically
 from sslmem_kit.integrity import ADDED, COMPLETENESS, STORE, Damage
 from sslmem_kit.metadata import DOCUMENT, read_documents, root_is_whole, write_root
-from sslmem_kit.study.folder import Study, as_yaml
+from sslmem_kit.study.folder import Study, as_yaml, is_of
 from sslmem_kit.study.spec import StudySpec
 
 WEIGHTS = "weights.safetensors"
@@ -44,7 +44,7 @@ def mend_spec(study: Study, spec: StudySpec | AuditSpec) -> bool:
         pass
     finally:
         study.__dict__.pop("spec", None)
-    if not root_is_whole(study.results_path) or store.attributes(study.results_path).get("spec_hash") != spec.hash:
+    if not root_is_whole(study.results_path) or not is_of(spec, store.attributes(study.results_path)):
         return False
     write_atomically(study.spec_path, as_yaml(spec).encode())
     return True

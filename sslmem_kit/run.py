@@ -32,7 +32,7 @@ from sslmem_kit.ranks import Ranks, launched
 from sslmem_kit.ranks import start as start_ranks
 from sslmem_kit.scheduling import InThisProcess, Listen, as_completed, call_worker, gpu_count, pool, result, silent
 from sslmem_kit.streams import stream_seed
-from sslmem_kit.study.folder import Study, check_directory, create_or_resume
+from sslmem_kit.study.folder import Study, check_directory, create_or_resume, take_places
 from sslmem_kit.study.samples import StudySamples, load_samples, samples_to_plan, without_download
 from sslmem_kit.study.spec import StudySpec
 
@@ -98,11 +98,14 @@ def run(
     share_cores(1, threads=threads, begun=_begun_threads(out))  # what contradicts is told of a finished study too
     if study.results_path.exists():
         if root_is_whole(study.results_path):
-            _check_same_samples(study, load_samples(spec))
+            _check_same_samples(study, spec)
         if mending.is_whole(study.results_path) and _is_complete(study):
             _tell(load_samples(spec), listen)
             listen("planned", [], spec.training.epochs, 0)
             study.sweep_files()
+            if study.spec != spec and not (ranks and ranks.rank):
+                with study.lock():
+                    take_places(study, spec)
             return study
     if ranks:
         share = share_cores(ranks.local_size, threads=threads, begun=_begun_threads(out))
@@ -123,6 +126,7 @@ def run(
         facts = result(executor.submit(call_worker, "inspect", spec, device, threads, samples=_for_workers(spec, samples)))
         study = create_or_resume(out, spec)
         with study.lock():
+            take_places(study, spec)
             if not study.results_path.exists():
                 _create_store(study, samples, facts, threads)
             _tell(samples, listen, share)
@@ -168,7 +172,7 @@ def _begin_as_rank(
     shared: Team, spec: StudySpec, out: Path, threads: int, here: InThisProcess, books: contextlib.ExitStack
 ) -> None:
     """Load the data, which may have to be fetched, and begin or resume the study, by the first rank; all end where it cannot."""
-    if len(set(shared.collect((str(out.resolve()), spec.hash)))) > 1:
+    if len(set(shared.collect((str(out.resolve()), spec.hash_with_places)))) > 1:
         raise UserError(
             "the ranks that torchrun or srun has started were given different studies or folders; one study has them all"
         )
@@ -180,6 +184,7 @@ def _begin_as_rank(
             facts = result(here.submit(call_worker, "inspect", spec, shared.device, threads, **options))
             study = create_or_resume(out, spec)
             books.enter_context(study.lock())
+            take_places(study, spec)
             if not study.results_path.exists():
                 _create_store(study, samples, facts, threads)
             _mend(study, samples, here, facts, threads, silent)
@@ -322,16 +327,26 @@ def _todo(study: Study) -> list[EncoderPlan]:
     return [plan for plan, whole in zip(study.spec.encoders, store.complete(study.results_path), strict=True) if not whole]
 
 
-def _check_same_samples(study: Study, samples: StudySamples) -> None:
+def _check_same_samples(study: Study, spec: StudySpec) -> None:
+    """Refuse data, wherever they lie now, that are not those that the study was begun with."""
+    path, name = spec.data.path, spec.data.name
+    if path is not None and not path.exists():
+        raise UserError(
+            f"data.name: {str(path)!r} is not there, and a run of {study.path} has to read the data (a complete study is reported, rendered "
+            f"and served without them); where they have moved, name their place, --data {spec.data.kind}:PATH"
+        )
+    samples = load_samples(spec)
     begun = store.attributes(study.results_path)
     if begun.get("data_fingerprint") != samples.dataset.fingerprint:
-        name = study.spec.data.name
+        if study.spec.data.name != name:
+            raise UserError(
+                f"data.name: {name!r} holds other data than those that this study began with, which were at {study.spec.data.name!r}"
+                f"{read_before(begun)}; name the place of the same data, or choose another --out"
+            )
         raise UserError(
             f"data.name: {name!r} has changed since this study began{read_before(begun)}; restore it, or choose another --out"
         )
-    if study.spec.partition.remove and not np.array_equal(
-        store.sample_ids(study.results_path), samples.dataset.ids[samples.scored]
-    ):
+    if spec.partition.remove and not np.array_equal(store.sample_ids(study.results_path), samples.dataset.ids[samples.scored]):
         raise UserError(
             "partition.remove: it takes out other samples than when this study began; restore what it names, or choose another --out"
         )

@@ -19,7 +19,7 @@ from sslmem_kit.metadata import read_documents
 from sslmem_kit.names import MODE
 from sslmem_kit.partition import trained_on
 from sslmem_kit.scores import of_pairs
-from sslmem_kit.study.folder import Study, open_study
+from sslmem_kit.study.folder import Study, is_of, open_study
 
 
 def problems(path: Path | str) -> Iterator[str]:
@@ -44,7 +44,7 @@ def problems(path: Path | str) -> Iterator[str]:
     absent = store.missing(tree)
     if absent and not found:
         yield f"{study.results_path}: the study is incomplete, {absent}"
-    if tree.attrs.get("spec_hash") != study.spec.hash:
+    if not is_of(study.spec, tree.attrs):
         yield f"{study.results_path}: the results are of another spec than study.yaml (hash {tree.attrs.get('spec_hash')}, {study.spec.hash})"
     encoders = [str(name) for name in tree["encoder"].values]
     if encoders != expected:

@@ -36,7 +36,7 @@ from sslmem_kit.names import COMPARED_ANYWAY, FILE, MODE, ONE_MODEL, TRAINED_ON
 from sslmem_kit.paths import absolute
 from sslmem_kit.reading import read_json
 from sslmem_kit.scheduling import silent
-from sslmem_kit.study.folder import Study, check_directory, create_or_resume, write_json
+from sslmem_kit.study.folder import Study, check_directory, create_or_resume, take_places, write_json
 
 Listen = Callable[..., None]
 READ_AS = "read_as"
@@ -93,13 +93,17 @@ def run_audit(spec: AuditSpec, out: Path | str, *, device: str = "auto", listen:
                 lambda at: _create_store(Study(out), samples, scored, members, record, device, threads, path=at),
                 listen,
             )
-            _check_same(out, samples, ids, members)
+            _check_same(out, spec, samples, ids, members, device)
         todo = _todo(spec, path)
         if not todo and store.is_finished(path):
             _tell(record, told, listen)
             listen("planned", [], 0, 0)
-            Study(out).sweep_files()
-            return Study(out)
+            study = Study(out)
+            study.sweep_files()
+            if study.spec != spec:
+                with study.lock():
+                    take_places(study, spec)
+            return study
         view = with_arguments(spec.view, where="view") if spec.view else None
         measure = Measure(samples, spec.scoring, view=view, seed=spec.view_seed, device=device)
         # What is wrong with an encoder is told before the first is scored.
@@ -107,6 +111,7 @@ def run_audit(spec: AuditSpec, out: Path | str, *, device: str = "auto", listen:
         compared_anyway = _check_agreement(spec, dict(zip(todo, facts, strict=True)), members, out)
         study = create_or_resume(out, spec)
         stack.enter_context(study.lock())
+        take_places(study, spec)
         if not path.exists():
             _create_store(study, samples, scored, members, record, device, threads)
         if compared_anyway:
@@ -223,17 +228,22 @@ def _record(study: Study, place: int, facts: dict[str, Any]) -> None:
     if path.exists():
         integrity.note(study.results_path, str(place), [_config_name(plan.id)])
         begun = read_json(path)
-        if begun.get("fingerprint") != facts["fingerprint"]:
-            raise UserError(
-                f"{where_of(plan, place)}: its weights have changed since this audit began (sha256 {begun.get('fingerprint', '')[:12]} then, "
-                f"{facts['fingerprint'][:12]} now); restore them, or choose another --out"
-            )
+        _check_fingerprint(plan, place, begun, facts["fingerprint"])
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     read_as = {name: value for name, value in facts[READ_AS].items() if name != MODULES}
     facts = {**facts, READ_AS: read_as}
     write_json(path, {**plan.model_dump(mode="json"), **facts, "spec_hash": study.spec.hash, "versions": versions()})
     integrity.note(study.results_path, str(place), [_config_name(plan.id)])
+
+
+def _check_fingerprint(plan: AuditEncoderSpec, place: int, begun: dict[str, Any], now: str) -> None:
+    then = begun.get("fingerprint")
+    if then != now:
+        raise UserError(
+            f"{where_of(plan, place)}: its weights have changed since this audit began (sha256 {str(then)[:12]} then, {now[:12]} now); "
+            "restore them, or choose another --out"
+        )
 
 
 def _config_name(encoder_id: str) -> str:
@@ -260,10 +270,11 @@ def _mend(study: Study, samples: Samples, create: Callable[[Path], None], listen
 
 def _check_data(path: Path, samples: Samples) -> None:
     if store.attributes(path).get("data_fingerprint") != samples.fingerprint:
-        raise UserError("data: it has changed since this audit began; restore it, or choose another --out")
+        what = f" ({samples.dataset.name} holds other data)" if samples.dataset else ""
+        raise UserError(f"data: it has changed since this audit began{what}; restore it, or choose another --out")
 
 
-def _check_same(out: Path, samples: Samples, ids: np.ndarray, members: Membership) -> None:
+def _check_same(out: Path, spec: AuditSpec, samples: Samples, ids: np.ndarray, members: Membership, device: str) -> None:
     """Refuse what an earlier run's results would not go together with."""
     study = Study(out)
     path = study.results_path
@@ -275,9 +286,14 @@ def _check_same(out: Path, samples: Samples, ids: np.ndarray, members: Membershi
         raise UserError(
             "samples, trained_on: the files list other samples than when this audit began; restore them, or choose another --out"
         )
-    for place, plan in enumerate(study.spec.encoders):
+    for place, plan in enumerate(spec.encoders):
         config = study.encoder(plan.id) / "config.json"
         begun = read_json(config) if config.exists() else {}
+        now = plan.model_dump(mode="json")
+        if begun and any(begun.get(name) != now[name] for name in (("study",) if plan.study else ("weights", "factory"))):
+            # It lies elsewhere now.
+            _check_fingerprint(plan, place, begun, build(plan, place, samples, device).fingerprint)
+            continue
         weights = Path(begun.get("weights") or "")
         if weights.is_file() and file_hash(weights) != begun.get("weights_sha256"):
             raise UserError(

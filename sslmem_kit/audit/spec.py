@@ -6,7 +6,6 @@ study, or what a function of the user's returns; these need a ``view`` function 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from sslmem_kit.data.spec import DataSpec
 from sslmem_kit.errors import UserError
+from sslmem_kit.moved import content_hash, without_places
 from sslmem_kit.paths import absolute, expanded
 from sslmem_kit.policies import Policy
 from sslmem_kit.reading import read_yaml
@@ -257,11 +257,20 @@ class AuditSpec(Section):
 
     @property
     def hash(self) -> str:
-        """sha256 of the canonical JSON, 16 hex digits."""
+        """Of the spec but for where things lie (:mod:`sslmem_kit.moved`), 16 hex digits."""
+        return content_hash(without_places(self._counting))
+
+    @property
+    def hash_with_places(self) -> str:
+        """What earlier versions recorded as the hash."""
+        return content_hash(self._counting)
+
+    @property
+    def _counting(self) -> dict[str, Any]:
         content = self.as_dict()
         if not self.compare_anyway:  # audits that are older than this field are to be gone on with
             del content["compare_anyway"]
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        return content
 
     @property
     def view_seed(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,8 @@ from sslmem_kit.audit.scores import NOT_SCORES, alignment_table, is_one_model, i
 from sslmem_kit.audit.spec import AuditSpec, is_audit, parse_audit
 from sslmem_kit.errors import UserError
 from sslmem_kit.files import hold, is_leftover, remove, sweep, write_atomically
+from sslmem_kit.metadata import root_is_whole
+from sslmem_kit.moved import without_places
 from sslmem_kit.paths import absolute
 from sslmem_kit.places import SPEC_FILE, find_study, no_study
 from sslmem_kit.reading import read_yaml, write_yaml
@@ -206,14 +208,45 @@ def check_directory(path: Path, spec: StudySpec | AuditSpec) -> None:
     if not os.access(there, os.W_OK | os.X_OK):
         raise UserError(f"--out: {there} cannot be written to; choose a folder that can")
     if study.spec_path.exists():
-        difference = _first_difference(study.spec.as_dict(), spec.as_dict())
+        known = is_recorded(study)
+        there, here = (without_places(own.as_dict()) if known else own.as_dict() for own in (study.spec, spec))
+        difference = _first_difference(there, here)
         if difference:
             field, there, here = difference
+            hint = ""
+            if field == "downstream.tasks":
+                hint = " (that moved ones hold the same cannot be told: have them, or a link to them, where they were)"
             raise UserError(
-                f"--out: {path} holds a study of another spec, {field} is {there!r} there and {here!r} here; choose another directory"
+                f"--out: {path} holds a study of another spec, {field} is {there!r} there and {here!r} here{hint}; choose another directory"
             )
     elif path.is_dir() and not all(_is_own(entry) for entry in path.iterdir()):
         raise UserError(f"--out: {path} is not empty and holds no study.yaml; choose a new or an empty directory")
+
+
+def is_recorded(study: Study) -> bool:
+    """Whether there is nothing yet in a study that data could be others than, or a record to compare them with."""
+    if study.results_path.exists():
+        return root_is_whole(study.results_path)
+    return not any((study.path / "encoders").glob("*"))
+
+
+def is_of(spec: StudySpec | AuditSpec, attributes: Mapping[str, Any]) -> bool:
+    """Whether results, by their attributes, are of a spec, wherever its data and weights lie now."""
+    recorded = attributes.get("spec_hash")
+    if recorded in (spec.hash, spec.hash_with_places):
+        return True
+    with contextlib.suppress(UserError, ValueError, TypeError, AttributeError, KeyError):
+        loaded = json.loads(attributes["spec"])
+        begun = (parse_audit if is_audit(loaded) else parse_spec)(loaded, where="spec")
+        return begun.hash_with_places == recorded and begun.hash == spec.hash
+    return False
+
+
+def take_places(study: Study, spec: StudySpec | AuditSpec) -> None:
+    """Write where things lie now into ``study.yaml``. The lock is held, and they were seen to hold what they held."""
+    if study.spec.as_dict() != spec.as_dict():
+        write_atomically(study.spec_path, as_yaml(spec).encode())
+        study.__dict__.pop("spec", None)
 
 
 def _is_own(entry: Path) -> bool:

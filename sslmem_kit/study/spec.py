@@ -7,7 +7,6 @@ directory holds the resolved form, in which nothing is left to a default.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from sslmem_kit.data.spec import DataSpec
 from sslmem_kit.design import DesignSpec, EncoderPlan, plans
 from sslmem_kit.errors import UserError, near, short
+from sslmem_kit.moved import content_hash, without_places
 from sslmem_kit.partition import REMOVAL_TAGS, PartitionSpec
 from sslmem_kit.paths import absolute, expanded
 from sslmem_kit.places import bundled_specs as bundled_specs
@@ -152,14 +152,22 @@ class StudySpec(Section):
 
     @property
     def hash(self) -> str:
-        """sha256 of the canonical JSON, 16 hex digits."""
+        """Of the spec but for where things lie (:mod:`sslmem_kit.moved`), 16 hex digits."""
+        return content_hash(without_places(self._counting))
+
+    @property
+    def hash_with_places(self) -> str:
+        """What earlier versions recorded as the hash."""
+        return content_hash(self._counting)
+
+    @property
+    def _counting(self) -> dict[str, Any]:
         content = self.as_dict()
         for (section, field), default in _YOUNGER.items():
             # Studies that were begun before a field existed are to be gone on with: at its default it does not count.
             if content[section].get(field) == default:
                 content[section].pop(field, None)
-        content = {name: section for name, section in content.items() if section != {}}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        return {name: section for name, section in content.items() if section != {}}
 
     @property
     def view_seed(self) -> int:
