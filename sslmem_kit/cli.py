@@ -271,13 +271,12 @@ def validate(study: Path) -> None:
 )
 def export(study: Path, to: Path, protocol: str, estimator: str | None) -> None:
     """Write the scores of a study, one row a sample: score, errors, interval, p and q values (docs/precision.md)."""
-    from sslmem_kit.caveats import caveats
     from sslmem_kit.export import export as write
     from sslmem_kit.study import open_study
 
     opened = open_study(study)
     click.echo(write(opened, to, protocol=protocol, estimator=estimator))
-    for sentence in caveats(opened.tree):
+    for sentence in opened.caveats:
         click.echo(f"WARNING: {sentence}", err=True)
 
 

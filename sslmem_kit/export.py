@@ -12,7 +12,6 @@ import xarray as xr
 
 from sslmem_kit import store
 from sslmem_kit.audit.scores import is_one_model
-from sslmem_kit.caveats import caveats
 from sslmem_kit.errors import UserError
 from sslmem_kit.estimators import estimate
 from sslmem_kit.files import appearing, sweep
@@ -127,7 +126,7 @@ def export(study: Study, path: Path | str, *, protocol: str = "corrected", estim
         raise UserError(f"--to: {path} is already there and is not overwritten; choose another name")
     sweep(path.parent, path.name)
     content = _content(study, protocol, estimator)
-    content.attrs[WARNINGS] = caveats(study.tree)
+    content.attrs[WARNINGS] = study.caveats
     with appearing(path) as partial:
         WRITERS[path.suffix](content, study.class_names, partial)
     return path

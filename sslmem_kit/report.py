@@ -9,7 +9,7 @@ from sslmem_kit import discovery, estimators, localization, reliability, statist
 from sslmem_kit.audit.membership import PAIR
 from sslmem_kit.audit.reporting import one_model_report, one_model_text
 from sslmem_kit.audit.scores import is_one_model, mode_of
-from sslmem_kit.caveats import caveats, collapsed
+from sslmem_kit.caveats import collapsed
 from sslmem_kit.data.record import as_line, printable, stored_record
 from sslmem_kit.errors import UserError
 from sslmem_kit.machine import BITS, computed_on, in_words
@@ -94,7 +94,7 @@ def _report(study: Study, protocol: str, fdr: float | None, with_reliability: bo
         "probe_accuracy": next(iter(downstream.values()))["linear"] if downstream else {},
         "downstream": downstream,
         "collapsed": collapsed(study.tree),
-        "warnings": caveats(study.tree),
+        "warnings": study.caveats,
         "data": stored_record(study.tree.attrs, study.class_names),
         "encoders": encoders,
         "seconds": study.tree.attrs.get("seconds"),

@@ -34,7 +34,7 @@ from sslmem_kit.scheduling import InThisProcess, Listen, as_completed, call_work
 from sslmem_kit.streams import stream_seed
 from sslmem_kit.study.folder import Study, check_directory, create_or_resume, take_places
 from sslmem_kit.study.samples import StudySamples, load_samples, samples_to_plan, without_download
-from sslmem_kit.study.spec import StudySpec
+from sslmem_kit.study.spec import StudySpec, load_spec
 
 if TYPE_CHECKING:
     from sslmem_kit.devices import Team
@@ -43,7 +43,7 @@ Scheduler = Literal["local", "serial"]
 
 
 def run(
-    spec: StudySpec,
+    spec: StudySpec | Path | str,
     out: Path | str,
     *,
     scheduler: Scheduler = "local",
@@ -58,7 +58,7 @@ def run(
     Parameters
     ----------
     spec
-        The study; resolved.
+        The study, resolved; or what :func:`sslmem_kit.load_spec` takes, a name or the path of a YAML file.
     out
         The study directory: new, empty, or of the same spec.
     scheduler
@@ -88,6 +88,8 @@ def run(
         A worker was killed, most often for lack of memory.
     """
     started, out = time.monotonic(), absolute(out)
+    if not isinstance(spec, StudySpec):
+        spec = load_spec(spec)
     ranks = launched()
     if ranks and ranks.rank:
         listen = silent

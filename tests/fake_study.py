@@ -5,6 +5,8 @@ And workers that are no processes of their own, for tests of what runs studies b
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -115,6 +117,15 @@ def make_study(
         store.set_attributes(study.results_path, {"seconds": 12.5})
         store.finish(study.results_path)
     return study
+
+
+def without_checksums(study: Path) -> None:
+    """Make of a study's store one that an earlier version wrote."""
+    results = study / "results.zarr"
+    shutil.rmtree(results / integrity.RECORD)
+    root = json.loads((results / "zarr.json").read_text())
+    del root["attributes"]["sealed"]
+    (results / "zarr.json").write_text(json.dumps(root))
 
 
 def _add_details(study: Study, thumbnails: np.ndarray, rng: np.random.Generator) -> None:

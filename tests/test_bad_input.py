@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from fake_study import make_study
+from fake_study import make_study, without_checksums
 from PIL import Image
 
 from sslmem_kit import store
@@ -450,6 +450,8 @@ def test_weights_that_are_cut(study: Path, refused: Callable[..., str]) -> None:
     folder.mkdir(parents=True)
     header = json.dumps({"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}).encode()
     (folder / "weights.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+    assert "f-0/weights.safetensors has no checksum" in refused("validate", "tiny")
+    without_checksums(study)
     assert "f-0/weights.safetensors is truncated" in refused("validate", "tiny")
 
 
@@ -506,7 +508,7 @@ def test_a_block_that_does_not_fit_the_disk_is_not_recorded(study: Path, monkeyp
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("zarr.storage._local._put", full)
+    monkeypatch.setattr("sslmem_kit.store.write_atomically", full)
     with pytest.raises(OSError, match="No space"):
         store.write_alignment(path, encoder=0, block=0, values=np.zeros((56, 3), np.float32))
     assert store.unscored_blocks(path, 0) == [0]

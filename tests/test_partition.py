@@ -140,7 +140,7 @@ def test_what_cannot_be_drawn_is_told(sizes, telling):
 
 @pytest.mark.parametrize("value", [-1, 1.5, -0.1, float("nan"), "3", True, None])
 def test_an_amount_is_a_count_or_a_fraction(value):
-    with pytest.raises(ValueError, match="a count of samples"):
+    with pytest.raises(ValueError, match=r"a count of samples|True, a number is needed"):
         PartitionSpec(shared=value)
     assert PartitionSpec(shared=1).shared == 1
     assert isinstance(PartitionSpec(shared=1.0).shared, float)

@@ -60,12 +60,16 @@ def test_paths_may_be_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.chdir(tmp_path)
     study = make_study(tmp_path / "tiny", samples=60, seeds=1, views=2)
     assert sslmem_kit.Study("tiny").scores()["sslmem"].size == 56
-    assert sslmem_kit.open_study("tiny").path == Path("tiny")
+    assert sslmem_kit.open_study("tiny").path == tmp_path / "tiny"
     assert sslmem_kit.load_spec("tiny/study.yaml", remove="gone.npz").partition.remove == str(tmp_path / "gone.npz")
     assert export(study, "scores.csv").is_file()
     assert isinstance(list(problems("tiny")), list)
     with pytest.raises(UserError, match="another spec"):
         sslmem_kit.run_study(sslmem_kit.load_spec("digits"), "tiny")
+    with pytest.raises(UserError, match="another spec"):
+        sslmem_kit.run_study("digits", "tiny")
+    with pytest.raises(UserError, match="no file 'digit'"):
+        sslmem_kit.run_study("digit", "tiny")
     with pytest.raises(UserError, match="not there"):
         load_audit("audit.yaml")
     with logged("tiny", print):

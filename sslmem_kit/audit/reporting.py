@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from sslmem_kit.audit.scores import NOT_SCORES, rank_agreement, summary
-from sslmem_kit.caveats import caveats
 from sslmem_kit.data.record import as_line, stored_record
 from sslmem_kit.machine import BITS, computed_on, in_words
 from sslmem_kit.names import ENCODER, MODE, ONE_MODEL
@@ -29,7 +28,7 @@ def one_model_report(study: Study, *, protocol: str) -> dict[str, Any]:
         "protocol": protocol,
         MODE: ONE_MODEL,
         "note": NOT_SCORES,
-        "warnings": caveats(study.tree),
+        "warnings": study.caveats,
         "data": stored_record(study.tree.attrs, study.class_names),
         "alignment": summary(table),
         "rank_agreement": rank_agreement(table),

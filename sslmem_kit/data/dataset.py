@@ -64,10 +64,10 @@ class Dataset:
     skipped: tuple[str, ...]
     fingerprint: str
     pixels: np.ndarray | Lazy | Noise = field(repr=False)
-    files: np.ndarray | None = field(repr=False)
-    original_shapes: np.ndarray = field(repr=False)
-    keys: np.ndarray = field(repr=False)
-    record: dict[str, Any] = field(repr=False)
+    files: np.ndarray | None = field(default=None, repr=False)
+    original_shapes: np.ndarray | None = field(default=None, repr=False)
+    keys: np.ndarray | None = field(default=None, repr=False)
+    record: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.ids)

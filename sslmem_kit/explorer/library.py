@@ -116,8 +116,11 @@ class OpenStudy:
         """What is known to be wrong with the study or to limit its numbers, as the report says it."""
         if self.tree is None:
             return []
-        with store.reading(self.study.results_path):
-            return caveats(self.tree)
+        try:
+            with store.reading(self.study.results_path):
+                return caveats(self.tree)
+        except UserError as error:  # the rest of the page can still be looked at
+            return [str(error)]
 
     @property
     def fingerprint(self) -> str:

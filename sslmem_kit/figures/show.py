@@ -12,7 +12,6 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from sslmem_kit.caveats import caveats
 from sslmem_kit.figures.save import bokeh_model, item_json, libraries, png
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ def show(figure: Any, *, interactive: bool = True) -> Shown:
 
 def warn(study: Study) -> Shown:
     """What is known to be wrong with a study or to limit its numbers (:func:`sslmem_kit.caveats.caveats`); empty where nothing is."""
-    boxes = (f'<p style="{_BOX}"><b>Warning:</b> {escape(sentence)}.</p>' for sentence in caveats(study.tree))
+    boxes = (f'<p style="{_BOX}"><b>Warning:</b> {escape(sentence)}.</p>' for sentence in study.caveats)
     return Shown("".join(boxes))
 
 

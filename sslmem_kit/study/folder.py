@@ -16,6 +16,7 @@ import xarray as xr
 from sslmem_kit import discovery, scores, store
 from sslmem_kit.audit.scores import NOT_SCORES, alignment_table, is_one_model, is_subset, subset_scores
 from sslmem_kit.audit.spec import AuditSpec, is_audit, parse_audit
+from sslmem_kit.caveats import caveats
 from sslmem_kit.errors import UserError
 from sslmem_kit.files import hold, is_leftover, remove, sweep, write_atomically
 from sslmem_kit.metadata import root_is_whole
@@ -76,6 +77,18 @@ class Study:
     def tree(self) -> xr.DataTree:
         """The complete results store, opened lazily; an incomplete one raises :class:`~sslmem_kit.store.IncompleteStore`."""
         return store.open_results(self.results_path)
+
+    @cached_property
+    def caveats(self) -> list[str]:
+        """What is known to be wrong with the study, or to limit what its numbers say: :func:`sslmem_kit.caveats.caveats`.
+
+        Raises
+        ------
+        UserError
+            What they follow from cannot be read.
+        """
+        with store.reading(self.results_path):
+            return caveats(self.tree)
 
     @property
     def results(self) -> xr.Dataset:
