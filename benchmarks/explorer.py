@@ -30,8 +30,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks"), str(ROOT / "tests" / "explorer")]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks"), str(ROOT / "tests" / "explorer"), str(ROOT / "tests" / "serving")]
 
+from bokeh_client import answer, ask, models_of  # noqa: E402
 from browser import open_browser  # noqa: E402
 from large_study import IMAGENET, make_large_study  # noqa: E402
 
@@ -188,53 +189,22 @@ async def _client(url: str, seconds: float, seed: int, pid: int) -> tuple[float,
     request = HTTPRequest(f"ws{url[4:]}ws", **patience)
     socket = await websocket_connect(request, subprotocols=["bokeh", token], max_message_size=2**28)
     try:
-        await _answer(socket, None)
-        await _ask(socket, "PULL-DOC-REQ", {})
-        document = await _answer(socket, "1")
+        await answer(socket, None)
+        await ask(socket, "PULL-DOC-REQ", {})
+        document = await answer(socket, "1")
         page, end = time.monotonic() - begun, time.monotonic() + seconds
-        group = max(_found(json.loads(document), "CheckboxGroup"), key=lambda group: len(group["attributes"].get("labels", ())))
+        group = max(models_of(json.loads(document), "CheckboxGroup"), key=lambda group: len(group["attributes"].get("labels", ())))
         classes = range(len(group["attributes"]["labels"]))
         while time.monotonic() < end:
             await asyncio.sleep(dice.uniform(1, 3))
             begun, chosen = time.monotonic(), sorted(dice.sample(classes, 2))
             change = {"kind": "ModelChanged", "model": {"id": group["id"]}, "attr": "active", "new": chosen}
-            await _ask(socket, "PATCH-DOC", {"events": [change]})
-            await _answer(socket, "1")  # comes after all that the change brought
+            await ask(socket, "PATCH-DOC", {"events": [change]})
+            await answer(socket, "1")  # comes after all that the change brought
             answers.append((time.monotonic() - begun) * 1000)
         return page, answers, resident_mb(pid)
     finally:
         socket.close()
-
-
-async def _ask(socket: Any, kind: str, content: dict[str, Any]) -> None:
-    for part in ({"msgid": "1", "msgtype": kind}, {}, content):
-        await socket.write_message(json.dumps(part))
-
-
-async def _answer(socket: Any, asked: str | None) -> str:
-    """Content of the answer to a message, of Bokeh's protocol; the patches that come before it are received and left."""
-    while True:
-        parts = [await asyncio.wait_for(socket.read_message(), 120) for _ in range(3)]
-        if None in parts:
-            raise ConnectionError(f"closed: {socket.close_code} {socket.close_reason}")
-        header = json.loads(parts[0])
-        for _ in range(2 * header.get("num_buffers", 0)):
-            await socket.read_message()
-        if header["msgtype"] == "ERROR":
-            raise RuntimeError(parts[2][:300])
-        if header.get("reqid") == asked:
-            return parts[2]
-
-
-def _found(tree: Any, name: str) -> Iterator[dict[str, Any]]:
-    """Models of a type in a document's JSON."""
-    if isinstance(tree, dict):
-        if tree.get("name") == name and "id" in tree:
-            yield tree
-        tree = list(tree.values())
-    if isinstance(tree, list):
-        for branch in tree:
-            yield from _found(branch, name)
 
 
 def main() -> None:

@@ -55,7 +55,7 @@ def _of_seeds(tree: xr.DataTree) -> list[str]:
 
 def _of_data(tree: xr.DataTree) -> list[str]:
     """What the data that was read limits; stores of earlier versions do not know."""
-    read = stored_record(tree.attrs, tree["label"].attrs["class_names"])
+    read = stored_record(tree.attrs, tree["label"].attrs.get("class_names", ()))
     sentences = [crossing(read["copies"])]
     test_in_train = (read["copies"] or {}).get("test_in_train")
     if test_in_train:

@@ -9,7 +9,6 @@ record: lines of different encoders never meet. A store that an earlier version 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import zlib
@@ -266,7 +265,11 @@ def read_record(path: Path) -> tuple[dict[str, Entry], list[Damage]]:
     return entries, damaged
 
 
-def damages(path: Path, documents: Mapping[str, Document], *, whole: bool) -> list[Damage]:
+Done = tuple[np.ndarray, np.ndarray, list["Damage"]]
+"""Of :func:`completeness`."""
+
+
+def damages(path: Path, documents: Mapping[str, Document], *, whole: bool, done: Done | None = None) -> list[Damage]:
     """What of a store is not as its record says; of one without a record, what of it cannot be told from what was never written.
 
     Parameters
@@ -278,8 +281,11 @@ def damages(path: Path, documents: Mapping[str, Document], *, whole: bool) -> li
     whole
         Read every file of the store, and of its encoders; else compare sizes and last bytes of those in the store, which finds what is
         gone, cut or in another's place.
+    done
+        Of :func:`completeness`, where it has been read already.
     """
-    scored, evaluated, found = completeness(path)
+    scored, evaluated, unreadable = done or completeness(path)
+    found = [*unreadable]
     if MODE in documents[""]["attributes"]:  # an audit, which has nothing to evaluate
         found += [Damage(f"completeness/evaluated/c/{encoder}", "is missing") for encoder in np.flatnonzero(~evaluated)]
     if not is_recorded(path):
@@ -332,9 +338,17 @@ def _encoder_files(path: Path, documents: Mapping[str, Document], evaluated: np.
     """Files of the encoders that were trained here and are done."""
     if "training" not in documents:
         return
-    with contextlib.suppress(ValueError, RuntimeError, OSError, KeyError):
-        for encoder_id in zarr.open_group(path, mode="r", use_consolidated=False)[ENCODER][:][evaluated]:
-            yield from files_of(str(encoder_id))
+    for encoder_id, done in zip(encoder_ids(path), evaluated, strict=False):
+        if done:
+            yield from files_of(encoder_id)
+
+
+def encoder_ids(path: Path) -> list[str]:
+    """Ids of the encoders of a store, in its order; none where they cannot be read."""
+    try:
+        return [str(name) for name in zarr.open_group(path, mode="r", use_consolidated=False)[ENCODER][:]]
+    except (ValueError, KeyError, OSError, RuntimeError):
+        return []
 
 
 def restore_record(path: Path) -> None:
@@ -355,8 +369,9 @@ def restore_record(path: Path) -> None:
     note(path, STORE, [name for name in dict.fromkeys(wanted) if name not in entries and holds(_file(path, name))])
 
 
-def completeness(path: Path) -> tuple[np.ndarray, np.ndarray, list[Damage]]:
+def completeness(path: Path) -> Done:
     """What is recorded as ``scored`` (encoder, block) and ``evaluated`` (encoder,); False where that cannot be read, and what cannot."""
+    # One small file a block of samples: by way of dask each would be a task of its own.
     group, found = zarr.open_group(path / "completeness", mode="r"), []
     arrays = []
     for name in ("scored", "evaluated"):

@@ -7,6 +7,8 @@ laid out anew beside the damaged one. Groups for looking at samples are removed 
 
 from __future__ import annotations
 
+import contextlib
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -48,6 +50,18 @@ def mend_spec(study: Study, spec: StudySpec | AuditSpec) -> bool:
         return False
     write_atomically(study.spec_path, as_yaml(spec).encode())
     return True
+
+
+def begun_threads(study: Study) -> int | None:
+    """Threads that a study was begun with, also where its metadata are damaged; None where it is new or nobody knows."""
+    if not study.results_path.exists():
+        return None
+    if root_is_whole(study.results_path):
+        return store.attributes(study.results_path).get("threads")
+    for config in sorted(study.path.glob("encoders/*/config.json")):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            return int(json.loads(config.read_bytes())["threads"])
+    return None
 
 
 def is_whole(path: Path) -> bool:

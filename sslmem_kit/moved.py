@@ -10,10 +10,34 @@ import json
 from typing import Any
 
 from sslmem_kit.data.spec import PATH_KINDS
+from sslmem_kit.section import Section
 
 ANYWHERE = "..."
 """In place of a path."""
 SAMPLES_OF_ALL_OR_NONE = ("all", "none")
+
+
+class HashedSpec(Section):
+    """A whole spec, known again by its hash."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON types, every field present."""
+        return self.model_dump(mode="json")
+
+    @property
+    def hash(self) -> str:
+        """Of the spec but for where things lie, 16 hex digits."""
+        return content_hash(without_places(self._counting))
+
+    @property
+    def hash_with_places(self) -> str:
+        """What earlier versions recorded as the hash."""
+        return content_hash(self._counting)
+
+    @property
+    def _counting(self) -> dict[str, Any]:
+        """What counts in the hash."""
+        return self.as_dict()
 
 
 def without_places(content: dict[str, Any]) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def run(
         listen("warned", spec.name, "study.yaml was gone or damaged: it is made again")
     check_directory(out, spec)
     study = Study(out)
-    share_cores(1, threads=threads, begun=_begun_threads(out))  # what contradicts is told of a finished study too
+    share_cores(1, threads=threads, begun=mending.begun_threads(Study(out)))  # what contradicts is told of a finished study too
     if study.results_path.exists():
         if root_is_whole(study.results_path):
             _check_same_samples(study, spec)
@@ -110,7 +110,7 @@ def run(
                     take_places(study, spec)
             return study
     if ranks:
-        share = share_cores(ranks.local_size, threads=threads, begun=_begun_threads(out))
+        share = share_cores(ranks.local_size, threads=threads, begun=mending.begun_threads(Study(out)))
         _run_as_rank(ranks, listen, spec, out, share, device, started)
         return study
     if devices > 1:
@@ -118,7 +118,7 @@ def run(
             raise UserError(
                 f"--workers: {workers} processes with --devices {devices} each are not supported, leave one of them out"
             )
-        share = share_cores(devices, threads=threads, begun=_begun_threads(out))
+        share = share_cores(devices, threads=threads, begun=mending.begun_threads(Study(out)))
         start_ranks(devices, share.threads, _run_as_rank, (spec, out, share, device, started), listen)
         return study
     share = _share_cores(spec, out, scheduler, workers, threads, device)
@@ -435,20 +435,7 @@ def _share_cores(spec: StudySpec, out: Path, scheduler: Scheduler, workers: int 
         workers = 1 if scheduler == "serial" else min(_gpus(device) if on_gpu else cores(), len(spec.encoders))
     elif workers < 1:
         raise UserError(f"--workers: at least 1 is needed, got {workers}")
-    return share_cores(workers, threads=threads, begun=_begun_threads(out))
-
-
-def _begun_threads(out: Path) -> int | None:
-    """With which a study was begun."""
-    study = Study(out)
-    if not study.results_path.exists():
-        return None
-    if root_is_whole(study.results_path):
-        return store.attributes(study.results_path).get("threads")
-    for config in sorted(study.path.glob("encoders/*/config.json")):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            return int(json.loads(config.read_bytes())["threads"])
-    return None
+    return share_cores(workers, threads=threads, begun=mending.begun_threads(Study(out)))
 
 
 def _gpus(device: str) -> int:

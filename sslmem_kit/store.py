@@ -428,7 +428,8 @@ def open_results(path: Path | str, *, allow_incomplete: bool = False, allow_dama
         raise UserError(f"{path}: there is no results store here (a folder with a zarr.json)")
     documents = read_documents(path)
     try:
-        found = integrity.damages(path, documents, whole=False)
+        done = integrity.completeness(path)
+        found = integrity.damages(path, documents, whole=False, done=done)
         pictures = [damage.name for damage in found if damage.name.split("/")[0] in integrity.PICTURES]
         numbers = [damage for damage in found if damage.name not in pictures]
         if not all(allow_damage and integrity.place(damage) for damage in numbers):
@@ -438,8 +439,7 @@ def open_results(path: Path | str, *, allow_incomplete: bool = False, allow_dama
         # Labels of the axes are small and every reader selects by them: they come into memory, the data and names of files stay lazy.
         tree.dataset = root.assign_coords({name: coord.variable.load() for name, coord in root.coords.items() if name != FILE})
         if "completeness" in tree.children:
-            # One small file a block of samples: by way of dask each would be a task of its own.
-            held = dict(zip(("scored", "evaluated"), integrity.completeness(path)[:2], strict=True))
+            held = dict(zip(("scored", "evaluated"), done[:2], strict=True))
             integrity.mark(found, held["scored"], held["evaluated"])
             kept = {name: (tree["completeness"][name].dims, values) for name, values in held.items()}
             tree["completeness"].dataset = tree["completeness"].to_dataset(inherit=False).assign(kept)
@@ -464,11 +464,7 @@ def open_results(path: Path | str, *, allow_incomplete: bool = False, allow_dama
 
 
 def _refusal(path: Path, documents: Mapping[str, Any], found: Sequence[integrity.Damage]) -> str:
-    try:
-        encoders = [str(name) for name in zarr.open_group(path, mode="r", use_consolidated=False)[ENCODER][:]]
-    except (ValueError, KeyError, OSError, RuntimeError):
-        encoders = []
-    told = integrity.describe(found, documents, encoders)
+    told = integrity.describe(found, documents, integrity.encoder_ids(path))
     more = f" and {len(told) - 1} more" if len(told) > 1 else ""
     return f"{path}: the results are damaged, {told[0]}{more}; `sslmem validate` names all of it, {MENDED}"
 

@@ -75,10 +75,7 @@ def run_audit(spec: AuditSpec, out: Path | str, *, device: str = "auto", listen:
     check_directory(out, spec)
     device = resolve_device(device)
     use_device(device)
-    results = Study(out).results_path
-    threads = share_cores(
-        1, begun=store.attributes(results).get("threads") if results.exists() and root_is_whole(results) else None
-    ).threads
+    threads = share_cores(1, begun=mending.begun_threads(Study(out))).threads
     torch.set_num_threads(threads)
     samples = load_data(spec)
     told: list[str] = []
@@ -210,7 +207,7 @@ def _check_agreement(spec: AuditSpec, looked: dict[int, dict[str, Any]], members
     read = {}
     for place, plan in enumerate(spec.encoders):
         config = Study(out).encoder(plan.id) / "config.json"
-        known = looked[place] if place in looked else json.loads(config.read_text()) if config.exists() else {}
+        known = looked[place] if place in looked else read_json(config) if config.exists() else {}
         read[plan.id] = known.get(READ_AS, {})
     return check(read, anyway=spec.compare_anyway, remedy="compare_anyway: true")
 

@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from sslmem_kit.data.spec import DataSpec
 from sslmem_kit.errors import UserError
-from sslmem_kit.moved import content_hash, without_places
+from sslmem_kit.moved import HashedSpec
 from sslmem_kit.paths import absolute, expanded
 from sslmem_kit.policies import Policy
 from sslmem_kit.reading import read_yaml
@@ -177,7 +177,7 @@ class AuditEncoderSpec(Section):
         return self.model_copy(update=update)
 
 
-class AuditSpec(Section):
+class AuditSpec(HashedSpec):
     """One audit: its data, how views are drawn, and the encoders that are scored."""
 
     name: str
@@ -250,20 +250,6 @@ class AuditSpec(Section):
         if self.samples:
             update["samples"] = _absolute(base, self.samples)
         return self.model_copy(update=update)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON types, every field present."""
-        return self.model_dump(mode="json")
-
-    @property
-    def hash(self) -> str:
-        """Of the spec but for where things lie (:mod:`sslmem_kit.moved`), 16 hex digits."""
-        return content_hash(without_places(self._counting))
-
-    @property
-    def hash_with_places(self) -> str:
-        """What earlier versions recorded as the hash."""
-        return content_hash(self._counting)
 
     @property
     def _counting(self) -> dict[str, Any]:

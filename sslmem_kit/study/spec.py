@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from sslmem_kit.data.spec import DataSpec
 from sslmem_kit.design import DesignSpec, EncoderPlan, plans
 from sslmem_kit.errors import UserError, near, short
-from sslmem_kit.moved import content_hash, without_places
+from sslmem_kit.moved import HashedSpec
 from sslmem_kit.partition import REMOVAL_TAGS, PartitionSpec
 from sslmem_kit.paths import absolute, expanded
 from sslmem_kit.places import bundled_specs as bundled_specs
@@ -87,7 +87,7 @@ class ScoringSpec(Section):
         return layers if isinstance(layers, str) else list(layers)
 
 
-class StudySpec(Section):
+class StudySpec(HashedSpec):
     """One study: its data, partition, encoders and scoring."""
 
     name: str
@@ -145,20 +145,6 @@ class StudySpec(Section):
         scoring = self.scoring.model_copy(update={"policy": self.scoring.policy or self.training.policy})
         sections = {name: getattr(self, name).resolved(base) for name in ("data", "partition", "downstream")}
         return self.model_copy(update={**sections, "scoring": scoring})
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON types, every field present."""
-        return self.model_dump(mode="json")
-
-    @property
-    def hash(self) -> str:
-        """Of the spec but for where things lie (:mod:`sslmem_kit.moved`), 16 hex digits."""
-        return content_hash(without_places(self._counting))
-
-    @property
-    def hash_with_places(self) -> str:
-        """What earlier versions recorded as the hash."""
-        return content_hash(self._counting)
 
     @property
     def _counting(self) -> dict[str, Any]:
@@ -244,8 +230,8 @@ def _find(spec: str) -> tuple[dict[str, Any], Path]:
     if path.is_dir():
         raise UserError(f"SPEC: {spec!r} is a folder, a YAML file is needed (of a study: its study.yaml) or one of {names}")
     if not path.is_file():
-        near = difflib.get_close_matches(spec, presets(), n=3)
-        more = f"; near are {', '.join(near)}" if near else ""
+        close = difflib.get_close_matches(spec, presets(), n=3)
+        more = f"; near are {', '.join(close)}" if close else ""
         raise UserError(f"SPEC: there is no file {spec!r} and no bundled study of that name; bundled are {names}{more}")
     return read_yaml(path), absolute(path.parent).resolve()
 

@@ -284,6 +284,7 @@ class Abuse:
 
 async def well_behaved(url: str, cookie: str, seconds: float, ready: asyncio.Event) -> list[float]:
     """Seconds that each change of the filters took until all that it brings had come, a change every half second."""
+    from bokeh_client import answer, ask, models_of
     from tornado.httpclient import AsyncHTTPClient, HTTPRequest
     from tornado.websocket import websocket_connect
 
@@ -293,48 +294,22 @@ async def well_behaved(url: str, cookie: str, seconds: float, ready: asyncio.Eve
     request = HTTPRequest(f"ws{url[4:]}ws", headers={"Cookie": cookie}, request_timeout=60)
     socket = await websocket_connect(request, subprotocols=["bokeh", token], max_message_size=2**28)
     try:
-        await _answer(socket, None)
-        await _ask(socket, "PULL-DOC-REQ", {})
-        document = json.loads(await _answer(socket, "1"))
-        group = max(_found(document, "CheckboxGroup"), key=lambda one: len(one["attributes"].get("labels", ())))
+        await answer(socket, None)
+        await ask(socket, "PULL-DOC-REQ", {})
+        document = json.loads(await answer(socket, "1"))
+        group = max(models_of(document, "CheckboxGroup"), key=lambda one: len(one["attributes"].get("labels", ())))
         classes = range(len(group["attributes"]["labels"]))
         ready.set()
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             await asyncio.sleep(0.5)
             began, chosen = time.monotonic(), sorted(dice.sample(classes, min(2, len(classes))))
-            await _ask(socket, "PATCH-DOC", json.loads(change(chosen, group["id"])))
-            await _answer(socket, "1")
+            await ask(socket, "PATCH-DOC", json.loads(change(chosen, group["id"])))
+            await answer(socket, "1")
             answers.append(time.monotonic() - began)
         return answers
     finally:
         socket.close()
-
-
-async def _ask(socket: Any, kind: str, content: dict[str, Any]) -> None:
-    for part in ({"msgid": "1", "msgtype": kind}, {}, content):
-        await socket.write_message(json.dumps(part))
-
-
-async def _answer(socket: Any, asked: str | None) -> str:
-    while True:
-        parts = [await asyncio.wait_for(socket.read_message(), 120) for _ in range(3)]
-        if None in parts:
-            raise ConnectionError(f"closed: {socket.close_code} {socket.close_reason}")
-        header = json.loads(parts[0])
-        for _ in range(2 * header.get("num_buffers", 0)):
-            await socket.read_message()
-        if header["msgtype"] == "ERROR":
-            raise RuntimeError(parts[2][:300])
-        if header.get("reqid") == asked:
-            return parts[2]
-
-
-def _found(tree: Any, name: str) -> list[dict[str, Any]]:
-    if isinstance(tree, dict):
-        own = [tree] if tree.get("name") == name and "id" in tree else []
-        return own + [one for value in tree.values() for one in _found(value, name)]
-    return [one for value in tree for one in _found(value, name)] if isinstance(tree, list) else []
 
 
 def sign_in(url: str, name: str) -> str:
