@@ -12,6 +12,7 @@ import shlex
 import shutil
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -598,4 +599,6 @@ def entry() -> None:
         if stream and "utf" not in stream.encoding:
             stream.reconfigure(errors="backslashreplace")
     paths.allow_files()
+    # An interruption may leave some of zarr's behind: told of after the sentence on how to go on, they read like a fault.
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     sys.exit(main())

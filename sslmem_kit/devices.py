@@ -9,7 +9,10 @@ training depends on the number of ranks only by the order in which numbers are a
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -20,11 +23,18 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
-from sslmem_kit.errors import UserError
+from sslmem_kit.errors import Failure, UserError
 from sslmem_kit.ranks import RankLost, Ranks, launched, set_environment
+from sslmem_kit.scheduling import Listen
 
 PATIENCE = timedelta(minutes=60)
 """How long a rank waits for the others: as long as the first may take to fit a probe."""
+
+MEETING_SECONDS = 600.0
+"""How long a rank waits at the start for others that have not come: as long as machines of one job may start apart."""
+
+WORD_SECONDS = 10.0
+"""After how long it says for whom it waits."""
 
 
 def resolve_device(device: str) -> str:
@@ -116,9 +126,91 @@ class Team:
         self.collect(None)
 
 
+def meet(ranks: Ranks, listen: Listen) -> dist.TCPStore:
+    """Wait until every rank has come; say after ``WORD_SECONDS`` who has not.
+
+    torch's own meeting waits for its whole patience without a word, and more tasks than run this command (``srun -n 4 --pty bash``) are
+    easily started.
+
+    Parameters
+    ----------
+    ranks
+        This process's place; ``MASTER_ADDR`` and ``MASTER_PORT`` say where the first is to be found.
+    listen
+        Hears whom this rank waits for.
+
+    Returns
+    -------
+    torch.distributed.TCPStore
+        Held until torch's process group has its own: where the first rank answers.
+
+    Raises
+    ------
+    UserError
+        Another process has the port.
+    Failure
+        Some have not come for ``MEETING_SECONDS``.
+    """
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    place, come, all_come = f"{host}:{port}", [f"sslmem/{rank}" for rank in range(ranks.size)], "sslmem/all"
+
+    def first_answers() -> str:
+        with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1):
+            return ""
+        return "rank 0"
+
+    def missing() -> str:
+        numbers = [str(rank) for rank, key in enumerate(come) if not store.check([key])]
+        return f"rank{'s' * (len(numbers) > 1)} {', '.join(numbers)}" if numbers else ""
+
+    def wait(absent: Callable[[], str]) -> None:
+        started, told = time.monotonic(), False
+        while who := absent():
+            waited = time.monotonic() - started
+            if waited > MEETING_SECONDS:
+                raise Failure(
+                    f"rank {ranks.rank} of {ranks.size} has waited {waited / 60:.0f} min at {place} for {who}; start this command in every "
+                    "task of torchrun or srun, or in one alone with WORLD_SIZE=1 (under SLURM: SLURM_STEP_NUM_TASKS=1) before it"
+                )
+            if waited > WORD_SECONDS and not told:
+                told = True
+                listen(
+                    "warned",
+                    f"rank {ranks.rank} of {ranks.size}",
+                    f"waits at {place} for {who}, {MEETING_SECONDS / 60:.0f} min at most",
+                )
+            time.sleep(0.05)
+
+    if ranks.rank:
+        wait(first_answers)
+    try:
+        # Several of one process share a server: torch's process group will use this one.
+        store = dist.TCPStore(host, port, is_master=not ranks.rank, wait_for_workers=False, multi_tenant=True)
+        store.set(come[ranks.rank], "")
+        if ranks.rank:
+            wait(lambda: "" if store.check([all_come]) else "the others")
+        else:
+            wait(missing)
+            store.set(all_come, "")
+    except dist.DistNetworkError as error:
+        if ranks.rank:
+            raise RankLost("the first rank has ended; it says why") from None
+        raise UserError(f"MASTER_PORT: {place} cannot be used ({str(error).split(', message: ')[-1]}); set another") from None
+    return store
+
+
 @contextlib.contextmanager
-def team(device: str, ranks: Ranks) -> Iterator[Team]:
+def team(device: str, ranks: Ranks, listen: Listen) -> Iterator[Team]:
     """This rank's place in the team of all ranks, until the end of the block.
+
+    Parameters
+    ----------
+    device
+        ``cpu``, ``cuda`` or ``auto``.
+    ranks
+        This process's place.
+    listen
+        Hears of ranks that do not come.
 
     Raises
     ------
@@ -126,6 +218,8 @@ def team(device: str, ranks: Ranks) -> Iterator[Team]:
         There are fewer GPUs than ranks on this machine.
     RankLost
         Another rank has ended in the middle.
+    Failure
+        Not all ranks have come.
     """
     from accelerate import PartialState
 
@@ -139,7 +233,9 @@ def team(device: str, ranks: Ranks) -> Iterator[Team]:
     if not on_cpu and gpus < ranks.local_size and not (gpus == 1 and launched()):
         raise UserError(f"--devices: {ranks.local_size} are asked for on this machine, torch sees {gpus} GPUs")
     set_environment(ranks)
+    met = None if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" else meet(ranks, listen)  # torchrun's agents have met
     state = PartialState(cpu=on_cpu, timeout=PATIENCE)
+    del met
     try:
         yield Team("cpu" if on_cpu else str(state.device), state.process_index, state.num_processes)
     except RuntimeError as error:

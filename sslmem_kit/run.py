@@ -91,6 +91,7 @@ def run(
     if not isinstance(spec, StudySpec):
         spec = load_spec(spec)
     ranks = launched()
+    heard = listen
     if ranks and ranks.rank:
         listen = silent
     if Study(out).results_path.exists() and mending.mend_spec(Study(out), spec):
@@ -111,7 +112,7 @@ def run(
             return study
     if ranks:
         share = share_cores(ranks.local_size, threads=threads, begun=mending.begun_threads(Study(out)))
-        _run_as_rank(ranks, listen, spec, out, share, device, started)
+        _run_as_rank(ranks, heard, spec, out, share, device, started)
         return study
     if devices > 1:
         if workers is not None and workers > 1:
@@ -146,10 +147,11 @@ def _run_as_rank(ranks: Ranks, listen: Listen, spec: StudySpec, out: Path, share
     """One rank's part of a study: all train and score, the first keeps the books."""
     from sslmem_kit.devices import team
 
+    meeting = team(device, ranks, listen)
     if ranks.rank:
         listen = silent
     here, study = InThisProcess(listen), Study(out)
-    with team(device, ranks) as shared, contextlib.ExitStack() as books:
+    with meeting as shared, contextlib.ExitStack() as books:
         _begin_as_rank(shared, spec, out, share.threads, here, books)
         samples = load_samples(spec)
         _tell(samples, listen, share)

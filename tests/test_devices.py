@@ -72,7 +72,7 @@ def train_cases(shared: Team, out: Path) -> None:
 
 
 def train_cases_as_rank(ranks: Ranks, tell: object, out: Path) -> None:
-    with team("cpu", ranks) as shared:
+    with team("cpu", ranks, tell) as shared:
         train_cases(shared, out)
 
 
@@ -146,7 +146,7 @@ def test_batch_norm_of_one_rank_is_torchs(tmp_path: Path) -> None:
 
 
 def _compare_batch_norm(ranks: Ranks, tell: object) -> None:
-    with team("cpu", ranks._replace(size=1)):
+    with team("cpu", ranks._replace(size=1), tell):
         for norm, shape in ((nn.BatchNorm1d(5), (7, 5)), (nn.BatchNorm2d(3, momentum=None), (4, 3, 6, 6))):
             values = torch.randn(shape, generator=torch.Generator().manual_seed(0), requires_grad=True)
             holder = nn.Sequential(norm)

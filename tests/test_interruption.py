@@ -84,6 +84,27 @@ def test_a_signal_is_a_sentence(
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)] == before
 
 
+UNAWAITED = """
+import sslmem_kit.run
+from sslmem_kit.cli import entry
+async def write(): ...
+def struck(*_, **__):
+    kept.append(write())
+    raise KeyboardInterrupt
+kept, sslmem_kit.run.run = [], struck
+entry()
+"""
+
+
+def test_nothing_is_said_after_the_sentence(tmp_path: Path) -> None:
+    """Of coroutines that the interruption left unawaited, Python tells when it ends."""
+    done = subprocess.run(
+        [sys.executable, "-c", UNAWAITED, "run", "digits", "--out", str(tmp_path)], capture_output=True, text=True, timeout=SECONDS
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f"sslmem: interrupted; {HINT} where it stopped"
+
+
 def test_children_that_the_signal_reaches_first_are_not_blamed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
