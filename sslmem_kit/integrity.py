@@ -31,6 +31,9 @@ COMPLETENESS = ("completeness/scored", "completeness/evaluated")
 STORE = "store"
 """Who writes what is no encoder's."""
 
+SPEC = "../study.yaml"
+"""As the record names it. People edit the places in it, and a run that finds there what was there records it anew."""
+
 ROWS = ("training", "trajectory", "downstream")
 """Groups that an encoder's evaluation fills."""
 
@@ -97,7 +100,7 @@ def is_recorded(path: Path) -> bool:
 def begin(path: Path) -> None:
     """Begin the record of a store that has just been laid out: with all of its files; and seal its root."""
     (path / RECORD).mkdir()
-    note(path, STORE, _files(path, own_documents(path), empty=False))
+    note(path, STORE, [*_files(path, own_documents(path), empty=False), *_spec(path)])
     write_root(path, attributes={}, consolidated=False, sealed=True)
 
 
@@ -113,8 +116,21 @@ def renew(path: Path) -> None:
         file.unlink()
     documents = own_documents(path)
     evaluated = completeness(path)[1] if "completeness" in documents else np.zeros(0, bool)
-    note(path, STORE, [*_files(path, documents, empty=True), *_encoder_files(path, documents, evaluated)])
+    note(path, STORE, [*_files(path, documents, empty=True), *_encoder_files(path, documents, evaluated), *_spec(path)])
     write_root(path, attributes={}, consolidated=consolidated)
+
+
+def is_edited(path: Path) -> bool:
+    """Whether the ``study.yaml`` beside a store is not as it was recorded, or not recorded at all; of a store without a record it is not known."""
+    if not is_recorded(path):
+        return False
+    entries, _ = read_record(path)
+    return SPEC not in entries or bool(how_wholly(_file(path, SPEC), entries[SPEC]))
+
+
+def _spec(path: Path) -> list[str]:
+    """Of the study that a store is in, for there are stores of none."""
+    return [SPEC] if _file(path, SPEC).is_file() else []
 
 
 def _files(path: Path, documents: dict[str, Document], *, empty: bool) -> Iterator[str]:
@@ -294,6 +310,7 @@ def damages(path: Path, documents: Mapping[str, Document], *, whole: bool, done:
         )
         return [*found, *(Damage(name, "is missing") for name in lost)]
     entries, damaged = read_record(path)
+    entries.pop(SPEC, None)  # see is_edited
     found += damaged
     found += [Damage(name, "has no checksum") for name in expected_names(documents, scored, evaluated) if name not in entries]
     if whole:
@@ -365,6 +382,7 @@ def restore_record(path: Path) -> None:
         *_files(path, documents, empty=False),
         *expected_names(documents, scored, evaluated),
         *_encoder_files(path, documents, evaluated),
+        *_spec(path),
     ]
     note(path, STORE, [name for name in dict.fromkeys(wanted) if name not in entries and holds(_file(path, name))])
 

@@ -49,6 +49,7 @@ def mend_spec(study: Study, spec: StudySpec | AuditSpec) -> bool:
     if not root_is_whole(study.results_path) or not is_of(spec, store.attributes(study.results_path)):
         return False
     write_atomically(study.spec_path, as_yaml(spec).encode())
+    integrity.note(study.results_path, STORE, [integrity.SPEC])
     return True
 
 

@@ -32,7 +32,7 @@ from sslmem_kit.ranks import Ranks, launched
 from sslmem_kit.ranks import start as start_ranks
 from sslmem_kit.scheduling import InThisProcess, Listen, as_completed, call_worker, gpu_count, pool, result, silent
 from sslmem_kit.streams import stream_seed
-from sslmem_kit.study.folder import Study, check_directory, create_or_resume, take_places
+from sslmem_kit.study.folder import Study, check_directory, create_or_resume, places_changed, take_places
 from sslmem_kit.study.samples import StudySamples, load_samples, samples_to_plan, without_download
 from sslmem_kit.study.spec import StudySpec, load_spec
 
@@ -106,7 +106,7 @@ def run(
             _tell(load_samples(spec), listen)
             listen("planned", [], spec.training.epochs, 0)
             study.sweep_files()
-            if study.spec != spec and not (ranks and ranks.rank):
+            if places_changed(study, spec) and not (ranks and ranks.rank):
                 with study.lock():
                     take_places(study, spec)
             return study

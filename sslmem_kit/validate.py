@@ -46,6 +46,11 @@ def problems(path: Path | str) -> Iterator[str]:
         yield f"{study.results_path}: the study is incomplete, {absent}"
     if not is_of(study.spec, tree.attrs):
         yield f"{study.results_path}: the results are of another spec than study.yaml (hash {tree.attrs.get('spec_hash')}, {study.spec.hash})"
+    elif integrity.is_edited(study.results_path):
+        yield (
+            f"{study.spec_path}: is not as sslmem wrote it, a place in it was edited or damaged; `{study.command}` compares what lies there "
+            "with what was scored, and records it"
+        )
     encoders = [str(name) for name in tree["encoder"].values]
     if encoders != expected:
         same = len([*takewhile(lambda names: names[0] == names[1], zip(encoders, expected, strict=False))])

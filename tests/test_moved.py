@@ -177,6 +177,32 @@ def test_a_complete_study_takes_the_new_place(moved, capsys) -> None:
     assert open_study(root / "study").spec.data.name == place
 
 
+def test_a_place_that_is_edited_is_named_until_a_run_has_looked_there(moved, capsys) -> None:
+    """Every bit of the path is damage as long as nobody has seen that it leads to what was scored."""
+    kind, root = moved
+    spec = root / "study" / "study.yaml"
+    content = spec.read_bytes()
+    first = content.index(b"name:", content.index(b"data:"))
+    for place in range(first, content.index(b"partition:")):
+        changed = bytearray(content)
+        changed[place] ^= 1 << place % 7
+        spec.write_bytes(changed)
+        status, said = told(capsys, "validate", root / "study")
+        assert status, changed[first : first + 200]
+        assert "Traceback" not in said
+    spec.write_bytes(content)
+    assert told(capsys, "validate", root / "study")[0] == 0
+    edited = yaml.safe_load(content)
+    edited["data"]["name"] = name_of(kind, root / "there")
+    spec.write_text(yaml.safe_dump(edited))
+    status, said = told(capsys, "validate", root / "study")
+    assert status == 2
+    assert f"{spec}: is not as sslmem wrote it" in said
+    assert "`sslmem run` compares" in said
+    assert run(capsys, spec, root / "study")[0] == 0
+    assert told(capsys, "validate", root / "study")[0] == 0
+
+
 @pytest.mark.parametrize("how", ["data", "study.yaml"])
 def test_other_data_are_refused(moved, tmp_path: Path, capsys, how: str) -> None:
     kind, root = moved

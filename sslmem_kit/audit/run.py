@@ -36,7 +36,7 @@ from sslmem_kit.names import COMPARED_ANYWAY, FILE, MODE, ONE_MODEL, TRAINED_ON
 from sslmem_kit.paths import absolute
 from sslmem_kit.reading import read_json
 from sslmem_kit.scheduling import silent
-from sslmem_kit.study.folder import Study, check_directory, create_or_resume, take_places, write_json
+from sslmem_kit.study.folder import Study, check_directory, create_or_resume, places_changed, take_places, write_json
 
 Listen = Callable[..., None]
 READ_AS = "read_as"
@@ -97,7 +97,7 @@ def run_audit(spec: AuditSpec, out: Path | str, *, device: str = "auto", listen:
             listen("planned", [], 0, 0)
             study = Study(out)
             study.sweep_files()
-            if study.spec != spec:
+            if places_changed(study, spec):
                 with study.lock():
                     take_places(study, spec)
             return study

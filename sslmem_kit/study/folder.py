@@ -13,7 +13,7 @@ from typing import Any
 
 import xarray as xr
 
-from sslmem_kit import discovery, scores, store
+from sslmem_kit import discovery, integrity, scores, store
 from sslmem_kit.audit.scores import NOT_SCORES, alignment_table, is_one_model, is_subset, subset_scores
 from sslmem_kit.audit.spec import AuditSpec, is_audit, parse_audit
 from sslmem_kit.caveats import caveats
@@ -149,7 +149,8 @@ class Study:
         return results.assign({name: array.variable for name, array in lazy.data_vars.items()})
 
     @property
-    def _command(self) -> str:
+    def command(self) -> str:
+        """That makes this study, and goes on with it."""
         return "sslmem score" if isinstance(self.spec, AuditSpec) else "sslmem run"
 
     @contextlib.contextmanager
@@ -167,7 +168,7 @@ class Study:
             except BlockingIOError as error:
                 hint = f" ({error.strerror})" if LOCK in str(error.strerror) else ""
                 raise StudyBusy(
-                    f"{self.path}: another `{self._command}` is at work on this study, wait for it or stop it{hint}"
+                    f"{self.path}: another `{self.command}` is at work on this study, wait for it or stop it{hint}"
                 ) from None
             self._sweep()
             yield
@@ -256,10 +257,17 @@ def is_of(spec: StudySpec | AuditSpec, attributes: Mapping[str, Any]) -> bool:
 
 
 def take_places(study: Study, spec: StudySpec | AuditSpec) -> None:
-    """Write where things lie now into ``study.yaml``. The lock is held, and they were seen to hold what they held."""
+    """Write where things lie now into ``study.yaml``, and record it. The lock is held, and they were seen to hold what they held."""
     if study.spec.as_dict() != spec.as_dict():
         write_atomically(study.spec_path, as_yaml(spec).encode())
         study.__dict__.pop("spec", None)
+    if study.results_path.exists() and integrity.is_edited(study.results_path):
+        integrity.note(study.results_path, integrity.STORE, [integrity.SPEC])
+
+
+def places_changed(study: Study, spec: StudySpec | AuditSpec) -> bool:
+    """Whether there is something for :func:`take_places` to do in a study with results."""
+    return study.spec != spec or integrity.is_edited(study.results_path)
 
 
 def _is_own(entry: Path) -> bool:
