@@ -90,7 +90,13 @@ def kill(n: int, number: int) -> None:
 def copy(chosen: range, out: Path, number: int) -> None:
     """Keep what would be left if this process were killed now."""
     if number in chosen and out.exists():
-        shutil.copytree(out, moment(out, number))
+        for _ in range(50):
+            with contextlib.suppress(shutil.Error, FileNotFoundError):  # of what zarr's other threads had counted and not done yet
+                shutil.copytree(out, moment(out, number))
+                return
+            shutil.rmtree(moment(out, number))
+            time.sleep(0.01)
+        raise RuntimeError(f"{out} does not come to rest")
 
 
 def moment(out: Path, number: int) -> Path:
