@@ -129,7 +129,7 @@ class Application(BokehTornado):
         self.gate, self.hosts, self.port, self.title = gate, names, port, title
         self.sockets: set[Socket] = set()
         self.workers = ThreadPoolExecutor(1 if (os.cpu_count() or 1) < 4 else 2, "password", _step_back)
-        self.turns, self.pace = Turns(MAX_WAITING, MAX_WAITING // 2), Pace()
+        self.turns, self.pace = Turns(MAX_WAITING, MAX_WAITING // 4), Pace()
         self.asked: Callable[[Any], None] = lambda stream: None
         self._memory = Memory()
         gate.cookie = f"user-{port}"
@@ -196,7 +196,9 @@ class Application(BokehTornado):
             late = self.gate.guard.kind != "open" and now - tab.opened > self.gate.session_seconds
             if late or self.gate.user(tab.request) is None:
                 tab.close(4401, "signed out")
-        self.pace.forget({tab.who for tab in self.sockets})
+        present = {tab.who for tab in self.sockets}
+        self.pace.forget(present)
+        self.turns.forget(present)
         self._memory.look({session.id for session in self.applications["/"].sessions})
 
     def _refuse(self, request: HTTPServerRequest, status: int, sentence: str, **headers: str) -> Any:

@@ -17,7 +17,7 @@ from typing import Literal
 from tornado.httputil import HTTPServerRequest
 from tornado.web import decode_signed_value
 
-from sslmem_kit.errors import UserError
+from sslmem_kit.errors import UserError, near
 from sslmem_kit.serving.brake import Brake
 from sslmem_kit.serving.credentials import Users
 
@@ -61,7 +61,7 @@ class Guard:
             return cls("users", users=users)
         if provider is not None:
             if provider not in PROVIDERS:
-                raise UserError(f"--oauth: {provider!r} is not known; use one of {', '.join(PROVIDERS)}")
+                raise UserError(f"--oauth: {provider!r} is not known; use one of {', '.join(PROVIDERS)}{near(provider, PROVIDERS)}")
             if not allowed:
                 raise UserError("--oauth: name at least one account with --allow-user, or anybody with an account there could look")
             needed = ("PANEL_OAUTH_KEY", "PANEL_OAUTH_SECRET", *(_GENERIC if provider == "generic" else ()))

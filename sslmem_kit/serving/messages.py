@@ -53,6 +53,10 @@ class Allowance:
         self._left -= amount
         return True
 
+    def full(self) -> bool:
+        """Whether nothing has been taken out for long."""
+        return self._left + (self._clock() - self._at) * self._rate >= self._most
+
 
 class Message(NamedTuple):
     """A message that is whole and within the bounds."""

@@ -18,7 +18,7 @@ from sslmem_kit.serving.messages import Allowance, Assembler, Message, RefusedMe
 
 _log = logging.getLogger(__name__)
 
-LIGHT_PER_SECOND, LIGHT_AT_ONCE = 10, 60
+LIGHT_PER_SECOND, LIGHT_AT_ONCE = 5, 40
 """Messages of one person that are answered at once; of further ones, one at a time of all people's."""
 
 QUIET_SECONDS, MOST_QUIET_SECONDS = 0.1, 1.0

@@ -8,8 +8,16 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
 
+from sslmem_kit.serving.messages import Allowance
+
 REST_SECONDS, REST_SHARE = 0.1, 0.5
 """Pause after a turn: at least so long, and this share of what the turn took."""
+
+AT_ONCE, PER_SECOND = 12, 0.5
+"""Turns that one person has whenever they come up, and how many further ones in a second."""
+
+LOOK_SECONDS = 0.25
+"""How often it is looked whether somebody may have another turn."""
 
 
 class Turns:
@@ -19,12 +27,17 @@ class Turns:
     ----------
     most, most_of_one
         Places in the queue, and those that one person may have.
+    at_once, per_second
+        Turns that one person may have.
     """
 
-    def __init__(self, most: int, most_of_one: int) -> None:
+    def __init__(self, most: int, most_of_one: int, *, at_once: float = AT_ONCE, per_second: float = PER_SECOND) -> None:
         self.most, self.most_of_one = most, most_of_one
+        self._bounds = per_second, at_once
         self._queues: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+        self._allowed: dict[str, Allowance] = {}
         self._taken = False
+        self._looking: asyncio.TimerHandle | None = None
 
     def waiting(self, who: str | None = None) -> int:
         """How many wait; of one person where one is named."""
@@ -38,9 +51,11 @@ class Turns:
     @contextlib.asynccontextmanager
     async def turn(self, who: str) -> AsyncIterator[None]:
         """Wait for a turn; the next one begins a pause after this one has ended."""
-        if self._taken:
+        if self._taken or not self._may(who):
             place = asyncio.get_running_loop().create_future()
             self._queues.setdefault(who, deque()).append(place)
+            if not self._taken:
+                self._look_again()
             try:
                 await place
             except asyncio.CancelledError:
@@ -56,17 +71,39 @@ class Turns:
             rest = max(REST_SECONDS, REST_SHARE * (time.monotonic() - began))
             asyncio.get_running_loop().call_later(rest, self._next)
 
+    def forget(self, present: set[str]) -> None:
+        """Keep the allowances of these people, and of who waits, only."""
+        self._allowed = {who: own for who, own in self._allowed.items() if who in present or who in self._queues or not own.full()}
+
+    def _may(self, who: str) -> bool:
+        return self._allowed.setdefault(who, Allowance(*self._bounds)).take(1)
+
     def _next(self) -> None:
         self._taken = False
-        while self._queues:
-            who, places = self._queues.popitem(last=False)
-            place = places.popleft()
-            if places:
-                self._queues[who] = places
-            if not place.done():
+        for who in [*self._queues]:
+            places = self._queues[who]
+            while places and places[0].done():
+                places.popleft()
+            if places and self._may(who):
                 self._taken = True
-                place.set_result(None)
+                self._queues.move_to_end(who)
+                places.popleft().set_result(None)
+            if not places:
+                del self._queues[who]
+            if self._taken:
                 return
+        if self._queues:
+            self._look_again()
+
+    def _look_again(self) -> None:
+        """Of those who wait none may have a turn now."""
+        if self._looking is None:
+            self._looking = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
+
+    def _look(self) -> None:
+        self._looking = None
+        if not self._taken:
+            self._next()
 
     def _leave(self, who: str, place: asyncio.Future[None]) -> None:
         with contextlib.suppress(KeyError, ValueError):

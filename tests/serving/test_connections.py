@@ -157,7 +157,7 @@ def test_connections_leave_descriptors_for_files() -> None:
 
 def test_people_take_turns_however_many_places_one_has() -> None:
     async def serve() -> tuple[list[str], bool, bool]:
-        turns, served = Turns(most=12, most_of_one=8), []
+        turns, served = Turns(most=12, most_of_one=8, at_once=99), []
 
         async def take(who: str) -> None:
             async with turns.turn(who):
@@ -177,6 +177,33 @@ def test_people_take_turns_however_many_places_one_has() -> None:
     served, ann, bob = asyncio.run(serve())
     assert served == ["ann", "ann", "bob", "ann", "bob", "ann", "ann", "ann", "ann", "ann", "ann"]
     assert (ann, bob) == (True, False)
+
+
+def test_who_has_had_many_turns_waits_and_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sslmem_kit.serving.turns.LOOK_SECONDS", 0.02)
+    monkeypatch.setattr("sslmem_kit.serving.turns.REST_SECONDS", 0.0)
+
+    async def serve() -> tuple[list[str], float]:
+        turns, served, began = Turns(most=12, most_of_one=8, at_once=2, per_second=2), [], time.monotonic()
+
+        async def take(who: str) -> None:
+            async with turns.turn(who):
+                served.append(who)
+
+        many = [asyncio.create_task(take("eve")) for _ in range(4)]
+        await asyncio.sleep(0.2)
+        assert served == ["eve"] * 2
+        many[2].cancel()
+        await take("ann")
+        assert served == ["eve"] * 2 + ["ann"]
+        assert not turns.full("eve")
+        await asyncio.gather(*many, return_exceptions=True)
+        turns.forget(set())
+        return served, time.monotonic() - began
+
+    served, seconds = asyncio.run(serve())
+    assert served == ["eve", "eve", "ann", "eve"]
+    assert seconds > 0.4
 
 
 def test_a_turn_that_fails_passes_on() -> None:
