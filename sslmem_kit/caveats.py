@@ -5,6 +5,7 @@ exports all say these and no others.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
@@ -41,11 +42,16 @@ def _of_seeds(tree: xr.DataTree) -> list[str]:
     """What too few encoders, or some that do not belong together, leave unknown of the scores of f against g."""
     pairs = of_pairs(tree.to_dataset())
     seeds = [pairs["seed"].values[pairs["family"].values.astype(object) == family] for family in FAMILIES]
-    if not all(map(len, seeds)):
+    return of_seeds(*seeds)
+
+
+def of_seeds(f: Sequence[int], g: Sequence[int]) -> list[str]:
+    """The same by the training seeds of both families; empty where one has no encoder."""
+    if not len(f) or not len(g):
         return []
-    if min(map(len, seeds)) < 2:
+    if min(len(f), len(g)) < 2:
         return ["one encoder of f or of g: how much scores change with the training seed is not known, they have no intervals"]
-    if not np.intersect1d(*seeds).size:
+    if not np.intersect1d(f, g).size:
         return [
             "no f and g have a seed in common: errors over encoders are those of encoders that do not belong together, larger than of pairs "
             "that were trained alike (the field seed says which do)"

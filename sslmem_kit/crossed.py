@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from sslmem_kit.errors import UserError
+from sslmem_kit.errors import UserError, near
 from sslmem_kit.names import ALIGNMENT, AUGMENTATION, ENCODER, FAMILIES, PARTITION_CODE, SAMPLE
 from sslmem_kit.planning import Parts
 from sslmem_kit.scores import of_pairs, select_protocol, view_weights
@@ -35,9 +35,10 @@ class Table:
 
     @classmethod
     def of(cls, results: xr.Dataset, protocol: str = "corrected", partition: str = "candidate") -> Table:
-        """From the root of a results store."""
+        """From the root of a results store; without seeds where these are not pairs of an f and a g."""
         if partition not in PARTITION_CODE:
-            raise UserError(f"partition: there is none named {partition!r}, choose one of {', '.join(PARTITION_CODE)}")
+            hint = near(partition, PARTITION_CODE)
+            raise UserError(f"partition: there is none named {partition!r}, choose one of {', '.join(PARTITION_CODE)}{hint}")
         if "partition" not in results.coords:
             raise UserError("reliability is of the order of a partition's samples, this store has no partitions")
         results = of_pairs(results)
@@ -47,10 +48,7 @@ class Table:
         f, g = (np.flatnonzero(family == name) for name in FAMILIES)
         f, g = f[np.argsort(seed[f], kind="stable")], g[np.argsort(seed[g], kind="stable")]
         if not (np.array_equal(seed[f], seed[g]) and len(np.unique(seed[f])) == len(f) > 0):
-            raise UserError(
-                f"reliability rests on seeds with one encoder of f and one of g each, these are of family {', '.join(map(str, family))} "
-                f"and seed {', '.join(map(str, seed))}"
-            )
+            f = g = f[:0]  # unknown() says so
         values = alignment[chosen].values.astype(np.float64)
         return cls(values[..., g] - values[..., f], alignment["view_a"].values, alignment["view_b"].values, protocol)
 
@@ -127,7 +125,7 @@ class Table:
 
     def view_halves(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """Scores from two halves of the random views, all seeds, for each halving."""
-        if self.views < (4 if self.protocol == "paper" else 2):
+        if not self.seeds or self.views < (4 if self.protocol == "paper" else 2):
             return []
         return [
             (self.only(views=self._views[one]).scores(), self.only(views=self._views[other]).scores())
@@ -139,7 +137,12 @@ class Table:
         told = []
         if self.n < FEWEST:
             told.append(f"{self.n} samples are too few to say how reliably they are ordered")
-        if self.seeds < 2:
+        if not self.seeds:
+            told.append(
+                "reliability rests on seeds with one encoder of f and one of g each, these are no such pairs: nothing is known of the order "
+                "(in an audit, an f and a g that were trained alike have the same `seed`)"
+            )
+        elif self.seeds < 2:
             told.append("the error over seeds, and so the reliability, cannot be told from one seed")
         if len(view_weights(self.view_a, self.view_b)) < 2:
             same = "view" if self.views == 1 else f"{self.views} views"

@@ -27,7 +27,7 @@ import numpy as np
 import scipy
 import xarray as xr
 
-from sslmem_kit.errors import UserError
+from sslmem_kit.errors import UserError, near
 from sslmem_kit.names import ALIGNMENT, ENCODER, PARTITION_CODE, SAMPLE, SSLMEM, TRAINED_ON
 from sslmem_kit.reliability import bootstrap_interval
 from sslmem_kit.scores import leave_out, select_protocol
@@ -67,7 +67,9 @@ def estimate(results: xr.Dataset, estimator: str, *, protocol: str = "corrected"
         An unknown estimator, or one whose encoders the study does not have.
     """
     if estimator not in DESIGN_OF:
-        raise UserError(f"estimator: there is none named {estimator!r}, choose one of {', '.join(DESIGN_OF)}")
+        raise UserError(
+            f"estimator: there is none named {estimator!r}, choose one of {', '.join(DESIGN_OF)}{near(estimator, DESIGN_OF)}"
+        )
     designs = results["design"].values if "design" in results.coords else np.full(results.sizes[ENCODER], "pair", object)
     chosen = designs == DESIGN_OF[estimator]
     if seeds is not None:

@@ -121,7 +121,7 @@ def renew(path: Path) -> None:
 
 
 def is_edited(path: Path) -> bool:
-    """Whether the ``study.yaml`` beside a store is not as it was recorded, or not recorded at all; of a store without a record it is not known."""
+    """Whether the ``study.yaml`` beside a store is not as it was recorded, or not recorded; of a store without a record that is not known."""
     if not is_recorded(path):
         return False
     entries, _ = read_record(path)

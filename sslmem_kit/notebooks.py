@@ -277,7 +277,7 @@ def check_parameters(**values: Any) -> None:
 
 def _check_value(name: str, value: Any, what: str) -> None:
     if name in CHOICES and value not in CHOICES[name]:
-        raise UserError(f"{what}: got {value!r}, choose one of {', '.join(CHOICES[name])}")
+        raise UserError(f"{what}: got {value!r}, choose one of {', '.join(CHOICES[name])}{near(str(value), CHOICES[name])}")
     if name in RANGES:
         least, largest = RANGES[name]
         if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= largest:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BeforeValidator, Discriminator, Tag, model_validator
 
-from sslmem_kit.errors import UserError
+from sslmem_kit.errors import UserError, near
 from sslmem_kit.names import FAMILIES, PARTITION_CODE, RUNS
 from sslmem_kit.paths import absolute, expanded
 from sslmem_kit.section import Section
@@ -100,7 +100,7 @@ class PartitionSpec(Section):
     def _by_name(cls, value: Any) -> Any:
         if isinstance(value, str):
             if value not in NAMED:
-                raise ValueError(f"there is no partition of that name, named ones are {', '.join(NAMED)}")
+                raise ValueError(f"there is no partition of that name, named ones are {', '.join(NAMED)}{near(value, NAMED)}")
             return NAMED[value]
         return value
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Union, get_args
 
 from pydantic import Field, PositiveFloat, model_validator
 
+from sslmem_kit.errors import near
 from sslmem_kit.section import Section
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -125,7 +126,8 @@ class Policy(Section):
     def _resolve(cls, given: Any) -> Any:
         if isinstance(given, str):
             if given not in POLICIES:
-                raise ValueError(f"policy: got {given!r}, allowed are {', '.join(POLICIES)}, or a list of these and of ops")
+                hint = near(given, POLICIES)
+                raise ValueError(f"policy: got {given!r}, allowed are {', '.join(POLICIES)}, or a list of these and of ops{hint}")
             return {"name": given, "steps": POLICIES[given].steps}
         if isinstance(given, list | tuple):
             if not given:
@@ -147,7 +149,9 @@ def _resolve_item(item: Any) -> tuple[str, tuple[Any, ...]]:
         return item.op, (item,)
     elif isinstance(item, dict) and isinstance(item.get("op"), str) and item["op"] in STEPS:
         return item["op"], (item,)
-    raise ValueError(f"policy: got {item!r} in a list, allowed are names ({allowed}) and mappings {{op: ..., option: ...}}")
+    name = item.get("op") if isinstance(item, dict) else item
+    hint = near(name, (*POLICIES, *STEPS)) if isinstance(name, str) else ""
+    raise ValueError(f"policy: got {item!r} in a list, allowed are names ({allowed}) and mappings {{op: ..., option: ...}}{hint}")
 
 
 def _policy(name: str, *steps: Section) -> Policy:

@@ -53,12 +53,12 @@ def assess(
     Raises
     ------
     UserError
-        An unknown protocol or partition, or seeds that are not pairs of f and g.
+        An unknown protocol or partition.
     """
     table = Table.of(results, protocol, partition)
     weights = bootstrap_weights(table.n)
     parts, resampled = table.parts(), table.parts(weights)
-    known = table.seeds > 1 and table.n > 1
+    known, seeds = table.seeds > 1 and table.n > 1, max(table.seeds, 1)
     return {
         "protocol": protocol,
         "partition": partition,
@@ -71,10 +71,10 @@ def assess(
         },
         "parts": {name: float(getattr(parts, name)) for name in ("score", "seeds", "views", "both", "offset")},
         "reliability": {
-            "value": float(parts.reliability(table.seeds, table.views)),
-            "interval": bootstrap_interval(resampled.reliability(table.seeds, table.views)),
+            "value": float(parts.reliability(seeds, table.views)),
+            "interval": bootstrap_interval(resampled.reliability(seeds, table.views)),
         },
-        "standard_error": float(parts.standard_error(table.seeds, table.views)),
+        "standard_error": float(parts.standard_error(seeds, table.views)),
         "target": target,
         "required": needed(parts, views=told_views(parts, table.views), reliability=target) if known else [],
         "unknown": table.unknown(),

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import xarray as xr
 
-from sslmem_kit.errors import UserError, near
+from sslmem_kit.errors import UserError, few, near
 from sslmem_kit.intervals import t_quantile, total_error
 from sslmem_kit.names import ALIGNMENT, AUGMENTATION, ENCODER, FAMILIES, PARTITION_CODE, SAMPLE, SSLMEM, TRAINED_ON
 from sslmem_kit.spread import encoders_by_seed, is_balanced, jackknife_sum, variance_by_seed, variance_of_independent
@@ -217,7 +217,7 @@ def _select_encoders(results: xr.Dataset, encoders: Sequence[str]) -> xr.Dataset
     known = [str(name) for name in results[ENCODER].values]
     for name in encoders:
         if name not in known:
-            raise UserError(f"encoders: there is none named {name!r}, this study has {', '.join(known)}")
+            raise UserError(f"encoders: there is none named {name!r}, this study has {few(known)}{near(name, known)}")
     return results.isel({ENCODER: [position for position, name in enumerate(known) if name in encoders]})
 
 

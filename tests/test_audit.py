@@ -104,6 +104,30 @@ def test_what_is_written(scored: Path, capsys) -> None:
     assert list(problems(scored)) == []
 
 
+def test_encoders_that_do_not_belong_together_are_told_of_before_and_after(checkpoints: Path, tmp_path: Path, capsys) -> None:
+    """Without ``seed``, as in the shortest of specs."""
+    spec = pair()
+    for encoder in spec["encoders"]:
+        del encoder["seed"]
+    few = "one encoder of f or of g: how much scores change with the training seed is not known"
+    status, said = score(write(checkpoints, spec, "short.yaml"), tmp_path / "short", capsys)
+    assert status == 0
+    assert few in said
+    spec["encoders"] += [{**encoder, "id": encoder["id"].replace("0", "1")} for encoder in spec["encoders"]]
+    apart = "no f and g have a seed in common"
+    status, said = score(write(checkpoints, spec, "long.yaml"), tmp_path / "long", capsys)
+    assert status == 0
+    assert apart in said
+    for folder, sentence in (("short", few), ("long", apart)):
+        for more in ((), ("--json",)):
+            assert main(["report", str(tmp_path / folder), *more]) == 0
+            assert sentence in " ".join(capsys.readouterr().out.split())
+        assert main(["report", str(tmp_path / folder), "--reliability"]) == 0
+        assert "an f and a g that were trained alike have the same `seed`" in capsys.readouterr().out
+        status = main(["render", str(tmp_path / folder), "reliability"])
+        assert status == 0, capsys.readouterr().err
+
+
 def test_what_is_used_of_each_list_is_printed(checkpoints: Path, tmp_path: Path, capsys) -> None:
     """A column of True and False was passed over, and every row counted."""
     table = "file,trained_on\n" + "\n".join(f"{name},{number < 12}" for number, name in enumerate(FILES))

@@ -560,5 +560,17 @@ def test_names_that_are_nearly_right_are_answered_with_the_right_ones(study: Pat
     assert "did you mean '00_quickstart'?" in refused("render", study, "00_quickstrat")
     assert "did you mean 'protocol'?" in refused("render", study, "-p", "protocl", "paper")
     assert "did you mean 'cifar10' or 'cifar100'?" in refused("plan", "digits", "--data", "cifar-10")
+    assert "did you mean 'subsets'?" in refused("export", study, "--to", "a.csv", "--estimator", "subset")
+    for wrong, meant in {
+        "partition: overlap07": "overlap70",
+        "training: {policy: smclr}": "simclr",
+        "training: {policy: [{op: crop_resiz}]}": "crop_resize",
+        "training: {optimizer: adam}": "adamw",
+        "objective: {method: simclrr}": "simclr",
+        "encoder: {backbone: resnet_18}": "resnet18",
+    }.items():
+        (here / "wrong.yaml").write_text(f"name: a\ndata: {{name: digits}}\n{wrong}\n")
+        said = refused("run", "wrong.yaml")
+        assert f"did you mean '{meant}'" in said or f"near are {meant}" in said, said
     (here / "audit.yaml").write_text("name: a\ndata: {name: digits}\nencoders: [{id: f-0}]\n")
     assert "`sslmem score --spec audit.yaml`" in refused("run", "audit.yaml")

@@ -202,8 +202,13 @@ def test_no_samples_are_no_reason_to_fail():
 
 def test_encoders_that_are_no_pairs_are_told():
     root = made(seeds=2)
-    with pytest.raises(UserError, match="one encoder of f and one of g"):
-        assess(root.isel(encoder=[0, 1, 2]))
+    for unpaired in (root.isel(encoder=[0, 1, 2]), root.assign_coords(seed=("encoder", [0, 1, 2, 3]))):
+        found = assess(unpaired)
+        assert "one encoder of f and one of g" in found["unknown"][0]
+        assert found["seeds"] == 0
+        assert found["required"] == []
+        assert np.isnan([found["reliability"]["value"], found["split_half"]["views"]["full_spearman"]["value"]]).all()
+        assert "   -" in "\n".join(as_text(found))
     with pytest.raises(UserError, match=r"'candidates'.*shared, candidate"):
         assess(root, partition="candidates")
     design = ["pair"] * 2 + ["subset"] * 2

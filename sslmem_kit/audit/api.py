@@ -19,7 +19,7 @@ from sslmem_kit.audit.measuring import Measure
 from sslmem_kit.audit.membership import membership
 from sslmem_kit.data import Dataset
 from sslmem_kit.devices import resolve_device, use_device
-from sslmem_kit.errors import UserError
+from sslmem_kit.errors import UserError, near
 from sslmem_kit.names import ALIGNMENT, AUGMENTATION, COMPARED_ANYWAY, ENCODER, MODE, ONE_MODEL, PARTITIONS, SAMPLE, TRAINED_ON
 from sslmem_kit.policies import Policy
 from sslmem_kit.store import view_pairs
@@ -156,7 +156,7 @@ def _trained_on(given: Mapping[str, Any] | None, encoders: Mapping[str, Encode],
         return None
     strange, missing = sorted(set(given) - set(encoders)), sorted(set(encoders) - set(given))
     if strange or missing:
-        what = f"has {strange[0]!r}, which is no encoder" if strange else f"lacks {missing[0]!r}"
+        what = f"has {strange[0]!r}, which is no encoder{near(strange[0], encoders)}" if strange else f"lacks {missing[0]!r}"
         raise UserError(f"trained_on {what}; sample ids are needed for each of {', '.join(encoders)}")
     seen = np.zeros((len(samples.ids), len(encoders)), bool)
     for place, name in enumerate(encoders):

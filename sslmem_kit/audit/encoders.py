@@ -18,7 +18,7 @@ from sslmem_kit.audit.data import Samples
 from sslmem_kit.audit.spec import ALL, NONE, AuditEncoderSpec, NormalizeSpec, StudyEncoderSpec
 from sslmem_kit.audit.weights import file_hash, fit, module_hash, read_state_dict, select
 from sslmem_kit.encoders import Encoder, build_encoder, load_weights, nearest_divisor
-from sslmem_kit.errors import UserError
+from sslmem_kit.errors import UserError, few, near
 from sslmem_kit.names import SAMPLE, TRAINED_ON
 from sslmem_kit.study.folder import Study, open_study
 from sslmem_kit.study.samples import channel_statistics
@@ -227,8 +227,9 @@ def _study(spec: StudyEncoderSpec, where: str) -> Study:
         raise UserError(f"{where}.study.path: {spec.path} is an audit, which has no weights of its own; name a study")
     known = [plan.id for plan in study.spec.encoders]
     if spec.encoder not in known:
-        few = ", ".join(known[:6]) + (" ..." if len(known) > 6 else "")
-        raise UserError(f"{where}.study.encoder: there is none named {spec.encoder!r}, that study has {few}")
+        raise UserError(
+            f"{where}.study.encoder: there is none named {spec.encoder!r}, that study has {few(known)}{near(spec.encoder, known)}"
+        )
     return study
 
 

@@ -26,13 +26,14 @@ from sslmem_kit.audit.measuring import Measure
 from sslmem_kit.audit.membership import PAIR, Membership, membership
 from sslmem_kit.audit.spec import AuditEncoderSpec, AuditSpec
 from sslmem_kit.audit.weights import file_hash
+from sslmem_kit.caveats import of_seeds
 from sslmem_kit.data.record import lines
 from sslmem_kit.devices import resolve_device, use_device
 from sslmem_kit.errors import UserError
 from sslmem_kit.inspection import versions
 from sslmem_kit.machine import processor, share_cores
 from sslmem_kit.metadata import root_is_whole
-from sslmem_kit.names import COMPARED_ANYWAY, FILE, MODE, ONE_MODEL, TRAINED_ON
+from sslmem_kit.names import COMPARED_ANYWAY, FAMILIES, FILE, MODE, ONE_MODEL, TRAINED_ON
 from sslmem_kit.paths import absolute
 from sslmem_kit.reading import read_json
 from sslmem_kit.scheduling import silent
@@ -116,6 +117,8 @@ def run_audit(spec: AuditSpec, out: Path | str, *, device: str = "auto", listen:
         for place, found in zip(todo, facts, strict=True):
             _record(study, place, found)
         _tell(record, told, listen)
+        for sentence in _doubts_about_seeds(spec, members):
+            listen("warned", spec.name, sentence)
         block = spec.scoring.block
         listen("planned", [spec.encoders[place].id for place in todo], 0, -(-len(ids) // block))
         try:
@@ -144,6 +147,23 @@ def _tell(record: dict[str, Any], lists: list[str], listen: Listen) -> None:
     """Say what was read, of the data and of the lists of samples."""
     for line in [*lines(record), *lists]:
         listen("told", line)
+
+
+def _told(plan: AuditEncoderSpec, place: int) -> dict[str, Any]:
+    """What the spec, or the study that an encoder comes from, says of it: its training seed, ..."""
+    told = told_by_study(plan, place) if plan.study else {}
+    return told if plan.seed is None else {**told, "seed": plan.seed}
+
+
+def _doubts_about_seeds(spec: AuditSpec, members: Membership) -> list[str]:
+    """What the report will say of scores for which too few encoders, or some that do not belong together, are compared."""
+    if members.mode != PAIR:
+        return []
+    seeds: dict[str, list[int]] = {family: [] for family in FAMILIES}
+    for place, (plan, family) in enumerate(zip(spec.encoders, members.families, strict=True)):
+        if family in seeds:
+            seeds[family].append(_told(plan, place)["seed"])
+    return of_seeds(*seeds.values())
 
 
 def _scored(spec: AuditSpec, samples: Samples, tell: Callable[[str], None]) -> np.ndarray:
@@ -321,10 +341,8 @@ def _create_store(
     name = spec.data.name if spec.data else spec.source.function
     rows = []
     for place, (plan, family, design) in enumerate(zip(spec.encoders, members.families, members.designs, strict=True)):
-        told = told_by_study(plan, place) if plan.study else {}
         made_by = plan.factory.function if plan.factory else plan.encoder.backbone if plan.encoder else ""
-        own = {"seed": plan.seed, "method": plan.method or "unknown", "backbone": made_by}
-        row = {**own, **told} if plan.seed is None else {**own, **told, "seed": plan.seed}
+        row = {"method": plan.method or "unknown", "backbone": made_by, **_told(plan, place)}
         rows.append({"encoder": plan.id, "family": family, "design": design, "dataset": name, **row})
     store.create(
         path or study.results_path,

@@ -265,7 +265,8 @@ def first_error(error: ValidationError, *, root: type[Section] = StudySpec) -> s
     message = message[:1].lower() + message[1:] if not message[:2].isupper() else message
     if first["type"] == "union_tag_invalid":
         key = first["ctx"]["discriminator"].strip("'")
-        field, message = f"{field}.{key}", f"{first['ctx']['tag']!r} is not known, allowed are {first['ctx']['expected_tags']}"
+        tag, allowed = first["ctx"]["tag"], first["ctx"]["expected_tags"]
+        field, message = f"{field}.{key}", f"{tag!r} is not known, allowed are {allowed}{near(str(tag), _quoted(allowed))}"
     elif first["type"] == "union_tag_not_found":
         key, kinds = first["ctx"]["discriminator"].strip("'"), _KINDS.get(str(first["loc"][-1]), ())
         field, message = f"{field}.{key}", f"field required, allowed are {', '.join(repr(kind) for kind in kinds)}"
@@ -279,8 +280,15 @@ def first_error(error: ValidationError, *, root: type[Section] = StudySpec) -> s
         pass  # a validator of a whole section, whose message names the fields and their values
     elif first["type"] != "missing":
         message += f", got {short(first['input'])}"
+        if first["type"] == "literal_error" and isinstance(first["input"], str):
+            message += near(first["input"], _quoted(first["ctx"]["expected"]))
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return (f"{field}: " if field else "") + message + more
+
+
+def _quoted(allowed: str) -> list[str]:
+    """The names in pydantic's list of what is allowed."""
+    return re.findall(r"'([^']+)'", allowed)
 
 
 def _section_at(location: tuple[int | str, ...], root: type[Section]) -> tuple[str, ...]:

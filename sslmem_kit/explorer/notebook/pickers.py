@@ -15,7 +15,7 @@ import pandas as pd
 import traitlets
 import xarray as xr
 
-from sslmem_kit.errors import UserError
+from sslmem_kit.errors import UserError, near
 from sslmem_kit.names import PARTITIONS, SAMPLE, SSLMEM
 
 STEPS = 1000
@@ -137,9 +137,11 @@ class ClassPicker(_Picker):
 
     @traitlets.validate("value")
     def _known(self, proposal: dict) -> str:
-        if proposal["value"] not in self._labels:
-            raise UserError(f"value: there is no class {proposal['value']!r} here, choose one of {', '.join(self._labels)}")
-        return proposal["value"]
+        value = proposal["value"]
+        if value not in self._labels:
+            hint = near(str(value), self._labels)
+            raise UserError(f"value: there is no class {value!r} here, choose one of {', '.join(self._labels)}{hint}")
+        return value
 
     @traitlets.observe("value")
     def _count(self, _: object) -> None:
