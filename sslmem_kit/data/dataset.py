@@ -172,6 +172,7 @@ def load(spec: DataSpec, *, seed: int = 0, channels: int | None = None, progress
             "sizes": record.sizes(shapes, shape),
             "classes": len(source.class_names),
             **_splits(source, split, is_test),
+            "never_held_out": _never_held_out(source.class_names, labels, is_test),
             "passed_over": {
                 "count": sum(source.passed_over.values()),
                 "by": dict(source.passed_over),
@@ -183,6 +184,12 @@ def load(spec: DataSpec, *, seed: int = 0, channels: int | None = None, progress
             "several_frames": sum(header.several for header in found.headers),
         },
     )
+
+
+def _never_held_out(class_names: Sequence[str], labels: np.ndarray, is_test: np.ndarray) -> list[str]:
+    """Classes without a held-out sample, where there are held-out samples."""
+    absent = set(labels.tolist()) - set(labels[is_test].tolist()) if is_test.any() else ()
+    return [class_names[label] for label in sorted(absent)][:NAMED]
 
 
 def _splits(source: Source, split: np.ndarray | None, is_test: np.ndarray) -> dict[str, Any]:

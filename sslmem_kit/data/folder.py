@@ -61,8 +61,8 @@ def read_folder(spec: DataSpec) -> Source:
     Raises
     ------
     UserError
-        No such folder, no class in it, a class without an image, splits whose classes differ, or folders that are neither clearly splits
-        nor clearly classes.
+        No such folder, no class in it, a class without an image to train on, splits whose classes differ, or folders that are neither clearly
+        splits nor clearly classes.
     """
     root, where = absolute(spec.path), f"data.name {spec.name!r}"
     if not root.is_dir():
@@ -81,7 +81,15 @@ def read_folder(spec: DataSpec) -> Source:
     labels, split, paths = [], [], []
     strays = [path for path in listing.images if len(path) <= depth + 1]
     filled = {path[: depth + 1] for path in listing.images if len(path) > depth + 1}
-    empty = ["/".join((*side, name)) for side in sides for name in class_names if (*side, name) not in filled]
+    # An empty folder among the held-out ones says that this class has no held-out images, and so does the record.
+    empty = ["/".join((*sides[0], name)) for name in class_names if (*sides[0], name) not in filled]
+    if not empty:
+        empty = [
+            "/".join((*side, name))
+            for side in sides
+            if not any((*side, own) in filled for own in class_names)
+            for name in class_names
+        ]
     if empty:
         raise UserError(f"{where}: {len(empty)} of {len(class_names)} classes hold no image: {few(empty)}{_others(listing)}")
     for number, side in enumerate(sides):

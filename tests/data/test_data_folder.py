@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from sslmem_kit.data import Dataset, DataSpec, load
+from sslmem_kit.data.record import lines
 from sslmem_kit.errors import UserError
 
 BROKEN = ["cat/b.png", "dog/sub/c.JPG"]
@@ -206,6 +207,16 @@ def test_other_formats_are_not_tried(tmp_path):
         read(root)
 
 
+def test_a_class_that_is_never_held_out_is_said(tmp_path):
+    """As the unlabelled images of STL10: an empty folder on the other side says that it is meant."""
+    root = tree(tmp_path / "three", ["train/cat/1.png", "train/dog/1.png", "train/dog/2.png", "test/cat/1.png"])
+    (root / "test" / "dog").mkdir()
+    data = read(root)
+    assert data.class_names == ("cat", "dog")
+    assert data.record["never_held_out"] == ["dog"]
+    assert "of these classes no image is held out: dog" in " ".join(lines(data.record))
+
+
 def test_folder_errors(tmp_path, pets):
     with pytest.raises(UserError, match=f"data.name 'folder:{tmp_path}/none'.* is not there"):
         read(tmp_path / "none")
@@ -217,6 +228,11 @@ def test_folder_errors(tmp_path, pets):
     (pets / "empty" / "notes.txt").touch()
     with pytest.raises(UserError, match=r"1 of 3 classes hold no image: empty \(passed over: .*2 \.txt"):
         read(pets)
+    bare = tree(tmp_path / "bare", ["train/cat/1.png", "train/dog/1.png"])
+    for name in ("cat", "dog"):
+        (bare / "test" / name).mkdir(parents=True)
+    with pytest.raises(UserError, match="2 of 2 classes hold no image: test/cat, test/dog"):
+        read(bare)
     with pytest.raises(UserError, match="has 1 image; at least 2 are wanted"):
         read(tree(tmp_path / "one", ["a/1.png"]))
 
