@@ -41,10 +41,13 @@ _PLAIN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK if os.name == "posix" else
 
 
 @contextlib.contextmanager
-def appearing(path: Path) -> Iterator[Path]:
-    """Around the writing of a file: the name to write it under, from which it moves to its own when it is whole and on disk."""
+def appearing(path: Path, mode: int = 0o666) -> Iterator[Path]:
+    """Around the writing of a file: the name to write it under, from which it moves to its own when it is whole and on disk.
+
+    ``mode`` is that of the file from the beginning, less the umask's bits.
+    """
     partial = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}.partial")
-    handle = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | _PLAIN, 0o666)
+    handle = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | _PLAIN, mode)
     try:
         if fcntl is None:
             os.close(handle)  # Windows moves no file that is open
@@ -63,9 +66,9 @@ def appearing(path: Path) -> Iterator[Path]:
     to_disk(path.parent)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, mode: int = 0o666) -> None:
     """Make a file appear under its name only when it is whole and on disk."""
-    with appearing(path) as partial:
+    with appearing(path, mode) as partial:
         partial.write_bytes(content)
 
 

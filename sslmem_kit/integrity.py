@@ -22,7 +22,7 @@ import numpy as np
 import zarr
 
 from sslmem_kit.errors import few
-from sslmem_kit.files import write_atomically
+from sslmem_kit.files import remove, write_atomically
 from sslmem_kit.metadata import DOCUMENT, RECORD, SEAL, Document, own_documents, write_root
 from sslmem_kit.names import ENCODER, MODE, SAMPLE
 
@@ -125,12 +125,12 @@ def is_edited(path: Path) -> bool:
     if not is_recorded(path):
         return False
     entries, _ = read_record(path)
-    return SPEC not in entries or bool(how_wholly(_file(path, SPEC), entries[SPEC]))
+    return SPEC not in entries or bool(how_wholly(file_of(path, SPEC), entries[SPEC]))
 
 
 def _spec(path: Path) -> list[str]:
     """Of the study that a store is in, for there are stores of none."""
-    return [SPEC] if _file(path, SPEC).is_file() else []
+    return [SPEC] if file_of(path, SPEC).is_file() else []
 
 
 def _files(path: Path, documents: dict[str, Document], *, empty: bool) -> Iterator[str]:
@@ -193,13 +193,13 @@ def _counts(document: Document) -> list[int]:
 def note(path: Path, writer: str, names: Iterable[str]) -> None:
     """Add to the record how files are now."""
     if (path / RECORD).is_dir():  # else an earlier version's
-        _append(path, writer, [_line(name, _entry(_file(path, name))) for name in names])
+        _append(path, writer, [_line(name, _entry(file_of(path, name))) for name in names])
 
 
 def forget(path: Path, writer: str, names: Iterable[str]) -> None:
     """Remove files from a store and from its record: they are about to be made again."""
     for name in names:
-        (path / name).unlink(missing_ok=True)
+        remove(path / name)
         _append(path, writer, [_line(name, FORGOTTEN)])
 
 
@@ -217,7 +217,7 @@ def _append(path: Path, writer: str, lines: Sequence[str]) -> None:
         os.close(handle)
 
 
-def _file(path: Path, name: str) -> Path:
+def file_of(path: Path, name: str) -> Path:
     """Where a recorded file is; a store may be a link."""
     return path.parent / name.removeprefix("../") if name.startswith("../") else path / name
 
@@ -248,7 +248,7 @@ def damaged_files(path: Path, names: Iterable[str]) -> list[Damage]:
     if not is_recorded(path):
         return []
     entries, _ = read_record(path)
-    hows = {name: how_wholly(_file(path, name), entries[name]) if name in entries else "has no checksum" for name in names}
+    hows = {name: how_wholly(file_of(path, name), entries[name]) if name in entries else "has no checksum" for name in names}
     return [Damage(name, how) for name, how in hows.items() if how]
 
 
@@ -317,10 +317,10 @@ def damages(path: Path, documents: Mapping[str, Document], *, whole: bool, done:
         found += [
             Damage(name, "has no checksum")
             for name in _encoder_files(path, documents, evaluated)
-            if name not in entries and _file(path, name).exists()
+            if name not in entries and file_of(path, name).exists()
         ]
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-            return [*found, *_told(entries, threads.map(lambda name: how_wholly(_file(path, name), entries[name]), entries))]
+            return [*found, *_told(entries, threads.map(lambda name: how_wholly(file_of(path, name), entries[name]), entries))]
     inside = {name: entry for name, entry in entries.items() if not name.startswith("../")}
     hows = ((how_wholly if name.endswith(DOCUMENT) else _how_quickly)(path / name, entry) for name, entry in inside.items())
     return [*found, *_told(inside, hows)]
@@ -384,7 +384,7 @@ def restore_record(path: Path) -> None:
         *_encoder_files(path, documents, evaluated),
         *_spec(path),
     ]
-    note(path, STORE, [name for name in dict.fromkeys(wanted) if name not in entries and holds(_file(path, name))])
+    note(path, STORE, [name for name in dict.fromkeys(wanted) if name not in entries and holds(file_of(path, name))])
 
 
 def completeness(path: Path) -> Done:
@@ -403,9 +403,16 @@ def completeness(path: Path) -> Done:
                 try:
                     values[at] = array[at]
                 except (ValueError, RuntimeError, OSError):
-                    found.append(Damage("/".join((f"completeness/{name}/c", *map(str, index))), "cannot be read"))
+                    found.append(_mark_at(name, index, "cannot be read"))
+        # A folder in the place of a mark reads as one that was never made, and nothing writes over it.
+        lost = np.unique(np.argwhere(~values) // array.chunks, axis=0).tolist()
+        found += [_mark_at(name, index, "is a folder") for index in lost if (path / _mark_at(name, index, "").name).is_dir()]
         arrays.append(values)
     return arrays[0], arrays[1], found
+
+
+def _mark_at(name: str, index: Sequence[int], how: str) -> Damage:
+    return Damage("/".join((f"completeness/{name}/c", *map(str, index))), how)
 
 
 def describe(found: Iterable[Damage], documents: Mapping[str, Document], encoders: Sequence[str]) -> list[str]:

@@ -96,6 +96,7 @@ def mend(study: Study, create: Callable[[Path], None], *, encoders: Sequence[str
             mended.told.append("the record of checksums is damaged")
             integrity.restore_record(path)
             found = integrity.damages(path, documents, whole=True)
+        _clear_folders(path, found)
         added = [damage for damage in found if damage.name.split("/")[0] in ADDED]
         mended.told += integrity.describe([damage for damage in found if damage not in added], documents, encoders)
         mended.told += [f"{group} is damaged" for group in sorted({damage.name.split("/")[0] for damage in added})]
@@ -126,9 +127,18 @@ def mend(study: Study, create: Callable[[Path], None], *, encoders: Sequence[str
     return mended
 
 
+def _clear_folders(path: Path, found: Sequence[Damage]) -> None:
+    """Remove folders that stand in a file's place in the store, which nothing writes over; elsewhere they are somebody's."""
+    for file in (integrity.file_of(path, damage.name) for damage in found):
+        if file.is_dir() and not file.is_symlink():
+            if not file.is_relative_to(path):
+                raise UserError(f"{file}: a folder is in the place of a file of the study; move it away")
+            remove(file)
+
+
 def forget(folder: Path) -> None:
     """Remove an encoder's weights and checkpoint: it is trained again."""
-    (folder / WEIGHTS).unlink(missing_ok=True)
+    remove(folder / WEIGHTS)
     shutil.rmtree(folder / "resume", ignore_errors=True)
 
 
@@ -153,10 +163,9 @@ def _copy(path: Path, again: Path, create: Callable[[Path], None], names: Sequen
         create(again)
     for name in names:
         (path / name).parent.mkdir(parents=True, exist_ok=True)
+        remove(path / name)  # it may be a folder, or a link to somewhere else
         if (again / name).is_file():
             shutil.copyfile(again / name, path / name)
-        else:
-            (path / name).unlink(missing_ok=True)
     integrity.note(path, STORE, [name for name in names if name != DOCUMENT])
 
 

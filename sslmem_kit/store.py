@@ -328,10 +328,10 @@ def forget_encoder(path: Path, encoder: int) -> None:
 def _mark(path: Path, encoder: int, block: int | None, *, done: bool) -> None:
     group = _open_for_writing(path)["completeness"]
     if block is None:
-        (path / "completeness" / "evaluated" / "c" / str(encoder)).unlink(missing_ok=True)  # it may be damaged
+        remove(path / "completeness" / "evaluated" / "c" / str(encoder))  # it may be damaged
         group["evaluated"][encoder] = done
     else:
-        (path / "completeness" / "scored" / "c" / str(encoder) / str(block)).unlink(missing_ok=True)
+        remove(path / "completeness" / "scored" / "c" / str(encoder) / str(block))
         group["scored"][encoder, block] = done
 
 

@@ -16,6 +16,7 @@ from sslmem_kit.audit.run import run_audit
 from sslmem_kit.audit.spec import AuditSpec, load_audit
 from sslmem_kit.caveats import caveats
 from sslmem_kit.cli import main
+from sslmem_kit.errors import UserError
 from sslmem_kit.metadata import RECORD, read_documents
 from sslmem_kit.run import run
 from sslmem_kit.study.folder import Study
@@ -55,7 +56,20 @@ def lose(*files: Path) -> None:
         file.unlink()
 
 
+def put_folder(*files: Path) -> None:
+    for file in files:
+        file.unlink()
+        (file / "inside").mkdir(parents=True)
+
+
 MENDED = [
+    (put_folder, ["alignment/c/0/0/0"], "alignment of f-0, block 0", [("scored", "f-0", 0)]),
+    (put_folder, ["partition/c/0"], "partition, block 0", []),
+    (put_folder, ["completeness/scored/c/1/2"], "completeness/scored of g-0", []),
+    (put_folder, ["completeness/evaluated/c/0"], "completeness/evaluated of f-0", []),
+    (put_folder, ["images/thumbnail/c/0/0/0/0"], "images/thumbnail, block 0", []),
+    (put_folder, ["training/loss/c/0/0"], "training/loss of f-0", []),
+    (put_folder, ["views/thumbnail/c/0/0/0/0/0"], "views is damaged", []),
     (lose, ["alignment/c/0/0/0"], "alignment of f-0, block 0 (samples 0 to 39 of its 90), is missing", [("scored", "f-0", 0)]),
     (
         flip,
@@ -126,6 +140,16 @@ def test_a_run_makes_again_what_is_damaged_and_no_more(
     for encoder in ("f-0", "g-0"):
         name = f"encoders/{encoder}/weights.safetensors"
         assert (study / name).read_bytes() == (whole / name).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "config.json", "history.csv"])
+def test_a_folder_in_the_place_of_an_encoders_file_is_somebodys(name: str, study: Path) -> None:
+    file = study / "encoders" / "g-0" / name
+    put_folder(file)
+    assert any(name in problem for problem in problems(study))
+    with pytest.raises(UserError, match=f"{file}: a folder is in the place of a file of the study; move it away"):
+        run(make_spec("simclr", epochs=2), study, workers=1)
+    assert (file / "inside").is_dir()
 
 
 def test_a_run_never_scores_with_weights_that_were_not_trained(whole: Path, study: Path) -> None:

@@ -19,10 +19,12 @@ from test_train import make_spec
 from sslmem_kit import integrity, store
 from sslmem_kit.audit.spec import load_audit
 from sslmem_kit.cli import main
+from sslmem_kit.errors import UserError
 from sslmem_kit.metadata import write_root
+from sslmem_kit.run import run as run_study
 from sslmem_kit.study import samples as samples_module
-from sslmem_kit.study.folder import is_of, open_study
-from sslmem_kit.study.spec import load_spec, parse_spec
+from sslmem_kit.study.folder import Study, as_yaml, create_or_resume, is_of, open_study
+from sslmem_kit.study.spec import StudySpec, load_spec, parse_spec
 
 SMALL = {
     "partition": {"shared": 16, "candidate": 4, "independent": 4, "extra": 0},
@@ -371,3 +373,19 @@ def test_other_weights_and_lists_are_refused(
     spec.write_text(yaml.safe_dump(content))
     status, said = score(spec, out, capsys)
     assert (status, message in said) == (2, True), said
+
+
+def test_two_specs_that_are_begun_at_once_in_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both found it empty; the one whose study.yaml the other has replaced ends before anything is computed."""
+    mine, other = (make_spec("simclr", epochs=epochs) for epochs in (2, 3))
+
+    def both(path: Path, spec: StudySpec) -> Study:
+        study = create_or_resume(path, spec)
+        study.spec_path.write_text(as_yaml(other))
+        return study
+
+    monkeypatch.setattr("sslmem_kit.run.create_or_resume", both)
+    with pytest.raises(UserError, match=r"holds a study of another spec, training.epochs is 3 there and 2 here"):
+        run_study(mine, tmp_path / "out", workers=1)
+    assert not (tmp_path / "out" / "results.zarr").exists()
+    assert open_study(tmp_path / "out").spec == other

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from sslmem_kit.errors import UserError
+from sslmem_kit.files import sweep, write_atomically
 
 try:
     import fcntl
@@ -124,6 +125,8 @@ def remove_user(path: Path, name: str) -> None:
 
 def doubts_about(path: Path) -> list[str]:
     """What about a users file lets others on this machine read or exchange it, a sentence each."""
+    if os.name != "posix":
+        return []  # there are no such modes
     told, folder, me = path.stat(), Path(os.path.realpath(path)).parent.stat(), os.geteuid()
     mode, doubts = stat.S_IMODE(told.st_mode), []
     if mode & (stat.S_IRGRP | stat.S_IROTH):
@@ -257,18 +260,10 @@ def _changing(path: Path, *, missing_ok: bool = True) -> Iterator[dict[str, Pass
 
 
 def _write(path: Path, users: dict[str, Password]) -> None:
-    """Like ``write_atomically``, and at no moment readable by others."""
+    """At no moment readable by others."""
     records = {
         name: {"scrypt": list(user.cost), "salt": user.salt.hex(), "hash": user.hash.hex(), "since": user.since}
         for name, user in sorted(users.items())
     }
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as handle:
-            json.dump({"users": records}, handle, indent=2)
-            handle.write("\n")
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    sweep(path.parent, f"{path.name}.")
+    write_atomically(path, (json.dumps({"users": records}, indent=2) + "\n").encode(), mode=0o600)

@@ -257,7 +257,14 @@ def is_of(spec: StudySpec | AuditSpec, attributes: Mapping[str, Any]) -> bool:
 
 
 def take_places(study: Study, spec: StudySpec | AuditSpec) -> None:
-    """Write where things lie now into ``study.yaml``, and record it. The lock is held, and they were seen to hold what they held."""
+    """Write where things lie now into ``study.yaml``, and record it. The lock is held, and they were seen to hold what they held.
+
+    Raises
+    ------
+    UserError
+        Meanwhile, before the lock was held, another process has begun a study of another spec there.
+    """
+    check_directory(study.path, spec)
     if study.spec.as_dict() != spec.as_dict():
         write_atomically(study.spec_path, as_yaml(spec).encode())
         study.__dict__.pop("spec", None)
