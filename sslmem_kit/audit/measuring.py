@@ -18,6 +18,9 @@ from sslmem_kit.store import view_pairs
 from sslmem_kit.study.spec import ScoringSpec
 from sslmem_kit.views import scored_view
 
+KNOWN_BY = 64
+"""Values of a view that it is known again by."""
+
 
 class Measure:
     """Alignment of samples by one view function or policy, the same for every encoder.
@@ -90,6 +93,11 @@ class Measure:
             features = encode(self._first)
             encode(self._first[:1])
         return {"representation": list(features.shape[1:]), "precision": str(features.dtype).removeprefix("torch.")}
+
+    @property
+    def of_view(self) -> list[float]:
+        """A few values of a view, by which a view function is known again; empty of policies, which a spec tells whole."""
+        return [] if self.view is None else self._first.flatten()[:KNOWN_BY].double().tolist()
 
     def _first_views(self) -> Tensor:
         """View 1 of the first two samples; that of a view function is drawn once more of each alone, to see that it is the same, and with

@@ -42,6 +42,8 @@ from sslmem_kit.study.folder import Study, check_directory, create_or_resume, pl
 Listen = Callable[..., None]
 READ_AS = "read_as"
 """The entry of ``config.json`` that says how an encoder reads samples, but for its modules."""
+OF_VIEW = "of_view"
+"""The attribute by which a view function is known again."""
 LEFT_OUT = 4
 """Names of tensors that are left out, that a warning lists."""
 
@@ -104,6 +106,8 @@ def run_audit(spec: AuditSpec, out: Path | str, *, device: str = "auto", listen:
             return study
         view = with_arguments(spec.view, where="view") if spec.view else None
         measure = Measure(samples, spec.scoring, view=view, seed=spec.view_seed, device=device)
+        if path.exists():
+            _check_view(path, measure)
         # What is wrong with an encoder is told before the first is scored.
         facts = [_look(spec, place, samples, measure, device, listen) for place in todo]
         compared_anyway = _check_agreement(spec, dict(zip(todo, facts, strict=True)), members, out)
@@ -112,6 +116,8 @@ def run_audit(spec: AuditSpec, out: Path | str, *, device: str = "auto", listen:
         take_places(study, spec)
         if not path.exists():
             _create_store(study, samples, scored, members, record, device, threads)
+        if OF_VIEW not in store.attributes(path):
+            store.set_attributes(path, {OF_VIEW: json.dumps(measure.of_view)})
         if compared_anyway:
             store.set_attributes(path, {COMPARED_ANYWAY: json.dumps(compared_anyway)})
         for place, found in zip(todo, facts, strict=True):
@@ -289,6 +295,13 @@ def _check_data(path: Path, samples: Samples) -> None:
     if store.attributes(path).get("data_fingerprint") != samples.fingerprint:
         what = f" ({samples.dataset.name} holds other data)" if samples.dataset else ""
         raise UserError(f"data: it has changed since this audit began{what}; restore it, or choose another --out")
+
+
+def _check_view(path: Path, measure: Measure) -> None:
+    """Refuse to go on with other views than those that the first encoders were scored with."""
+    begun, now = json.loads(store.attributes(path).get(OF_VIEW, "[]")), measure.of_view
+    if begun and not (len(begun) == len(now) and np.allclose(begun, now, rtol=1e-3, atol=1e-4, equal_nan=True)):
+        raise UserError("view: it draws other views than when this audit began; restore the function, or choose another --out")
 
 
 def _check_same(out: Path, spec: AuditSpec, samples: Samples, ids: np.ndarray, members: Membership, device: str) -> None:
