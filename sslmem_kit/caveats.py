@@ -51,12 +51,19 @@ def of_seeds(f: Sequence[int], g: Sequence[int]) -> list[str]:
         return []
     if min(len(f), len(g)) < 2:
         return ["one encoder of f or of g: how much scores change with the training seed is not known, they have no intervals"]
-    if not np.intersect1d(f, g).size:
-        return [
-            "no f and g have a seed in common: errors over encoders are those of encoders that do not belong together, larger than of pairs "
-            "that were trained alike (the field seed says which do)"
-        ]
-    return []
+    told = []
+    if len(set(f)) < len(f) or len(set(g)) < len(g):
+        told.append(
+            "several encoders of f, or of g, have the same seed: they are counted as trained apart, and if they were not, errors are too small "
+            "and intervals too narrow"
+        )
+    if set(f) != set(g):
+        common = np.intersect1d(f, g).size
+        told.append(
+            f"{f'only {common} of the seeds have an f and a g' if common else 'no f and g have a seed in common'}: errors over encoders are "
+            "those of encoders that do not belong together, larger than of pairs that were trained alike (the field seed says which do)"
+        )
+    return told
 
 
 def _of_data(tree: xr.DataTree) -> list[str]:

@@ -8,6 +8,9 @@ from collections.abc import Iterable, Sequence
 FEW = 6
 """Names that a sentence lists, at most."""
 
+NEAR_LENGTH = 200
+"""Characters of a name that are compared with others."""
+
 
 class UserError(ValueError):
     """A mistake in what the user gave: a field, a path, a name.
@@ -34,10 +37,10 @@ def few(names: Sequence[str]) -> str:
     return ", ".join(names[:FEW]) + more
 
 
-def near(name: str, names: Iterable[str]) -> str:
+def near(name: object, names: Iterable[object]) -> str:
     """What may have been meant, to be added to a sentence: ``, did you mean 'x'?``; empty where no name is close."""
-    lower = {other.lower(): other for other in reversed([*names])}
-    found = difflib.get_close_matches(name.lower(), lower, n=2, cutoff=0.6)
+    lower = {str(other).lower(): other for other in reversed([*names])}
+    found = difflib.get_close_matches(str(name).lower()[:NEAR_LENGTH], lower, n=2, cutoff=0.6)
     return f", did you mean {' or '.join(repr(lower[other]) for other in found)}?" if found else ""
 
 

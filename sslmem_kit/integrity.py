@@ -121,11 +121,11 @@ def renew(path: Path) -> None:
 
 
 def is_edited(path: Path) -> bool:
-    """Whether the ``study.yaml`` beside a store is not as it was recorded, or not recorded; of a store without a record that is not known."""
+    """Whether the ``study.yaml`` beside a store is not as it was recorded; False where there is no record of it."""
     if not is_recorded(path):
         return False
     entries, _ = read_record(path)
-    return SPEC not in entries or bool(how_wholly(file_of(path, SPEC), entries[SPEC]))
+    return SPEC in entries and bool(how_wholly(file_of(path, SPEC), entries[SPEC]))
 
 
 def _spec(path: Path) -> list[str]:

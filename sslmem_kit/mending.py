@@ -20,7 +20,7 @@ from sslmem_kit.errors import UserError
 from sslmem_kit.files import remove, write_atomically
 from sslmem_kit.integrity import ADDED, COMPLETENESS, STORE, Damage
 from sslmem_kit.metadata import DOCUMENT, read_documents, root_is_whole, write_root
-from sslmem_kit.study.folder import Study, as_yaml, is_of
+from sslmem_kit.study.folder import Study, as_yaml, begun_as, is_of
 from sslmem_kit.study.spec import StudySpec
 
 WEIGHTS = "weights.safetensors"
@@ -38,7 +38,15 @@ class Mended:
 
 
 def mend_spec(study: Study, spec: StudySpec | AuditSpec) -> bool:
-    """Write ``study.yaml`` again where it is gone or damaged and the results are of this spec; whether it was."""
+    """Write ``study.yaml`` again, as the study was begun, where it is gone or damaged and the results are of this spec; whether it was.
+
+    Raises
+    ------
+    UserError
+        A folder is in its place.
+    """
+    if study.spec_path.is_dir():
+        raise UserError(f"{study.spec_path}: a folder is in the place of a file of the study; move it away")
     try:
         if study.spec_path.exists() and study.spec.hash == spec.hash:
             return False
@@ -46,9 +54,13 @@ def mend_spec(study: Study, spec: StudySpec | AuditSpec) -> bool:
         pass
     finally:
         study.__dict__.pop("spec", None)
-    if not root_is_whole(study.results_path) or not is_of(spec, store.attributes(study.results_path)):
+    if not root_is_whole(study.results_path):
         return False
-    write_atomically(study.spec_path, as_yaml(spec).encode())
+    attributes = store.attributes(study.results_path)
+    if not is_of(spec, attributes):
+        return False
+    # Not the places of `spec`: nobody has seen yet that the same is there.
+    write_atomically(study.spec_path, as_yaml(begun_as(attributes) or spec).encode())
     integrity.note(study.results_path, STORE, [integrity.SPEC])
     return True
 

@@ -103,6 +103,8 @@ def forecast(results: xr.Dataset, *, seeds: int, views: int, protocol: str = "co
         The study has one seed only, too few samples, or one pair of views where another number is planned.
     """
     tables = [table for partition in ("candidate", "independent") if (table := Table.of(results, protocol, partition)).n >= FEWEST]
+    if tables and not tables[0].seeds:
+        raise UserError(tables[0].unknown()[0])
     if not tables or tables[0].seeds < 2:
         raise UserError(
             f"the precision of other numbers of seeds cannot be told from one seed, nor from fewer than {FEWEST} candidates; "

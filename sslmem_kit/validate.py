@@ -48,8 +48,8 @@ def problems(path: Path | str) -> Iterator[str]:
         yield f"{study.results_path}: the results are of another spec than study.yaml (hash {tree.attrs.get('spec_hash')}, {study.spec.hash})"
     elif integrity.is_edited(study.results_path):
         yield (
-            f"{study.spec_path}: is not as sslmem wrote it, a place in it was edited or damaged; `{study.command}` compares what lies there "
-            "with what was scored, and records it"
+            f"{study.spec_path}: is not as sslmem wrote it: a place in it, or how it is written, was edited or damaged; `{study.command}` "
+            "compares what lies there with what was scored, and records it"
         )
     encoders = [str(name) for name in tree["encoder"].values]
     if encoders != expected:

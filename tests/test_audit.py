@@ -22,6 +22,7 @@ from sslmem_kit import open_study, store
 from sslmem_kit.audit.code import call
 from sslmem_kit.audit.scores import alignment_table
 from sslmem_kit.audit.spec import CodeSpec
+from sslmem_kit.caveats import caveats
 from sslmem_kit.cli import main
 from sslmem_kit.encoders import build_encoder
 from sslmem_kit.errors import UserError
@@ -126,6 +127,17 @@ def test_encoders_that_do_not_belong_together_are_told_of_before_and_after(check
         assert "an f and a g that were trained alike have the same `seed`" in capsys.readouterr().out
         status = main(["render", str(tmp_path / folder), "reliability"])
         assert status == 0, capsys.readouterr().err
+
+
+def test_an_encoder_that_is_counted_twice_is_told(checkpoints: Path, tmp_path: Path, capsys) -> None:
+    spec = pair()
+    spec["encoders"] += [{**encoder, "id": encoder["id"].replace("0", "1")} for encoder in spec["encoders"]]
+    status, said = score(write(checkpoints, spec, "twice.yaml"), tmp_path / "twice", capsys)
+    assert status == 0, said
+    for sentence in ("f-0, f-1 have the same weights: they are one encoder, counted 2 times", "g-0, g-1 have the same weights",
+                     "several encoders of f, or of g, have the same seed"):  # fmt: skip
+        assert sentence in said
+        assert any(sentence in caveat for caveat in caveats(open_study(tmp_path / "twice").tree))
 
 
 def test_what_is_used_of_each_list_is_printed(checkpoints: Path, tmp_path: Path, capsys) -> None:

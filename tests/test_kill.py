@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-SAMPLE = {"run:moments": 160, "score:moments": 160, "run:alone": 500, "run:worker": 250, "render:main": 40}
+SAMPLE = {"run:moments": 320, "score:moments": 240, "run:alone": 600, "run:worker": 288, "render:main": 40}
 EVERY = dict.fromkeys(("run:moments", "score:moments", "run:main", "run:worker", "render:main", "render:kernel"), 1)
 """Processes of commands, and at every which of their file operations they are killed."""
 

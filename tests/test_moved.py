@@ -376,6 +376,23 @@ def test_other_weights_and_lists_are_refused(
     assert (status, message in said) == (2, True), said
 
 
+def test_nothing_is_written_before_the_data_were_compared(moved, tmp_path: Path, capsys) -> None:
+    """study.yaml is made again as the study was begun, not with a place where other data lie."""
+    kind, root = moved
+    study = root / "study"
+    MADE[kind](tmp_path / "other", 9)
+    for harm in (study.joinpath("study.yaml").unlink, lambda: study.joinpath("study.yaml").write_text("name: [")):
+        begun = open_study(study).spec
+        harm()
+        status, said = run(capsys, root / "spec.yaml", study, "--data", name_of(kind, tmp_path / "other"))
+        assert status == 2, said
+        assert open_study(study).spec == begun
+    (study / "study.yaml").unlink()
+    (study / "study.yaml").mkdir()
+    status, said = run(capsys, root / "spec.yaml", study, "--data", name_of(kind, root / "there"))
+    assert (status, "a folder is in the place of a file of the study; move it away" in said) == (2, True), said
+
+
 def test_two_specs_that_are_begun_at_once_in_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both found it empty; the one whose study.yaml the other has replaced ends before anything is computed."""
     mine, other = (make_spec("simclr", epochs=epochs) for epochs in (2, 3))
@@ -397,6 +414,11 @@ def test_two_specs_that_are_begun_at_once_in_one_folder(tmp_path: Path, monkeypa
     [
         (("", ""), ""),
         (("0.1 * (view", "0.2 * (view"), "view: it draws other views than when this audit began"),
+        (("0.1 * (view > 0)", "(0.1 + 0.1 * (view == 2 and len(ids) > 1)) * (view > 0)"), "view: it draws other views than when"),
+        (
+            ("batch + 0.1", "(batch.flip(-1) if view == 2 else batch) + 0.1"),
+            "view: it draws other views than when this audit began",
+        ),
         (("default_rng(0).random", "default_rng(9).random"), "data: it has changed since this audit began"),
         (("_made(2)", "_made(3)"), "its weights have changed since this audit began"),
     ],

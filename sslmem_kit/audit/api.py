@@ -154,10 +154,10 @@ def _trained_on(given: Mapping[str, Any] | None, encoders: Mapping[str, Encode],
     """(sample, encoder) bool."""
     if given is None:
         return None
-    strange, missing = sorted(set(given) - set(encoders)), sorted(set(encoders) - set(given))
+    strange, missing = (sorted(set(one) - set(other), key=str) for one, other in ((given, encoders), (encoders, given)))
     if strange or missing:
         what = f"has {strange[0]!r}, which is no encoder{near(strange[0], encoders)}" if strange else f"lacks {missing[0]!r}"
-        raise UserError(f"trained_on {what}; sample ids are needed for each of {', '.join(encoders)}")
+        raise UserError(f"trained_on {what}; sample ids are needed for each of {', '.join(map(str, encoders))}")
     seen = np.zeros((len(samples.ids), len(encoders)), bool)
     for place, name in enumerate(encoders):
         try:

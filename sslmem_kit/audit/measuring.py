@@ -18,8 +18,8 @@ from sslmem_kit.store import view_pairs
 from sslmem_kit.study.spec import ScoringSpec
 from sslmem_kit.views import scored_view
 
-KNOWN_BY = 64
-"""Values of a view that it is known again by."""
+KNOWN_BY = 16
+"""Samples by whose views a view function is known again."""
 
 
 class Measure:
@@ -94,10 +94,19 @@ class Measure:
             encode(self._first[:1])
         return {"representation": list(features.shape[1:]), "precision": str(features.dtype).removeprefix("torch.")}
 
-    @property
-    def of_view(self) -> list[float]:
-        """A few values of a view, by which a view function is known again; empty of policies, which a spec tells whole."""
-        return [] if self.view is None else self._first.flatten()[:KNOWN_BY].double().tolist()
+    def of_views(self) -> list[float]:
+        """Numbers by which a view function is known again, of every view of samples from all of the data: mean, standard deviation and a
+        sum whose weights differ from value to value. Empty of policies, which a spec tells whole."""
+        if self.view is None:
+            return []
+        chosen = self.samples.ids[np.unique(np.linspace(0, len(self.samples.ids) - 1, KNOWN_BY).astype(int))]
+        ids, batch = next(iter(self.samples.batches(chosen, KNOWN_BY, self.feed, self.device)))
+        numbers = []
+        for view in draw_all(self.view, batch, keys_of(ids, batch), views=self.scoring.views, seed=self.seed):
+            values = view.reshape(len(view), -1).double().cpu()
+            weights = torch.cos(torch.arange(values.shape[1], dtype=torch.float64))
+            numbers += [values.mean(1), values.std(1, correction=0), values @ weights]
+        return torch.cat(numbers).tolist()
 
     def _first_views(self) -> Tensor:
         """View 1 of the first two samples; that of a view function is drawn once more of each alone, to see that it is the same, and with

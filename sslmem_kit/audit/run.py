@@ -29,7 +29,7 @@ from sslmem_kit.audit.weights import file_hash
 from sslmem_kit.caveats import of_seeds
 from sslmem_kit.data.record import lines
 from sslmem_kit.devices import resolve_device, use_device
-from sslmem_kit.errors import UserError
+from sslmem_kit.errors import UserError, few
 from sslmem_kit.inspection import versions
 from sslmem_kit.machine import processor, share_cores
 from sslmem_kit.metadata import root_is_whole
@@ -42,7 +42,7 @@ from sslmem_kit.study.folder import Study, check_directory, create_or_resume, pl
 Listen = Callable[..., None]
 READ_AS = "read_as"
 """The entry of ``config.json`` that says how an encoder reads samples, but for its modules."""
-OF_VIEW = "of_view"
+OF_VIEWS = "of_views"
 """The attribute by which a view function is known again."""
 LEFT_OUT = 4
 """Names of tensors that are left out, that a warning lists."""
@@ -116,8 +116,10 @@ def run_audit(spec: AuditSpec, out: Path | str, *, device: str = "auto", listen:
         take_places(study, spec)
         if not path.exists():
             _create_store(study, samples, scored, members, record, device, threads)
-        if OF_VIEW not in store.attributes(path):
-            store.set_attributes(path, {OF_VIEW: json.dumps(measure.of_view)})
+        if OF_VIEWS not in store.attributes(path):
+            store.set_attributes(path, {OF_VIEWS: json.dumps(measure.of_views())})
+        for sentence in compared_anyway:
+            listen("warned", spec.name, sentence)
         if compared_anyway:
             store.set_attributes(path, {COMPARED_ANYWAY: json.dumps(compared_anyway)})
         for place, found in zip(todo, facts, strict=True):
@@ -216,7 +218,7 @@ def _look(spec: AuditSpec, place: int, samples: Samples, measure: Measure, devic
 
 
 def _check_agreement(spec: AuditSpec, looked: dict[int, dict[str, Any]], members: Membership, out: Path) -> list[str]:
-    """Sentences about how the encoders read samples differently; nothing where they are not compared.
+    """Sentences about how the encoders read samples differently, and about which are the same; nothing where they are not compared.
 
     Parameters
     ----------
@@ -230,12 +232,20 @@ def _check_agreement(spec: AuditSpec, looked: dict[int, dict[str, Any]], members
     """
     if members.mode == ONE_MODEL:
         return []
-    read = {}
+    read, weights = {}, {}
     for place, plan in enumerate(spec.encoders):
         config = Study(out).encoder(plan.id) / "config.json"
         known = looked[place] if place in looked else read_json(config) if config.exists() else {}
         read[plan.id] = known.get(READ_AS, {})
-    return check(read, anyway=spec.compare_anyway, remedy="compare_anyway: true")
+        if known.get("parameters"):
+            weights.setdefault(known["fingerprint"], []).append(plan.id)
+    equal = [
+        f"{few(ids)} have the same weights: they are one encoder, counted {len(ids)} times, and scores and errors that rest on their "
+        "difference mean nothing"
+        for ids in weights.values()
+        if len(ids) > 1
+    ]
+    return [*equal, *check(read, anyway=spec.compare_anyway, remedy="compare_anyway: true")]
 
 
 def _record(study: Study, place: int, facts: dict[str, Any]) -> None:
@@ -299,8 +309,10 @@ def _check_data(path: Path, samples: Samples) -> None:
 
 def _check_view(path: Path, measure: Measure) -> None:
     """Refuse to go on with other views than those that the first encoders were scored with."""
-    begun, now = json.loads(store.attributes(path).get(OF_VIEW, "[]")), measure.of_view
-    if begun and not (len(begun) == len(now) and np.allclose(begun, now, rtol=1e-3, atol=1e-4, equal_nan=True)):
+    begun, now = json.loads(store.attributes(path).get(OF_VIEWS, "[]")), measure.of_views()
+    if begun and not (
+        len(begun) == len(now) and np.allclose(begun, now, rtol=1e-3, atol=1e-4 * (1 + np.nanmax(np.abs(begun))), equal_nan=True)
+    ):
         raise UserError("view: it draws other views than when this audit began; restore the function, or choose another --out")
 
 

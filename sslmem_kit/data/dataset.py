@@ -186,10 +186,10 @@ def load(spec: DataSpec, *, seed: int = 0, channels: int | None = None, progress
     )
 
 
-def _never_held_out(class_names: Sequence[str], labels: np.ndarray, is_test: np.ndarray) -> list[str]:
-    """Classes without a held-out sample, where there are held-out samples."""
+def _never_held_out(class_names: Sequence[str], labels: np.ndarray, is_test: np.ndarray) -> dict[str, Any]:
+    """How many classes have no held-out sample, where there are held-out samples, and the first of them."""
     absent = set(labels.tolist()) - set(labels[is_test].tolist()) if is_test.any() else ()
-    return [class_names[label] for label in sorted(absent)][:NAMED]
+    return record.in_short([class_names[label] for label in sorted(absent)], NAMED)
 
 
 def _splits(source: Source, split: np.ndarray | None, is_test: np.ndarray) -> dict[str, Any]:

@@ -83,6 +83,13 @@ def read_folder(spec: DataSpec) -> Source:
     filled = {path[: depth + 1] for path in listing.images if len(path) > depth + 1}
     # An empty folder among the held-out ones says that this class has no held-out images, and so does the record.
     empty = ["/".join((*sides[0], name)) for name in class_names if (*sides[0], name) not in filled]
+    if not empty:  # what is there and is not read is no such statement
+        empty = [
+            "/".join((*side, name))
+            for side in sides[1:]
+            for name in class_names
+            if (*side, name) not in filled and any(not own.name.startswith(".") for own in root.joinpath(*side, name).iterdir())
+        ]
     if not empty:
         empty = [
             "/".join((*side, name))

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from sslmem_kit.errors import few
 from sslmem_kit.names import PARTITION_CODE
 
 CONTRACT = ("images", "sizes", "classes", "splits", "passed_over", "copies")
@@ -100,8 +99,11 @@ def lines(record: Mapping[str, Any]) -> list[str]:
         said.append(f"left out {skipped['count']:,}: {_names(skipped['first'], skipped['count'], '; ')}")
     if record.get("several_frames"):
         said.append(f"of {record['several_frames']:,} files with several frames the first is used")
-    if record.get("never_held_out"):
-        said.append(f"of these classes no image is held out: {few(record['never_held_out'])}")
+    never = record.get("never_held_out", _NONE)
+    if never["count"]:
+        said.append(
+            f"of {never['count']:,} class{'es' * (never['count'] != 1)} no image is held out: {_names(never['first'], never['count'])}"
+        )
     if said:
         told.append("; ".join(said))
     found = record["copies"] or {"samples": 0}

@@ -249,11 +249,16 @@ def is_of(spec: StudySpec | AuditSpec, attributes: Mapping[str, Any]) -> bool:
     recorded = attributes.get("spec_hash")
     if recorded in (spec.hash, spec.hash_with_places):
         return True
+    begun = begun_as(attributes)
+    return begun is not None and begun.hash_with_places == recorded and begun.hash == spec.hash
+
+
+def begun_as(attributes: Mapping[str, Any]) -> StudySpec | AuditSpec | None:
+    """The spec that results were begun with, by their attributes; None where it cannot be read."""
     with contextlib.suppress(UserError, ValueError, TypeError, AttributeError, KeyError):
         loaded = json.loads(attributes["spec"])
-        begun = (parse_audit if is_audit(loaded) else parse_spec)(loaded, where="spec")
-        return begun.hash_with_places == recorded and begun.hash == spec.hash
-    return False
+        return (parse_audit if is_audit(loaded) else parse_spec)(loaded, where="spec")
+    return None
 
 
 def take_places(study: Study, spec: StudySpec | AuditSpec) -> None:

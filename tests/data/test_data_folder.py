@@ -213,8 +213,8 @@ def test_a_class_that_is_never_held_out_is_said(tmp_path):
     (root / "test" / "dog").mkdir()
     data = read(root)
     assert data.class_names == ("cat", "dog")
-    assert data.record["never_held_out"] == ["dog"]
-    assert "of these classes no image is held out: dog" in " ".join(lines(data.record))
+    assert data.record["never_held_out"] == {"count": 1, "first": ["dog"]}
+    assert "of 1 class no image is held out: dog" in " ".join(lines(data.record))
 
 
 def test_folder_errors(tmp_path, pets):
