@@ -9,8 +9,10 @@ training depends on the number of ranks only by the order in which numbers are a
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -23,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
-from sslmem_kit.errors import Failure, UserError
+from sslmem_kit.errors import Failure, UserError, short
 from sslmem_kit.ranks import RankLost, Ranks, launched, set_environment
 from sslmem_kit.scheduling import Listen
 
@@ -35,6 +37,11 @@ MEETING_SECONDS = 600.0
 
 WORD_SECONDS = 10.0
 """After how long it says for whom it waits."""
+
+ANSWER_SECONDS = 20.0
+"""How long the first rank may take to answer another that has reached it."""
+
+FIRST_LOST = "the first rank has ended; run the same command again to go on"
 
 
 def resolve_device(device: str) -> str:
@@ -126,6 +133,10 @@ class Team:
         self.collect(None)
 
 
+_met = itertools.count()
+"""How often this process has met others: a port serves once, for torch's stores keep what an earlier group has left in them."""
+
+
 def meet(ranks: Ranks, listen: Listen) -> dist.TCPStore:
     """Wait until every rank has come; say after ``WORD_SECONDS`` who has not.
 
@@ -147,20 +158,26 @@ def meet(ranks: Ranks, listen: Listen) -> dist.TCPStore:
     Raises
     ------
     UserError
-        Another process has the port.
+        The address or port does not do, something else answers there, or ranks were told different numbers of ranks.
     Failure
         Some have not come for ``MEETING_SECONDS``.
     """
-    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    place, come, all_come = f"{host}:{port}", [f"sslmem/{rank}" for rank in range(ranks.size)], "sslmem/all"
+    host, port = os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
+        raise UserError(f"MASTER_PORT: got {short(port)}, a port is a number from 1 to 65535")
+    place = f"{host}:{port}"
 
     def first_answers() -> str:
-        with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1):
-            return ""
-        return "rank 0"
+        try:
+            with socket.create_connection((host, int(port)), timeout=1):
+                return ""
+        except (socket.gaierror, UnicodeError):
+            return "rank 0, for no host of that name is known here"
+        except OSError:
+            return "rank 0"
 
-    def missing() -> str:
-        numbers = [str(rank) for rank, key in enumerate(come) if not store.check([key])]
+    def missing(step: str) -> str:
+        numbers = [str(rank) for rank in range(ranks.size) if not store.check([f"{step}/{rank}"])]
         return f"rank{'s' * (len(numbers) > 1)} {', '.join(numbers)}" if numbers else ""
 
     def wait(absent: Callable[[], str]) -> None:
@@ -183,20 +200,66 @@ def meet(ranks: Ranks, listen: Listen) -> dist.TCPStore:
 
     if ranks.rank:
         wait(first_answers)
+    else:
+        try:
+            socket.getaddrinfo(host, int(port))
+        except (OSError, UnicodeError):
+            raise UserError(f"MASTER_ADDR: no host {short(host)} is known here; give the name or address of this machine") from None
     try:
-        # Several of one process share a server: torch's process group will use this one.
-        store = dist.TCPStore(host, port, is_master=not ranks.rank, wait_for_workers=False, multi_tenant=True)
-        store.set(come[ranks.rank], "")
+        store = _store_at(host, int(port), is_first=not ranks.rank)
+        store.set(f"size/{ranks.rank}", str(ranks.size))
+    except (dist.DistError, TimeoutError) as error:
         if ranks.rank:
-            wait(lambda: "" if store.check([all_come]) else "the others")
-        else:
-            wait(missing)
-            store.set(all_come, "")
-    except dist.DistNetworkError as error:
-        if ranks.rank:
-            raise RankLost("the first rank has ended; it says why") from None
+            raise UserError(
+                f"MASTER_PORT: what answers at {place} is not the first rank; set another port for all of them"
+            ) from None
         raise UserError(f"MASTER_PORT: {place} cannot be used ({str(error).split(', message: ')[-1]}); set another") from None
+    try:
+        wait(lambda: "" if store.check(["size/0"]) else "rank 0")
+        _check_size(ranks, 0, store)
+        # Twice: whoever has come and ended since, while the others were waited for, does not come again.
+        for step in ("size", "here"):
+            store.set(f"{step}/{ranks.rank}", str(ranks.size))
+            if ranks.rank:
+                wait(lambda step=step: "" if store.check([f"{step}/all"]) else "the others")
+            else:
+                wait(lambda step=step: missing(step))
+                for rank in range(ranks.size):
+                    _check_size(ranks, rank, store)
+                store.set(f"{step}/all", "")
+    except dist.DistError:
+        raise RankLost(FIRST_LOST) from None
     return store
+
+
+def _store_at(host: str, port: int, *, is_first: bool) -> dist.TCPStore:
+    """The store that the first rank serves. In a thread, for torch would wait for ever, and for no signal, where something else is silent."""
+    made: list[Any] = []
+
+    def make() -> None:
+        try:
+            # Several of one process share a server: torch's process group will use this one.
+            patience = timedelta(seconds=ANSWER_SECONDS)
+            made.append(dist.TCPStore(host, port, is_master=is_first, wait_for_workers=False, multi_tenant=True, timeout=patience))
+        except Exception as error:
+            made.append(error)
+
+    thread = threading.Thread(target=make, daemon=True)
+    thread.start()
+    thread.join(3 * ANSWER_SECONDS)  # torch tries again
+    if not made:
+        raise TimeoutError("it does not answer")
+    if isinstance(made[0], Exception):
+        raise made[0]
+    return made[0]
+
+
+def _check_size(ranks: Ranks, other: int, store: dist.TCPStore) -> None:
+    size = int(store.get(f"size/{other}"))
+    if size != ranks.size:
+        raise UserError(
+            f"rank {ranks.rank} was started as one of {ranks.size}, rank {other} as one of {size}; start all of them by one torchrun or srun"
+        )
 
 
 @contextlib.contextmanager
@@ -233,8 +296,14 @@ def team(device: str, ranks: Ranks, listen: Listen) -> Iterator[Team]:
     if not on_cpu and gpus < ranks.local_size and not (gpus == 1 and launched()):
         raise UserError(f"--devices: {ranks.local_size} are asked for on this machine, torch sees {gpus} GPUs")
     set_environment(ranks)
+    earlier = next(_met)
+    if earlier:  # what torch and its agents have left at the port of the group before would be taken for this one's
+        os.environ.update({"MASTER_PORT": str(int(os.environ["MASTER_PORT"]) + 1), "TORCHELASTIC_USE_AGENT_STORE": "False"})
     met = None if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" else meet(ranks, listen)  # torchrun's agents have met
-    state = PartialState(cpu=on_cpu, timeout=PATIENCE)
+    try:
+        state = PartialState(cpu=on_cpu, timeout=PATIENCE)
+    except dist.DistError:
+        raise RankLost(FIRST_LOST) from None
     del met
     try:
         yield Team("cpu" if on_cpu else str(state.device), state.process_index, state.num_processes)

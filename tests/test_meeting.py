@@ -21,6 +21,7 @@ import sys
 from sslmem_kit import devices
 from sslmem_kit.cli import main
 devices.WORD_SECONDS, devices.MEETING_SECONDS = map(float, sys.argv[1:3])
+devices.ANSWER_SECONDS = 2.0
 sys.exit(main(sys.argv[3:]))
 """
 
@@ -39,10 +40,10 @@ def spec(tmp_path: Path) -> Path:
     return tmp_path / "spec.yaml"
 
 
-def task(rank: int, size: int, port: int, spec: Path, word: float = 0.2, patience: float = 2.0) -> subprocess.Popen:
+def task(rank: int, size: int, port: object, spec: Path, word: float = 0.2, patience: float = 2.0, **more: str) -> subprocess.Popen:
     """One task of a step, as srun starts it on one machine."""
     of_the_step = {"SLURM_STEP_NUM_TASKS": size, "SLURM_STEP_TASKS_PER_NODE": size, "SLURM_PROCID": rank, "SLURM_LOCALID": rank}
-    environment = {**os.environ, **{name: str(value) for name, value in of_the_step.items()}, "MASTER_PORT": str(port)}
+    environment = {**os.environ, **{name: str(value) for name, value in of_the_step.items()}, "MASTER_PORT": str(port), **more}
     command = ["run", str(spec), "--out", str(spec.parent / "out"), "--device", "cpu", "--threads", "1"]
     return subprocess.Popen(
         [sys.executable, "-c", START, str(word), str(patience), *command],
@@ -87,6 +88,97 @@ def test_a_port_that_is_taken_is_named(port: int, spec: Path) -> None:
         _, err = process.communicate(timeout=90)
     assert process.returncode == 2
     assert err.splitlines()[-1].startswith(f"sslmem: MASTER_PORT: 127.0.0.1:{port} cannot be used (address already in use)")
+
+
+def test_what_answers_and_is_not_the_first_rank_is_named(port: int, spec: Path) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", port))
+        silent.listen()
+        process = task(1, 2, port, spec)
+        _, err = process.communicate(timeout=90)
+    assert process.returncode == 2
+    assert err.splitlines()[-1] == (
+        f"sslmem: MASTER_PORT: what answers at 127.0.0.1:{port} is not the first rank; set another port for all of them"
+    )
+
+
+@pytest.mark.parametrize(
+    ("rank", "address", "port", "status", "message"),
+    [
+        (0, "no-such-host.invalid", "4711", 2, "MASTER_ADDR: no host 'no-such-host.invalid' is known here"),
+        (0, "a..b", "4711", 2, "MASTER_ADDR: no host 'a..b' is known here"),
+        (1, "a..b", "4711", 1, "for rank 0, for no host of that name is known here"),
+        (0, "127.0.0.1", "abc", 2, "MASTER_PORT: got 'abc', a port is a number from 1 to 65535"),
+        (1, "127.0.0.1", "99999", 2, "MASTER_PORT: got '99999'"),
+        (0, "127.0.0.1", "0", 2, "MASTER_PORT: got '0'"),
+    ],
+)
+def test_addresses_that_do_not_do(rank: int, address: str, port: str, status: int, message: str, spec: Path) -> None:
+    process = task(rank, 2, port, spec, MASTER_ADDR=address)
+    _, err = process.communicate(timeout=90)
+    assert process.returncode == status, err
+    assert message in err.splitlines()[-1]
+    assert "Traceback" not in err
+
+
+def test_ranks_that_were_told_different_sizes(port: int, spec: Path) -> None:
+    first, other = task(0, 2, port, spec, patience=30), task(1, 3, port, spec, patience=30)
+    (_, err), (_, said) = first.communicate(timeout=90), other.communicate(timeout=90)
+    assert {first.returncode, other.returncode} <= {1, 2}
+    assert "was started as one of" in err + said
+    assert "Traceback" not in err + said
+
+
+def test_who_has_come_and_ended_meanwhile_is_missed(port: int, spec: Path) -> None:
+    first = task(0, 3, port, spec, patience=8)
+    killed = task(1, 3, port, spec, patience=60)
+    time.sleep(8)
+    killed.kill()
+    killed.communicate()
+    last = task(2, 3, port, spec, patience=60)
+    (_, err), (_, said) = first.communicate(timeout=90), last.communicate(timeout=90)
+    assert (first.returncode, last.returncode) == (1, 1), err + said
+    assert "for rank 1;" in err.splitlines()[-1]
+    assert said.splitlines()[-1] == "sslmem: the first rank has ended; run the same command again to go on"
+
+
+TWICE = """
+import sys
+from sslmem_kit import run_study
+for number in range(2):
+    run_study(sys.argv[1], f"{sys.argv[2]}{number}", device="cpu", threads=1)
+"""
+
+
+@pytest.mark.parametrize("launcher", ["srun", "torchrun"])
+def test_two_studies_in_one_script(launcher: str, port: int, spec: Path, tmp_path: Path) -> None:
+    """The second group took what the first had left at the port for its own, and waited for ever."""
+    script = tmp_path / "twice.py"
+    script.write_text(TWICE)
+    arguments = [str(script), str(spec), str(tmp_path / "made")]
+    if launcher == "torchrun":
+        command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(port), *arguments]
+        processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)]
+    else:
+        ours = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_TASKS_PER_NODE": "2", "MASTER_PORT": str(port)}
+        processes = [
+            subprocess.Popen(
+                [sys.executable, *arguments],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env={**os.environ, **ours, "SLURM_PROCID": rank, "SLURM_LOCALID": rank},
+            )
+            for rank in "01"
+        ]
+    try:
+        said = [process.communicate(timeout=150)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0] * len(processes), said
+    for number in range(2):
+        assert store.missing(Study(tmp_path / f"made{number}").tree) == ""
 
 
 def test_one_task_of_a_step_runs_alone(monkeypatch: pytest.MonkeyPatch) -> None:
