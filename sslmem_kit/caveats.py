@@ -14,7 +14,7 @@ from sslmem_kit.data.record import crossing, cut_batch, stored_record
 from sslmem_kit.downstream.spread import collapse
 from sslmem_kit.integrity import DAMAGED_PICTURES, NO_CHECKSUMS
 from sslmem_kit.metadata import SEAL
-from sslmem_kit.names import COMPARED_ANYWAY, ENCODER, FAMILIES
+from sslmem_kit.names import COMPARED_ANYWAY, ENCODER, FAMILIES, MODE, ONE_MODEL
 from sslmem_kit.scores import of_pairs
 
 _SPREAD = ("feature_std", "effective_rank", "embedding_std")
@@ -50,7 +50,9 @@ def of_seeds(f: Sequence[int], g: Sequence[int]) -> list[str]:
     if not len(f) or not len(g):
         return []
     if min(len(f), len(g)) < 2:
-        return ["one encoder of f or of g: how much scores change with the training seed is not known, they have no intervals"]
+        return [
+            "one encoder of f or of g: how much scores change with the training seed is not known, single scores have no intervals"
+        ]
     told = []
     if len(set(f)) < len(f) or len(set(g)) < len(g):
         told.append(
@@ -69,8 +71,8 @@ def of_seeds(f: Sequence[int], g: Sequence[int]) -> list[str]:
 def _of_data(tree: xr.DataTree) -> list[str]:
     """What the data that was read limits; stores of earlier versions do not know."""
     read = stored_record(tree.attrs, tree["label"].attrs.get("class_names", ()))
-    sentences = [crossing(read["copies"])]
-    test_in_train = (read["copies"] or {}).get("test_in_train")
+    sentences = [] if tree.attrs.get(MODE) == ONE_MODEL else [crossing(read["copies"])]
+    test_in_train = (read["copies"] or {}).get("test_in_train") if MODE not in tree.attrs else 0  # audits have no probes
     if test_in_train:
         sentences.append(
             f"exact copies of held-out samples ({test_in_train:,}) are not held out: accuracies of probes are too high"

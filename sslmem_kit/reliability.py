@@ -16,6 +16,7 @@ import xarray as xr
 from sslmem_kit.audit.spec import AuditSpec
 from sslmem_kit.crossed import FEWEST, Table, weighted_sums
 from sslmem_kit.errors import UserError
+from sslmem_kit.moved import without_places
 from sslmem_kit.planning import TARGET, VIEWS, mean_parts, needed, told_views
 
 if TYPE_CHECKING:
@@ -134,7 +135,8 @@ def forecast(results: xr.Dataset, *, seeds: int, views: int, protocol: str = "co
 
 def planned(study: Study, spec: StudySpec) -> dict[str, Any]:
     """:func:`forecast` of the seeds and views of a spec, from a finished study: with its ``study``, ``encoder_epochs`` of each way to reach the
-    target, and ``differs``, the sections of the spec in which the two studies are not the same.
+    target, and ``differs``, the sections of the spec in which the two studies are not the same; ``elsewhere``, whether of the
+    data that is the place alone.
 
     Raises
     ------
@@ -150,7 +152,9 @@ def planned(study: Study, spec: StudySpec) -> dict[str, Any]:
     for row in told["required"]:
         row["encoder_epochs"] = row["encoders"] and row["encoders"] * spec.training.epochs
     here, there = (_method(each) for each in (spec, study.spec))
-    return {"study": str(study.path), **told, "differs": [name for name in here if here[name] != there[name]]}
+    differs = [name for name in here if here[name] != there[name]]
+    elsewhere = "data" in differs and without_places(here)["data"] == without_places(there)["data"]
+    return {"study": str(study.path), **told, "differs": differs, "elsewhere": elsewhere}
 
 
 def planned_as_text(told: dict[str, Any]) -> list[str]:
@@ -161,8 +165,11 @@ def planned_as_text(told: dict[str, Any]) -> list[str]:
         f"as in {told['study']}, candidates and independents taken together",
         f"seeds for {told['target']:g}: {required_as_text(told['required'])}",
     ]
-    if told["differs"]:
-        lines.append(f"that study has other {', '.join(told['differs'])}: its numbers may not hold for this one")
+    others = [name for name in told["differs"] if name != "data" or not told["elsewhere"]]
+    if told["elsewhere"]:
+        lines.append("that study's data lie at another place: if they are others, its numbers may not hold for this one")
+    if others:
+        lines.append(f"that study has other {', '.join(others)}: its numbers may not hold for this one")
     return lines + told["unknown"]
 
 

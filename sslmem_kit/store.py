@@ -448,6 +448,8 @@ def open_results(path: Path | str, *, allow_incomplete: bool = False, allow_dama
     except UserError:
         raise
     except (ValueError, KeyError, OSError, TypeError, RuntimeError) as error:
+        if _of_checksum(error):
+            raise UserError(f"{path}: the results are damaged, a chunk {_of_checksum(error)}; {_REMEDY}") from None
         raise UserError(f"{path}: the results store cannot be opened, its metadata is damaged ({_one_line(error)})") from None
     version = tree.attrs.get("schema_version")
     if version != SCHEMA_VERSION:
@@ -461,6 +463,9 @@ def open_results(path: Path | str, *, allow_incomplete: bool = False, allow_dama
             f"{path}: the study is incomplete, {absent}; `{command(tree)}` on the same directory goes on where it stopped"
         )
     return tree
+
+
+_REMEDY = f"`sslmem validate` names it, {MENDED}"
 
 
 def _refusal(path: Path, documents: Mapping[str, Any], found: Sequence[integrity.Damage]) -> str:
@@ -482,7 +487,14 @@ def reading(path: Path) -> Iterator[None]:
     except UserError:
         raise
     except (RuntimeError, OSError, ValueError) as error:  # what zarr's codecs raise
-        raise UserError(f"{path}: a chunk of the results cannot be read ({_one_line(error)})") from None
+        raise UserError(
+            f"{path}: a chunk of the results cannot be read ({_of_checksum(error) or _one_line(error)}); {_REMEDY}"
+        ) from None
+
+
+def _of_checksum(error: Exception) -> str:
+    """What zarr's codec says with the bytes of two checksums; empty of other errors."""
+    return "is not what was written" if "computed checksum do not match" in str(error) else ""
 
 
 def check_whole(path: Path, values: xr.DataArray, *, what: str = ALIGNMENT) -> None:

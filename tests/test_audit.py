@@ -129,6 +129,15 @@ def test_encoders_that_do_not_belong_together_are_told_of_before_and_after(check
         assert status == 0, capsys.readouterr().err
 
 
+def test_lists_that_are_the_same_are_told_before_anything_is_scored(checkpoints: Path, tmp_path: Path, capsys) -> None:
+    spec = pair()
+    spec["encoders"][1]["trained_on"] = spec["encoders"][0]["trained_on"]
+    status, said = score(write(checkpoints, spec, "same.yaml"), tmp_path / "same", capsys)
+    assert status == 0, said
+    assert said.index("there are no memorization scores") < said.index("encoders to score")
+    assert not any("copies" in caveat for caveat in caveats(open_study(tmp_path / "same").tree))
+
+
 def test_an_encoder_that_is_counted_twice_is_told(checkpoints: Path, tmp_path: Path, capsys) -> None:
     spec = pair()
     spec["encoders"] += [{**encoder, "id": encoder["id"].replace("0", "1")} for encoder in spec["encoders"]]

@@ -156,7 +156,7 @@ def test_bad_lists_are_told(tmp_path, name, content, message) -> None:
 
 def test_an_unknown_file_name_is_told(tmp_path) -> None:
     with pytest.raises(
-        UserError, match=r"1 of 2 entries .*\('dog/1.png'\), names of its image files, such as class/name.png, are needed"
+        UserError, match=r"1 of 2 entries .*\('dog/1.png'\), names of its image files, such as cat/0.png, are needed"
     ):
         read(tmp_path / "ids.csv", "file\ncat/2.png\ndog/1.png\n", files=lambda: FILES)
 

@@ -142,6 +142,17 @@ def test_a_run_makes_again_what_is_damaged_and_no_more(
         assert (study / name).read_bytes() == (whole / name).read_bytes()
 
 
+def test_a_chunk_whose_bits_have_flipped_is_told_with_the_remedy(study: Path, capsys) -> None:
+    flip(study / "results.zarr" / "label" / "c" / "0")
+    for command in (["report", str(study)], ["export", str(study), "--to", str(study.parent / "a.csv")]):
+        assert main(command) == 2
+        said = capsys.readouterr().err
+        assert "`sslmem validate` names it" in said
+        assert "`sslmem run`" in said
+        assert "metadata" not in said
+        assert "checksum" not in said
+
+
 @pytest.mark.parametrize("name", ["weights.safetensors", "config.json", "history.csv"])
 def test_a_folder_in_the_place_of_an_encoders_file_is_somebodys(name: str, study: Path) -> None:
     file = study / "encoders" / "g-0" / name

@@ -16,6 +16,7 @@ from scipy import stats
 from test_intervals import by_pair, labelled, of_views
 
 from sslmem_kit.audit.spec import parse_audit
+from sslmem_kit.caveats import of_seeds
 from sslmem_kit.cli import main
 from sslmem_kit.crossed import Table
 from sslmem_kit.errors import UserError
@@ -214,6 +215,14 @@ def test_encoders_that_are_no_pairs_are_told():
     design = ["pair"] * 2 + ["subset"] * 2
     found = assess(root.assign_coords(design=("encoder", design)))
     assert found["seeds"] == 1
+
+
+def test_partly_common_and_repeated_seeds_are_caveats():
+    assert of_seeds([0, 1], [0, 1]) == of_seeds([], [0]) == []
+    assert ["several encoders" in sentence for sentence in of_seeds([0, 0, 1], [0, 0, 1])] == [True]
+    (partly,) = of_seeds([0, 1], [1, 2])
+    assert partly.startswith("only 1 of the seeds have an f and a g")
+    assert len(of_seeds([0, 0], [1, 1])) == 2
 
 
 def test_step_up_is_of_two_halves():

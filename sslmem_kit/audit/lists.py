@@ -284,7 +284,7 @@ def _ids_of(cells: Sequence[str], name: str, files: Files | None) -> np.ndarray:
     known = files() if files else {}
     strange = [cell for cell in cells if cell not in known]
     if strange:
-        wanted = "names of its image files, such as class/name.png," if files else "integer sample ids"
+        wanted = f"names of its image files, such as {next(iter(known), 'class/name.png')}," if files else "integer sample ids"
         raise UserError(
             f"{len(strange)} of {len(cells)} entries are not samples of the data ({', '.join(map(repr, strange[:3]))}), {wanted} are needed"
         )

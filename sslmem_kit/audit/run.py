@@ -165,6 +165,10 @@ def _told(plan: AuditEncoderSpec, place: int) -> dict[str, Any]:
 
 def _doubts_about_seeds(spec: AuditSpec, members: Membership) -> list[str]:
     """What the report will say of scores for which too few encoders, or some that do not belong together, are compared."""
+    if members.mode == ONE_MODEL and members.trained_on is not None:
+        return [
+            "by the lists every encoder was trained on the same of these samples: there are no memorization scores, what is told is alignment"
+        ]
     if members.mode != PAIR:
         return []
     seeds: dict[str, list[int]] = {family: [] for family in FAMILIES}

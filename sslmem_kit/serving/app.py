@@ -83,9 +83,9 @@ class _Early(Handler):
 
     async def on_session_created(self, session_context: Any) -> None:
         request = session_context.request
-        async with self._turns.turn(request.who):
-            stream = request.connection.stream  # None where a websocket has taken it over
-            if stream is not None and stream.closed():
+        stream = request.connection.stream  # None where a websocket has taken it over
+        async with self._turns.turn(request.who, lambda: stream is not None and stream.closed()) as mine:
+            if not mine:
                 return
             document = session_context._document
             await self._pace.quiet()

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from sslmem_kit.serving.messages import Allowance
 
@@ -26,7 +26,7 @@ class Turns:
     Parameters
     ----------
     most, most_of_one
-        Places in the queue, and those that one person may have.
+        Places in the queue, and those that one person may have; who has none may have one though the queue is full, up to four times as many.
     at_once, per_second
         Turns that one person may have.
     """
@@ -34,7 +34,7 @@ class Turns:
     def __init__(self, most: int, most_of_one: int, *, at_once: float = AT_ONCE, per_second: float = PER_SECOND) -> None:
         self.most, self.most_of_one = most, most_of_one
         self._bounds = per_second, at_once
-        self._queues: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+        self._queues: OrderedDict[str, deque[tuple[asyncio.Future[bool], Callable[[], bool]]]] = OrderedDict()
         self._allowed: dict[str, Allowance] = {}
         self._taken = False
         self._looking: asyncio.TimerHandle | None = None
@@ -46,27 +46,34 @@ class Turns:
 
     def full(self, who: str) -> bool:
         """Whether a person has to be sent away."""
-        return self.waiting() >= self.most or self.waiting(who) >= self.most_of_one
+        own, all_ = self.waiting(who), self.waiting()
+        return own >= self.most_of_one or (own > 0 and all_ >= self.most) or all_ >= 4 * self.most
 
     @contextlib.asynccontextmanager
-    async def turn(self, who: str) -> AsyncIterator[None]:
-        """Wait for a turn; the next one begins a pause after this one has ended."""
+    async def turn(self, who: str, gone: Callable[[], bool] = lambda: False) -> AsyncIterator[bool]:
+        """Wait for a turn; the next one begins a pause after this one has ended. False, and no turn, for who is ``gone`` when it comes."""
+        if gone():
+            yield False
+            return
         if self._taken or not self._may(who):
             place = asyncio.get_running_loop().create_future()
-            self._queues.setdefault(who, deque()).append(place)
+            self._queues.setdefault(who, deque()).append((place, gone))
             if not self._taken:
                 self._look_again()
             try:
-                await place
+                mine = await place
             except asyncio.CancelledError:
-                if place.done() and not place.cancelled():
-                    self._next()
-                else:
+                if not place.done() or place.cancelled():
                     self._leave(who, place)
+                elif place.result():
+                    self._next()
                 raise
+            if not mine:
+                yield False
+                return
         self._taken, began = True, time.monotonic()
         try:
-            yield
+            yield True
         finally:
             rest = max(REST_SECONDS, REST_SHARE * (time.monotonic() - began))
             asyncio.get_running_loop().call_later(rest, self._next)
@@ -82,12 +89,15 @@ class Turns:
         self._taken = False
         for who in [*self._queues]:
             places = self._queues[who]
-            while places and places[0].done():
-                places.popleft()
+            for place, gone in [*places]:  # a page that nobody waits for any more costs no turn
+                if place.done() or gone():
+                    places.remove((place, gone))
+                    if not place.done():
+                        place.set_result(False)
             if places and self._may(who):
                 self._taken = True
                 self._queues.move_to_end(who)
-                places.popleft().set_result(None)
+                places.popleft()[0].set_result(True)
             if not places:
                 del self._queues[who]
             if self._taken:
@@ -105,8 +115,8 @@ class Turns:
         if not self._taken:
             self._next()
 
-    def _leave(self, who: str, place: asyncio.Future[None]) -> None:
+    def _leave(self, who: str, place: asyncio.Future[bool]) -> None:
         with contextlib.suppress(KeyError, ValueError):
-            self._queues[who].remove(place)
+            self._queues[who] = deque(one for one in self._queues[who] if one[0] is not place)
             if not self._queues[who]:
                 del self._queues[who]

@@ -228,6 +228,9 @@ def check_directory(path: Path, spec: StudySpec | AuditSpec) -> None:
         if difference:
             field, there, here = difference
             hint = ""
+            if field == "partition.remove":  # a place was left out to compare, and is to be seen
+                there, here = (own.partition.remove and str(own.partition.remove) for own in (study.spec, spec))
+                hint = " (--remove gives it)"
             if field == "downstream.tasks":
                 hint = " (that moved ones hold the same cannot be told: have them, or a link to them, where they were)"
             raise UserError(

@@ -217,6 +217,14 @@ def test_a_class_that_is_never_held_out_is_said(tmp_path):
     assert "of 1 class no image is held out: dog" in " ".join(lines(data.record))
 
 
+def test_what_is_there_and_is_not_read_is_no_empty_folder(tmp_path):
+    root = tree(tmp_path / "three", ["train/cat/1.png", "train/dog/1.png", "train/dog/2.png", "test/cat/1.png"])
+    (root / "test" / "dog").mkdir()
+    (root / "test" / "dog" / "1.heic").write_bytes(b"x")
+    with pytest.raises(UserError, match="1 of 2 classes hold no image: test/dog"):
+        read(root)
+
+
 def test_folder_errors(tmp_path, pets):
     with pytest.raises(UserError, match=f"data.name 'folder:{tmp_path}/none'.* is not there"):
         read(tmp_path / "none")

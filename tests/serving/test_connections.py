@@ -206,6 +206,44 @@ def test_who_has_had_many_turns_waits_and_holds_nobody_up(monkeypatch: pytest.Mo
     assert seconds > 0.4
 
 
+def test_who_is_gone_when_the_turn_comes_has_none() -> None:
+    """A page that is asked for again and again, as by a key that is held, would use up what its person may have."""
+
+    async def serve() -> tuple[list[str], int]:
+        turns, served, left = Turns(most=12, most_of_one=8, at_once=2, per_second=0.001), [], set()
+
+        async def take(name: str) -> None:
+            async with turns.turn("ann", lambda: name in left) as mine:
+                served.append(name if mine else f"not {name}")
+
+        waiting = [asyncio.create_task(take(name)) for name in "abcd"]
+        await asyncio.sleep(0)
+        left |= {"b", "c"}
+        async with asyncio.timeout(5):
+            await asyncio.gather(*waiting)
+            await take("b")
+        return served, turns.waiting()
+
+    assert asyncio.run(serve()) == (["a", "not b", "not c", "d", "not b"], 0)
+
+
+def test_a_newcomer_has_a_place_though_others_fill_the_queue() -> None:
+    async def serve() -> list[bool]:
+        turns = Turns(most=4, most_of_one=2, at_once=0, per_second=0.001)
+        waiting = [asyncio.create_task(turns.turn(who).__aenter__()) for who in "aabb"]
+        await asyncio.sleep(0)
+        full = [turns.full(who) for who in "abc"]
+        waiting += [asyncio.create_task(turns.turn(str(number)).__aenter__()) for number in range(12)]
+        await asyncio.sleep(0)
+        full.append(turns.full("c"))
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        return [*full, turns.full("a")]
+
+    assert asyncio.run(serve()) == [True, True, False, True, False]
+
+
 def test_a_turn_that_fails_passes_on() -> None:
     async def serve() -> bool:
         turns = Turns(most=4, most_of_one=4)
