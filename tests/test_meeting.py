@@ -129,6 +129,7 @@ def test_ranks_that_were_told_different_sizes(port: int, spec: Path) -> None:
     assert "Traceback" not in err + said
 
 
+@pytest.mark.slow
 def test_who_has_come_and_ended_meanwhile_is_missed(port: int, spec: Path) -> None:
     first = task(0, 3, port, spec, patience=8)
     killed = task(1, 3, port, spec, patience=60)
@@ -150,7 +151,7 @@ for number in range(2):
 """
 
 
-@pytest.mark.parametrize("launcher", ["srun", "torchrun"])
+@pytest.mark.parametrize("launcher", ["srun", pytest.param("torchrun", marks=pytest.mark.slow)])
 def test_two_studies_in_one_script(launcher: str, port: int, spec: Path, tmp_path: Path) -> None:
     """The second group took what the first had left at the port for its own, and waited for ever."""
     script = tmp_path / "twice.py"
