@@ -173,3 +173,14 @@ def test_torchvision_resnets_fit_those_of_timm() -> None:
     theirs.fc = nn.Identity()
     with torch.inference_mode():
         torch.testing.assert_close(ours(images), theirs(images))
+
+
+@pytest.mark.parametrize(("kernel", "stem"), [(7, "stock"), (3, "small or medium")])
+def test_the_stem_of_a_first_convolution_is_named(kernel: int, stem: str) -> None:
+    class Net(nn.Module):
+        def __init__(self, side: int) -> None:
+            super().__init__()
+            self.conv1 = nn.Conv2d(3, 4, side, bias=False)
+
+    with pytest.raises(UserError, match=f"a first convolution of {kernel}x{kernel} is that of encoder.stem: {stem}$"):
+        fit(Net(10 - kernel), Net(kernel).state_dict(), path=Path("f.pth"), where="encoders.0 (f-0).weights")

@@ -112,6 +112,8 @@ def test_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = {name: json.loads((out / "encoders" / name / "config.json").read_text()) for name in ("f-0", "g-0")}
     assert {name: entry["samples"] for name, entry in config.items()} == {"f-0": 65, "g-0": 68}
     assert np.isfinite(study.scores()["difference"]).all()
+    assert json.loads(study.results.attrs["data"])["removed"] == {"shared": 2, "candidate": 3}
+    assert "taken out by partition.remove: 2 shared, 3 candidate" in capsys.readouterr().err
     for after in (["validate", str(out)], ["report", str(out)]):
         assert main(after) == 0
 

@@ -163,9 +163,20 @@ def fit(
         parts.append(f"{len(shapes)} have another shape ({_few(shapes, 2)})")
     if parts:
         hint = _hint(module, state if whole is None else whole) or _pooling_hint(missing, unexpected)
+        hint = hint or _stem_hint(own, state)
         hint = hint or "; prefix, drop_keys, encoder.stem, encoder.options and data.image_size are what they hang on"
         raise UserError(f"{where}: {path} does not fit the encoder: {'; '.join(parts)}{hint}")
     module.load_state_dict(dict(state), strict=False)
+
+
+def _stem_hint(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+    """Which ``encoder.stem`` the first convolution of a ResNet is of, where only that has another shape."""
+    first = "conv1.weight"
+    if first not in own or first not in state or own[first].shape[2:] == state[first].shape[2:]:
+        return ""
+    side = state[first].shape[-1]
+    stem = {7: "stock", 3: "small or medium"}.get(side)
+    return f"; a first convolution of {side}x{side} is that of encoder.stem: {stem}" if stem else ""
 
 
 def prefixes(module: nn.Module, state: Mapping[str, Tensor]) -> list[str]:

@@ -109,9 +109,18 @@ def lines(record: Mapping[str, Any]) -> list[str]:
     found = record["copies"] or {"samples": 0}
     if found["samples"]:
         told.append(_copies(found))
+    if "removed" in record:
+        told.append(f"taken out by partition.remove: {_removed(record['removed'])}")
     if "batch_size" in record:
         told.append(cut_batch(record["batch_size"]))
     return told
+
+
+def _removed(counts: Mapping[str, int]) -> str:
+    untrained = (
+        "; extra samples are trained on by nobody: without them nothing is trained otherwise" if [*counts] == ["extra"] else ""
+    )
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items()) + untrained
 
 
 def as_line(record: Mapping[str, Any]) -> list[str]:

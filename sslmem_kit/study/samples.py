@@ -76,11 +76,15 @@ class StudySamples:
     @cached_property
     def record(self) -> dict[str, Any]:
         """What was read (:class:`sslmem_kit.data.Dataset`), and the copies across partitions; with the size of batches where it is not the
-        spec's."""
+        spec's, and what was taken out by partition."""
         read = self.dataset.record
         asked = self.spec.training.batch_size
         used = sorted({size for size, _ in map(self.batches, self.spec.encoders)})
         batch = {"batch_size": {"asked": asked, "used": used}} if used != [asked] else {}
+        if self.spec.partition.remove is not None:
+            out = self.drawn[(self.codes == UNUSED) & (self.drawn != UNUSED)]
+            counts = {name: int((out == code).sum()) for name, code in PARTITION_CODE.items()}
+            batch["removed"] = {name: count for name, count in counts.items() if count}
         if read["copies"] is None:
             return {**read, **batch}
         across = copies_across(self.dataset.keys[self.scored], self.codes[self.scored])
