@@ -184,7 +184,7 @@ def test_who_has_had_many_turns_waits_and_holds_nobody_up(monkeypatch: pytest.Mo
     monkeypatch.setattr("sslmem_kit.serving.turns.REST_SECONDS", 0.0)
 
     async def serve() -> tuple[list[str], float]:
-        turns, served, began = Turns(most=12, most_of_one=8, at_once=2, per_second=2), [], time.monotonic()
+        turns, served, began = Turns(most=12, most_of_one=8, at_once=2, per_second=0.5), [], time.monotonic()
 
         async def take(who: str) -> None:
             async with turns.turn(who):
