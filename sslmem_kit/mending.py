@@ -46,7 +46,7 @@ def mend_spec(study: Study, spec: StudySpec | AuditSpec) -> bool:
         A folder is in its place.
     """
     if study.spec_path.is_dir():
-        raise UserError(f"{study.spec_path}: a folder is in the place of a file of the study; move it away")
+        raise _folder_in_the_way(study.spec_path)
     try:
         if study.spec_path.exists() and study.spec.hash == spec.hash:
             return False
@@ -144,8 +144,12 @@ def _clear_folders(path: Path, found: Sequence[Damage]) -> None:
     for file in (integrity.file_of(path, damage.name) for damage in found):
         if file.is_dir() and not file.is_symlink():
             if not file.is_relative_to(path):
-                raise UserError(f"{file}: a folder is in the place of a file of the study; move it away")
+                raise _folder_in_the_way(file)
             remove(file)
+
+
+def _folder_in_the_way(file: Path) -> UserError:
+    return UserError(f"{file}: a folder is in the place of a file of the study; move it away")
 
 
 def forget(folder: Path) -> None:

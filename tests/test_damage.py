@@ -189,20 +189,7 @@ def test_a_whole_study_is_left_as_it_is(study: Path) -> None:
 def audited(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, AuditSpec]:
     """An audit of vectors, whose encoders functions make: two blocks of samples, one of f and one of g."""
     folder = tmp_path_factory.mktemp("audit")
-    (folder / "damaged_mine.py").write_text(CODE)
-    (folder / "f.csv").write_text("sample\n" + "\n".join(map(str, range(12))))
-    (folder / "g.csv").write_text("sample\n" + "\n".join(map(str, [*range(8), *range(12, 16)])))
-    spec = {
-        "name": "mine",
-        "source": "damaged_mine:source",
-        "view": "damaged_mine:view",
-        "scoring": {"views": 2, "block": 16},
-        "encoders": [
-            {"id": f"{family}-0", "seed": 0, "factory": f"damaged_mine:{family}", "trained_on": f"{family}.csv"} for family in "fg"
-        ],
-    }
-    (folder / "audit.yaml").write_text(json.dumps(spec))
-    loaded = load_audit(folder / "audit.yaml")
+    loaded = load_audit(audit_of_vectors(folder, "damaged_mine"))
     return run_audit(loaded, folder / "mine", device="cpu").path, loaded
 
 
@@ -226,6 +213,25 @@ def f():
 def g():
     return _made(2)
 """
+
+
+def audit_of_vectors(folder: Path, module: str, code: str = CODE) -> Path:
+    """The spec of an audit, beside its code and lists."""
+    (folder / f"{module}.py").write_text(code)
+    (folder / "f.csv").write_text("sample\n" + "\n".join(map(str, range(12))))
+    (folder / "g.csv").write_text("sample\n" + "\n".join(map(str, [*range(8), *range(12, 16)])))
+    spec = {
+        "name": "mine",
+        "source": f"{module}:source",
+        "view": f"{module}:view",
+        "scoring": {"views": 2, "block": 16},
+        "encoders": [
+            {"id": f"{family}-0", "seed": 0, "factory": f"{module}:{family}", "trained_on": f"{family}.csv"} for family in "fg"
+        ],
+    }
+    (folder / "audit.yaml").write_text(json.dumps(spec))
+    return folder / "audit.yaml"
+
 
 AUDIT_MENDED = [
     (lose, "results.zarr/alignment/c/1/0/0", "alignment of f-0, block 1 (samples 16 to 19", [("scored", "f-0", 1)]),

@@ -169,6 +169,8 @@ def _compare_batch_norm(ranks: Ranks, tell: object) -> None:
         ({"WORLD_SIZE": "1", "RANK": "0"}, None),
         ({"WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}, Ranks(3, 1, 4, 2)),
         ({"SLURM_NTASKS": "8", "SLURM_PROCID": "0"}, None),  # a batch script that has not called srun
+        ({"SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_JOB_ID": "7"}, None),
+        ({"SLURM_STEP_NUM_TASKS": "1", "SLURM_NTASKS": "4", "SLURM_PROCID": "0"}, None),  # as the meeting's sentence advises
         (
             {"SLURM_STEP_NUM_TASKS": "8", "SLURM_PROCID": "5", "SLURM_LOCALID": "1", "SLURM_STEP_TASKS_PER_NODE": "4(x2)"},
             Ranks(5, 1, 8, 4),

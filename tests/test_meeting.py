@@ -18,10 +18,10 @@ from sslmem_kit.study.folder import Study
 
 START = """
 import sys
-from sslmem_kit import devices
+from sslmem_kit import meeting
 from sslmem_kit.cli import main
-devices.WORD_SECONDS, devices.MEETING_SECONDS = map(float, sys.argv[1:3])
-devices.ANSWER_SECONDS = 2.0
+meeting.WORD_SECONDS, meeting.MEETING_SECONDS = map(float, sys.argv[1:3])
+meeting.ANSWER_SECONDS = 2.0
 sys.exit(main(sys.argv[3:]))
 """
 
@@ -40,18 +40,19 @@ def spec(tmp_path: Path) -> Path:
     return tmp_path / "spec.yaml"
 
 
-def task(rank: int, size: int, port: object, spec: Path, word: float = 0.2, patience: float = 2.0, **more: str) -> subprocess.Popen:
-    """One task of a step, as srun starts it on one machine."""
+def started(rank: int, size: int, port: object, arguments: list[str], **more: str) -> subprocess.Popen:
+    """One task of a step, as srun starts it on one machine: Python with some arguments."""
     of_the_step = {"SLURM_STEP_NUM_TASKS": size, "SLURM_STEP_TASKS_PER_NODE": size, "SLURM_PROCID": rank, "SLURM_LOCALID": rank}
     environment = {**os.environ, **{name: str(value) for name, value in of_the_step.items()}, "MASTER_PORT": str(port), **more}
-    command = ["run", str(spec), "--out", str(spec.parent / "out"), "--device", "cpu", "--threads", "1"]
     return subprocess.Popen(
-        [sys.executable, "-c", START, str(word), str(patience), *command],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+        [sys.executable, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+
+
+def task(rank: int, size: int, port: object, spec: Path, word: float = 0.2, patience: float = 2.0, **more: str) -> subprocess.Popen:
+    """One that runs a study."""
+    command = ["run", str(spec), "--out", str(spec.parent / "out"), "--device", "cpu", "--threads", "1"]
+    return started(rank, size, port, ["-c", START, str(word), str(patience), *command], **more)
 
 
 @pytest.mark.parametrize(("rank", "missed"), [(0, "ranks 1, 2, 3"), (2, "rank 0")])
@@ -80,26 +81,21 @@ def test_two_tasks_of_two_meet_though_one_comes_late(port: int, spec: Path) -> N
     assert store.missing(Study(spec.parent / "out").tree) == ""
 
 
-def test_a_port_that_is_taken_is_named(port: int, spec: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("", port))
-        taken.listen()
-        process = task(0, 2, port, spec)
-        _, err = process.communicate(timeout=90)
-    assert process.returncode == 2
-    assert err.splitlines()[-1].startswith(f"sslmem: MASTER_PORT: 127.0.0.1:{port} cannot be used (address already in use)")
-
-
-def test_what_answers_and_is_not_the_first_rank_is_named(port: int, spec: Path) -> None:
+@pytest.mark.parametrize(
+    ("rank", "address", "message"),
+    [
+        (0, "", "127.0.0.1:{port} cannot be used (address already in use); set another"),
+        (1, "127.0.0.1", "what answers at 127.0.0.1:{port} is not the first rank; set another port for all of them"),
+    ],
+)
+def test_a_port_that_something_else_has_is_named(rank: int, address: str, message: str, port: int, spec: Path) -> None:
     with socket.socket() as silent:
-        silent.bind(("127.0.0.1", port))
+        silent.bind((address, port))
         silent.listen()
-        process = task(1, 2, port, spec)
+        process = task(rank, 2, port, spec)
         _, err = process.communicate(timeout=90)
     assert process.returncode == 2
-    assert err.splitlines()[-1] == (
-        f"sslmem: MASTER_PORT: what answers at 127.0.0.1:{port} is not the first rank; set another port for all of them"
-    )
+    assert err.splitlines()[-1] == f"sslmem: MASTER_PORT: {message.format(port=port)}"
 
 
 @pytest.mark.parametrize(
@@ -161,17 +157,7 @@ def test_two_studies_in_one_script(launcher: str, port: int, spec: Path, tmp_pat
         command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(port), *arguments]
         processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)]
     else:
-        ours = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_TASKS_PER_NODE": "2", "MASTER_PORT": str(port)}
-        processes = [
-            subprocess.Popen(
-                [sys.executable, *arguments],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                env={**os.environ, **ours, "SLURM_PROCID": rank, "SLURM_LOCALID": rank},
-            )
-            for rank in "01"
-        ]
+        processes = [started(rank, 2, port, arguments) for rank in range(2)]
     try:
         said = [process.communicate(timeout=150)[1] for process in processes]
     finally:
@@ -180,11 +166,3 @@ def test_two_studies_in_one_script(launcher: str, port: int, spec: Path, tmp_pat
     assert [process.returncode for process in processes] == [0] * len(processes), said
     for number in range(2):
         assert store.missing(Study(tmp_path / f"made{number}").tree) == ""
-
-
-def test_one_task_of_a_step_runs_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A batch script that asks for four tasks and has not called srun, and what the sentence advises."""
-    from sslmem_kit.ranks import launched
-
-    assert launched({"SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_JOB_ID": "7"}) is None
-    assert launched({"SLURM_STEP_NUM_TASKS": "1", "SLURM_NTASKS": "4", "SLURM_PROCID": "0"}) is None

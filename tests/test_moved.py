@@ -13,7 +13,7 @@ import yaml
 from fake_study import make_study, workers_in_this_process
 from PIL import Image
 from test_audit import checkpoints, pair, score  # noqa: F401
-from test_damage import CODE
+from test_damage import CODE, audit_of_vectors
 from test_removal import selection
 from test_train import make_spec
 
@@ -424,17 +424,9 @@ def test_two_specs_that_are_begun_at_once_in_one_folder(tmp_path: Path, monkeypa
     ],
 )
 def test_code_that_has_moved_is_known_by_what_it_gives(tmp_path: Path, capsys, change: tuple[str, str], message: str) -> None:
-    spec = {
-        "name": "mine", "source": "moved_mine:source", "view": "moved_mine:view", "scoring": {"views": 2, "block": 16},
-        "encoders": [{"id": f"{family}-0", "seed": 0, "factory": f"moved_mine:{family}", "trained_on": f"{family}.csv"} for family in "fg"],
-    }  # fmt: skip
     for place, code in (("old", CODE), ("new", CODE.replace(*change) if change[0] else CODE)):
-        folder = tmp_path / place
-        folder.mkdir()
-        (folder / "moved_mine.py").write_text(code)
-        (folder / "f.csv").write_text("sample\n" + "\n".join(map(str, range(12))))
-        (folder / "g.csv").write_text("sample\n" + "\n".join(map(str, [*range(8), *range(12, 16)])))
-        (folder / "audit.yaml").write_text(yaml.safe_dump(spec))
+        (tmp_path / place).mkdir()
+        audit_of_vectors(tmp_path / place, "moved_mine", code)
     out = tmp_path / "out"
     assert score(tmp_path / "old" / "audit.yaml", out, capsys)[0] == 0
     whole = scores(out)

@@ -81,22 +81,13 @@ def read_folder(spec: DataSpec) -> Source:
     labels, split, paths = [], [], []
     strays = [path for path in listing.images if len(path) <= depth + 1]
     filled = {path[: depth + 1] for path in listing.images if len(path) > depth + 1}
-    # An empty folder among the held-out ones says that this class has no held-out images, and so does the record.
-    empty = ["/".join((*sides[0], name)) for name in class_names if (*sides[0], name) not in filled]
-    if not empty:  # what is there and is not read is no such statement
-        empty = [
-            "/".join((*side, name))
-            for side in sides[1:]
-            for name in class_names
-            if (*side, name) not in filled and any(not own.name.startswith(".") for own in root.joinpath(*side, name).iterdir())
-        ]
-    if not empty:
-        empty = [
-            "/".join((*side, name))
-            for side in sides
-            if not any((*side, own) in filled for own in class_names)
-            for name in class_names
-        ]
+    empty = []
+    for side in sides:
+        absent = [name for name in class_names if (*side, name) not in filled]
+        if side != sides[0] and len(absent) < len(class_names):
+            # Held-out images may lack a class: a folder with nothing in it says so, and so does the record.
+            absent = [name for name in absent if not all(_is_junk(own.name) for own in root.joinpath(*side, name).iterdir())]
+        empty += ["/".join((*side, name)) for name in absent]
     if empty:
         raise UserError(f"{where}: {len(empty)} of {len(class_names)} classes hold no image: {few(empty)}{_others(listing)}")
     for number, side in enumerate(sides):
@@ -115,6 +106,11 @@ def read_folder(spec: DataSpec) -> Source:
         passed_over=dict(sorted(listing.passed_over.items(), key=lambda item: (-item[1], item[0]))),
         passed_over_first=tuple(listing.first),
     )
+
+
+def _is_junk(name: str) -> bool:
+    """Whether an entry of a folder is hidden, or left there by a system."""
+    return name.startswith(".") or name.lower() in JUNK
 
 
 def _class_names(sides: list[tuple[str, ...]], listing: _Listing, where: str) -> list[str]:
@@ -153,7 +149,7 @@ def _listed(root: Path, where: str) -> _Listing:
         with scandir(root.joinpath(*folder)) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
                 path = (*folder, entry.name)
-                if entry.name.startswith(".") or entry.name.lower() in JUNK:
+                if _is_junk(entry.name):
                     listing.pass_over("hidden or left by a system", path)
                 elif entry.is_dir():
                     names.append(entry.name)

@@ -88,12 +88,7 @@ class Turns:
     def _next(self) -> None:
         self._taken = False
         for who in [*self._queues]:
-            places = self._queues[who]
-            for place, gone in [*places]:  # a page that nobody waits for any more costs no turn
-                if place.done() or gone():
-                    places.remove((place, gone))
-                    if not place.done():
-                        place.set_result(False)
+            places = self._queues[who] = deque(one for one in self._queues[who] if _waits(*one))
             if places and self._may(who):
                 self._taken = True
                 self._queues.move_to_end(who)
@@ -116,7 +111,14 @@ class Turns:
             self._next()
 
     def _leave(self, who: str, place: asyncio.Future[bool]) -> None:
-        with contextlib.suppress(KeyError, ValueError):
+        with contextlib.suppress(KeyError):
             self._queues[who] = deque(one for one in self._queues[who] if one[0] is not place)
             if not self._queues[who]:
                 del self._queues[who]
+
+
+def _waits(place: asyncio.Future[bool], gone: Callable[[], bool]) -> bool:
+    """Whether somebody still waits at a place; a page that nobody waits for any more costs no turn."""
+    if not place.done() and gone():
+        place.set_result(False)
+    return not place.done()

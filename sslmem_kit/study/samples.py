@@ -80,15 +80,15 @@ class StudySamples:
         read = self.dataset.record
         asked = self.spec.training.batch_size
         used = sorted({size for size, _ in map(self.batches, self.spec.encoders)})
-        batch = {"batch_size": {"asked": asked, "used": used}} if used != [asked] else {}
+        more = {"batch_size": {"asked": asked, "used": used}} if used != [asked] else {}
         if self.spec.partition.remove is not None:
             out = self.drawn[(self.codes == UNUSED) & (self.drawn != UNUSED)]
             counts = {name: int((out == code).sum()) for name, code in PARTITION_CODE.items()}
-            batch["removed"] = {name: count for name, count in counts.items() if count}
+            more["removed"] = {name: count for name, count in counts.items() if count}
         if read["copies"] is None:
-            return {**read, **batch}
+            return {**read, **more}
         across = copies_across(self.dataset.keys[self.scored], self.codes[self.scored])
-        return {**read, "copies": {**read["copies"], "across": across}, **batch}
+        return {**read, "copies": {**read["copies"], "across": across}, **more}
 
     @cached_property
     def groups(self) -> list[tuple[EncoderPlan, ...]]:
