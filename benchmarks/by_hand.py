@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
-from sslmem_kit.study.spec import StudySpec
+from sslmem_kit.spec.study import StudySpec
 
 
 class Images(Dataset):

@@ -36,11 +36,12 @@ from scipy import stats
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from sslmem_kit import discovery, scores  # noqa: E402
-from sslmem_kit.names import ALIGNMENT, ENCODER, PARTITION_CODE, TRAINED_ON  # noqa: E402
-from sslmem_kit.partition import trained_on  # noqa: E402
-from sslmem_kit.statistics import wilson_interval  # noqa: E402
-from sslmem_kit.study import open_study  # noqa: E402
+from sslmem_kit import scores
+from sslmem_kit.data.partition import trained_on
+from sslmem_kit.names import ALIGNMENT, ENCODER, PARTITION_CODE, TRAINED_ON
+from sslmem_kit.statistics import fdr as discovery
+from sslmem_kit.statistics import wilson_interval
+from sslmem_kit.study import open_study
 
 STUDIES = 200
 SHARES, RATES = (0.1, 0.3, 0.6), (0.05, 0.1, 0.2)

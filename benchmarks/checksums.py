@@ -17,9 +17,10 @@ import numpy as np
 import xarray as xr
 from zarr.codecs import ZstdCodec
 
-from sslmem_kit import integrity, store
-from sslmem_kit.metadata import read_documents
+from sslmem_kit import store
 from sslmem_kit.names import ALIGNMENT
+from sslmem_kit.store import integrity
+from sslmem_kit.store.metadata import read_documents
 
 BLOCK = 4096
 

@@ -21,10 +21,9 @@ from scipy import stats
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sslmem_kit.names import PARTITION_CODE
-from sslmem_kit.progress import shown
-from sslmem_kit.run import run
-from sslmem_kit.study import load_spec
-from sslmem_kit.study.folder import Study
+from sslmem_kit.run.progress import shown
+from sslmem_kit.run.study import run
+from sslmem_kit.study import Study, load_spec
 
 CLAIMS: dict[str, list[tuple[str, str, str, int]]] = {
     "Figure 4, SimCLR": [
@@ -94,8 +93,8 @@ def run_preset(name: str, seed: int, out: Path) -> Study:
     """The finished study of a preset under ``out``; one that was interrupted goes on."""
     spec = load_spec(name, seed=seed)
     print(f"{name}, seed {seed}", file=sys.stderr, flush=True)
-    with shown() as listen:
-        return run(spec, out / f"{spec.name}-{seed}", listen=listen)
+    with shown() as on_event:
+        return run(spec, out / f"{spec.name}-{seed}", on_event=on_event)
 
 
 def _measure(study: Study) -> dict[str, np.ndarray]:

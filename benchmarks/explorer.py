@@ -32,9 +32,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks"), str(ROOT / "tests" / "explorer"), str(ROOT / "tests" / "serving")]
 
-from bokeh_client import answer, ask, models_of  # noqa: E402
-from browser import open_browser  # noqa: E402
-from large_study import IMAGENET, make_large_study  # noqa: E402
+from bokeh_client import answer, ask, models_of
+from browser import open_browser
+from large_study import IMAGENET, make_large_study
 
 PAINTS, ACTIONS = 3, 8
 QUIET_MS = 300

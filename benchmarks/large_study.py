@@ -19,11 +19,13 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from sslmem_kit import integrity, store
+from sslmem_kit import store
+from sslmem_kit.data.partition import trained_on
 from sslmem_kit.names import ALIGNMENT, ENCODER, PARTITION_CODE, PARTITIONS, SAMPLE
-from sslmem_kit.partition import trained_on
-from sslmem_kit.study.folder import Study, create_or_resume, open_study
-from sslmem_kit.study.spec import parse_spec
+from sslmem_kit.spec.loading import parse_spec
+from sslmem_kit.store import integrity
+from sslmem_kit.store.directory import create_or_resume
+from sslmem_kit.study import Study, open_study
 
 IMAGENET = 1_281_167
 EFFECT = 0.1

@@ -19,8 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from directions import mean_interval, run_preset
 
+from sslmem_kit.spec import load_spec
 from sslmem_kit.store import PROBES
-from sslmem_kit.study import load_spec
 
 ROWS = (
     "mini/simclr-resnet", "mini/vicreg-resnet", "mini/simsiam-resnet", "mini/dino-resnet", "mini/dino-vit", "mini/mae-vit",
@@ -50,23 +50,23 @@ def main() -> None:
 
 def measure(name: str, seed: int, out: Path) -> dict[str, Any]:
     """Accuracies of a preset's encoders before and after training."""
-    from sslmem_kit.devices import Team
-    from sslmem_kit.evaluation import downstream_accuracy, record
-    from sslmem_kit.feed import Feed
-    from sslmem_kit.study.samples import load_samples
-    from sslmem_kit.train import new_objective
+    from sslmem_kit.data.loader import ImageLoader
+    from sslmem_kit.data.samples import load_samples
+    from sslmem_kit.measures.evaluation import downstream_accuracy, record
+    from sslmem_kit.training.distributed import DeviceGroup
+    from sslmem_kit.training.setup import new_objective
 
     spec = load_spec(name, seed=seed)
     study = run_preset(name, seed, out)
-    samples, team = load_samples(spec), Team("cpu")
-    feed = Feed(samples.dataset, "cpu")
+    samples, device_group = load_samples(spec), DeviceGroup("cpu")
+    loader = ImageLoader(samples.dataset, "cpu")
     accuracy = study.tree["downstream/accuracy"].isel(task=0).to_series().unstack("probe")
     before, after = [], []
     for number in range(spec.seed, spec.seed + spec.training.seeds):
         pair = [plan for plan in spec.encoders if plan.seed == number]
         objective = new_objective(spec, pair[0], samples, "cpu").eval()
-        linear = record(spec, objective, samples, feed, team).probe_accuracy
-        before.append(downstream_accuracy(spec, objective.encoder, samples, feed, team, linear=linear)[0])
+        linear = record(spec, objective, samples, loader, device_group).probe_accuracy
+        before.append(downstream_accuracy(spec, objective.encoder, samples, loader, device_group, linear=linear)[0])
         after.append(np.mean([[accuracy.loc[plan.id, probe] for probe in PROBES] for plan in pair], axis=0))
     trajectory = study.tree["trajectory"].to_dataset().isel(epoch=-1)
     return {

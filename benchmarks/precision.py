@@ -31,16 +31,16 @@ from scipy import stats
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sslmem_kit import store
-from sslmem_kit.crossed import Table
 from sslmem_kit.names import PARTITION_CODE
-from sslmem_kit.planning import Parts, mean_parts
-from sslmem_kit.progress import shown
-from sslmem_kit.reliability import bootstrap_weights
-from sslmem_kit.run import run
+from sslmem_kit.run.progress import shown
+from sslmem_kit.run.study import run
 from sslmem_kit.scores import PROTOCOLS
-from sslmem_kit.study.folder import Study
-from sslmem_kit.study.presets.mini import ENCODERS, SETTINGS, SHARED_TRAINING
-from sslmem_kit.study.spec import parse_spec
+from sslmem_kit.spec.loading import parse_spec
+from sslmem_kit.spec.presets.mini import ENCODERS, SETTINGS, SHARED_TRAINING
+from sslmem_kit.statistics.precision import VarianceComponents, mean_parts
+from sslmem_kit.statistics.reliability import bootstrap_weights
+from sslmem_kit.statistics.variance_components import CrossedScores
+from sslmem_kit.study import Study
 
 DATA, METHODS = ("digits", "mnist"), ("simclr", "vicreg")
 SEEDS, VIEWS, SEED = 6, 10, 500
@@ -95,8 +95,8 @@ def study_of(out: Path, data: str, method: str, coupled: bool, *, run_it: bool) 
         "scoring": {"views": VIEWS},
     }
     print(name, file=sys.stderr, flush=True)
-    with shown() as listen:
-        return run(parse_spec(spec, where=name).resolved(Path.cwd()), study.path, listen=listen)
+    with shown() as on_event:
+        return run(parse_spec(spec, where=name).resolved(Path.cwd()), study.path, on_event=on_event)
 
 
 def _mnist(out: Path) -> Path:
@@ -160,13 +160,13 @@ def one_pair(study: Study, seed: int) -> dict[str, float]:
 
 def mean_effect(study: Study, protocol: str) -> float:
     """Half of what candidates score above, and independents below, in all; the offset of the encoders cancels."""
-    means = {name: Table.of(study.results, protocol, name).scores().mean() for name in ("candidate", "independent")}
+    means = {name: CrossedScores.of(study.results, protocol, name).scores().mean() for name in ("candidate", "independent")}
     return float(means["candidate"] - means["independent"]) / 2
 
 
-def parts_of(study: Study, protocol: str) -> tuple[Parts, Parts]:
-    """Parts of the error, mean of candidates and independents, and those of bootstrap samples."""
-    tables = [Table.of(study.results, protocol, name) for name in ("candidate", "independent")]
+def parts_of(study: Study, protocol: str) -> tuple[VarianceComponents, VarianceComponents]:
+    """VarianceComponents of the error, mean of candidates and independents, and those of bootstrap samples."""
+    tables = [CrossedScores.of(study.results, protocol, name) for name in ("candidate", "independent")]
     counts = [table.n for table in tables]
     resampled = [table.parts(bootstrap_weights(table.n, number)) for number, table in enumerate(tables)]
     return mean_parts([table.parts() for table in tables], counts), mean_parts(resampled, counts)
@@ -181,7 +181,7 @@ def held_out(study: Study) -> dict[str, dict[str, float]]:
     found: dict[str, list[tuple[float, float]]] = {"one_seed": [], "half": []}
     some, others = range(1, VIEWS // 2 + 1), range(VIEWS // 2 + 1, VIEWS + 1)
     for partition in ("candidate", "independent"):
-        table = Table.of(study.results, "corrected", partition)
+        table = CrossedScores.of(study.results, "corrected", partition)
         for half in itertools.combinations(range(SEEDS), SEEDS // 2):
             rest = [seed for seed in range(SEEDS) if seed not in half]
             parts = table.only(seeds=half).parts()
@@ -197,7 +197,7 @@ def held_out(study: Study) -> dict[str, dict[str, float]]:
     }
 
 
-def correlation(first: Table, second: Table) -> float:
+def correlation(first: CrossedScores, second: CrossedScores) -> float:
     """Pearson's, of the scores."""
     return float(np.corrcoef(first.scores(), second.scores())[0, 1])
 

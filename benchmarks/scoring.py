@@ -41,8 +41,9 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from sslmem_kit.scheduling import worker_environment  # noqa: E402
-from sslmem_kit.study.spec import StudySpec, load_spec, parse_spec  # noqa: E402
+from sslmem_kit.run.schedulers.pool import worker_environment
+from sslmem_kit.spec.loading import load_spec, parse_spec
+from sslmem_kit.spec.study import StudySpec
 
 MODELS: dict[str, dict[str, Any]] = {
     "vit_tiny_p4": {"backbone": "vit_tiny_patch16_224", "options": {"patch_size": 4}},
@@ -63,7 +64,8 @@ THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 def study(model: str, folder: Path, *, trained: int, epochs: int) -> StudySpec:
     """A study of enlarged digits whose first two encoders are scored; half of ``trained`` samples are candidates of each family."""
-    from sslmem_kit.data import DataSpec, load
+    from sslmem_kit.data import load
+    from sslmem_kit.spec.data import DataSpec
 
     digits = load(DataSpec(name="digits"), seed=0)
     images = digits.read(digits.ids[: 2 * trained]).repeat(4, axis=1).repeat(4, axis=2).repeat(3, axis=3)
@@ -87,15 +89,15 @@ class Arms:
     """What takes turns; each returns its seconds a sample."""
 
     def __init__(self, spec: StudySpec, folder: Path, *, samples: int, released_samples: int) -> None:
-        from sslmem_kit.feed import Feed
-        from sslmem_kit.study.samples import load_samples
-        from sslmem_kit.train import train
+        from sslmem_kit.data.loader import ImageLoader
+        from sslmem_kit.data.samples import load_samples
+        from sslmem_kit.training.loop import train
 
         self.spec, self.folder = spec, folder
         self.samples = load_samples(spec)
-        self.feed = Feed(self.samples.dataset, "cpu")
+        self.loader = ImageLoader(self.samples.dataset, "cpu")
         self.plans = spec.encoders[:2]
-        self.pair = [train(spec, plan, self.samples, self.feed, folder / plan.id)[0].eval() for plan in self.plans]
+        self.pair = [train(spec, plan, self.samples, self.loader, folder / plan.id)[0].eval() for plan in self.plans]
         self.plain = [_plain(encoder) for encoder in self.pair]
         scored = self.samples.scored[self.samples.codes[self.samples.scored] > 0]  # candidates and independents: what scores are of
         self.positions = scored[np.linspace(0, len(scored) - 1, min(samples, len(scored))).astype(int)]
@@ -136,12 +138,12 @@ class Arms:
     def ours(self, precision: str = "float32") -> float:
         """All of scoring."""
         from sslmem_kit import store
-        from sslmem_kit.evaluation import score_samples
+        from sslmem_kit.measures.evaluation import score_samples
 
         spec = self.spec.model_copy(update={"scoring": self.spec.scoring.model_copy(update={"precision": precision})})
         start = time.perf_counter()
         for index, encoder in enumerate(self.pair):
-            values = score_samples(spec, encoder, self.ids, self.feed)
+            values = score_samples(spec, encoder, self.ids, self.loader)
             store.write_alignment(self.stores[precision], encoder=index, block=0, values=values)
         return (time.perf_counter() - start) / len(self.ids)
 
@@ -162,7 +164,7 @@ class Arms:
 
         chosen = (self._next + np.arange(self.released_samples)) % len(self.ids)
         self._next = int(chosen[-1]) + 1
-        images = next(self.feed.batches([self.ids[chosen]]))
+        images = next(self.loader.batches([self.ids[chosen]]))
         keys = torch.from_numpy(self.ids[chosen])
         policy, seed = self.spec.scoring.policy, self.spec.view_seed
         views = [make_views(images, keys, view=view, seed=seed, policy=policy) for view in range(1, VIEWS + 1)]

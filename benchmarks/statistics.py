@@ -51,7 +51,7 @@ levels, thresholds = np.linspace(0, 1, 101), np.linspace(-0.2, 0.2, 41)
 quantiles = {name: np.quantile(values, levels) for name, values in statistics.by_partition(scores).items()}
 shares = {name: statistics.share_above(values, thresholds) for name, values in statistics.by_partition(scores).items()}
 times.append(time.monotonic())
-found = discovery.discoveries(scores, 0.05)
+found = discovery.fdr_summary(scores, 0.05)
 times.append(time.monotonic())
 print(json.dumps({
     "times": times,

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sslmem_kit.scheduling import worker_environment
-from sslmem_kit.study import load_spec
+from sslmem_kit.run.schedulers.pool import worker_environment
+from sslmem_kit.spec import load_spec
 
 DESIGNS = ("leave_one_out", "subset")
 
@@ -28,16 +28,16 @@ def measure(number: int, rounds: int, epochs: int) -> dict[str, dict[str, list[f
     """Seconds an encoder, one by one and at once, and the largest relative difference of their losses, by design."""
     import torch
 
-    from sslmem_kit.feed import Feed
-    from sslmem_kit.study.samples import load_samples
-    from sslmem_kit.together import train_together
-    from sslmem_kit.train import train
+    from sslmem_kit.data.loader import ImageLoader
+    from sslmem_kit.data.samples import load_samples
+    from sslmem_kit.training.loop import train
+    from sslmem_kit.training.stacked import train_together
 
     torch.set_num_threads(1)
     spec = load_spec("ground_truth")
     spec = spec.model_copy(update={"training": spec.training.model_copy(update={"epochs": epochs})})
     samples = load_samples(spec)
-    feed = Feed(samples.dataset, "cpu")
+    loader = ImageLoader(samples.dataset, "cpu")
     told: dict[str, dict[str, list[float]]] = {}
     for design in DESIGNS:
         plans = [plan for plan in spec.encoders if plan.design == design][: spec.design.together]
@@ -45,11 +45,11 @@ def measure(number: int, rounds: int, epochs: int) -> dict[str, dict[str, list[f
         for round_ in range(rounds + 1):
             with tempfile.TemporaryDirectory() as folder:
                 started = time.perf_counter()
-                trained = train_together(spec, plans, samples, feed, Path(folder) / "group.pt")
+                trained = train_together(spec, plans, samples, loader, Path(folder) / "group.pt")
                 together = (time.perf_counter() - started) / len(plans)
                 chosen = [(number + 2 * round_ + i) % len(plans) for i in range(2)]
                 started = time.perf_counter()
-                alone = [train(spec, plans[i], samples, feed, Path(folder) / str(i))[1] for i in chosen]
+                alone = [train(spec, plans[i], samples, loader, Path(folder) / str(i))[1] for i in chosen]
                 one_by_one = (time.perf_counter() - started) / len(chosen)
             if not round_:
                 continue  # to warm up

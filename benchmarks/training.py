@@ -2,7 +2,7 @@
 
 Three arms train the same encoder by the same method at the same batch size, each in a process of its own that waits while another works:
 
-ours     the loop of `sslmem_kit.train`, as a study's worker runs it: views, records of the history, checkpoints.
+ours     the loop of `sslmem_kit.training.loop`, as a study's worker runs it: views, records of the history, checkpoints.
 bare     forward, backward and optimizer step of the same objective on one fixed batch of views, in the same process settings.
 usual    what one writes by hand: PIL images, torchvision's transforms for each image, a DataLoader with two workers, a plain loop.
 
@@ -33,8 +33,10 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from sslmem_kit.scheduling import worker_environment  # noqa: E402
-from sslmem_kit.study.spec import StudySpec, load_spec, parse_spec  # noqa: E402
+from sslmem_kit.events import Event, Trained
+from sslmem_kit.run.schedulers.pool import worker_environment
+from sslmem_kit.spec.loading import load_spec, parse_spec
+from sslmem_kit.spec.study import StudySpec
 
 MODELS: dict[str, dict[str, Any]] = {
     "resnet18": {
@@ -84,27 +86,27 @@ def bare(spec: StudySpec, steps: int, folder: Path, rest: Rest) -> None:
     """Steps on the first batch; told ``checkpoint``, it writes one and gives the seconds of that."""
     import torch
 
-    from sslmem_kit import checkpoints
-    from sslmem_kit.alignment import autocast
-    from sslmem_kit.feed import Feed
-    from sslmem_kit.objectives import Batch, Moment
-    from sslmem_kit.optimization import build_optimizer
-    from sslmem_kit.study.samples import load_samples
-    from sslmem_kit.train import new_objective
-    from sslmem_kit.views import keys, make_views
+    from sslmem_kit.data.loader import ImageLoader
+    from sslmem_kit.data.samples import load_samples
+    from sslmem_kit.encoders.device import autocast
+    from sslmem_kit.training import checkpoints
+    from sslmem_kit.training.objectives import Batch, StepInfo
+    from sslmem_kit.training.optimizer import build_optimizer
+    from sslmem_kit.training.setup import new_objective
+    from sslmem_kit.views import make_views, sample_keys
 
     samples, plan = load_samples(spec), spec.encoders[0]
     objective = new_objective(spec, plan, samples, "cpu").train()
     optimizer = build_optimizer(objective, spec.training)
     ids = samples.training(plan)[: spec.training.batch_size]
-    images, slots = next(Feed(samples.dataset, "cpu").batches([ids])), torch.arange(len(ids))
+    images, slots = next(ImageLoader(samples.dataset, "cpu").batches([ids])), torch.arange(len(ids))
     views = [
         make_views(images, slots, view=index, seed=0, policy=draw.policy)
-        for index, draw in enumerate(objective.draws(spec.training.policy))
+        for index, draw in enumerate(objective.view_specs(spec.training.policy))
     ]
     labels = torch.from_numpy(samples.dataset.labels[samples.dataset.positions(ids)]).long()
-    batch = Batch(tuple(views), keys(0, slots, 0), labels)
-    objective.begin_step(Moment(0, 1, 1))
+    batch = Batch(tuple(views), sample_keys(0, slots, 0), labels)
+    objective.begin_step(StepInfo(0, 1, 1))
     while True:
         start = time.perf_counter()
         for _ in range(steps):
@@ -121,24 +123,24 @@ def bare(spec: StudySpec, steps: int, folder: Path, rest: Rest) -> None:
 
 
 def ours(spec: StudySpec, steps: int, folder: Path, rest: Rest) -> None:
-    """Whole epochs of `sslmem_kit.train.train`."""
-    from sslmem_kit.feed import Feed
-    from sslmem_kit.study.samples import load_samples
-    from sslmem_kit.train import train
+    """Whole epochs of `sslmem_kit.training.loop.train`."""
+    from sslmem_kit.data.loader import ImageLoader
+    from sslmem_kit.data.samples import load_samples
+    from sslmem_kit.training.loop import train
 
     samples, plan = load_samples(spec), spec.encoders[0]
     an_epoch = samples.batches(plan)[1]
     done, start = 0, time.perf_counter()
 
-    def tell(event: str, epochs: float, *_: Any) -> None:
+    def emit(event: Event) -> None:
         nonlocal done, start
-        if event == "trained" and float(epochs).is_integer():
+        if isinstance(event, Trained) and float(event.epochs).is_integer():
             done += an_epoch
             if done >= steps:
                 rest((time.perf_counter() - start) / done)
                 done, start = 0, time.perf_counter()
 
-    train(spec, plan, samples, Feed(samples.dataset, "cpu"), folder, tell=tell)
+    train(spec, plan, samples, ImageLoader(samples.dataset, "cpu"), folder, emit=emit)
 
 
 def usual(spec: StudySpec, steps: int, folder: Path, rest: Rest) -> None:
@@ -147,7 +149,7 @@ def usual(spec: StudySpec, steps: int, folder: Path, rest: Rest) -> None:
     from by_hand import Images, model_of, transform_of
     from torch.utils.data import DataLoader
 
-    from sslmem_kit.study.samples import load_samples
+    from sslmem_kit.data.samples import load_samples
 
     samples, workers, ahead = load_samples(spec), 2, 2
     mean, std = samples.channel_statistics
@@ -282,10 +284,10 @@ def measure(model: str, rounds: int, precision: str) -> dict[str, Any]:
 
 
 def _ratio(name: str, ratios: np.ndarray, bar: float) -> dict[str, Any]:
-    draws = np.median(np.random.default_rng(0).choice(ratios, (10_000, len(ratios))), axis=1)
+    view_specs = np.median(np.random.default_rng(0).choice(ratios, (10_000, len(ratios))), axis=1)
     return {
         name: round(float(np.median(ratios)), 3),
-        f"{name}_interval": [round(float(bound), 3) for bound in np.quantile(draws, (0.025, 0.975))],
+        f"{name}_interval": [round(float(bound), 3) for bound in np.quantile(view_specs, (0.025, 0.975))],
         f"{name}_bar": bar,
     }
 

@@ -28,7 +28,8 @@ from IPython.display import display
 from sslmem_kit import open_study, statistics
 from sslmem_kit.figures import fig02c, gallery, interactive_figures, save_figure, show, tab02, warn
 from sslmem_kit.names import PARTITIONS
-from sslmem_kit.notebooks import check_parameters, find_study
+from sslmem_kit.report.notebook_catalog import check_parameters
+from sslmem_kit.spec.places import find_study
 
 # %% tags=["parameters"]
 study = "papermill_runs/digits"  # path of a study directory

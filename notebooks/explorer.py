@@ -24,7 +24,8 @@ from IPython.display import display
 
 from sslmem_kit import explore
 from sslmem_kit.names import PARTITION_CODE
-from sslmem_kit.notebooks import check_parameters, find_study
+from sslmem_kit.report.notebook_catalog import check_parameters
+from sslmem_kit.spec.places import find_study
 
 # %% tags=["parameters"]
 study = "papermill_runs/digits"  # path of a study directory

@@ -24,8 +24,9 @@ from IPython.display import display
 
 from sslmem_kit import open_study, statistics
 from sslmem_kit.figures import fig02a, fig02b, fig02c, interactive_figures, save_figure, show, warn
-from sslmem_kit.notebooks import check_parameters, find_study
-from sslmem_kit.trajectory import memorization_over_training
+from sslmem_kit.report.notebook_catalog import check_parameters
+from sslmem_kit.spec.places import find_study
+from sslmem_kit.statistics.trajectory import memorization_over_training
 
 # %% tags=["parameters"]
 study = "papermill_runs/digits"  # path of a study directory

@@ -23,9 +23,11 @@
 import pandas as pd
 from IPython.display import Markdown, display
 
-from sslmem_kit import localization, open_study
+from sslmem_kit import open_study
 from sslmem_kit.figures import interactive_figures, layers, save_figure, show, units, warn
-from sslmem_kit.notebooks import check_parameters, find_study
+from sslmem_kit.report import layers as layers_
+from sslmem_kit.report.notebook_catalog import check_parameters
+from sslmem_kit.spec.places import find_study
 
 # %% tags=["parameters"]
 study = "papermill_runs/digits"  # path of a study directory
@@ -36,7 +38,7 @@ protocol = "corrected"  # scores by layer are those of this protocol alone: the 
 check_parameters(protocol=protocol)
 opened = open_study(find_study(study))
 display(warn(opened))
-localized = localization.localized(opened.tree)
+localized = layers_.localized(opened.tree)
 if protocol != "corrected":
     display(Markdown(f"**Scores by layer are kept for protocol corrected alone, {protocol} was asked for; shown is corrected.**"))
 if localized:

@@ -25,7 +25,8 @@ from IPython.display import display
 from sslmem_kit import open_study
 from sslmem_kit.explorer.notebook.monitor import monitor
 from sslmem_kit.explorer.notebook.pickers import pick_class, pick_threshold
-from sslmem_kit.notebooks import check_parameters, find_study
+from sslmem_kit.report.notebook_catalog import check_parameters
+from sslmem_kit.spec.places import find_study
 
 # %% tags=["parameters"]
 study = "papermill_runs/digits"  # path of a study directory

@@ -24,12 +24,13 @@ import pandas as pd
 from IPython.display import display
 
 from sslmem_kit import open_study
-from sslmem_kit.crossed import Table
 from sslmem_kit.figures import error_parts, interactive_figures, planning_curve, save_figure, show, warn
-from sslmem_kit.notebooks import check_parameters, find_study
-from sslmem_kit.planning import curve_of_study, make_up
-from sslmem_kit.reliability import assess
+from sslmem_kit.report.notebook_catalog import check_parameters
 from sslmem_kit.scores import usable_protocols
+from sslmem_kit.spec.places import find_study
+from sslmem_kit.statistics.precision import curve_of_study, variance_shares
+from sslmem_kit.statistics.reliability import assess
+from sslmem_kit.statistics.variance_components import CrossedScores
 
 # %% tags=["parameters"]
 study = "papermill_runs/digits"  # path of a study directory
@@ -71,11 +72,11 @@ pd.DataFrame({name: [row["value"], *row["interval"]] for name, row in rows.items
 # away; *views* and *views under one seed* shrink with the number of views, the latter with seeds too.
 
 # %%
-tables = {name: Table.of(results, name) for name in usable_protocols(results)}
+tables = {name: CrossedScores.of(results, name) for name in usable_protocols(results)}
 parts = {name: table.parts() for name, table in tables.items()}
 known = bool(found["required"])
 if known:
-    made_up = error_parts.draw(make_up(parts, seeds=found["seeds"], views=found["views"]))
+    made_up = error_parts.draw(variance_shares(parts, seeds=found["seeds"], views=found["views"]))
     save_figure(made_up, out or opened.figures, "error_parts")
 show(made_up) if known else "Nothing to draw: " + "; ".join(found["unknown"])
 

@@ -24,7 +24,8 @@ import xarray as xr
 
 from sslmem_kit import open_study, statistics
 from sslmem_kit.figures import save_figure, tab02, warn
-from sslmem_kit.notebooks import check_parameters, find_study
+from sslmem_kit.report.notebook_catalog import check_parameters
+from sslmem_kit.spec.places import find_study
 
 # %% tags=["parameters"]
 study = "papermill_runs/digits"  # path of a study directory

@@ -28,7 +28,7 @@ __all__ = [
 _HOME = {
     "Study": "sslmem_kit.study",
     "open_study": "sslmem_kit.study",
-    "load_spec": "sslmem_kit.study",
+    "load_spec": "sslmem_kit.spec",
     "UserError": "sslmem_kit.errors",
     "explore": "sslmem_kit.explorer.page",
     "family_contrast": "sslmem_kit.scores",
@@ -36,9 +36,9 @@ _HOME = {
     "monitor": "sslmem_kit.explorer.notebook.monitor",
     "pick_class": "sslmem_kit.explorer.notebook.pickers",
     "pick_threshold": "sslmem_kit.explorer.notebook.pickers",
-    "run_study": "sslmem_kit.run:run",  # the module is called run
+    "run_study": "sslmem_kit.run.study:run",  # the module is called run
     "score": "sslmem_kit.scores",
-    "score_encoders": "sslmem_kit.audit.api",
+    "score_encoders": "sslmem_kit.run.audit.in_memory",
 }
 
 

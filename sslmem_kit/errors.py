@@ -51,3 +51,7 @@ def short(value: object) -> str:
     except (ValueError, RecursionError):  # more digits, or deeper, than Python writes
         text = f"a {type(value).__name__}"
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:160]

@@ -21,3 +21,10 @@ COMPARED_ANYWAY = "compared_anyway"
 
 RUNS = "papermill_runs"
 """Folder of the studies that are run without ``--out``."""
+
+
+COLOURS = {"shared": "#009E73", "candidate": "#D55E00", "independent": "#0072B2", "extra": "#CC79A7"}
+"""Of the partitions, from the Okabe-Ito palette, which stays apart for colour-blind readers."""
+
+PAIR, SUBSET = "pair", "subset"
+"""What the encoders of an audit allow, beside ``ONE_MODEL``: scores of f against g, or by ``trained_on`` alone."""

@@ -18,12 +18,15 @@ import xarray as xr
 import zarr
 from numpy.dtypes import StringDType
 
-from sslmem_kit import details, integrity, store
+from sslmem_kit import store
+from sslmem_kit.data.partition import assign, trained_on
+from sslmem_kit.events import OnEvent
 from sslmem_kit.names import PARTITION_CODE
-from sslmem_kit.partition import assign, trained_on
-from sslmem_kit.scheduling import InThisProcess
-from sslmem_kit.study.folder import Study, create_or_resume
-from sslmem_kit.study.spec import parse_spec
+from sslmem_kit.run.schedulers.pool import InThisProcess
+from sslmem_kit.spec.loading import parse_spec
+from sslmem_kit.store import details, integrity
+from sslmem_kit.store.directory import create_or_resume
+from sslmem_kit.study import Study
 
 CLASSES = ("zero", "one", "two")
 
@@ -49,7 +52,8 @@ def make_study(
         },
         where="fake",
     ).resolved(path)
-    study = create_or_resume(path, spec)
+    create_or_resume(path, spec)
+    study = Study(path)
     rng = np.random.default_rng(0)
     ids = np.arange(samples) * 3
     labels = np.arange(samples) % len(classes)
@@ -169,12 +173,12 @@ def add_group(study: Study, name: str, group: xr.Dataset) -> None:
 
 @contextmanager
 def workers_in_this_process() -> Iterator[None]:
-    """Within, :func:`sslmem_kit.run.run` does the work of its workers itself, one task after the other: no start of a process."""
+    """Within, :func:`sslmem_kit.run.study.run` does the work of its workers itself, one task after the other: no start of a process."""
 
     @contextmanager
-    def pool(workers: int, threads: int, listen: Callable[..., None], **_: Any) -> Iterator[InThisProcess]:
-        yield InThisProcess(listen)
+    def pool(workers: int, threads: int, on_event: OnEvent, **_: Any) -> Iterator[InThisProcess]:
+        yield InThisProcess(on_event)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sslmem_kit.run.pool", pool)
+        patch.setattr("sslmem_kit.run.study.pool", pool)
         yield

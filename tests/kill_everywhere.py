@@ -31,9 +31,12 @@ from pathlib import Path
 import dask
 import torch
 
-from sslmem_kit import integrity, scheduling, train, worker  # noqa: F401  (imported once, for all forks)
-from sslmem_kit.audit import run as _  # noqa: F401
-from sslmem_kit.validate import problems
+from sslmem_kit.report.validate import problems
+from sslmem_kit.run import worker  # noqa: F401  (imported once, for all forks)
+from sslmem_kit.run.audit import run as _  # noqa: F401
+from sslmem_kit.run.schedulers import pool as scheduling
+from sslmem_kit.store import file_record
+from sslmem_kit.training import loop as train
 
 CHANGES = {"os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate", "os.link", "os.symlink", "shutil.rmtree"}
 TIMES = {"created", "seconds", "training_seconds", "sealed"}
@@ -152,7 +155,8 @@ def perform(
     def inside() -> None:
         from fake_study import workers_in_this_process
 
-        from sslmem_kit import cli, notebooks
+        from sslmem_kit import cli
+        from sslmem_kit.report import notebooks
 
         devnull = os.open(os.devnull, os.O_WRONLY)
         os.dup2(devnull, 1)
@@ -227,7 +231,7 @@ def prepare(home: Path) -> None:
         assert not invalid(home / made)
     cells = [
         f'study = "{home}"',
-        "from pathlib import Path\nfrom sslmem_kit.files import write_atomically\nfigures = Path(study) / 'figures'\n"
+        "from pathlib import Path\nfrom sslmem_kit.store.files import write_atomically\nfigures = Path(study) / 'figures'\n"
         "figures.mkdir(exist_ok=True)\nwrite_atomically(figures / 'a.png', b'picture')\nwrite_atomically(figures / 'a.html', b'page')",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source, id=f"cell{i}") for i, source in enumerate(cells)])
@@ -270,7 +274,7 @@ def content(path: Path, root: Path) -> object:
 
 def recorded(store: Path) -> dict[str, object]:
     """What the record of a store says of every file; of those with times in them, that it knows them (`invalid` compares their digests)."""
-    entries, damaged = integrity.read_record(store)
+    entries, damaged = file_record.read_record(store)
     return {name: entry if Path(name).suffix not in (".json", ".csv") else True for name, entry in entries.items()} | {
         "damaged": damaged
     }
@@ -343,7 +347,7 @@ def main() -> None:
     torch.set_num_threads(1)
     dask.config.set(scheduler="synchronous")  # the threads of its pool would not be there either
     os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
-    train.TELL_SECONDS = 0
+    train.EVENT_SECONDS = 0
     fork = multiprocessing.get_context("fork")
     scheduling.Spawning = lambda: fork
     prepare(home)

@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 import torch
 
-from sslmem_kit import alignment
-from sslmem_kit.alignment import measure
 from sslmem_kit.data import Dataset
-from sslmem_kit.encoders import build_encoder
+from sslmem_kit.data.loader import ImageLoader
+from sslmem_kit.encoders.backbone import build_encoder
 from sslmem_kit.errors import UserError
-from sslmem_kit.feed import Feed
-from sslmem_kit.policies import Policy
-from sslmem_kit.study.spec import EncoderSpec
+from sslmem_kit.measures import alignment
+from sslmem_kit.measures.alignment import measure
+from sslmem_kit.spec.encoder import BackboneSpec
+from sslmem_kit.spec.policy import Policy
 
 SHAPES = {
-    "resnet": (EncoderSpec(backbone="resnet18"), (32, 32, 3)),
-    "small resnet": (EncoderSpec(backbone="resnet18", options={"layers": [1, 1, 1, 1], "channels": [16, 32, 64, 128]}), (8, 8, 1)),
-    "vit": (EncoderSpec(backbone="vit_tiny_patch16_224", options={"patch_size": 4, "depth": 4}), (28, 28, 1)),
+    "resnet": (BackboneSpec(backbone="resnet18"), (32, 32, 3)),
+    "small resnet": (BackboneSpec(backbone="resnet18", options={"layers": [1, 1, 1, 1], "channels": [16, 32, 64, 128]}), (8, 8, 1)),
+    "vit": (BackboneSpec(backbone="vit_tiny_patch16_224", options={"patch_size": 4, "depth": 4}), (28, 28, 1)),
 }
 
 
@@ -36,12 +36,12 @@ def case(request: pytest.FixtureRequest):
     n = 520 if shape[0] == 8 else 60
     pixels = np.random.default_rng(0).integers(0, 256, (n, *shape), dtype=np.uint8)
     ids, zeros = np.arange(n) * 3 + 1, np.zeros(n, np.int64)
-    return encoder, Feed(Dataset("toy", ids, zeros, zeros.astype(bool), ("only",), shape, (), "toy", pixels), "cpu")
+    return encoder, ImageLoader(Dataset("toy", ids, zeros, zeros.astype(bool), ("only",), shape, (), "toy", pixels), "cpu")
 
 
 def align(case, ids: np.ndarray, batch_size: int) -> np.ndarray:
-    encoder, feed = case
-    return measure(encoder, feed, ids, views=2, policy=Policy.model_validate("simclr"), seed=3, batch_size=batch_size)
+    encoder, loader = case
+    return measure(encoder, loader, ids, views=2, policy=Policy.model_validate("simclr"), seed=3, batch_size=batch_size)
 
 
 def test_batch_size_order_and_subset(case) -> None:
@@ -61,18 +61,18 @@ def test_same_blocks_give_the_same_bits(case) -> None:
 
 
 def test_layers_of_a_study(case) -> None:
-    encoder, feed = case
-    ids = feed.dataset.ids[:12]
-    found = align((lambda images: {"twice": (output := encoder(images)) * 2, "last": output}, feed), ids, 9)
+    encoder, loader = case
+    ids = loader.dataset.ids[:12]
+    found = align((lambda images: {"twice": (output := encoder(images)) * 2, "last": output}, loader), ids, 9)
     assert list(found) == ["twice", "last"]
     for values in found.values():
         np.testing.assert_allclose(values, align(case, ids, 9), atol=1e-6, rtol=0)
 
 
 def test_lazily_read_images_give_the_same_bits(case, monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder, feed = case
-    ids = feed.dataset.ids[:40]
-    lazy = Feed(feed.dataset, "cpu")
+    encoder, loader = case
+    ids = loader.dataset.ids[:40]
+    lazy = ImageLoader(loader.dataset, "cpu")
     monkeypatch.setattr(lazy, "_held", None)
     np.testing.assert_array_equal(align((encoder, lazy), ids, 16), align(case, ids, 16))
 
@@ -176,10 +176,10 @@ def test_bf16_is_for_forward_passes_alone() -> None:
 MEMORY = """
 import json, resource, sys
 import numpy as np, torch
-from sslmem_kit.alignment import align, measure
+from sslmem_kit.measures.alignment import align, measure
 from sslmem_kit.data import Dataset
-from sslmem_kit.feed import Feed
-from sslmem_kit.policies import Policy
+from sslmem_kit.data.loader import ImageLoader
+from sslmem_kit.spec.policy import Policy
 
 layers, n, shape = int(sys.argv[1]), int(sys.argv[2]), (8, 8, 3)
 
@@ -194,7 +194,7 @@ def score(count):
         view = lambda batch, ids, view, seed: batch + 0.01 * view
         images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
         return list(align(encode, view, [(ids, images)], views=5, seed=0, batch_size=100_000))
-    feed = Feed(Dataset("toy", ids, zeros, zeros.astype(bool), ("only",), shape, (), "toy", pixels), "cpu")
+    feed = ImageLoader(Dataset("toy", ids, zeros, zeros.astype(bool), ("only",), shape, (), "toy", pixels), "cpu")
     policy = Policy.model_validate([{"op": "noise", "sigma": 0.1}])
     return measure(encode, feed, ids, views=5, policy=policy, seed=0, batch_size=100_000)
 

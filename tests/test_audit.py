@@ -19,19 +19,20 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from sslmem_kit import open_study, store
-from sslmem_kit.audit.code import call
-from sslmem_kit.audit.scores import alignment_table
-from sslmem_kit.audit.spec import CodeSpec
-from sslmem_kit.caveats import caveats
 from sslmem_kit.cli import main
-from sslmem_kit.encoders import build_encoder
+from sslmem_kit.encoders.backbone import build_encoder
 from sslmem_kit.errors import UserError
-from sslmem_kit.explorer.library import Library
 from sslmem_kit.explorer.session import Session
-from sslmem_kit.run import run
+from sslmem_kit.explorer.study_cache import Library
+from sslmem_kit.report.validate import problems
+from sslmem_kit.run.audit.user_code import call
+from sslmem_kit.run.study import run
 from sslmem_kit.scores import leave_out
-from sslmem_kit.study.spec import EncoderSpec, parse_spec
-from sslmem_kit.validate import problems
+from sslmem_kit.scores.audit import alignment_table
+from sslmem_kit.spec.audit import CodeSpec
+from sslmem_kit.spec.encoder import BackboneSpec
+from sslmem_kit.spec.loading import parse_spec
+from sslmem_kit.statistics.caveats import caveats
 
 TINY = {"backbone": "resnet18", "stem": "small", "options": {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]}}
 FILES = [f"{kind}/{number}.png" for kind in ("cat", "dog") for number in range(10)]
@@ -48,7 +49,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(root / "photos" / name)
     for number in range(3):
         torch.manual_seed(number)
-        state = build_encoder(EncoderSpec(**TINY), (16, 16, 3)).backbone.state_dict()
+        state = build_encoder(BackboneSpec(**TINY), (16, 16, 3)).backbone.state_dict()
         save_file(state, root / f"{number}.safetensors")
         wrapped = {f"module.backbone.{name}": tensor for name, tensor in state.items()}
         torch.save({"epoch": 3, "state_dict": wrapped | {"module.head.weight": torch.ones(2)}}, root / f"{number}.pt")
@@ -164,11 +165,13 @@ def test_what_is_used_of_each_list_is_printed(checkpoints: Path, tmp_path: Path,
 
 def test_alignment_is_what_the_definition_says(scored: Path, checkpoints: Path) -> None:
     """Distance of the normalized outputs of two views, by the plainest code."""
-    from sslmem_kit.data import DataSpec, load
-    from sslmem_kit.views import scored_view, to_float
+    from sslmem_kit.data import load
+    from sslmem_kit.data.loader import to_float
+    from sslmem_kit.spec.data import DataSpec
+    from sslmem_kit.views import scored_view
 
     study = open_study(scored)
-    encoder = build_encoder(EncoderSpec(**TINY), (16, 16, 3), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)).eval()
+    encoder = build_encoder(BackboneSpec(**TINY), (16, 16, 3), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)).eval()
     encoder.backbone.load_state_dict(load_file(checkpoints / "1.safetensors"))
     images = to_float(torch.from_numpy(load(DataSpec(name=f"folder:{checkpoints / 'photos'}")).read(np.arange(20))))
     seed, policy = study.spec.view_seed, study.spec.scoring.policy

@@ -17,15 +17,16 @@ from torch import nn
 
 import sslmem_kit
 from sslmem_kit import open_study
-from sslmem_kit.audit.agreement import differences, structure
-from sslmem_kit.audit.encoders import _as_trained
-from sslmem_kit.audit.spec import parse_audit
-from sslmem_kit.caveats import caveats
 from sslmem_kit.cli import main
-from sslmem_kit.encoders import build_encoder
+from sslmem_kit.encoders.backbone import build_encoder
 from sslmem_kit.errors import UserError
-from sslmem_kit.run import run
-from sslmem_kit.study.spec import EncoderSpec, parse_spec
+from sslmem_kit.run.audit.agreement import differences, structure
+from sslmem_kit.run.audit.encoders import _as_trained
+from sslmem_kit.run.study import run
+from sslmem_kit.spec.audit import parse_audit
+from sslmem_kit.spec.encoder import BackboneSpec
+from sslmem_kit.spec.loading import parse_spec
+from sslmem_kit.statistics.caveats import caveats
 from sslmem_kit.views.features import perturbed
 
 MODELS = """
@@ -77,7 +78,7 @@ def root(checkpoints: Path, tmp_path: Path) -> Path:  # noqa: F811
     (folder / "read_models.py").write_text(MODELS)
     medium = {**TINY, "stem": "medium"}
     torch.manual_seed(1)
-    save_file(build_encoder(EncoderSpec(**medium), (16, 16, 3)).backbone.state_dict(), folder / "medium.safetensors")
+    save_file(build_encoder(BackboneSpec(**medium), (16, 16, 3)).backbone.state_dict(), folder / "medium.safetensors")
     return folder
 
 
@@ -139,7 +140,7 @@ def test_compared_anyway_is_told_with_every_number(root: Path, tmp_path: Path, c
 
 
 def test_one_model_is_compared_with_none(root: Path, tmp_path: Path, capsys) -> None:
-    """Ranks of encoders of any kind go together: nothing is a difference of their alignments."""
+    """RankInfo of encoders of any kind go together: nothing is a difference of their alignments."""
     spec = changed({"normalize": "none", "trained_on": None})
     del spec["encoders"][0]["trained_on"]
     assert score(write(root, spec), tmp_path / "out", capsys)[0] == 0
@@ -168,10 +169,10 @@ def test_a_stem_is_asked_for(root: Path, tmp_path: Path, capsys, weights: str, s
 
 def test_a_stock_stem_is_asked_for_too(root: Path, tmp_path: Path, capsys) -> None:
     stock = {"backbone": "resnet18", "options": TINY["options"]}
-    state = build_encoder(EncoderSpec(**stock, stem="stock"), (16, 16, 3)).backbone.state_dict()
+    state = build_encoder(BackboneSpec(**stock, stem="stock"), (16, 16, 3)).backbone.state_dict()
     save_file(state, root / "stock.safetensors")
     deep = {"backbone": "resnet18d", "options": TINY["options"]}
-    save_file(build_encoder(EncoderSpec(**deep, stem="stock"), (16, 16, 3)).backbone.state_dict(), root / "deep.safetensors")
+    save_file(build_encoder(BackboneSpec(**deep, stem="stock"), (16, 16, 3)).backbone.state_dict(), root / "deep.safetensors")
     for name, encoder in (("stock", stock), ("deep", deep)):
         change = {"weights": f"{name}.safetensors", "prefix": None, "encoder": encoder}
         status, said = score(write(root, changed(change)), tmp_path / "out", capsys)
@@ -180,7 +181,7 @@ def test_a_stock_stem_is_asked_for_too(root: Path, tmp_path: Path, capsys) -> No
 
 def test_patches_that_contradict_the_file_are_refused(root: Path, tmp_path: Path, capsys) -> None:
     vit = {"backbone": "vit_tiny_patch16_224", "options": {"embed_dim": 8, "depth": 1, "num_heads": 1}}
-    trained = EncoderSpec(**{**vit, "options": {**vit["options"], "patch_size": 4}})
+    trained = BackboneSpec(**{**vit, "options": {**vit["options"], "patch_size": 4}})
     save_file(build_encoder(trained, (16, 16, 3)).backbone.state_dict(), root / "vit.safetensors")
     change = {"weights": "vit.safetensors", "prefix": None, "encoder": {**vit, "grid": 2}}
     status, said = score(write(root, changed(change)), tmp_path / "out", capsys)
@@ -292,7 +293,7 @@ def test_patches_of_a_studys_encoder_are_those_it_was_trained_with(study: Path, 
     config = copy / "encoders" / "f-0" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"stem": "patch", "image_shape": [32, 32, 3]}))
     told = open_study(copy)
-    vit = EncoderSpec(backbone="vit_tiny_patch16_224", grid=8)
+    vit = BackboneSpec(backbone="vit_tiny_patch16_224", grid=8)
     told.__dict__["spec"] = told.spec.model_copy(update={"encoder": vit})
     spec = _as_trained(told, "f-0")["spec"]
     assert (spec.grid, spec.options, spec.stem) == (None, {"patch_size": 4}, "auto")

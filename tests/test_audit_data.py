@@ -14,16 +14,17 @@ import torch
 from torch import nn
 
 import sslmem_kit
-from sslmem_kit.audit.data import from_arrays
-from sslmem_kit.audit.measuring import Measure
-from sslmem_kit.audit.scores import alignment_table, subset_scores
 from sslmem_kit.cli import main
-from sslmem_kit.data import DataSpec, load
+from sslmem_kit.data import load
 from sslmem_kit.errors import UserError
 from sslmem_kit.explorer.gallery.detail import Detail
-from sslmem_kit.explorer.library import Library
 from sslmem_kit.explorer.session import Session
-from sslmem_kit.study.spec import ScoringSpec
+from sslmem_kit.explorer.study_cache import Library
+from sslmem_kit.run.audit.alignment import Measure
+from sslmem_kit.run.audit.samples import from_arrays
+from sslmem_kit.scores.audit import alignment_table, subset_scores
+from sslmem_kit.spec.data import DataSpec
+from sslmem_kit.spec.scoring import ScoringSpec
 from sslmem_kit.views.features import perturbed
 
 EXAMPLE = Path(__file__).parent.parent / "docs" / "examples" / "tabular"

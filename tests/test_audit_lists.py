@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import sslmem_kit
-from sslmem_kit.audit.lists import Listed, read_list
 from sslmem_kit.errors import UserError
+from sslmem_kit.run.audit.lists import Listed, read_list
 from sslmem_kit.views.features import perturbed
 
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sslmem_kit.audit.membership import membership
+from sslmem_kit.data.membership import membership
+from sslmem_kit.data.partition import trained_on
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import PARTITIONS
-from sslmem_kit.partition import trained_on
 
 
 def columns(*rows: str) -> np.ndarray:

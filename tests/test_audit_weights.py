@@ -17,9 +17,9 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
-from sslmem_kit.audit.lists import read_list
-from sslmem_kit.audit.weights import fit, module_hash, read_state_dict, select
 from sslmem_kit.errors import UserError
+from sslmem_kit.run.audit.lists import read_list
+from sslmem_kit.run.audit.state_dicts import fit, module_hash, read_state_dict, select
 
 
 class Evil:

@@ -23,7 +23,7 @@ from PIL import Image
 
 from sslmem_kit import store
 from sslmem_kit.cli import main
-from sslmem_kit.study.spec import bundled_specs
+from sslmem_kit.spec.places import bundled_specs
 
 FACTS = {
     "parameters": 10,
@@ -87,10 +87,10 @@ def no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
             return future
 
     @contextmanager
-    def pool(workers: int, threads: int, listen: object, *, gpus: int = 1) -> Iterator[Executor]:
+    def pool(workers: int, threads: int, on_event: object, **_: object) -> Iterator[Executor]:
         yield Executor()
 
-    monkeypatch.setattr("sslmem_kit.run.pool", pool)
+    monkeypatch.setattr("sslmem_kit.run.study.pool", pool)
 
 
 @pytest.fixture(scope="module")
@@ -508,7 +508,7 @@ def test_a_block_that_does_not_fit_the_disk_is_not_recorded(study: Path, monkeyp
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("sslmem_kit.store.write_atomically", full)
+    monkeypatch.setattr("sslmem_kit.store.directory.write_atomically", full)
     with pytest.raises(OSError, match="No space"):
         store.write_alignment(path, encoder=0, block=0, values=np.zeros((56, 3), np.float32))
     assert store.unscored_blocks(path, 0) == [0]
@@ -542,10 +542,10 @@ ENCODERS = {
 
 @pytest.mark.parametrize("case", ENCODERS)
 def test_an_encoder(case: str) -> None:
-    from sslmem_kit.encoders import build_encoder
+    from sslmem_kit.encoders.backbone import build_encoder
     from sslmem_kit.errors import UserError
-    from sslmem_kit.objectives import build_objective
-    from sslmem_kit.study.spec import StudySpec
+    from sslmem_kit.spec.study import StudySpec
+    from sslmem_kit.training.objectives import build_objective
 
     encoder, objective, telling = ENCODERS[case]
     spec = StudySpec(name="tiny", data={"name": "digits"}, encoder=encoder, **({"objective": objective} if objective else {}))

@@ -11,22 +11,25 @@ import pytest
 import xarray as xr
 from fake_study import make_study
 
-from sslmem_kit import integrity, store
-from sslmem_kit.caveats import caveats
+from sslmem_kit import store
 from sslmem_kit.cli import main
 from sslmem_kit.errors import UserError
 from sslmem_kit.explorer.comparison.comparison import _agree
-from sslmem_kit.explorer.library import Library
+from sslmem_kit.explorer.link_state import State
 from sslmem_kit.explorer.notebook.monitor import Monitor
 from sslmem_kit.explorer.page import Explorer
 from sslmem_kit.explorer.session import Session
-from sslmem_kit.explorer.state import State
+from sslmem_kit.explorer.study_cache import Library
 from sslmem_kit.explorer.theme import DARK, LIGHT, variables
 from sslmem_kit.explorer.threshold.threshold import Threshold
-from sslmem_kit.export import export
 from sslmem_kit.figures import warn
-from sslmem_kit.notebooks import RANGES, available, check_parameters, parameters_of, render
-from sslmem_kit.report import as_text, build_report
+from sslmem_kit.report.build import build_report
+from sslmem_kit.report.export import export
+from sslmem_kit.report.notebook_catalog import RANGES, available, check_parameters, parameters_of
+from sslmem_kit.report.notebooks import render
+from sslmem_kit.report.text import as_text
+from sslmem_kit.statistics.caveats import caveats
+from sslmem_kit.store import integrity
 from sslmem_kit.study import Study
 
 COLLAPSED = "f-1: the representations have collapsed"
@@ -122,7 +125,7 @@ def test_no_widget_takes_its_ground_or_ink_from_the_page_around_it(dark: bool) -
 def test_parameters_out_of_range_are_refused_before_a_kernel_starts(
     name: str, value: float, study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sslmem_kit.notebooks._run", lambda *_: pytest.fail("a kernel was started"))
+    monkeypatch.setattr("sslmem_kit.report.notebooks._run", lambda *_: pytest.fail("a kernel was started"))
     least = RANGES[name][0]
     with pytest.raises(UserError, match=rf"-p {name} \(in .*got {value}, a number from {least} to"):
         render(study.path, parameters={name: value})

@@ -9,10 +9,10 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 from test_imports import HEAVY, imported
 
-from sslmem_kit import completion
+from sslmem_kit import arguments as completion
 from sslmem_kit.cli import app
-from sslmem_kit.estimators import DESIGN_OF
 from sslmem_kit.scores import PROTOCOLS
+from sslmem_kit.scores.estimators import DESIGN_OF
 
 
 def offered(*words: str, typed: str = "") -> list[tuple[str, str]]:

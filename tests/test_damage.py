@@ -12,15 +12,16 @@ from damage import cases, flipped, numbers, swap, sweep, table
 from fake_study import make_study, without_checksums, workers_in_this_process
 from test_train import make_spec
 
-from sslmem_kit.audit.run import run_audit
-from sslmem_kit.audit.spec import AuditSpec, load_audit
-from sslmem_kit.caveats import caveats
 from sslmem_kit.cli import main
 from sslmem_kit.errors import UserError
-from sslmem_kit.metadata import RECORD, read_documents
-from sslmem_kit.run import run
-from sslmem_kit.study.folder import Study
-from sslmem_kit.validate import problems
+from sslmem_kit.events import Event, Message, Planned, Scored, Trained, Warned
+from sslmem_kit.report.validate import problems
+from sslmem_kit.run.audit.run import run_audit
+from sslmem_kit.run.study import run
+from sslmem_kit.spec.audit import AuditSpec, load_audit
+from sslmem_kit.statistics.caveats import caveats
+from sslmem_kit.store.metadata import RECORD, read_documents
+from sslmem_kit.study import Study
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -122,15 +123,24 @@ MENDED = [
 ]
 
 
+def work_of(events: list[Event]) -> list[tuple[str, str, float]]:
+    """Epochs that were trained and blocks that were scored, in order."""
+    trained = {
+        index: ("trained", e.encoder, e.epochs) for index, e in enumerate(events) if isinstance(e, Trained) and e.epochs % 1 == 0
+    }
+    scored = {index: ("scored", e.encoder, e.block) for index, e in enumerate(events) if isinstance(e, Scored)}
+    return [work for _, work in sorted((trained | scored).items())]
+
+
 @pytest.mark.parametrize(("harm", "files", "told", "done"), MENDED, ids=lambda value: str(getattr(value, "__name__", value))[:60])
 def test_a_run_makes_again_what_is_damaged_and_no_more(
     harm: Callable, files: list[str], told: str, done: list[tuple], whole: Path, study: Path
 ) -> None:
     harm(*((study / "results.zarr" / name).resolve() for name in files))
-    heard: list[tuple] = []
-    run(make_spec("simclr", epochs=2), study, workers=1, listen=lambda *event: heard.append(event))
-    assert any(told in event[2] for event in heard if event[0] == "warned"), heard
-    assert [(event[0], event[1], event[2]) for event in heard if event[0] in ("trained", "scored") and event[2] % 1 == 0] == done
+    events: list[Event] = []
+    run(make_spec("simclr", epochs=2), study, workers=1, on_event=events.append)
+    assert any(told in event.text for event in events if isinstance(event, Warned)), events
+    assert work_of(events) == done
     assert list(problems(study)) == []
     assert set(read_documents(study / "results.zarr")) == set(read_documents(whole / "results.zarr"))
     report, exported = numbers(study)
@@ -177,9 +187,9 @@ def test_a_run_never_scores_with_weights_that_were_not_trained(whole: Path, stud
 
 def test_a_whole_study_is_left_as_it_is(study: Path) -> None:
     before = {file: file.stat().st_mtime_ns for file in study.rglob("*")}
-    heard: list[tuple] = []
-    run(make_spec("simclr", epochs=2), study, workers=1, listen=lambda *event: heard.append(event))
-    assert [event for event in heard if event[0] != "told"] == [("planned", [], 2, 0)]
+    events: list[Event] = []
+    run(make_spec("simclr", epochs=2), study, workers=1, on_event=events.append)
+    assert [event for event in events if not isinstance(event, Message)] == [Planned((), 2, 0)]
     assert {file: file.stat().st_mtime_ns for file in study.rglob("*") if file.name != ".lock"} == {
         file: time for file, time in before.items() if file.name != ".lock"
     }
@@ -255,10 +265,10 @@ def test_an_audit_is_made_whole_likewise(
     study = Path(shutil.copytree(whole, tmp_path / "mine"))
     harm(study / file)
     assert main(["validate", str(study)]) == 2
-    heard: list[tuple] = []
-    run_audit(spec, study, device="cpu", listen=lambda *event: heard.append(event))
-    assert not told or any(told in event[2] for event in heard if event[0] == "warned"), heard
-    assert [event[:3] for event in heard if event[0] == "scored"] == done
+    events: list[Event] = []
+    run_audit(spec, study, device="cpu", on_event=events.append)
+    assert not told or any(told in event.text for event in events if isinstance(event, Warned)), events
+    assert [work for work in work_of(events) if work[0] == "scored"] == done
     assert list(problems(study)) == []
     assert numbers(study)[1] == numbers(whole)[1]
 

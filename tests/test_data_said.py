@@ -16,15 +16,16 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from sslmem_kit import open_study, store
-from sslmem_kit.caveats import caveats
 from sslmem_kit.cli import main
-from sslmem_kit.data import DataSpec
-from sslmem_kit.encoders import build_encoder
+from sslmem_kit.data.samples import load_samples
+from sslmem_kit.encoders.backbone import build_encoder
 from sslmem_kit.explorer.gallery.detail import Detail
-from sslmem_kit.explorer.library import Library
 from sslmem_kit.explorer.session import Session
-from sslmem_kit.study.samples import load_samples
-from sslmem_kit.study.spec import EncoderSpec, parse_spec
+from sslmem_kit.explorer.study_cache import Library
+from sslmem_kit.spec.data import DataSpec
+from sslmem_kit.spec.encoder import BackboneSpec
+from sslmem_kit.spec.loading import parse_spec
+from sslmem_kit.statistics.caveats import caveats
 
 TINY = {"backbone": "resnet18", "stem": "small", "options": {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]}}
 READ = (
@@ -69,7 +70,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "study.yaml").write_text(yaml.safe_dump(study))
     encoders = []
     for name, listed in (("f", [*range(12), *range(13, 17)]), ("g", [*range(8), *range(17, 25)])):
-        save_file(build_encoder(EncoderSpec(**TINY), (70, 70, 3)).backbone.state_dict(), root / f"{name}.safetensors")
+        save_file(build_encoder(BackboneSpec(**TINY), (70, 70, 3)).backbone.state_dict(), root / f"{name}.safetensors")
         (root / f"{name}.csv").write_text("sample\n" + "\n".join(map(str, listed)))
         encoders.append(
             {"id": f"{name}-0", "encoder": TINY, "weights": f"{name}.safetensors", "normalize": "none", "trained_on": f"{name}.csv"}
@@ -123,7 +124,7 @@ def test_what_was_read_is_said_and_kept(command: str, place: Path, tmp_path: Pat
 
 
 def test_arrays_of_an_audit_are_counted_too(place: Path) -> None:
-    from sslmem_kit.audit.data import from_arrays
+    from sslmem_kit.run.audit.samples import from_arrays
 
     values = np.random.default_rng(0).normal(size=(6, 3))
     values[4] = values[1]

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sslmem_kit.design import folds, grouped
+from sslmem_kit.data.folds import folds
+from sslmem_kit.data.samples import load_samples
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import PARTITION_CODE
-from sslmem_kit.study.samples import load_samples
-from sslmem_kit.study.spec import StudySpec, load_spec, parse_spec
+from sslmem_kit.spec.design import grouped
+from sslmem_kit.spec.loading import load_spec, parse_spec
+from sslmem_kit.spec.study import StudySpec
 
 
 def make_spec(design: dict[str, Any], **changes: Any) -> StudySpec:

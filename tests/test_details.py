@@ -14,17 +14,19 @@ import zarr
 from fake_study import make_study, workers_in_this_process
 from test_train import make_spec
 
-from sslmem_kit import details, integrity, store
-from sslmem_kit.alignment import nearest, pooled_features, scored_images
+from sslmem_kit import store
 from sslmem_kit.cli import main
-from sslmem_kit.feed import Feed
-from sslmem_kit.policies import POLICIES
-from sslmem_kit.run import run
-from sslmem_kit.study.folder import Study, open_study
-from sslmem_kit.study.samples import load_samples
-from sslmem_kit.validate import problems
-from sslmem_kit.views import scored_view, to_float
-from sslmem_kit.worker import _load_encoder
+from sslmem_kit.data.loader import ImageLoader, to_float
+from sslmem_kit.data.samples import load_samples
+from sslmem_kit.measures.alignment import scored_images
+from sslmem_kit.measures.features import nearest, pooled_features
+from sslmem_kit.report.validate import problems
+from sslmem_kit.run.study import run
+from sslmem_kit.run.worker import _load_encoder
+from sslmem_kit.spec.policy import POLICIES
+from sslmem_kit.store import details, integrity
+from sslmem_kit.study import Study, open_study
+from sslmem_kit.views import scored_view
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -94,9 +96,9 @@ def test_large_views_are_shrunk_as_thumbnails_are() -> None:
 
 def test_views_do_not_depend_on_the_batch() -> None:
     samples = load_samples(make_spec("simclr"))
-    feed, ids = Feed(samples.dataset, "cpu"), samples.dataset.ids[:23]
+    loader, ids = ImageLoader(samples.dataset, "cpu"), samples.dataset.ids[:23]
     options = {"views": 3, "policy": POLICIES["simclr"], "seed": 5}
-    one, all_at_once = (np.concatenate(list(scored_images(feed, ids, batch_size=size, **options))) for size in (4, 23))
+    one, all_at_once = (np.concatenate(list(scored_images(loader, ids, batch_size=size, **options))) for size in (4, 23))
     np.testing.assert_array_equal(one, all_at_once)
 
 
@@ -110,7 +112,7 @@ def test_neighbours_are_those_of_brute_force(whole: Study) -> None:
     assert group["rank"].values.tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
     for plan in spec.encoders:
         features = pooled_features(
-            _load_encoder(whole, plan.id, samples, "cpu"), Feed(samples.dataset, "cpu"), ids, batch_size=256
+            _load_encoder(whole, plan.id, samples, "cpu"), ImageLoader(samples.dataset, "cpu"), ids, batch_size=256
         ).astype(np.float64)
         features /= np.linalg.norm(features, axis=1, keepdims=True)
         distances = np.linalg.norm(features[:, None] - features[None], axis=2)
@@ -237,7 +239,7 @@ def test_a_group_that_could_not_be_written_is_not_there(study: Study, monkeypatc
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("sslmem_kit.files.os.replace", full)
+    monkeypatch.setattr("sslmem_kit.store.files.os.replace", full)
     with pytest.raises(OSError, match="No space"):
         details.write_neighbours(study.results_path, kept, np.zeros((90, 2, 1)), np.zeros((90, 2, 1)), references=90)
     assert details.unwritten(study.results_path) == ["neighbours"]

@@ -1,4 +1,4 @@
-"""Ranks: two processes that share every batch train what one process trains; one that is killed ends the run, which then goes on."""
+"""RankInfo: two processes that share every batch train what one process trains; one that is killed ends the run, which then goes on."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from safetensors.numpy import load_file
 from torch import nn
 
 from sslmem_kit import store
-from sslmem_kit.devices import Team, share_batch_norm, team
+from sslmem_kit.data.loader import ImageLoader
+from sslmem_kit.data.samples import load_samples
 from sslmem_kit.errors import UserError
-from sslmem_kit.feed import Feed
-from sslmem_kit.ranks import Ranks, launched, set_environment, start
-from sslmem_kit.run import run
-from sslmem_kit.scheduling import WorkerDied
-from sslmem_kit.study.samples import load_samples
-from sslmem_kit.study.spec import StudySpec, parse_spec
-from sslmem_kit.train import train
+from sslmem_kit.events import Completed, Event, OnEvent, Scored, Trained
+from sslmem_kit.run.schedulers.pool import WorkerDied
+from sslmem_kit.run.schedulers.process_group import process_group
+from sslmem_kit.run.schedulers.ranks import RankInfo, launched, set_environment, start
+from sslmem_kit.run.study import run
+from sslmem_kit.spec.loading import parse_spec
+from sslmem_kit.spec.study import StudySpec
+from sslmem_kit.training.distributed import DeviceGroup, share_batch_norm
+from sslmem_kit.training.loop import train
 
 RESNET = {"backbone": "resnet18", "stem": "stock", "options": {"layers": [1, 1, 0, 0], "channels": [8, 16, 16, 16]}}
 VIT = {
@@ -59,20 +62,20 @@ def make_spec(method: str, encoder: str, **training: object) -> StudySpec:
     ).resolved(Path("."))  # fmt: skip
 
 
-def train_cases(shared: Team, out: Path) -> None:
+def train_cases(shared: DeviceGroup, out: Path) -> None:
     torch.set_num_threads(1)
     for method, encoder in CASES:
         spec = make_spec(method, encoder)
         samples = load_samples(spec)
         folder = out / f"{method}-{encoder}"
-        trained, progress = train(spec, spec.encoders[0], samples, Feed(samples.dataset, "cpu"), folder, team=shared)
+        trained, progress = train(spec, spec.encoders[0], samples, ImageLoader(samples.dataset, "cpu"), folder, team=shared)
         if shared.first:
             loss = [row["loss"] for row in progress.history]
             np.savez(folder / "end.npz", loss=loss, **{name: value.numpy() for name, value in trained.state_dict().items()})
 
 
-def train_cases_as_rank(ranks: Ranks, tell: object, out: Path) -> None:
-    with team("cpu", ranks, tell) as shared:
+def train_cases_as_rank(ranks: RankInfo, emit: OnEvent, out: Path) -> None:
+    with process_group("cpu", ranks, emit) as shared:
         train_cases(shared, out)
 
 
@@ -80,7 +83,7 @@ def train_cases_as_rank(ranks: Ranks, tell: object, out: Path) -> None:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Every case, trained by one process and by two."""
     one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
-    train_cases(Team("cpu"), one)
+    train_cases(DeviceGroup("cpu"), one)
     start(2, 1, train_cases_as_rank, (two,), lambda *event: None)
     return one, two
 
@@ -96,14 +99,14 @@ def test_two_ranks_train_what_one_process_trains(trained: tuple[Path, Path], met
 
 def test_a_study_by_two_ranks_is_complete(tmp_path: Path) -> None:
     spec = make_spec("simclr", "resnet", epochs=2)
-    events: list[tuple] = []
-    study = run(spec, tmp_path / "two", device="cpu", devices=2, listen=lambda *event: events.append(event))
+    events: list[Event] = []
+    study = run(spec, tmp_path / "two", device="cpu", devices=2, on_event=events.append)
     alone = run(spec, tmp_path / "one", device="cpu", scheduler="serial")
     assert store.missing(study.tree) == ""
     assert store.is_finished(study.results_path)
     np.testing.assert_allclose(study.results["alignment"], alone.results["alignment"], atol=2e-3)
-    assert [event[1] for event in events if event[0] == "completed"] == ["f-0", "g-0"]
-    scored = [event[1:] for event in events if event[0] == "scored"]
+    assert [event.encoder for event in events if isinstance(event, Completed)] == ["f-0", "g-0"]
+    scored = [(event.encoder, event.block) for event in events if isinstance(event, Scored)]
     assert scored == [("f-0", 0), ("f-0", 2), ("g-0", 0), ("g-0", 2)], "the first rank tells of its own blocks"
 
 
@@ -112,22 +115,22 @@ def test_a_killed_rank_ends_the_run_which_then_goes_on(tmp_path: Path) -> None:
     whole = run(spec, tmp_path / "whole", device="cpu", devices=2)
     killed = []
 
-    def kill(event: str, *details: object) -> None:
-        if event == "trained" and details[1] >= 4 and not killed:
+    def kill(event: Event) -> None:
+        if isinstance(event, Trained) and event.epochs >= 4 and not killed:
             children = [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
             ranks = [pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
             killed.append(max(ranks))
             os.kill(max(ranks), signal.SIGKILL)
 
     with pytest.raises(WorkerDied, match=r"rank \d of 2 was killed \(SIGKILL\).*run the same command again"):
-        run(spec, tmp_path / "killed", device="cpu", devices=2, listen=kill)
+        run(spec, tmp_path / "killed", device="cpu", devices=2, on_event=kill)
     epochs: list[float] = []
     again = run(
         spec,
         tmp_path / "killed",
         device="cpu",
         devices=2,
-        listen=lambda *event: epochs.append(event[2]) if event[0] == "trained" else None,
+        on_event=lambda event: epochs.append(event.epochs) if isinstance(event, Trained) else None,
     )
     assert epochs[0] > 1, "the run went on from its checkpoint, not from the beginning"
     for encoder in ("f-0", "g-0"):
@@ -145,8 +148,8 @@ def test_batch_norm_of_one_rank_is_torchs(tmp_path: Path) -> None:
     start(1, 1, _compare_batch_norm, (), lambda *event: None)
 
 
-def _compare_batch_norm(ranks: Ranks, tell: object) -> None:
-    with team("cpu", ranks._replace(size=1), tell):
+def _compare_batch_norm(ranks: RankInfo, emit: OnEvent) -> None:
+    with process_group("cpu", ranks._replace(size=1), emit):
         for norm, shape in ((nn.BatchNorm1d(5), (7, 5)), (nn.BatchNorm2d(3, momentum=None), (4, 3, 6, 6))):
             values = torch.randn(shape, generator=torch.Generator().manual_seed(0), requires_grad=True)
             holder = nn.Sequential(norm)
@@ -167,23 +170,23 @@ def _compare_batch_norm(ranks: Ranks, tell: object) -> None:
     [
         ({}, None),
         ({"WORLD_SIZE": "1", "RANK": "0"}, None),
-        ({"WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}, Ranks(3, 1, 4, 2)),
+        ({"WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}, RankInfo(3, 1, 4, 2)),
         ({"SLURM_NTASKS": "8", "SLURM_PROCID": "0"}, None),  # a batch script that has not called srun
         ({"SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_JOB_ID": "7"}, None),
         ({"SLURM_STEP_NUM_TASKS": "1", "SLURM_NTASKS": "4", "SLURM_PROCID": "0"}, None),  # as the meeting's sentence advises
         (
             {"SLURM_STEP_NUM_TASKS": "8", "SLURM_PROCID": "5", "SLURM_LOCALID": "1", "SLURM_STEP_TASKS_PER_NODE": "4(x2)"},
-            Ranks(5, 1, 8, 4),
+            RankInfo(5, 1, 8, 4),
         ),
     ],
 )
-def test_who_started_the_ranks(environment: dict[str, str], expected: Ranks | None) -> None:
+def test_who_started_the_ranks(environment: dict[str, str], expected: RankInfo | None) -> None:
     assert launched(environment) == expected
 
 
 def test_slurms_variables_become_those_of_torch() -> None:
     environment = {"SLURM_STEP_NODELIST": "node7,node9", "SLURM_JOB_ID": "40001"}
-    set_environment(Ranks(5, 1, 8, 4), environment)
+    set_environment(RankInfo(5, 1, 8, 4), environment)
     assert environment["MASTER_ADDR"] == "node7"
     assert environment["MASTER_PORT"] == "25001"
     assert [environment[name] for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")] == ["5", "1", "8", "4"]
@@ -191,7 +194,7 @@ def test_slurms_variables_become_those_of_torch() -> None:
 
 def test_what_another_launcher_left_behind_does_not_count() -> None:
     environment = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "10.0.0.7", "MASTER_PORT": "99"}
-    set_environment(Ranks(1, 1, 2, 2), environment)
+    set_environment(RankInfo(1, 1, 2, 2), environment)
     assert (environment["RANK"], environment["WORLD_SIZE"]) == ("1", "2")
     assert (environment["MASTER_ADDR"], environment["MASTER_PORT"]) == ("10.0.0.7", "99")
 

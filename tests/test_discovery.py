@@ -13,14 +13,15 @@ import xarray as xr
 from fake_study import make_study
 from scipy import stats
 
-from sslmem_kit import discovery
 from sslmem_kit.cli import main
-from sslmem_kit.discovery import discoveries, p_values, q_values, with_significance
 from sslmem_kit.errors import UserError
-from sslmem_kit.export import export
 from sslmem_kit.names import PARTITION_CODE, PARTITIONS
-from sslmem_kit.report import as_text, build_report
+from sslmem_kit.report.build import build_report
+from sslmem_kit.report.export import export
+from sslmem_kit.report.text import as_text
 from sslmem_kit.scores import score
+from sslmem_kit.statistics import fdr as discovery
+from sslmem_kit.statistics.fdr import fdr_summary, p_values, q_values, with_significance
 from sslmem_kit.study import Study
 
 
@@ -101,7 +102,7 @@ def test_an_offset_and_a_unit_change_nothing_and_swapped_families_swap_the_lists
 @pytest.mark.parametrize("fdr", [0.02, 0.05, 0.3])
 def test_the_list_is_the_step_up_and_its_threshold_makes_the_same_list(fdr):
     scores = made()
-    found, counted = with_significance(scores), discoveries(scores, fdr)
+    found, counted = with_significance(scores), fdr_summary(scores, fdr)
     assert (counted["fdr"], counted["n_null"]) == (fdr, 375)
     for name, sign in (("candidate", 1), ("independent", -1)):
         members = scores["partition"].values == PARTITION_CODE[name]
@@ -119,24 +120,24 @@ def test_the_list_is_the_step_up_and_its_threshold_makes_the_same_list(fdr):
 
 def test_a_small_null_says_what_it_cannot_tell():
     far = np.array([5.0, 6.0, 7.0])
-    row = discoveries(table(shared=np.zeros(18), candidate=far, independent=-far), 0.05)["candidate"]
+    row = fdr_summary(table(shared=np.zeros(18), candidate=far, independent=-far), 0.05)["candidate"]
     assert row["memorized"] == 0
     assert np.isnan(row["fewest"])
     assert np.isnan(row["threshold"])
     assert (row["null_for_any"], row["null_for_one"]) == (19, 59)
-    row = discoveries(table(shared=np.zeros(19), candidate=far, independent=-far), 0.05)["candidate"]
+    row = fdr_summary(table(shared=np.zeros(19), candidate=far, independent=-far), 0.05)["candidate"]
     assert (row["memorized"], row["fewest"]) == (3, 3), "all at once, or none"
     lone = np.array([0.0, 0.0, 7.0])
-    assert discoveries(table(shared=np.zeros(58), candidate=lone, independent=lone), 0.05)["candidate"]["memorized"] == 0
-    row = discoveries(table(shared=np.zeros(59), candidate=lone, independent=lone), 0.05)["candidate"]
+    assert fdr_summary(table(shared=np.zeros(58), candidate=lone, independent=lone), 0.05)["candidate"]["memorized"] == 0
+    row = fdr_summary(table(shared=np.zeros(59), candidate=lone, independent=lone), 0.05)["candidate"]
     assert (row["memorized"], row["fewest"]) == (1, 1)
 
 
 def test_without_a_null_or_without_candidates_nothing_is_found():
-    row = discoveries(table(candidate=np.ones(3), independent=np.ones(3)), 0.1)["candidate"]
+    row = fdr_summary(table(candidate=np.ones(3), independent=np.ones(3)), 0.1)["candidate"]
     assert row["memorized"] == 0
     assert np.isnan(row["not_memorized"])
-    found = discoveries(table(shared=np.zeros(30), independent=np.ones(3)), 0.1)
+    found = fdr_summary(table(shared=np.zeros(30), independent=np.ones(3)), 0.1)
     assert (found["candidate"]["n"], found["candidate"]["memorized"]) == (0, 0)
     assert np.isnan(found["candidate"]["share"])
 
@@ -144,7 +145,7 @@ def test_without_a_null_or_without_candidates_nothing_is_found():
 @pytest.mark.parametrize("fdr", [0, 1, 1.5, -0.1, float("nan")])
 def test_a_rate_lies_between_0_and_1(fdr):
     with pytest.raises(UserError, match="--fdr"):
-        discoveries(made(), fdr)
+        fdr_summary(made(), fdr)
 
 
 def test_p_values_are_uniform_where_nothing_is_memorized(simulate):

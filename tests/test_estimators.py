@@ -8,9 +8,11 @@ import xarray as xr
 from scipy import stats
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.estimators import as_text, compare, estimate, seeds_of
 from sslmem_kit.names import PARTITION_CODE
+from sslmem_kit.report.estimators import as_text
 from sslmem_kit.scores import family_contrast
+from sslmem_kit.scores.estimators import estimate, seeds_of
+from sslmem_kit.statistics.estimators import compare_estimators
 from sslmem_kit.store import view_pairs
 
 SHARED, CANDIDATES, INDEPENDENTS, EXTRA, PLACES = 60, 40, 40, 10, 40
@@ -108,7 +110,7 @@ def test_comparison_knows_bias_error_and_ceiling() -> None:
     noise, seeds = 0.04, 6
     study = made_up(noise=noise, seeds=seeds, pairs=8)
     study["alignment"] = study["alignment"] + 0.03 * (study["family"] == "g")  # an offset that all samples of g have
-    told = compare(study, epochs=10)
+    told = compare_estimators(study, epochs=10)
     truth = told["truth"]
     expected = noise * np.sqrt((1 + 1 / PLACES) / seeds)
     assert truth["standard_error"] == pytest.approx(expected, rel=0.25)
@@ -133,7 +135,7 @@ def test_comparison_knows_bias_error_and_ceiling() -> None:
 
 def test_ranks_and_their_intervals_are_those_of_single_resamples() -> None:
     study = made_up(noise=0.05, pairs=2, cuts=1, seeds=2)
-    told, truth = compare(study, epochs=1), estimate(study, "leave_one_out")["sslmem"].values
+    told, truth = compare_estimators(study, epochs=1), estimate(study, "leave_one_out")["sslmem"].values
     drawn = np.random.Generator(np.random.Philox(0)).integers(0, PLACES, (2000, PLACES))[:400]
     row = next(row for row in told["estimators"] if (row["estimator"], row["seeds"]) == ("pairs", 1))
     found = [estimate(study, "pairs", seeds=[seed])["sslmem"].values for seed in (0, 1)]
@@ -151,13 +153,13 @@ def test_a_truth_of_which_nothing_is_known_is_refused(few: dict[str, int]) -> No
     )
     told = rf"at least 2 seeds and 5 samples; design.leave_one_out of this study has {few.get('seeds', 3)} and {places}"
     with pytest.raises(UserError, match=told):
-        compare(study, epochs=1)
+        compare_estimators(study, epochs=1)
 
 
 def test_scores_that_are_all_the_same_have_no_order_and_no_reliability() -> None:
     study = made_up(noise=0.0, pairs=2, cuts=0, seeds=2)
     study["alignment"] = study["alignment"] * 0
-    told = compare(study, epochs=1)
+    told = compare_estimators(study, epochs=1)
     assert np.isnan(told["truth"]["reliability"])
     assert np.isnan(told["truth"]["ceiling"])
     row = told["estimators"][0]
@@ -172,6 +174,6 @@ def test_what_is_not_there_is_told() -> None:
     study = made_up(noise=0.01)
     only_pairs = study.isel(encoder=np.flatnonzero(study["design"].values == "pair"))
     with pytest.raises(UserError, match=r"estimator: 'leave_one_out' has no encoders in this study, which has those of pairs"):
-        compare(only_pairs, epochs=1)
+        compare_estimators(only_pairs, epochs=1)
     with pytest.raises(UserError, match="estimator: there is none named 'loo', choose one of pairs, subsets, leave_one_out"):
         estimate(study, "loo")

@@ -12,8 +12,8 @@ from fake_study import CLASSES, make_study
 
 from sslmem_kit.cli import main
 from sslmem_kit.errors import UserError
-from sslmem_kit.export import export
 from sslmem_kit.names import PARTITIONS
+from sslmem_kit.report.export import export
 from sslmem_kit.study import Study
 
 SCORES = (

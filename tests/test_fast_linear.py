@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from sslmem_kit import fast_linear
-from sslmem_kit.fast_linear import FastLinear, quicken
+from sslmem_kit.encoders import fast_linear
+from sslmem_kit.encoders.fast_linear import ConvLinear, use_conv_linear
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def amd(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_numbers_and_gradients_are_those_of_a_linear_layer(amd: None, shape: tuple[int, ...], bias: bool) -> None:
     torch.manual_seed(0)
     plain = nn.Linear(96, 320, bias=bias)
-    fast = quicken(nn.Sequential(nn.Linear(96, 320, bias=bias)))[0]
+    fast = use_conv_linear(nn.Sequential(nn.Linear(96, 320, bias=bias)))[0]
     fast.load_state_dict(plain.state_dict())
     images = torch.randn(shape)
     ends = []
@@ -36,7 +36,7 @@ def test_numbers_and_gradients_are_those_of_a_linear_layer(amd: None, shape: tup
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_without_gradients_the_numbers_are_the_same(amd: None, bias: bool) -> None:
-    layer = quicken(nn.Sequential(nn.Linear(96, 320, bias=bias)))[0]
+    layer = use_conv_linear(nn.Sequential(nn.Linear(96, 320, bias=bias)))[0]
     images = torch.randn(8, 75, 96)
     expected = layer(images).detach()
     with torch.no_grad():
@@ -51,7 +51,7 @@ def test_a_convolution_is_used_where_it_pays_and_not_below(amd: None, monkeypatc
     monkeypatch.setattr(
         "torch.nn.functional.conv2d", lambda images, *rest: (sizes.append(images.numel()), original(images, *rest))[1]
     )
-    layer = quicken(nn.Linear(64, 64))
+    layer = use_conv_linear(nn.Linear(64, 64))
     layer(torch.randn(4095, 64))
     assert sizes == []
     layer(torch.randn(4096, 64))
@@ -62,8 +62,8 @@ def test_a_convolution_is_used_where_it_pays_and_not_below(amd: None, monkeypatc
 
 def test_other_machines_and_other_layers_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fast_linear, "is_amd", lambda: False)
-    assert type(quicken(nn.Linear(3, 3))) is nn.Linear
+    assert type(use_conv_linear(nn.Linear(3, 3))) is nn.Linear
     monkeypatch.setattr(fast_linear, "is_amd", lambda: True)
-    held = quicken(nn.Sequential(nn.Linear(3, 3), nn.modules.linear.NonDynamicallyQuantizableLinear(3, 3), nn.ReLU()))
-    assert [type(layer) for layer in held] == [FastLinear, nn.modules.linear.NonDynamicallyQuantizableLinear, nn.ReLU]
+    held = use_conv_linear(nn.Sequential(nn.Linear(3, 3), nn.modules.linear.NonDynamicallyQuantizableLinear(3, 3), nn.ReLU()))
+    assert [type(layer) for layer in held] == [ConvLinear, nn.modules.linear.NonDynamicallyQuantizableLinear, nn.ReLU]
     assert held.state_dict().keys() == nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)).state_dict().keys()

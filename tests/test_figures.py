@@ -11,11 +11,10 @@ import pytest
 from fake_study import make_study
 
 from sslmem_kit import statistics
-from sslmem_kit.colours import COLOURS
 from sslmem_kit.figures import fig02a, fig02b, fig02c, fig05, gallery, interactive_figures, save_figure, scatter, show, tab02
 from sslmem_kit.figures.save import png, svg
-from sslmem_kit.names import PARTITIONS
-from sslmem_kit.trajectory import memorization_over_training
+from sslmem_kit.names import COLOURS, PARTITIONS
+from sslmem_kit.statistics.trajectory import memorization_over_training
 
 NAMES = ("fig02a", "fig02b", "fig02c", "fig05", "tab02", "gallery")
 
@@ -204,5 +203,5 @@ def test_partition_colours_are_four_and_different():
 
 
 def test_nothing_here_imports_torch():
-    code = "import sys, sslmem_kit.figures, sslmem_kit.notebooks, sslmem_kit.trajectory; sys.exit('torch' in sys.modules)"
+    code = "import sys, sslmem_kit.figures, sslmem_kit.report.notebooks, sslmem_kit.statistics.trajectory; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -15,20 +15,22 @@ from fake_study import make_study
 from PIL import Image
 
 from sslmem_kit.cli import main
-from sslmem_kit.data import DataSpec, load
-from sslmem_kit.discovery import discoveries
+from sslmem_kit.data import load
+from sslmem_kit.data.samples import _removed, load_samples
 from sslmem_kit.errors import UserError
+from sslmem_kit.explorer.downloads.files import csv_file, npz, npz_file
 from sslmem_kit.explorer.gallery.detail import Detail
 from sslmem_kit.explorer.gallery.gallery import Gallery
-from sslmem_kit.explorer.library import Library
-from sslmem_kit.explorer.scatter.stage import describe
+from sslmem_kit.explorer.scatter.plot_overlay import describe
 from sslmem_kit.explorer.session import Session
-from sslmem_kit.explorer.takeaway.files import csv_file, npz, npz_file
-from sslmem_kit.export import export, guarded
-from sslmem_kit.report import as_text, build_report
+from sslmem_kit.explorer.study_cache import Library
+from sslmem_kit.report.build import build_report
+from sslmem_kit.report.export import export, guarded
+from sslmem_kit.report.text import as_text
+from sslmem_kit.spec.data import DataSpec
+from sslmem_kit.spec.loading import load_spec
+from sslmem_kit.statistics.fdr import fdr_summary
 from sslmem_kit.study import Study
-from sslmem_kit.study.samples import _removed, load_samples
-from sslmem_kit.study.spec import load_spec
 
 FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx")
 
@@ -73,7 +75,7 @@ def test_data_without_files_have_no_such_column(tmp_path: Path) -> None:
     digits = make_study(tmp_path / "digits", samples=60, seeds=1, views=2)
     assert "file" not in digits.results.coords
     assert "file" not in pd.read_csv(export(digits, tmp_path / "scores.csv"))
-    assert "files" not in discoveries(digits.scores())["candidate"]
+    assert "files" not in fdr_summary(digits.scores())["candidate"]
 
 
 @pytest.mark.parametrize("text", FORMULAS)

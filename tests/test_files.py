@@ -17,20 +17,22 @@ from types import ModuleType
 import pytest
 from fake_study import make_study
 
-from sslmem_kit import files, store
+from sslmem_kit import store
 from sslmem_kit.cli import main
+from sslmem_kit.data.samples import load_samples
 from sslmem_kit.errors import UserError
-from sslmem_kit.run import run
-from sslmem_kit.study.folder import Study, StudyBusy, check_directory, create_or_resume
-from sslmem_kit.study.samples import load_samples
-from sslmem_kit.study.spec import load_spec
+from sslmem_kit.run.study import run
+from sslmem_kit.spec.loading import load_spec
+from sslmem_kit.store import files
+from sslmem_kit.store.directory import StudyBusy, check_directory, create_or_resume
+from sslmem_kit.study import Study
 
 SPEC = load_spec("digits")
 
 WRITING = """
 import sys, time
 from pathlib import Path
-from sslmem_kit.files import appearing
+from sslmem_kit.store.files import appearing
 with appearing(Path(sys.argv[1])) as partial:
     print("writing", flush=True)
     time.sleep(60)

@@ -65,7 +65,7 @@ assert sslmem_kit.open_study({str(study)!r}).scores()["sslmem"].size == 56
 assert main(["report", {str(study)!r}]) == 0
 assert main(["export", {str(study)!r}, "--to", {str(tmp_path / "s.csv")!r}]) == 0
 assert main(["validate", {str(study)!r}]) == 2
-import sslmem_kit.run, sslmem_kit.notebooks
+import sslmem_kit.run, sslmem_kit.report.notebooks
 """
     assert imported(code, "torch", "torchvision", "timm", "lightly", "xarray") == ["xarray"]
 

@@ -15,12 +15,14 @@ import pytest
 import yaml
 from fake_study import make_study
 
-from sslmem_kit import notebooks, scheduling
 from sslmem_kit.cli import main
-from sslmem_kit.interruption import interruptible
-from sslmem_kit.run import plan, run
-from sslmem_kit.scheduling import WorkerDied
-from sslmem_kit.study.spec import load_spec
+from sslmem_kit.report import notebooks
+from sslmem_kit.run.interruption import interruptible
+from sslmem_kit.run.plan import plan
+from sslmem_kit.run.schedulers import pool as scheduling
+from sslmem_kit.run.schedulers.pool import WorkerDied
+from sslmem_kit.run.study import run
+from sslmem_kit.spec.loading import load_spec
 
 HINT = "run the same command again to go on"
 RENDER = """
@@ -72,9 +74,9 @@ def test_a_signal_is_a_sentence(
             if name != "SIGINT":
                 os.kill(os.getpid(), getattr(signal, name))  # a second one does not disturb the ending
 
-    monkeypatch.setattr("sslmem_kit.run.run", struck)
-    monkeypatch.setattr("sslmem_kit.run.plan", struck)
-    monkeypatch.setattr("sslmem_kit.notebooks.render", struck)
+    monkeypatch.setattr("sslmem_kit.run.study.run", struck)
+    monkeypatch.setattr("sslmem_kit.run.plan.plan", struck)
+    monkeypatch.setattr("sslmem_kit.report.notebooks.render", struck)
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)]
     signal.signal(signal.SIGINT, signal.default_int_handler)
     by = "" if name == "SIGINT" else f" by {name}"
@@ -91,7 +93,7 @@ async def write(): ...
 def struck(*_, **__):
     kept.append(write())
     raise KeyboardInterrupt
-kept, sslmem_kit.run.run = [], struck
+kept, sslmem_kit.run.study.run = [], struck
 entry()
 """
 
@@ -115,7 +117,7 @@ def test_children_that_the_signal_reaches_first_are_not_blamed(
         finally:
             raise WorkerDied("most often for lack of memory")
 
-    monkeypatch.setattr("sslmem_kit.run.run", struck)
+    monkeypatch.setattr("sslmem_kit.run.study.run", struck)
     assert main(["run", "digits", "--out", str(tmp_path)]) == 1
     assert "interrupted by SIGTERM" in capsys.readouterr().err
 

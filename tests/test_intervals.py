@@ -9,8 +9,8 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from sslmem_kit.intervals import FEWEST, moderate, t_quantile, total_error
 from sslmem_kit.scores import family_contrast, leave_out, select_protocol
+from sslmem_kit.scores.intervals import FEWEST, moderate, t_quantile, total_error
 
 
 def labelled(values: np.ndarray, views: int, **encoder: np.ndarray) -> xr.DataArray:

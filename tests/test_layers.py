@@ -17,23 +17,31 @@ from fake_study import add_group, make_study, workers_in_this_process
 from test_train import make_spec
 from torch import Tensor, nn
 
-from sslmem_kit import integrity, localization, store
-from sslmem_kit.alignment import align, measure
-from sslmem_kit.encoders import build_encoder
+from sslmem_kit import store
+from sslmem_kit.data.loader import ImageLoader
+from sslmem_kit.data.samples import load_samples
+from sslmem_kit.encoders.backbone import build_encoder
+from sslmem_kit.encoders.layers import Layered
 from sslmem_kit.errors import UserError
 from sslmem_kit.explorer.quantities import of_store
-from sslmem_kit.feed import Feed
 from sslmem_kit.figures import layers, save_figure, units
-from sslmem_kit.layers import Layered
-from sslmem_kit.report import as_text, build_report
-from sslmem_kit.run import required_bytes, run
-from sslmem_kit.study.folder import Study
-from sslmem_kit.study.samples import load_samples
-from sslmem_kit.study.spec import EncoderSpec, StudySpec, parse_spec
-from sslmem_kit.validate import problems
+from sslmem_kit.measures.alignment import align, measure
+from sslmem_kit.report import layers as layers_
+from sslmem_kit.report.build import build_report
+from sslmem_kit.report.text import as_text
+from sslmem_kit.report.validate import problems
+from sslmem_kit.run.resources import required_bytes
+from sslmem_kit.run.study import run
+from sslmem_kit.spec.encoder import BackboneSpec
+from sslmem_kit.spec.loading import parse_spec
+from sslmem_kit.spec.study import StudySpec
+from sslmem_kit.statistics import layers as localization
+from sslmem_kit.statistics import units as units_
+from sslmem_kit.store import integrity
+from sslmem_kit.study import Study
 
-VIT = EncoderSpec(backbone="vit_tiny_patch16_224", options={"depth": 2, "embed_dim": 24, "num_heads": 2, "patch_size": 8})
-RESNET = EncoderSpec(backbone="resnet18", stem="stock", options={"layers": [1, 1, 1, 0], "channels": [8, 8, 16, 16]})
+VIT = BackboneSpec(backbone="vit_tiny_patch16_224", options={"depth": 2, "embed_dim": 24, "num_heads": 2, "patch_size": 8})
+RESNET = BackboneSpec(backbone="resnet18", stem="stock", options={"layers": [1, 1, 1, 0], "channels": [8, 8, 16, 16]})
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -42,9 +50,9 @@ def _quick() -> Iterator[None]:
         yield
 
 
-def encoder(spec: EncoderSpec | str, side: int = 32) -> nn.Module:
+def encoder(spec: BackboneSpec | str, side: int = 32) -> nn.Module:
     torch.manual_seed(0)
-    return build_encoder(EncoderSpec(backbone=spec) if isinstance(spec, str) else spec, (side, side, 3)).eval()
+    return build_encoder(BackboneSpec(backbone=spec) if isinstance(spec, str) else spec, (side, side, 3)).eval()
 
 
 def images(count: int = 2, side: int = 32) -> Tensor:
@@ -104,7 +112,7 @@ class Index(nn.Module):
         ("efficientnet_lite0", ["bn1", *(f"blocks.{number}" for number in range(7)), "bn2"]),
     ],
 )
-def test_auto_takes_stem_stages_and_the_whole_output(spec: EncoderSpec | str, names: list[str]) -> None:
+def test_auto_takes_stem_stages_and_the_whole_output(spec: BackboneSpec | str, names: list[str]) -> None:
     built, batch = encoder(spec), images()
     layered = Layered(built, "auto", batch)
     assert list(layered.names) == names
@@ -210,15 +218,15 @@ def test_units_lie_along_the_channels() -> None:
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 @pytest.mark.parametrize("spec", [VIT, RESNET], ids=["vit", "resnet"])
-def test_the_whole_output_is_measured_the_same_to_the_bit(spec: EncoderSpec, precision: str) -> None:
+def test_the_whole_output_is_measured_the_same_to_the_bit(spec: BackboneSpec, precision: str) -> None:
     study = make_spec("simclr").model_copy(update={"encoder": spec})
     samples = load_samples(study)
     torch.manual_seed(0)
     built = build_encoder(spec.model_copy(update={"options": {**spec.options, "in_chans": 1}}), samples.dataset.image_shape).eval()
     ids = samples.dataset.ids[:37]
     options = {"views": 3, "policy": study.scoring.policy, "seed": 5, "batch_size": 16, "precision": precision}
-    alone = measure(built, Feed(samples.dataset, "cpu"), ids, **options)
-    every = measure(Layered(built, "all", torch.zeros(1, 1, 8, 8)), Feed(samples.dataset, "cpu"), ids, **options)
+    alone = measure(built, ImageLoader(samples.dataset, "cpu"), ids, **options)
+    every = measure(Layered(built, "all", torch.zeros(1, 1, 8, 8)), ImageLoader(samples.dataset, "cpu"), ids, **options)
     assert np.array_equal(list(every.values())[-1], alone)
     assert all(
         values.shape == alone.shape and values.dtype == np.float32 and np.isfinite(values).all() for values in every.values()
@@ -228,7 +236,7 @@ def test_the_whole_output_is_measured_the_same_to_the_bit(spec: EncoderSpec, pre
 def test_layers_do_not_change_what_goes_into_a_forward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last bits depend on how many views go together."""
     built, batch = encoder("resnet18"), images(12)
-    monkeypatch.setattr("sslmem_kit.alignment.HELD_BYTES", 5 * built(batch[:1]).nbytes)
+    monkeypatch.setattr("sslmem_kit.measures.alignment.HELD_BYTES", 5 * built(batch[:1]).nbytes)
     seen: dict[str, list[int]] = {"alone": [], "layers": []}
 
     def counted(encode: object, name: str) -> object:
@@ -421,7 +429,7 @@ def test_the_last_layer_has_the_studys_scores(whole: Study) -> None:
 
 
 def test_units_that_answer_to_what_was_seen_are_told_from_chance(made_up: Study) -> None:
-    every, stem, top = localization.strongest_seen(made_up.tree)
+    every, stem, top = units_.strongest_seen(made_up.tree)
     assert (every["n_units"], stem["n_units"], top["n_units"]) == (320, 160, 160)
     assert top["share"] == 1
     assert top["p"] < 0.01
@@ -431,9 +439,9 @@ def test_units_that_answer_to_what_was_seen_are_told_from_chance(made_up: Study)
 
 
 def test_permutations_in_slices_tell_the_same(made_up: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = localization.strongest_seen(made_up.tree)
-    monkeypatch.setattr(localization, "SLICE_BYTES", 100_000)
-    for one, other in zip(whole, localization.strongest_seen(made_up.tree), strict=True):
+    whole = units_.strongest_seen(made_up.tree)
+    monkeypatch.setattr(units_, "SLICE_BYTES", 100_000)
+    for one, other in zip(whole, units_.strongest_seen(made_up.tree), strict=True):
         assert (one["share"], one["n_units"]) == (other["share"], other["n_units"])
         assert other["null_interval"] == pytest.approx(one["null_interval"], abs=0.03)
         assert other["p"] == pytest.approx(one["p"], abs=0.05)
@@ -447,9 +455,7 @@ def test_the_null_of_the_units_is_calibrated(made_up: Study) -> None:
     for number in range(60):
         few = rng.choice(pool, 10, replace=False)
         redrawn = tree["units"].to_dataset().assign(strongest=(("encoder", "unit"), rng.choice(few, (4, 80))))
-        p.append(
-            localization.strongest_seen(xr.DataTree.from_dict({"/": tree.to_dataset(), "/units": redrawn}), seed=number)[0]["p"]
-        )
+        p.append(units_.strongest_seen(xr.DataTree.from_dict({"/": tree.to_dataset(), "/units": redrawn}), seed=number)[0]["p"])
     assert 15 < np.sum(np.array(p) < 0.5) < 45
     assert np.sum(np.array(p) < 0.05) <= 8
 
@@ -469,7 +475,7 @@ def test_the_report_has_a_table_of_layers(made_up: Study, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("name", ["layers", "units"])
 def test_the_figures_show_the_tables_and_open_offline(made_up: Study, name: str, tmp_path: Path) -> None:
-    told = localization.localized(made_up.tree)
+    told = layers_.localized(made_up.tree)
     drawn = layers.draw(told["layers"]) if name == "layers" else units.draw(told["units"], told["strongest_seen"])
     shown = [points.dimension_values(1).tolist() for points in drawn.traverse(lambda x: x, [hv.Scatter])]
     if name == "layers":

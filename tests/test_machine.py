@@ -9,13 +9,16 @@ import pytest
 import yaml
 from fake_study import make_study, workers_in_this_process
 
-from sslmem_kit import machine, store
+from sslmem_kit import store
 from sslmem_kit.cli import main
+from sslmem_kit.data.datasets import images
 from sslmem_kit.errors import UserError
 from sslmem_kit.explorer.comparison.comparison import Comparison
-from sslmem_kit.explorer.library import Library
 from sslmem_kit.explorer.session import Session
-from sslmem_kit.machine import computed_on, difference, in_words, share_cores
+from sslmem_kit.explorer.study_cache import Library
+from sslmem_kit.run import resources
+from sslmem_kit.run.resources import share_cores
+from sslmem_kit.store.provenance import computed_on, difference, in_words
 
 SPEC = {
     "name": "threads",
@@ -30,7 +33,7 @@ SPEC = {
 
 @pytest.fixture(autouse=True)
 def four_cores(monkeypatch):
-    monkeypatch.setattr(machine, "cores", lambda: 4)
+    monkeypatch.setattr(images, "cores", lambda: 4)
     for name in ("OMP_NUM_THREADS", "TORCHELASTIC_RUN_ID"):
         monkeypatch.delenv(name, raising=False)
 
@@ -67,7 +70,7 @@ def test_numbers_of_threads_that_are_none_are_refused(threads):
 
 @pytest.mark.parametrize(("cores", "words"), [(1, "1 core, shared out"), (2, "2 cores, shared out")])
 def test_a_share_reads_well(cores, words, monkeypatch):
-    monkeypatch.setattr(machine, "cores", lambda: cores)
+    monkeypatch.setattr(images, "cores", lambda: cores)
     text = str(share_cores(cores))
     assert text.startswith("1 worker of 1 thread (" if cores == 1 else "2 workers of 1 thread each (")
     assert words in text
@@ -81,7 +84,7 @@ def test_a_run_tells_and_records_its_threads_and_a_study_keeps_them(tmp_path, ca
         assert main([*command, "--workers", "1", "--threads", "1"]) == 0
         assert "1 worker of 1 thread (by --threads); equal numbers" in capsys.readouterr().err
         attrs = store.attributes(out / "results.zarr")
-        assert (attrs["threads"], attrs["processor"]) == (1, machine.processor())
+        assert (attrs["threads"], attrs["processor"]) == (1, resources.processor())
         assert json.loads((out / "encoders" / "f-0" / "config.json").read_text(encoding="utf-8"))["threads"] == 1
         assert main([*command, "--threads", "2"]) == 2
         assert "this study was begun with 1 of each worker" in capsys.readouterr().err
@@ -89,7 +92,7 @@ def test_a_run_tells_and_records_its_threads_and_a_study_keeps_them(tmp_path, ca
     capsys.readouterr()
     assert main(["report", str(out), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)["computed_on"]
-    assert told.items() >= {"device": "cpu", "threads": 1, "processor": machine.processor()}.items()
+    assert told.items() >= {"device": "cpu", "threads": 1, "processor": resources.processor()}.items()
     assert told["torch"]
     assert main(["report", str(out)]) == 0
     assert "1 thread a training, torch" in capsys.readouterr().out
@@ -115,6 +118,6 @@ def test_a_comparison_says_in_what_two_studies_were_computed_differently(tmp_pat
 
 def test_cores_are_those_of_this_process(monkeypatch):
     monkeypatch.undo()
-    assert machine.cores() == len(os.sched_getaffinity(0))
+    assert images.cores() == len(os.sched_getaffinity(0))
     monkeypatch.delattr(os, "sched_getaffinity")
-    assert machine.cores() == os.cpu_count()
+    assert images.cores() == os.cpu_count()

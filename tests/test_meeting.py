@@ -1,4 +1,4 @@
-"""Ranks that srun starts: who has not come is said, nobody waits without a word, and those that come late are waited for."""
+"""RankInfo that srun starts: who has not come is said, nobody waits without a word, and those that come late are waited for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import yaml
 from test_devices import make_spec
 
 from sslmem_kit import store
-from sslmem_kit.study.folder import Study
+from sslmem_kit.study import Study
 
 START = """
 import sys

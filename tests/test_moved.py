@@ -17,15 +17,18 @@ from test_damage import CODE, audit_of_vectors
 from test_removal import selection
 from test_train import make_spec
 
-from sslmem_kit import integrity, store
-from sslmem_kit.audit.spec import load_audit
+from sslmem_kit import store
 from sslmem_kit.cli import main
+from sslmem_kit.data import samples as samples_module
 from sslmem_kit.errors import UserError
-from sslmem_kit.metadata import write_root
-from sslmem_kit.run import run as run_study
-from sslmem_kit.study import samples as samples_module
-from sslmem_kit.study.folder import Study, as_yaml, create_or_resume, is_of, open_study
-from sslmem_kit.study.spec import StudySpec, load_spec, parse_spec
+from sslmem_kit.run.study import run as run_study
+from sslmem_kit.spec.audit import load_audit
+from sslmem_kit.spec.loading import load_spec, parse_spec
+from sslmem_kit.spec.study import StudySpec
+from sslmem_kit.store import file_record, integrity
+from sslmem_kit.store.directory import as_yaml, create_or_resume, is_of
+from sslmem_kit.store.metadata import write_root
+from sslmem_kit.study import Study, open_study
 
 SMALL = {
     "partition": {"shared": 16, "candidate": 4, "independent": 4, "extra": 0},
@@ -125,7 +128,7 @@ def as_earlier(study: Path) -> None:
 def unfinish(study: Path) -> None:
     """Take back the scores and the evaluation of the second encoder, and its weights."""
     store.take_back(study / "results.zarr", encoder=1, block=0)
-    integrity.forget(study / "results.zarr", "1", ["alignment/c/0/0/1"])
+    file_record.forget(study / "results.zarr", "1", ["alignment/c/0/0/1"])
 
 
 def test_a_study_without_its_data_is_read(moved, tmp_path: Path, capsys) -> None:
@@ -398,11 +401,12 @@ def test_two_specs_that_are_begun_at_once_in_one_folder(tmp_path: Path, monkeypa
     mine, other = (make_spec("simclr", epochs=epochs) for epochs in (2, 3))
 
     def both(path: Path, spec: StudySpec) -> Study:
-        study = create_or_resume(path, spec)
+        create_or_resume(path, spec)
+        study = Study(path)
         study.spec_path.write_text(as_yaml(other))
         return study
 
-    monkeypatch.setattr("sslmem_kit.run.create_or_resume", both)
+    monkeypatch.setattr("sslmem_kit.run.study.create_or_resume", both)
     with pytest.raises(UserError, match=r"holds a study of another spec, training.epochs is 3 there and 2 here"):
         run_study(mine, tmp_path / "out", workers=1)
     assert not (tmp_path / "out" / "results.zarr").exists()

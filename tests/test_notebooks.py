@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from fake_study import make_study
 
-from sslmem_kit import notebooks
 from sslmem_kit.errors import UserError
-from sslmem_kit.notebooks import NotebookError, parameters_of, parse_parameters, render
+from sslmem_kit.report import notebook_catalog, notebooks
+from sslmem_kit.report.notebook_catalog import parameters_of, parse_parameters
+from sslmem_kit.report.notebooks import NotebookError, render
 
 FOLDER = Path(notebooks.__file__).parents[1] / "notebooks"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
@@ -64,9 +65,9 @@ def test_parameters_are_one_a_line_with_comments(name):
 
 def test_available_looks_into_the_wheel_first(folder, tmp_path, monkeypatch):
     write(folder, "mine", DEFAULTS)
-    assert list(notebooks.available()) == ["mine"]
+    assert list(notebook_catalog.available()) == ["mine"]
     monkeypatch.undo()
-    assert list(notebooks.available()) == NAMES
+    assert list(notebook_catalog.available()) == NAMES
     assert notebooks.FOLDERS[0].name == "_notebooks"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sslmem_kit.cli import _open_next
+from sslmem_kit.run.commands import _open_next
 
 
 def program(folder: Path, name: str) -> Path:

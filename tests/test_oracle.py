@@ -11,14 +11,16 @@ import torch
 import xarray as xr
 
 from sslmem_kit import scores, store
-from sslmem_kit.encoders import build_encoder, load_weights
+from sslmem_kit.data.loader import to_float
+from sslmem_kit.data.samples import load_samples
+from sslmem_kit.encoders.backbone import build_encoder
+from sslmem_kit.encoders.weights import load_weights
 from sslmem_kit.names import PARTITIONS
-from sslmem_kit.run import run
-from sslmem_kit.streams import stream_seed
-from sslmem_kit.study.folder import Study
-from sslmem_kit.study.samples import load_samples
-from sslmem_kit.study.spec import parse_spec
-from sslmem_kit.views import scored_view, to_float
+from sslmem_kit.run.study import run
+from sslmem_kit.spec.loading import parse_spec
+from sslmem_kit.spec.seeds import derive_seed
+from sslmem_kit.study import Study
+from sslmem_kit.views import scored_view
 
 VIEWS = 3
 
@@ -55,7 +57,7 @@ def distances(study: Study) -> dict[str, np.ndarray]:
             image = to_float(torch.from_numpy(samples.dataset.read([sample])))
             seen = []
             for view in range(VIEWS + 1):
-                seed = stream_seed(spec.seed, "scored views")
+                seed = derive_seed(spec.seed, "scored views")
                 augmented = scored_view(image, torch.tensor([sample]), view=view, seed=seed, policy=spec.scoring.policy)
                 with torch.no_grad():
                     representation = encoder(augmented).numpy().astype(np.float64).ravel()

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sslmem_kit.data.partition import UNUSED, assign, trained_on, training_slots
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import PARTITION_CODE, PARTITIONS
-from sslmem_kit.partition import NAMED, UNUSED, PartitionSpec, assign, trained_on, training_slots
+from sslmem_kit.spec.partition import NAMED, PartitionSpec
 
 SHARED, CANDIDATE, INDEPENDENT, EXTRA = range(4)
 data_sets = st.tuples(st.lists(st.integers(0, 4), min_size=8, max_size=120), st.lists(st.integers(0, 4), max_size=30))

@@ -18,15 +18,18 @@ from fake_study import make_study
 from PIL import Image
 
 import sslmem_kit
-from sslmem_kit import notebooks, paths
-from sslmem_kit.audit.spec import load_audit
 from sslmem_kit.cli import main
-from sslmem_kit.data import DataSpec, load
+from sslmem_kit.data import load
 from sslmem_kit.errors import UserError
-from sslmem_kit.explorer.library import Library
-from sslmem_kit.notebooks import NotebookError, find_study, render
-from sslmem_kit.study.folder import open_study
-from sslmem_kit.study.spec import load_spec
+from sslmem_kit.explorer.study_cache import Library
+from sslmem_kit.report import notebooks
+from sslmem_kit.report.notebooks import NotebookError, render
+from sslmem_kit.spec import paths
+from sslmem_kit.spec.audit import load_audit
+from sslmem_kit.spec.data import DataSpec
+from sslmem_kit.spec.loading import load_spec
+from sslmem_kit.spec.places import find_study
+from sslmem_kit.study import open_study
 
 ROOT = Path(sslmem_kit.__file__).parents[1]
 

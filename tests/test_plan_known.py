@@ -11,14 +11,16 @@ import pytest
 import yaml
 from fake_study import workers_in_this_process
 
-from sslmem_kit.cli import _slow_ones_told, main
-from sslmem_kit.data.builtin import BUILTIN
-from sslmem_kit.data.known import KNOWN, stand_in
-from sslmem_kit.data.spec import DataSpec
+from sslmem_kit.cli import main
+from sslmem_kit.data.datasets.builtin import BUILTIN
+from sslmem_kit.data.datasets.known import KNOWN, stand_in
+from sslmem_kit.data.samples import samples_to_plan
 from sslmem_kit.errors import NotThere, UserError
-from sslmem_kit.study.presets import presets
-from sslmem_kit.study.samples import samples_to_plan
-from sslmem_kit.study.spec import load_spec, parse_spec
+from sslmem_kit.events import Message
+from sslmem_kit.run.commands import _long_steps_shown
+from sslmem_kit.spec.data import DataSpec
+from sslmem_kit.spec.loading import load_spec, parse_spec
+from sslmem_kit.spec.presets import presets
 
 TINY = {"backbone": "resnet18", "stem": "small", "options": {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]}}
 
@@ -85,10 +87,10 @@ def test_what_nobody_knows_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_takes_long_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    with _slow_ones_told(after=0.05) as listen:
-        listen("told", "loading x")
+    with _long_steps_shown(after=0.05) as on_event:
+        on_event(Message("loading x"))
         time.sleep(0.5)
-        listen("told", "timing y")
-    with _slow_ones_told(after=30) as listen:
-        listen("told", "loading z")
+        on_event(Message("timing y"))
+    with _long_steps_shown(after=30) as on_event:
+        on_event(Message("loading z"))
     assert capsys.readouterr().err == "sslmem: loading x ...\nsslmem: timing y ...\n"

@@ -63,9 +63,10 @@ def test_a_study_is_read_without_posix(tmp_path: Path) -> None:
 import numpy as np
 from PIL import Image
 from sslmem_kit.cli import main
-from sslmem_kit.data import DataSpec, load
-from sslmem_kit.explorer.library import Library
-from sslmem_kit.machine import cores
+from sslmem_kit.data import load
+from sslmem_kit.spec.data import DataSpec
+from sslmem_kit.explorer.study_cache import Library
+from sslmem_kit.data.datasets.images import cores
 assert cores() >= 1
 assert main(["report", "tiny"]) == 0
 assert main(["export", "tiny", "--to", "tiny.csv"]) == 0

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sslmem_kit.policies import POLICIES, STEPS, ColorDrop, ColorJitter, Crop, CropResize, Flip, Mask, Noise, Policy, Rotate
+from sslmem_kit.spec.policy import POLICIES, STEPS, ColorDrop, ColorJitter, Crop, CropResize, Flip, Mask, Noise, Policy, Rotate
 
 NAMES = ["simclr", "crop", "crop_resize", "noise", "rotate90", "rotate270", "color_drop", "mask", "identity"]
 unit = st.floats(0, 1)
@@ -106,5 +106,5 @@ def test_empty_lists_and_changes_are_refused():
 
 
 def test_importing_policies_does_not_import_torch():
-    code = "import sys, sslmem_kit.policies; sys.exit('torch' in sys.modules)"
+    code = "import sys, sslmem_kit.spec.policy; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, env={"PYTHONPATH": ":".join(sys.path)}).returncode == 0

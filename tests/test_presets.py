@@ -18,17 +18,19 @@ from test_imports import ROOT, imported
 
 from sslmem_kit import store
 from sslmem_kit.cli import main
+from sslmem_kit.data import samples as samples_module
+from sslmem_kit.data.partition import UNUSED
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import PARTITION_CODE
-from sslmem_kit.partition import UNUSED, RemovalSpec
-from sslmem_kit.study import samples as samples_module
-from sslmem_kit.study.folder import open_study
-from sslmem_kit.study.presets import Preset, presets
-from sslmem_kit.study.presets.cost import TRAIN_SIDE, _counted, estimate, key
-from sslmem_kit.study.presets.listing import listed
-from sslmem_kit.study.removal import chosen_by_scores
-from sslmem_kit.study.samples import load_samples
-from sslmem_kit.study.spec import StudySpec, bundled_specs, load_spec, parse_spec
+from sslmem_kit.run.removal import chosen_by_scores, study_samples
+from sslmem_kit.spec.loading import load_spec, parse_spec
+from sslmem_kit.spec.partition import RemovalSpec
+from sslmem_kit.spec.places import bundled_specs
+from sslmem_kit.spec.presets import Preset, presets
+from sslmem_kit.spec.presets.cost import TRAIN_SIDE, _counted, estimate, key
+from sslmem_kit.spec.presets.listing import listed
+from sslmem_kit.spec.study import StudySpec
+from sslmem_kit.study import open_study
 
 PAPER = {name: preset for name, preset in presets().items() if name.startswith("paper/")}
 MINI = {name: preset for name, preset in presets().items() if name.startswith("mini/")}
@@ -205,7 +207,7 @@ def test_minis_vary_what_the_tables_vary() -> None:
 def test_minis_can_be_drawn() -> None:
     for name, preset in MINI.items():
         if spec_of(name).partition.remove is None:
-            samples = load_samples(spec_of(name))
+            samples = study_samples(spec_of(name))
             assert (samples.codes == PARTITION_CODE["candidate"]).sum() > 50, preset
     assert TRAIN_SIDE["digits"] == int((~samples.dataset.is_test).sum())
 
@@ -230,7 +232,7 @@ def test_every_study_has_a_cost() -> None:
     rows = {row["name"]: row for row in listed()}
     assert set(rows) == {*presets(), *bundled_specs()}
     for name, row in rows.items():
-        assert row["flops"] > 0, "run python -m sslmem_kit.study.presets.count"
+        assert row["flops"] > 0, "run python benchmarks/preset_flops.py"
         assert (row["gpu_hours"] is None) == (not name.startswith("paper/"))
     assert rows["paper/cifar10-mae-vit-tiny"]["paper"] == {"sslmem": 0.307, "accuracy": 67.4}
     assert {key(spec_of(name)) for name in rows} == set(_counted())
@@ -250,7 +252,7 @@ def test_a_cost_by_hand() -> None:
 
 @pytest.mark.parametrize("name", ["mini/mae-vit", "mini/simclr-resnet-wide", "mini/dino-vit", "paper/cifar10-simclr-resnet18"])
 def test_costs_are_what_torch_counts(name: str) -> None:
-    from sslmem_kit.study.presets.count import count
+    from preset_flops import count
 
     counted, kept = count(spec_of(name)), _counted()[key(spec_of(name))]
     assert counted["representation"] == kept["representation"]
@@ -265,9 +267,9 @@ LARGE = {name for name in SHAPES.values() if "imagenet" in name}
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in LARGE else ()) for n in SHAPES.values()])
 def test_two_steps_of_every_shape(name: str) -> None:
     import torch
+    from preset_flops import build, random_batch
 
-    from sslmem_kit.objectives import Moment
-    from sslmem_kit.study.presets.count import build, random_batch
+    from sslmem_kit.training.objectives import StepInfo
 
     spec = spec_of(name)
     with torch.random.fork_rng():
@@ -277,14 +279,14 @@ def test_two_steps_of_every_shape(name: str) -> None:
         weights = [weight for weight in objective.parameters() if weight.requires_grad]
         optimizer = torch.optim.SGD(weights, lr=1e-4)
         for step in range(2):
-            moment = Moment(step, 2, spec.training.epochs)
-            objective.begin_step(moment)
+            step_info = StepInfo(step, 2, spec.training.epochs)
+            objective.begin_step(step_info)
             loss = objective(batch)
             optimizer.zero_grad()
             loss.backward()
-            objective.before_update(moment)
+            objective.before_update(step_info)
             optimizer.step()
-            objective.after_update(Moment(step + 1, 2, spec.training.epochs))
+            objective.after_update(StepInfo(step + 1, 2, spec.training.epochs))
             assert math.isfinite(float(loss.detach()))
     # What a first step could not reach behind weights of zero, a second one does.
     trained = [weight for weight in objective.encoder.parameters() if weight.requires_grad]
@@ -400,7 +402,7 @@ def removing(scored: Path, monkeypatch: pytest.MonkeyPatch):
     def load(*, study: Path = scored, seed: int = 0, **removal: object) -> set[int]:
         content = {"name": "less", "seed": seed, "data": {"name": "digits"}}
         content["partition"] = {"remove": {"study": str(study), **removal}}
-        samples = load_samples(parse_spec(content, where="test").resolved(Path("/")))
+        samples = study_samples(parse_spec(content, where="test").resolved(Path("/")))
         assert (samples.drawn == codes).all()
         return set(samples.dataset.ids[(samples.codes == UNUSED) & (codes != UNUSED)].tolist())
 
@@ -460,9 +462,9 @@ def test_a_study_that_cannot_be_removed_by(scored: Path, removing, tmp_path: Pat
 
 
 def test_ties_go_by_id(scored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sslmem_kit.study import removal
+    from sslmem_kit.run import removal
 
-    dataset = load_samples(spec_of("mini/mae-vit")).dataset
+    dataset = study_samples(spec_of("mini/mae-vit")).dataset
     codes = np.full(len(dataset.ids), PARTITION_CODE["candidate"], np.int8)
     monkeypatch.setattr(removal, "_candidates", lambda *_: (np.array([2, 5, 9, 11]), np.array([1.0, 2.0, 1.0, 1.0])))
     chosen = chosen_by_scores(RemovalSpec(study=str(scored), highest=3), dataset, codes, seed=0)

@@ -10,15 +10,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from sslmem_kit import privacy
-from sslmem_kit.encoders import build_encoder
+from sslmem_kit.encoders.backbone import build_encoder
 from sslmem_kit.errors import UserError
-from sslmem_kit.objectives import Batch, Objective, build_objective
-from sslmem_kit.privacy import PrivateGradients, clip_factors, noise_multiplier, sample_gradients, spent_epsilon, trained
-from sslmem_kit.study.objectives import MAESpec, RegularizerSpec, SupervisedSpec
-from sslmem_kit.study.spec import EncoderSpec, parse_spec
-from sslmem_kit.study.training import PrivacySpec
-from sslmem_kit.views import keys
+from sslmem_kit.spec.encoder import BackboneSpec
+from sslmem_kit.spec.loading import parse_spec
+from sslmem_kit.spec.objective import MAESpec, RegularizerSpec, SupervisedSpec
+from sslmem_kit.spec.training import PrivacySpec
+from sslmem_kit.training import privacy
+from sslmem_kit.training.objectives import Batch, Objective, build_objective
+from sslmem_kit.training.privacy import PrivateGradients, clip_factors, noise_multiplier, sample_gradients, spent_epsilon, trained
+from sslmem_kit.views import sample_keys
 
 SIDE, CLASSES = 12, 3
 METHODS = {
@@ -26,7 +27,7 @@ METHODS = {
     "supervised": SupervisedSpec(label_smoothing=0.1),
     "regularized": MAESpec(decoder_dim=8, decoder_depth=1, decoder_heads=2, regularizer=RegularizerSpec(weight=0.3)),
 }
-VIT = EncoderSpec(backbone="vit_tiny_patch16_224", options={"patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2})
+VIT = BackboneSpec(backbone="vit_tiny_patch16_224", options={"patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2})
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +37,7 @@ def _own_chance():
         yield
 
 
-def make_objective(method: str = "mae", encoder: EncoderSpec = VIT) -> Objective:
+def make_objective(method: str = "mae", encoder: BackboneSpec = VIT) -> Objective:
     objective = build_objective(build_encoder(encoder, (SIDE, SIDE, 2)), METHODS[method], classes=CLASSES)
     objective.regularized = method == "regularized"
     return objective
@@ -45,7 +46,7 @@ def make_objective(method: str = "mae", encoder: EncoderSpec = VIT) -> Objective
 def make_batch(count: int = 5, views: int = 2) -> Batch:
     generator = torch.Generator().manual_seed(1)
     images = tuple(torch.rand(count, 2, SIDE, SIDE, generator=generator) for _ in range(views))
-    return Batch(images, keys(2, torch.arange(count), 0), torch.arange(count) % CLASSES)
+    return Batch(images, sample_keys(2, torch.arange(count), 0), torch.arange(count) % CLASSES)
 
 
 def make_private(objective: Objective, **options: float) -> PrivateGradients:
@@ -56,10 +57,10 @@ def make_private(objective: Objective, **options: float) -> PrivateGradients:
 def by_loop(objective: Objective, batch: Batch) -> tuple[list[dict[str, Tensor]], list[Tensor]]:
     """The slow way: a backward pass for each sample."""
     gradients, losses = [], []
-    for i in range(len(batch.keys)):
+    for i in range(len(batch.sample_keys)):
         objective.zero_grad()
         one = slice(i, i + 1)
-        loss = objective(Batch(tuple(view[one] for view in batch.views), batch.keys[one], batch.labels[one]))
+        loss = objective(Batch(tuple(view[one] for view in batch.views), batch.sample_keys[one], batch.labels[one]))
         loss.backward()
         gradients.append({name: parameter.grad.clone() for name, parameter in trained(objective)})
         losses.append(loss.detach())
@@ -138,7 +139,7 @@ def test_no_sample_moves_the_sum_by_more_than_the_clipping_norm() -> None:
     full = current(objective) * private.batch
     for left_out in range(6):
         rest = torch.arange(6) != left_out
-        private.backward(Batch(tuple(view[rest] for view in batch.views), batch.keys[rest], batch.labels[rest]), seed=0)
+        private.backward(Batch(tuple(view[rest] for view in batch.views), batch.sample_keys[rest], batch.labels[rest]), seed=0)
         moved = (full - current(objective) * private.batch).norm()
         assert 0.04 < moved <= 0.05 * (1 + 1e-4)
 
@@ -264,7 +265,7 @@ def test_what_cannot_be_private_is_refused(options: dict[str, float], samples: i
 
 
 def test_batch_norm_is_refused() -> None:
-    resnet = EncoderSpec(backbone="resnet18", options={"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]})
+    resnet = BackboneSpec(backbone="resnet18", options={"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]})
     with pytest.raises(UserError, match=r"^encoder\.backbone: batch norm \(encoder\.backbone\.bn1\) mixes samples"):
         make_private(make_objective("supervised", resnet))
 

@@ -21,12 +21,13 @@ from nbclient import NotebookClient
 from pages import new_page
 from rich.console import Console
 
-from sslmem_kit import progress
-from sslmem_kit.progress import shown
-from sslmem_kit.progress.lines import LINE_SECONDS, Lines
-from sslmem_kit.progress.notebook import WARNINGS, Cell
-from sslmem_kit.progress.state import State, duration, epochs_text, loss_text
-from sslmem_kit.progress.terminal import Bars
+from sslmem_kit.events import Completed, DetailsAdded, Planned, Scored, Trained, Warned
+from sslmem_kit.run import progress
+from sslmem_kit.run.progress import shown
+from sslmem_kit.run.progress.lines import LINE_SECONDS, Lines
+from sslmem_kit.run.progress.notebook import WARNINGS, Cell
+from sslmem_kit.run.progress.state import RunProgress, duration, epochs_text, loss_text
+from sslmem_kit.run.progress.terminal import Bars
 
 ROOT = Path(__file__).parents[1]
 COLLAPSED = "the representations have collapsed (standard deviation 0.001)"
@@ -48,40 +49,42 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def state(clock: Clock) -> State:
-    return State(clock=clock)
+def state(clock: Clock) -> RunProgress:
+    return RunProgress(clock=clock)
 
 
-def train_all(state: State, clock: Clock, *, encoders: int, workers: int, epochs: int, pace: float) -> list[tuple[float, float]]:
+def train_all(
+    state: RunProgress, clock: Clock, *, encoders: int, workers: int, epochs: int, pace: float
+) -> list[tuple[float, float]]:
     """Events of encoders that need ``pace`` seconds an epoch, told every quarter of one; (true, told) time to the end on the way."""
     names, began = [f"e{i}" for i in range(encoders)], clock.now
     end, told = began + math.ceil(encoders / workers) * epochs * pace, []
-    state.hear("planned", names, epochs, 2)
+    state.update(Planned(names, epochs, 2))
     for start in range(0, encoders, workers):
         for quarter in range(1, 4 * epochs + 1):
             clock.now += pace / 4
             for name in names[start : start + workers]:
-                state.hear("trained", name, quarter / 4, 5.0, 100.0)
+                state.update(Trained(name, quarter / 4, 5.0, 100.0))
             told.append((end - clock.now, (state.ends or math.nan) - clock.now))
         for name in names[start : start + workers]:
-            state.hear("completed", name)
+            state.update(Completed(name))
     return told
 
 
 @pytest.mark.parametrize(("encoders", "workers"), [(1, 1), (5, 2), (6, 3), (3, 8)])
-def test_time_left_is_right_where_every_epoch_takes_the_same(state: State, clock: Clock, encoders: int, workers: int) -> None:
+def test_time_left_is_right_where_every_epoch_takes_the_same(state: RunProgress, clock: Clock, encoders: int, workers: int) -> None:
     told = train_all(state, clock, encoders=encoders, workers=workers, epochs=8, pace=10.0)
     known = [(true, estimate) for true, estimate in told if not math.isnan(estimate)]
     assert len(known) == len(told) - 1, "from the second news on"
     assert all(estimate == pytest.approx(true, abs=1e-6) for true, estimate in known)
 
 
-def test_time_left_counts_only_what_was_trained_since_the_resume(state: State, clock: Clock) -> None:
-    state.hear("planned", ["f0"], 100, 2)
-    state.hear("trained", "f0", 80.5, 5.0, 100.0)
+def test_time_left_counts_only_what_was_trained_since_the_resume(state: RunProgress, clock: Clock) -> None:
+    state.update(Planned(("f0",), 100, 2))
+    state.update(Trained("f0", 80.5, 5.0, 100.0))
     assert state.encoders["f0"].ends is None
     clock.now += 5
-    state.hear("trained", "f0", 81.0, 5.0, 100.0)
+    state.update(Trained("f0", 81.0, 5.0, 100.0))
     assert state.left(state.encoders["f0"].ends) == "3:10"
     clock.now += 10
     assert state.left(state.encoders["f0"].ends) == "3:00", "counts down between news"
@@ -103,12 +106,12 @@ def screen(bars: Bars, width: int, height: int = 24) -> list[str]:
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 160])
-def test_bars_hold_epoch_loss_speed_and_time_left_in_every_width(state: State, clock: Clock, width: int) -> None:
+def test_bars_hold_epoch_loss_speed_and_time_left_in_every_width(state: RunProgress, clock: Clock, width: int) -> None:
     bars = Bars(Console(file=io.StringIO()), state)
-    bars("planned", ["f-0", "g-0"], 60, 12)
-    bars("trained", "f-0", 12.0, 5.5, 1234.4)
+    bars(Planned(("f-0", "g-0"), 60, 12))
+    bars(Trained("f-0", 12.0, 5.5, 1234.4))
     clock.now += 8
-    bars("trained", "f-0", 12.4, 5.4321, 1234.4)
+    bars(Trained("f-0", 12.4, 5.4321, 1234.4))
     lines = screen(bars, width)
     assert all(len(line) <= width for line in lines)
     assert len(lines) == 4
@@ -118,30 +121,30 @@ def test_bars_hold_epoch_loss_speed_and_time_left_in_every_width(state: State, c
     assert lines[-1].startswith("0 of 2 encoders done, 1 at work")
 
 
-def test_many_encoders_do_not_fill_the_screen(state: State) -> None:
+def test_many_encoders_do_not_fill_the_screen(state: RunProgress) -> None:
     bars = Bars(Console(file=io.StringIO()), state)
     names = [f"f-{i}" for i in range(40)]
-    bars("planned", names, 60, 12)
+    bars(Planned(names, 60, 12))
     assert len(screen(bars, 80)) == 2
     for name in names[:3]:
-        bars("trained", name, 1.5, 5.0, 100.0)
+        bars(Trained(name, 1.5, 5.0, 100.0))
     assert len(screen(bars, 80)) == 6
     assert screen(bars, 80)[-1] == "0 of 40 encoders done, 3 at work, 37 waiting (f-3, f-4, f-5, ...)"
     for name in names[3:]:
-        bars("trained", name, 1.5, 5.0, 100.0)
+        bars(Trained(name, 1.5, 5.0, 100.0))
     assert len(screen(bars, 80, height=10)) <= 9
 
 
-def test_the_end_in_a_terminal(state: State) -> None:
+def test_the_end_in_a_terminal(state: RunProgress) -> None:
     bars = Bars(Console(file=io.StringIO()), state)
-    bars("planned", ["f-0"], 60, 2)
-    bars("trained", "f-0", 60, 5.0, 100.0)
-    bars("scored", "f-0", 0)
+    bars(Planned(("f-0",), 60, 2))
+    bars(Trained("f-0", 60, 5.0, 100.0))
+    bars(Scored("f-0", 0))
     assert "scoring" in screen(bars, 80)[1]
-    bars("completed", "f-0")
+    bars(Completed("f-0"))
     assert "100%" in screen(bars, 80)[0]
     assert screen(bars, 80)[1] == "1 of 1 encoders trained and scored"
-    bars("detailed", 2, 7)
+    bars(DetailsAdded(2, 7))
     assert screen(bars, 80)[1] == "views and neighbours: 2 of 7"
 
 
@@ -162,11 +165,12 @@ def in_terminal(code: str, *, term: str = "xterm") -> str:
 
 
 EVENTS = f"""
-from sslmem_kit.progress import shown
-with shown() as listen:
-    listen("planned", ["f-0"], 4, 2)
-    listen("trained", "f-0", 0.5, 5.25, 100.0)
-    listen("warned", "f-0", {COLLAPSED!r})
+from sslmem_kit.events import Planned, Trained, Warned
+from sslmem_kit.run.progress import shown
+with shown() as on_event:
+    on_event(Planned(("f-0",), 4, 2))
+    on_event(Trained("f-0", 0.5, 5.25, 100.0))
+    on_event(Warned("f-0", {COLLAPSED!r}))
     {{}}
 """
 
@@ -189,14 +193,14 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_lines() -> None:
 
 def test_a_process_that_hears_nothing_draws_nothing() -> None:
     """One rank of several on the same terminal."""
-    assert in_terminal("from sslmem_kit.progress import shown\nwith shown(): pass") == ""
+    assert in_terminal("from sslmem_kit.run.progress import shown\nwith shown(): pass") == ""
 
 
 # In a log
 
 
 @pytest.fixture
-def lines(state: State) -> Lines:
+def lines(state: RunProgress) -> Lines:
     return Lines(io.StringIO(), state)
 
 
@@ -205,11 +209,11 @@ def written(lines: Lines) -> list[str]:
 
 
 def test_lines_come_at_most_every_fifteen_seconds(lines: Lines, clock: Clock) -> None:
-    lines("planned", ["f-0", "g-0", "f-1"], 60, 12)
+    lines(Planned(("f-0", "g-0", "f-1"), 60, 12))
     for step in range(1, 60 * 8 + 1):
         clock.now += 0.125
-        lines("trained", "f-0", step / 16, 5.4321, 1000.0)
-        lines("trained", "g-0", step / 16 - 0.01, 5.5, 234.4)
+        lines(Trained("f-0", step / 16, 5.4321, 1000.0))
+        lines(Trained("g-0", step / 16 - 0.01, 5.5, 234.4))
     assert len(written(lines)) == 1 + 60 // LINE_SECONDS
     assert written(lines)[0] == "[   0.0 s] 3 encoders to train and score, 60 epochs each"
     told = "0 of 3 encoders done; f-0 epoch 7.5 of 60, loss 5.432; g-0 epoch 7.4 of 60, loss 5.500; 1,234 images/s; about 3:45 left"
@@ -217,13 +221,13 @@ def test_lines_come_at_most_every_fifteen_seconds(lines: Lines, clock: Clock) ->
 
 
 def test_ends_are_told_at_once_in_lines(lines: Lines, clock: Clock) -> None:
-    lines("planned", ["f-0", "g-0"], 60, 12)
-    lines("scored", "f-0", 0)
-    lines("completed", "f-0")
+    lines(Planned(("f-0", "g-0"), 60, 12))
+    lines(Scored("f-0", 0))
+    lines(Completed("f-0"))
     assert len(written(lines)) == 1
-    lines("completed", "g-0")
+    lines(Completed("g-0"))
     for done in range(8):
-        lines("detailed", done, 7)
+        lines(DetailsAdded(done, 7))
     assert [line[11:] for line in written(lines)[1:]] == [
         "2 of 2 encoders trained and scored",
         "views and neighbours, 0 of 7",
@@ -232,34 +236,34 @@ def test_ends_are_told_at_once_in_lines(lines: Lines, clock: Clock) -> None:
 
 
 def test_a_line_names_only_some_of_many_encoders(lines: Lines, clock: Clock) -> None:
-    lines("planned", [f"f-{i}" for i in range(20)], 60, 12)
+    lines(Planned(tuple(f"f-{i}" for i in range(20)), 60, 12))
     for i in range(16):
-        lines("trained", f"f-{i}", 0.5, 5.0, 10.0)
+        lines(Trained(f"f-{i}", 0.5, 5.0, 10.0))
     clock.now += 20
-    lines("scored", "f-0", 0)
+    lines(Scored("f-0", 0))
     assert "f-0 scored 1 of 12 blocks; f-1 epoch 0.5 of 60" in written(lines)[-1]
     assert "; 12 more at work; 150 images/s" in written(lines)[-1]
 
 
 def test_warnings_are_lines_at_once_and_do_not_delay_others(lines: Lines, clock: Clock) -> None:
-    lines("planned", ["f-0"], 60, 12)
+    lines(Planned(("f-0",), 60, 12))
     clock.now += 14
-    lines("warned", "f-0", COLLAPSED)
+    lines(Warned("f-0", COLLAPSED))
     assert written(lines)[-1] == f"[  14.0 s] WARNING: f-0: {COLLAPSED}"
     clock.now += 1
-    lines("trained", "f-0", 0.5, 5.0, 10.0)
+    lines(Trained("f-0", 0.5, 5.0, 10.0))
     assert len(written(lines)) == 3
 
 
 def test_nothing_to_do_is_said(lines: Lines) -> None:
-    lines("planned", [], 60, 0)
+    lines(Planned((), 60, 0))
     assert written(lines) == ["[   0.0 s] every encoder is complete"]
 
 
 def test_a_pipe_gets_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    with shown() as listen:
-        listen("planned", ["f-0"], 60, 12)
-        listen("warned", "f-0", COLLAPSED)
+    with shown() as on_event:
+        on_event(Planned(("f-0",), 60, 12))
+        on_event(Warned("f-0", COLLAPSED))
     told = capsys.readouterr()
     assert not told.out
     assert [line[11:] for line in told.err.splitlines()] == [
@@ -290,13 +294,13 @@ def displayed(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
     InteractiveShell.clear_instance()
 
 
-def test_one_output_is_replaced_in_place(displayed: list[dict], state: State, clock: Clock) -> None:
-    with Cell(state) as listen:
-        listen("planned", ["f-0", "g-0"], 60, 12)
-        listen("trained", "f-0", 12.0, 5.5, 1234.4)
+def test_one_output_is_replaced_in_place(displayed: list[dict], state: RunProgress, clock: Clock) -> None:
+    with Cell(state) as on_event:
+        on_event(Planned(("f-0", "g-0"), 60, 12))
+        on_event(Trained("f-0", 12.0, 5.5, 1234.4))
         clock.now += 8
-        listen("trained", "f-0", 12.4, 5.4321, 1234.4)
-        listen("warned", "f-0", "a < b")
+        on_event(Trained("f-0", 12.4, 5.4321, 1234.4))
+        on_event(Warned("f-0", "a < b"))
         assert "WARNING: f-0: a &lt; b" in displayed[-1]["data"]["text/html"]
         assert "WARNING: f-0: a < b" in displayed[-1]["data"]["text/plain"]
         html = displayed[-1]["data"]["text/html"]
@@ -308,25 +312,25 @@ def test_one_output_is_replaced_in_place(displayed: list[dict], state: State, cl
     assert "WARNING" in displayed[-1]["data"]["text/html"]
 
 
-def test_an_output_is_not_replaced_too_often(displayed: list[dict], state: State, clock: Clock) -> None:
-    with Cell(state) as listen:
-        listen("planned", ["f-0"], 60, 12)
+def test_an_output_is_not_replaced_too_often(displayed: list[dict], state: RunProgress, clock: Clock) -> None:
+    with Cell(state) as on_event:
+        on_event(Planned(("f-0",), 60, 12))
         for step in range(1, 1001):
             clock.now += 0.001
-            listen("trained", "f-0", step / 100, 5.0, 100.0)
+            on_event(Trained("f-0", step / 100, 5.0, 100.0))
     assert 5 <= len(displayed) <= 8
 
 
-def test_an_interrupted_cell_says_so(displayed: list[dict], state: State) -> None:
+def test_an_interrupted_cell_says_so(displayed: list[dict], state: RunProgress) -> None:
     with pytest.raises(KeyboardInterrupt), Cell(state):
         raise KeyboardInterrupt
     assert "interrupted after" in displayed[-1]["data"]["text/plain"]
 
 
-def test_only_the_latest_of_many_warnings_are_shown(displayed: list[dict], state: State) -> None:
-    with Cell(state) as listen:
+def test_only_the_latest_of_many_warnings_are_shown(displayed: list[dict], state: RunProgress) -> None:
+    with Cell(state) as on_event:
         for number in range(WARNINGS + 3):
-            listen("warned", "f-0", f"number {number}.")
+            on_event(Warned("f-0", f"number {number}."))
     html = displayed[-1]["data"]["text/html"]
     assert html.count("WARNING") == WARNINGS
     assert f"number {WARNINGS + 2}." in html
@@ -342,25 +346,26 @@ def test_a_cell_is_chosen_where_somebody_watches(
 ) -> None:
     monkeypatch.setattr(InteractiveShell.instance(), "kernel", kernel, raising=False)
     monkeypatch.setattr("IPython.get_ipython", InteractiveShell.instance)
-    with shown() as listen:
-        assert isinstance(listen, kind)
+    with shown() as on_event:
+        assert isinstance(on_event, kind)
     assert bool(displayed) == (kind is Cell)
 
 
 FROM_THREAD = f"""
 import threading, time, pathlib
-from sslmem_kit.progress import shown
+from sslmem_kit.events import Planned, Trained, Warned
+from sslmem_kit.run.progress import shown
 
-def hear(listen):
-    listen("planned", ["f-0"], 4, 2)
-    listen("trained", "f-0", 0.25, 5.25, 100.0)
+def hear(on_event):
+    on_event(Planned(("f-0",), 4, 2))
+    on_event(Trained("f-0", 0.25, 5.25, 100.0))
     time.sleep(0.3)
-    listen("trained", "f-0", 0.5, 5.25, 100.0)
-    listen("warned", "f-0", {COLLAPSED!r})
+    on_event(Trained("f-0", 0.5, 5.25, 100.0))
+    on_event(Warned("f-0", {COLLAPSED!r}))
     {{}}
 
-with shown() as listen:
-    pump = threading.Thread(target=hear, args=(listen,))
+with shown() as on_event:
+    pump = threading.Thread(target=hear, args=(on_event,))
     pump.start()
     pump.join()
 """
@@ -393,7 +398,7 @@ def test_a_notebook_that_runs_in_batch_gets_lines(monkeypatch: pytest.MonkeyPatc
 def test_in_jupyterlab_the_table_moves_and_stays(tmp_path: Path) -> None:
     go_on = f"""while not pathlib.Path({str(tmp_path / "go")!r}).exists():
         time.sleep(0.1)
-    listen("trained", "f-0", 3.5, 5.25, 100.0)"""
+    on_event(Trained("f-0", 3.5, 5.25, 100.0))"""
     with running_lab(tmp_path) as url, open_browser() as browser, new_page(browser) as page:
         path = write_notebook(tmp_path / "notebooks" / "run.ipynb", FROM_THREAD.format(go_on), "1 + 1")
         notebook = Notebook(page, url, path)

@@ -14,11 +14,11 @@ from fake_study import make_study
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sslmem_kit.audit.spec import load_audit
 from sslmem_kit.cli import main
 from sslmem_kit.errors import UserError
-from sslmem_kit.reading import MOST_BYTES, read_json, read_yaml, write_yaml
-from sslmem_kit.study.spec import load_spec
+from sslmem_kit.spec.audit import load_audit
+from sslmem_kit.spec.loading import load_spec
+from sslmem_kit.spec.reading import MOST_BYTES, read_json, read_yaml, write_yaml
 
 LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{here}: &{here} [{', '.join(9 * [f'*{before}'])}]\n" for before, here in zip("abcdefgh", "bcdefghi", strict=True)

@@ -26,9 +26,10 @@ from fake_study import make_study, workers_in_this_process
 from PIL import Image
 
 from sslmem_kit import cli
-from sslmem_kit.audit.spec import is_audit, parse_audit
-from sslmem_kit.study import spec as study_spec
-from sslmem_kit.study.spec import StudySpec, parse_spec
+from sslmem_kit.spec import loading
+from sslmem_kit.spec.audit import is_audit, parse_audit
+from sslmem_kit.spec.loading import parse_spec
+from sslmem_kit.spec.study import StudySpec
 
 ROOT = Path(__file__).parents[1]
 FILES = ("README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
@@ -288,14 +289,13 @@ def parse(arguments: list[str]) -> None:
 
 @contextmanager
 def short_studies() -> Iterator[None]:
-    real = study_spec.load_spec
+    real = loading.load_spec
 
     def load(*given: object, **options: object) -> StudySpec:
         return short(real(*given, **options))
 
     with pytest.MonkeyPatch.context() as patch, workers_in_this_process():
-        patch.setattr("sslmem_kit.study.load_spec", load)
-        patch.setattr("sslmem_kit.cli.load_spec", load, raising=False)
+        patch.setattr("sslmem_kit.spec.loading.load_spec", load)
         yield
 
 
@@ -319,9 +319,9 @@ def test_the_blocks_of_a_section_do_what_they_say(
 
 
 def _candidates() -> np.ndarray:
+    from sslmem_kit.data.samples import load_samples
     from sslmem_kit.names import PARTITION_CODE
-    from sslmem_kit.study.samples import load_samples
-    from sslmem_kit.study.spec import load_spec
+    from sslmem_kit.spec.loading import load_spec
 
     samples = load_samples(load_spec("digits"))
     return samples.dataset.ids[samples.codes == PARTITION_CODE["candidate"]]

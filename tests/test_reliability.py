@@ -15,21 +15,23 @@ from fake_study import make_study
 from scipy import stats
 from test_intervals import by_pair, labelled, of_views
 
-from sslmem_kit.audit.spec import parse_audit
-from sslmem_kit.caveats import of_seeds
 from sslmem_kit.cli import main
-from sslmem_kit.crossed import Table
 from sslmem_kit.errors import UserError
 from sslmem_kit.figures import error_parts, save_figure
 from sslmem_kit.figures import planning_curve as planning_curve_figure
-from sslmem_kit.planning import Parts, curve_of_study, make_up, needed, planning_curve
-from sslmem_kit.reliability import as_text, assess, bootstrap_weights, forecast, planned, planned_as_text, step_up
+from sslmem_kit.report.precision import planned, planned_as_text
+from sslmem_kit.report.reliability import as_text
 from sslmem_kit.scores import score
+from sslmem_kit.spec.audit import parse_audit
+from sslmem_kit.spec.loading import parse_spec
+from sslmem_kit.statistics.caveats import of_seeds
+from sslmem_kit.statistics.precision import VarianceComponents, curve_of_study, planning_curve, required_seeds, variance_shares
+from sslmem_kit.statistics.reliability import assess, bootstrap_weights, forecast, spearman_brown
+from sslmem_kit.statistics.variance_components import CrossedScores
 from sslmem_kit.study import Study
-from sslmem_kit.study.spec import parse_spec
 
 TRUE = {"score": 1.0, "seeds": 2.0, "views": 0.6, "both": 4.0, "offset": 0.5}
-EXACT = Parts(**TRUE)
+EXACT = VarianceComponents(**TRUE)
 
 
 def made(*, samples: int = 400, seeds: int = 6, views: int = 8, seed: int = 0) -> xr.Dataset:
@@ -59,7 +61,7 @@ def made(*, samples: int = 400, seeds: int = 6, views: int = 8, seed: int = 0) -
 
 
 def test_parts_that_were_put_in_are_found():
-    found = [Table.of(made(seed=seed), "released").parts() for seed in range(40)]
+    found = [CrossedScores.of(made(seed=seed), "released").parts() for seed in range(40)]
     for name, value in TRUE.items():
         estimates = [getattr(parts, name) for parts in found]
         assert np.mean(estimates) == pytest.approx(value, abs=4 * stats.sem(estimates)), name
@@ -67,7 +69,7 @@ def test_parts_that_were_put_in_are_found():
 
 
 def test_parts_are_an_analysis_of_variance():
-    table = Table.of(made(samples=60, seeds=4, views=5), "released")
+    table = CrossedScores.of(made(samples=60, seeds=4, views=5), "released")
     parts, x = table.parts(), table.differences.transpose(0, 2, 1)  # (sample, seed, view)
     n, s, v = x.shape
     by_sample, by_seed, by_both = x.mean(axis=(1, 2)), x.mean(axis=2), x.mean(axis=1)
@@ -87,12 +89,12 @@ def test_the_scores_are_those_of_the_study():
     root = made(seeds=3)
     for protocol in ("paper", "released", "corrected"):
         expected = score(root, protocol=protocol)["difference"].values[root["partition"].values == 1]
-        np.testing.assert_allclose(Table.of(root, protocol).scores(), expected)
+        np.testing.assert_allclose(CrossedScores.of(root, protocol).scores(), expected)
 
 
 def test_halves_of_the_seeds_correlate_as_by_hand():
     root = made(samples=80, seeds=4)
-    found, by_seed = assess(root)["split_half"]["seeds"], Table.of(root).differences.mean(axis=1)
+    found, by_seed = assess(root)["split_half"]["seeds"], CrossedScores.of(root).differences.mean(axis=1)
     halves = [((0, 1), (2, 3)), ((0, 2), (1, 3)), ((0, 3), (1, 2))]
     pairs = [(by_seed[:, one].mean(axis=1), by_seed[:, other].mean(axis=1)) for one, other in halves]
     assert found["splits"] == 3
@@ -112,9 +114,9 @@ def test_all_halvings_where_they_are_few(seeds, splits):
 
 
 def test_the_reliability_is_the_correlation_with_other_seeds_and_views():
-    parts = Table.of(made(samples=4000), "released").parts()
+    parts = CrossedScores.of(made(samples=4000), "released").parts()
     for seeds, views in itertools.product((1, 3), (2, 4)):
-        table = Table.of(made(samples=8000, seed=7), "released")
+        table = CrossedScores.of(made(samples=8000, seed=7), "released")
         one = table.only(seeds=range(seeds), views=range(1, views + 1))
         other = table.only(seeds=range(3, 3 + seeds), views=range(5, 5 + views))
         actual = np.corrcoef(one.scores(), other.scores())[0, 1]
@@ -124,7 +126,7 @@ def test_the_reliability_is_the_correlation_with_other_seeds_and_views():
 
 def test_the_standard_error_is_that_of_the_scores():
     # Of studies that differ in all but the true scores, which are the first that are drawn: none is, so their variance is known.
-    spread = [Table.of(made(samples=200, seeds=3, views=4, seed=seed), "released").scores() for seed in range(60)]
+    spread = [CrossedScores.of(made(samples=200, seeds=3, views=4, seed=seed), "released").scores() for seed in range(60)]
     total = np.mean([values.var(ddof=1) for values in spread]) + np.var([values.mean() for values in spread], ddof=1)
     assert np.sqrt(total - TRUE["score"]) == pytest.approx(EXACT.standard_error(3, 4), rel=0.08)
 
@@ -135,7 +137,7 @@ def test_the_standard_error_is_that_of_the_scores():
 def test_fewest_seeds_are_the_fewest(name, better, wanted):
     predict = getattr(EXACT, name)
     for target in wanted:
-        rows = needed(EXACT, **{name: target})
+        rows = required_seeds(EXACT, **{name: target})
         assert [row["views"] for row in rows] == [2, 5, 10, 20]
         for row in rows:
             seeds, views = row["seeds"], row["views"]
@@ -146,7 +148,7 @@ def test_fewest_seeds_are_the_fewest(name, better, wanted):
             assert seeds == 1 or better * predict(seeds - 1, views) < better * target
             assert row["encoders"] == 2 * seeds
             assert row["forward_passes"] == 2 * seeds * (views + 1)
-    assert needed(EXACT, reliability=0.9)[0]["seeds"] is None
+    assert required_seeds(EXACT, reliability=0.9)[0]["seeds"] is None
 
 
 def test_the_curve_is_the_prediction():
@@ -157,10 +159,10 @@ def test_the_curve_is_the_prediction():
 
 
 def test_negative_parts_count_as_nothing():
-    parts = Parts(score=-0.1, seeds=-1.0, views=-1.0, both=2.0, offset=-1.0)
+    parts = VarianceComponents(score=-0.1, seeds=-1.0, views=-1.0, both=2.0, offset=-1.0)
     assert parts.reliability(3, 5) == 0
     assert parts.standard_error(1, 2) == 1
-    assert needed(parts, reliability=0.8)[0]["seeds"] is None
+    assert required_seeds(parts, reliability=0.8)[0]["seeds"] is None
 
 
 def test_one_seed_tells_no_reliability_and_says_so():
@@ -182,7 +184,7 @@ def test_one_view_and_few_samples_are_said():
 @pytest.mark.parametrize(("protocol", "views"), [("released", 1), ("corrected", 1), ("paper", 2)])
 def test_one_pair_of_views_tells_nothing_of_other_numbers_of_views(protocol, views):
     root = made(views=views)
-    found, parts = assess(root, protocol=protocol), Table.of(root, protocol).parts()
+    found, parts = assess(root, protocol=protocol), CrossedScores.of(root, protocol).parts()
     assert np.isnan(parts.views)
     assert [row["views"] for row in found["required"]] == [views]
     assert "cannot be told from one pair of views" in "".join(as_text(found))
@@ -226,10 +228,10 @@ def test_partly_common_and_repeated_seeds_are_caveats():
 
 
 def test_step_up_is_of_two_halves():
-    assert step_up(0.5, 2) == pytest.approx(2 / 3)
-    assert step_up(0.5, 1) == 0.5
-    np.testing.assert_allclose(step_up(np.array([-1.0, -0.9, -0.5, 1.0]), 2), [-1, -1, -1, 1])
-    np.testing.assert_allclose(step_up(np.array([-1.0, -0.5, -0.1, np.nan]), 3), [-1, -1, -0.375, np.nan])
+    assert spearman_brown(0.5, 2) == pytest.approx(2 / 3)
+    assert spearman_brown(0.5, 1) == 0.5
+    np.testing.assert_allclose(spearman_brown(np.array([-1.0, -0.9, -0.5, 1.0]), 2), [-1, -1, -1, 1])
+    np.testing.assert_allclose(spearman_brown(np.array([-1.0, -0.5, -0.1, np.nan]), 3), [-1, -1, -0.375, np.nan])
 
 
 def test_bootstrap_weights_are_small_and_those_of_one_draw():
@@ -237,7 +239,7 @@ def test_bootstrap_weights_are_small_and_those_of_one_draw():
     weights = bootstrap_weights(30, 1)
     assert weights.dtype == np.uint16
     np.testing.assert_array_equal(weights, rng.multinomial(30, np.full(30, 1 / 30), size=1000))
-    table = Table.of(made(samples=60))
+    table = CrossedScores.of(made(samples=60))
     whole, single = table.parts(weights), [table.parts(row[None]) for row in weights[[0, 60, 999]]]
     np.testing.assert_allclose(whole.score[[0, 60, 999]], [parts.score for parts in single])
 
@@ -295,7 +297,7 @@ def test_a_plan_says_what_its_seeds_and_views_will_give(study, monkeypatch, caps
     for scoring in ({"precision": "bf16"}, {"policy": "crop"}):
         other = parse_spec(spec | {"scoring": spec["scoring"] | scoring}, where="test").resolved(study.path)
         assert planned(study, other)["differs"] == ["scoring"]
-    monkeypatch.setattr("sslmem_kit.run.plan", lambda spec, **_: {"study": spec.name})
+    monkeypatch.setattr("sslmem_kit.run.plan.plan", lambda spec, **_: {"study": spec.name})
     assert main(["plan", "digits", "--precision-from", str(study.path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["precision"]["seeds"] == 3
     assert main(["plan", "digits", "--precision-from", str(study.path / "nowhere")]) == 2
@@ -318,7 +320,7 @@ def test_an_audit_tells_nothing_of_a_plan(study, tmp_path, capsys):
 
 def test_the_figures_show_the_predictions(tmp_path):
     root = made(samples=100)
-    found, parts = assess(root, protocol="released"), Table.of(root, "released").parts()
+    found, parts = assess(root, protocol="released"), CrossedScores.of(root, "released").parts()
     curve = curve_of_study(parts, found, most_seeds=12)
     drawn = planning_curve_figure.draw(curve)
     lines = {line.label: line for line in drawn.traverse(lambda x: x, [hv.Curve])}
@@ -326,7 +328,7 @@ def test_the_figures_show_the_predictions(tmp_path):
     np.testing.assert_allclose(lines["5 views"].dimension_values("reliability"), parts.reliability(np.arange(1, 13), 5))
     (here,) = drawn.traverse(lambda x: x, [hv.Scatter])
     assert here.dimension_values("reliability")[0] == pytest.approx(found["reliability"]["value"])
-    shares = make_up({"released": parts, "none": Parts(*(-1.0,) * 5)}, seeds=6, views=8)
+    shares = variance_shares({"released": parts, "none": VarianceComponents(*(-1.0,) * 5)}, seeds=6, views=8)
     assert float(shares["share"].sel(protocol="released", part="score")) == pytest.approx(found["reliability"]["value"])
     assert float(shares["share"].sel(protocol="none").sum()) == 0
     bars = error_parts.draw(shares)

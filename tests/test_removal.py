@@ -15,12 +15,14 @@ from safetensors.numpy import load_file
 from test_train import make_spec
 
 from sslmem_kit.cli import main
-from sslmem_kit.design import EncoderPlan
-from sslmem_kit.partition import UNUSED, take_out
-from sslmem_kit.study import samples as samples_module
-from sslmem_kit.study.folder import open_study
-from sslmem_kit.study.samples import StudySamples, load_samples
-from sslmem_kit.study.spec import StudySpec, load_spec, parse_spec
+from sslmem_kit.data import samples as samples_module
+from sslmem_kit.data.partition import UNUSED, take_out
+from sslmem_kit.data.samples import StudySamples
+from sslmem_kit.run.removal import study_samples
+from sslmem_kit.spec.design import EncoderPlan
+from sslmem_kit.spec.loading import load_spec, parse_spec
+from sslmem_kit.spec.study import StudySpec
+from sslmem_kit.study import open_study
 
 SPEC = make_spec("simclr", epochs=2, record_every=0)
 
@@ -38,7 +40,7 @@ def plan(family: str) -> EncoderPlan:
 
 
 def drawn() -> StudySamples:
-    return load_samples(SPEC)
+    return study_samples(SPEC)
 
 
 def ids_of(code: int) -> np.ndarray:
@@ -68,7 +70,7 @@ def write_spec(folder: Path, **changes: object) -> str:
 def test_what_is_listed_is_taken_out_and_all_else_stays(tmp_path: Path) -> None:
     gone = np.concatenate([ids_of(0)[:5], ids_of(1)[3:6], ids_of(3)[:2], ids_of(UNUSED)[:4]])
     with_all = drawn()
-    left = load_samples(removed(selection(tmp_path / "s.npz", gone)))
+    left = study_samples(removed(selection(tmp_path / "s.npz", gone)))
     taken = np.isin(left.dataset.ids, gone)
     assert (left.codes[taken] == UNUSED).all()
     np.testing.assert_array_equal(left.codes[~taken], with_all.codes[~taken])
@@ -84,7 +86,7 @@ def test_every_sample_that_stays_keeps_its_slot(tmp_path: Path) -> None:
     """So that f and g still meet there, with the same views, though they have different numbers of samples."""
     gone = ids_of(1)[[0, 4, 7]]
     before = {family: drawn().slots(plan(family)) for family in "fg"}
-    left = load_samples(removed(selection(tmp_path / "s.npz", gone)))
+    left = study_samples(removed(selection(tmp_path / "s.npz", gone)))
     f, g = left.slots(plan("f")), left.slots(plan("g"))
     np.testing.assert_array_equal(g, before["g"])
     np.testing.assert_array_equal(f, np.where(np.isin(before["f"], gone), -1, before["f"]))
@@ -151,10 +153,10 @@ def test_a_named_partition_and_a_path_of_the_working_directory(tmp_path: Path, m
     spec = load_spec("digits", remove=Path("s.npz"))
     assert spec.partition.remove == str(tmp_path / "here" / "s.npz")
     assert spec.partition.model_copy(update={"remove": None}) == load_spec("digits").partition
-    candidates = load_samples(load_spec("digits"))
+    candidates = study_samples(load_spec("digits"))
     ids = candidates.dataset.ids[candidates.codes == 1][:10]
     np.savez("s.npz", sample=ids)
-    assert int((load_samples(spec).codes == 1).sum()) == 134
+    assert int((study_samples(spec).codes == 1).sum()) == 134
 
 
 def test_a_relative_path_in_a_spec_is_seen_from_the_spec(tmp_path: Path) -> None:

@@ -11,12 +11,14 @@ import pytest
 import xarray as xr
 from fake_study import add_group, give_to_design, make_study
 
-from sslmem_kit import integrity, store
+from sslmem_kit import store
 from sslmem_kit.cli import main
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import PARTITIONS
-from sslmem_kit.report import as_text, build_report
+from sslmem_kit.report.build import build_report
+from sslmem_kit.report.text import as_text
 from sslmem_kit.statistics import TABLE_2, TABLE_16
+from sslmem_kit.store import integrity
 from sslmem_kit.study import Study
 
 

@@ -12,11 +12,12 @@ import yaml
 from PIL import Image
 
 from sslmem_kit.cli import main
-from sslmem_kit.details import thumbnails
-from sslmem_kit.study import samples as samples_module
-from sslmem_kit.study.folder import open_study
-from sslmem_kit.study.samples import StudySamples, load_samples
-from sslmem_kit.study.spec import bundled_specs, load_spec, parse_spec
+from sslmem_kit.data import samples as samples_module
+from sslmem_kit.data.samples import StudySamples, load_samples
+from sslmem_kit.spec.loading import load_spec, parse_spec
+from sslmem_kit.spec.places import bundled_specs
+from sslmem_kit.store.details import thumbnails
+from sslmem_kit.study import open_study
 
 SMALL = {
     "partition": {"shared": 0.6, "candidate": 0.2, "independent": 0.2, "extra": 0.2},

@@ -14,8 +14,8 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sslmem_kit.discovery import with_significance
 from sslmem_kit.scores import PROTOCOLS, family_contrast, leave_out, score, select_protocol
+from sslmem_kit.statistics.fdr import with_significance
 
 stable = settings(derandomize=True, deadline=None, max_examples=8, database=None)
 MEANS = ("sslmem", "difference", "z", "p_value", "q_value")

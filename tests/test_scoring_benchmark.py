@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import sslmem_kit
-from sslmem_kit.study.spec import load_spec
+from sslmem_kit.spec.loading import load_spec
 from tests.fake_study import make_study
 
 

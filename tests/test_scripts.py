@@ -12,13 +12,13 @@ from fake_study import make_study
 
 import sslmem_kit
 from sslmem_kit.errors import UserError
-from sslmem_kit.places import find_study, known_studies
-from sslmem_kit.study.folder import Study
+from sslmem_kit.spec.places import find_study, known_studies
+from sslmem_kit.study import Study
 
 ROOT = Path(__file__).parents[1]
 WITHOUT_GUARD = """
 import os, sys
-from sslmem_kit.scheduling import Spawning
+from sslmem_kit.run.schedulers.pool import Spawning
 print("begun in", __name__)
 context = Spawning()
 queue = context.Queue()
@@ -52,10 +52,10 @@ def test_workers_start_from_a_script_without_a_main_guard(way: str, tmp_path: Pa
 
 
 def test_paths_may_be_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sslmem_kit.audit.spec import load_audit
-    from sslmem_kit.export import export
-    from sslmem_kit.tensorboard import logged
-    from sslmem_kit.validate import problems
+    from sslmem_kit.report.export import export
+    from sslmem_kit.report.validate import problems
+    from sslmem_kit.run.progress.tensorboard import logged
+    from sslmem_kit.spec.audit import load_audit
 
     monkeypatch.chdir(tmp_path)
     study = make_study(tmp_path / "tiny", samples=60, seeds=1, views=2)
@@ -119,7 +119,7 @@ def test_an_unknown_study_says_what_there_is(runs: Path, given: str, says: list[
 
 
 def test_the_explorer_finds_a_study_from_the_folder_of_notebooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sslmem_kit.explorer.library import Library
+    from sslmem_kit.explorer.study_cache import Library
 
     make_study(tmp_path / "papermill_runs" / "tiny", samples=60, seeds=1, views=2)
     (tmp_path / "notebooks").mkdir()

@@ -10,8 +10,11 @@ import yaml
 from pydantic import ValidationError
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.study import StudySpec, bundled_specs, create_or_resume, load_spec, open_study
-from sslmem_kit.study.spec import first_error, parse_spec
+from sslmem_kit.spec import StudySpec, bundled_specs, load_spec
+from sslmem_kit.spec.loading import parse_spec
+from sslmem_kit.spec.messages import first_error
+from sslmem_kit.store.directory import create_or_resume
+from sslmem_kit.study import open_study
 
 MINIMAL = {"name": "tiny", "data": {"name": "digits"}}
 CHANGES = {

@@ -14,8 +14,9 @@ import pytest
 import xarray as xr
 import zarr
 
-from sslmem_kit import integrity, store
+from sslmem_kit import store
 from sslmem_kit.errors import UserError
+from sslmem_kit.store import integrity
 
 N, VIEWS, EPOCHS, RECORDED, BLOCK = 11, 2, 5, (2, 4, 5), 4
 IDS = np.arange(N) * 3 + 5

@@ -13,8 +13,8 @@ from fake_study import make_study
 
 from sslmem_kit.cli import main
 from sslmem_kit.errors import UserError
-from sslmem_kit.metadata import memory_bytes, read_documents
 from sslmem_kit.store import open_results
+from sslmem_kit.store.metadata import memory_bytes, read_documents
 
 PICKLED = {
     "zarr_format": 2,

@@ -11,14 +11,15 @@ import torch
 from test_design import make_spec
 
 from sslmem_kit import store
+from sslmem_kit.data.loader import ImageLoader
+from sslmem_kit.data.samples import load_samples
 from sslmem_kit.errors import UserError
-from sslmem_kit.feed import Feed
-from sslmem_kit.partition import PartitionSpec
-from sslmem_kit.run import run
-from sslmem_kit.study.samples import load_samples
-from sslmem_kit.study.spec import StudySpec
-from sslmem_kit.together import Stacked, check_together, train_together
-from sslmem_kit.train import train
+from sslmem_kit.events import Trained
+from sslmem_kit.run.study import run
+from sslmem_kit.spec.partition import PartitionSpec
+from sslmem_kit.spec.study import StudySpec
+from sslmem_kit.training.loop import train
+from sslmem_kit.training.stacked import StackedModules, check_stackable, train_together
 
 MLP = {
     "backbone": "vit_tiny_patch16_224",
@@ -58,12 +59,14 @@ def representations(encoder: torch.nn.Module, images: torch.Tensor) -> torch.Ten
 def test_the_same_numbers_as_one_by_one(changes: dict[str, Any], tmp_path: Path) -> None:
     spec = small_spec(**changes | {"training": {"epochs": 2, **changes.get("training", {})}})
     samples = load_samples(spec)
-    feed = Feed(samples.dataset, "cpu")
-    images = next(feed.batches([samples.dataset.ids[:40]]))
+    loader = ImageLoader(samples.dataset, "cpu")
+    images = next(loader.batches([samples.dataset.ids[:40]]))
     for design in ("subset", "leave_one_out"):
         plans = [plan for plan in spec.encoders if plan.design == design]
-        for plan, (encoder, progress) in zip(plans, train_together(spec, plans, samples, feed, tmp_path / "group.pt"), strict=True):
-            alone, expected = train(spec, plan, samples, feed, tmp_path / plan.id)
+        for plan, (encoder, progress) in zip(
+            plans, train_together(spec, plans, samples, loader, tmp_path / "group.pt"), strict=True
+        ):
+            alone, expected = train(spec, plan, samples, loader, tmp_path / plan.id)
             rows = [[(row["epoch"], row["learning_rate"], row["loss"]) for row in one.history] for one in (progress, expected)]
             told, known = np.array(rows)
             np.testing.assert_array_equal(told[:, :2], known[:, :2])
@@ -76,10 +79,10 @@ def test_encoders_of_a_group_differ(tmp_path: Path) -> None:
     """Each has its own samples: a mistake that gave all the same would pass for agreement."""
     spec = small_spec()
     samples = load_samples(spec)
-    feed = Feed(samples.dataset, "cpu")
-    images = next(feed.batches([samples.dataset.ids[:10]]))
+    loader = ImageLoader(samples.dataset, "cpu")
+    images = next(loader.batches([samples.dataset.ids[:10]]))
     plans = [plan for plan in spec.encoders if plan.design != "pair" and plan.design == "leave_one_out"]
-    outputs = [representations(encoder, images) for encoder, _ in train_together(spec, plans, samples, feed, tmp_path / "g.pt")]
+    outputs = [representations(encoder, images) for encoder, _ in train_together(spec, plans, samples, loader, tmp_path / "g.pt")]
     assert all((one - other).abs().max() > 1e-4 for i, one in enumerate(outputs) for other in outputs[:i])
 
 
@@ -87,28 +90,28 @@ def test_stacked_modules_compute_what_each_computes() -> None:
     modules = [torch.nn.Sequential(torch.nn.Linear(5, 4), torch.nn.BatchNorm1d(4)).eval() for _ in range(3)]
     inputs = torch.randn(3, 7, 5)
     expected = torch.stack([module(given) for module, given in zip(modules, inputs, strict=True)])
-    torch.testing.assert_close(Stacked(modules)(inputs), expected)
-    torch.testing.assert_close(Stacked(modules)(inputs[0], shared=True), torch.stack([module(inputs[0]) for module in modules]))
+    torch.testing.assert_close(StackedModules(modules)(inputs), expected)
+    torch.testing.assert_close(
+        StackedModules(modules)(inputs[0], shared=True), torch.stack([module(inputs[0]) for module in modules])
+    )
 
 
 def test_going_on_from_a_checkpoint_ends_on_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = small_spec(training={"epochs": 4, "checkpoint_seconds": 1e-9})
     samples = load_samples(spec)
-    feed = Feed(samples.dataset, "cpu")
+    loader = ImageLoader(samples.dataset, "cpu")
     plans = [plan for plan in spec.encoders if plan.design == "leave_one_out"]
-    whole = train_together(spec, plans, samples, feed, tmp_path / "whole.pt")
+    whole = train_together(spec, plans, samples, loader, tmp_path / "whole.pt")
 
-    def stop(event: str, epoch: int, *rest: object) -> None:
-        if epoch >= 2:
+    def stop(event: Trained) -> None:
+        if event.epochs >= 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("sslmem_kit.together.TELL_SECONDS", -1)
+    monkeypatch.setattr("sslmem_kit.training.stacked.EVENT_SECONDS", -1)
     with pytest.raises(KeyboardInterrupt):
-        train_together(spec, plans, samples, feed, tmp_path / "part.pt", tell=stop)
+        train_together(spec, plans, samples, loader, tmp_path / "part.pt", emit=stop)
     epochs = []
-    gone_on = train_together(
-        spec, plans, samples, feed, tmp_path / "part.pt", tell=lambda event, epoch, *rest: epochs.append(epoch)
-    )
+    gone_on = train_together(spec, plans, samples, loader, tmp_path / "part.pt", emit=lambda event: epochs.append(event.epochs))
     assert epochs == [3, 4]
     for (one, progress), (other, expected) in zip(gone_on, whole, strict=True):
         assert [row["loss"] for row in progress.history] == [row["loss"] for row in expected.history]
@@ -131,7 +134,7 @@ def test_what_cannot_be_trained_at_once_is_told(changes: dict[str, Any], telling
     samples = load_samples(spec)
     groups = [group for group in samples.groups if len(group) > 1]
     with pytest.raises(UserError, match=telling):
-        check_together(spec, groups, samples, Feed(samples.dataset, "cpu"))
+        check_stackable(spec, groups, samples, ImageLoader(samples.dataset, "cpu"))
 
 
 def test_what_cannot_be_trained_at_once_is_told_before_the_pairs_are_trained(tmp_path: Path) -> None:
@@ -142,12 +145,12 @@ def test_what_cannot_be_trained_at_once_is_told_before_the_pairs_are_trained(tmp
 
 
 def test_views_that_do_not_fit_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sslmem_kit.together.VIEWS_BYTES", 10_000)
+    monkeypatch.setattr("sslmem_kit.training.stacked.VIEWS_BYTES", 10_000)
     spec = small_spec()
     samples = load_samples(spec)
     groups = [group for group in samples.groups if len(group) > 1]
     with pytest.raises(UserError, match=r"design.together: the views of 2 encoders take 0 MB an epoch"):
-        check_together(spec, groups, samples, Feed(samples.dataset, "cpu"))
+        check_stackable(spec, groups, samples, ImageLoader(samples.dataset, "cpu"))
 
 
 def test_an_encoder_that_lacks_nothing_trains_as_long_as_those_that_lack_a_sample(tmp_path: Path) -> None:
@@ -160,7 +163,7 @@ def test_an_encoder_that_lacks_nothing_trains_as_long_as_those_that_lack_a_sampl
         plans = [plan for plan in spec.encoders if plan.design == "leave_one_out"]
         assert {samples.batches(plan)[1] for plan in plans} == {steps}
         assert tuple(plans) in samples.groups
-        train_together(spec, plans, samples, Feed(samples.dataset, "cpu"), tmp_path / "group.pt")
+        train_together(spec, plans, samples, ImageLoader(samples.dataset, "cpu"), tmp_path / "group.pt")
 
 
 def test_a_loss_that_is_not_finite_names_the_encoder(tmp_path: Path) -> None:
@@ -168,7 +171,7 @@ def test_a_loss_that_is_not_finite_names_the_encoder(tmp_path: Path) -> None:
     samples = load_samples(spec)
     plans = [plan for plan in spec.encoders if plan.design == "subset"]
     with pytest.raises(UserError, match=r"the loss of subset0-1 is not finite in epoch"):
-        train_together(spec, plans, samples, Feed(samples.dataset, "cpu"), tmp_path / "group.pt")
+        train_together(spec, plans, samples, ImageLoader(samples.dataset, "cpu"), tmp_path / "group.pt")
 
 
 def test_a_study_with_all_designs_is_whole_and_scored_alike(tmp_path: Path) -> None:

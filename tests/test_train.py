@@ -17,18 +17,23 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-import sslmem_kit.train as train_module
-from sslmem_kit import checkpoints, store
+import sslmem_kit.training.loop as train_module
+from sslmem_kit.data.loader import ImageLoader
+from sslmem_kit.data.samples import load_samples
 from sslmem_kit.errors import UserError
-from sslmem_kit.feed import Feed
-from sslmem_kit.objectives import OBJECTIVES, Batch, Moment
-from sslmem_kit.objectives.base import Losses
-from sslmem_kit.objectives.simclr import SimCLR
-from sslmem_kit.run import run
-from sslmem_kit.study.folder import Study, open_study
-from sslmem_kit.study.samples import load_samples
-from sslmem_kit.study.spec import StudySpec, parse_spec
-from sslmem_kit.train import new_objective, train
+from sslmem_kit.events import Event, Trained, Warned
+from sslmem_kit.measures.evaluation import record
+from sslmem_kit.run.study import run
+from sslmem_kit.spec.loading import parse_spec
+from sslmem_kit.spec.study import StudySpec
+from sslmem_kit.store import write
+from sslmem_kit.study import Study, open_study
+from sslmem_kit.training import checkpoints
+from sslmem_kit.training.loop import train
+from sslmem_kit.training.objectives import OBJECTIVES, Batch, StepInfo
+from sslmem_kit.training.objectives.base import Losses
+from sslmem_kit.training.objectives.simclr import SimCLR
+from sslmem_kit.training.setup import new_objective
 
 RESNET = {"backbone": "resnet18", "options": {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]}}
 METHODS = {
@@ -89,7 +94,7 @@ def make_spec(method: str, **training: object) -> StudySpec:
 def trained(spec: StudySpec, folder: Path, family: str = "f") -> dict[str, torch.Tensor]:
     samples = load_samples(spec)
     plan = next(plan for plan in spec.encoders if plan.family == family)
-    encoder, _ = train(spec, plan, samples, Feed(samples.dataset, "cpu"), folder)
+    encoder, _ = train(spec, plan, samples, ImageLoader(samples.dataset, "cpu"), folder)
     return encoder.state_dict()
 
 
@@ -186,19 +191,19 @@ def test_the_history_is_there_while_an_encoder_trains(tmp_path: Path, monkeypatc
         original = checkpoints.write_history
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(checkpoints, "write_history", lambda *arguments: (times.append(1), original(*arguments)))
-            feed = Feed(samples.dataset, "cpu")
+            loader = ImageLoader(samples.dataset, "cpu")
 
-            def tell(event: str, *details: object) -> None:
-                if event == "trained" and details[0] == int(details[0]):
+            def emit(event: Event) -> None:
+                if isinstance(event, Trained) and event.epochs == int(event.epochs):
                     seen.append(len(history(folder)) - 1)
 
-            train(spec, spec.encoders[0], samples, feed, folder, tell=tell)
+            train(spec, spec.encoders[0], samples, loader, folder, emit=emit)
         assert len(history(folder)) - 1 == 4
         return seen, len(times)
 
-    monkeypatch.setattr(train_module, "TELL_SECONDS", -1)
+    monkeypatch.setattr(train_module, "EVENT_SECONDS", -1)
     assert rows_seen(tmp_path / "often") == ([1, 2, 3, 4], 4)
-    monkeypatch.setattr(train_module, "TELL_SECONDS", 1000)
+    monkeypatch.setattr(train_module, "EVENT_SECONDS", 1000)
     assert rows_seen(tmp_path / "rarely") == ([1, 1, 1, 4], 2)
 
 
@@ -228,8 +233,8 @@ def test_the_last_good_checkpoint_is_kept(tmp_path: Path, monkeypatch: pytest.Mo
             loss, outputs = super().losses(batch)
             return Losses(loss * (float("nan") if what == "loss" and steps == 7 else 1), outputs)
 
-        def after_update(self, moment: Moment) -> None:
-            if what == "weights" and moment.step == 6:
+        def after_update(self, step_info: StepInfo) -> None:
+            if what == "weights" and step_info.step == 6:
                 torch.nn.init.constant_(self.head.layers[0].weight, float("nan"))
 
     with monkeypatch.context() as patch:
@@ -254,8 +259,8 @@ def test_a_collapsed_run_says_so(tmp_path: Path) -> None:
         )
         samples = load_samples(spec)
         told = warnings.setdefault(name, [])
-        train(spec, spec.encoders[0], samples, Feed(samples.dataset, "cpu"), tmp_path / name,
-              tell=lambda event, *details, told=told: told.append(details[0]) if event == "warned" else None)  # fmt: skip
+        train(spec, spec.encoders[0], samples, ImageLoader(samples.dataset, "cpu"), tmp_path / name,
+              record=record, emit=lambda event, told=told: told.append(event.text) if isinstance(event, Warned) else None)  # fmt: skip
     assert len(warnings["collapsed"]) == 1, "once, not at every record"
     assert "collapsed (standard deviation 0.0" in warnings["collapsed"][0]
     assert warnings["healthy"] == []
@@ -332,7 +337,7 @@ def test_ctrl_c_ends_with_one_line_and_a_hint(tmp_path: Path) -> None:
 def interrupted_scoring(study: Study) -> None:
     """Forget one scored block, as if the run had ended before it, spoil its values, and score again: the same bits."""
     before = study.results["alignment"].values
-    group = store._open_for_writing(study.results_path)
+    group = write._open_for_writing(study.results_path)
     group["alignment"][40:80, :, 0] = np.nan
     group["completeness/scored"][0, 1] = False
     with pytest.raises(UserError, match="f-0"):

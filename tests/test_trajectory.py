@@ -6,8 +6,8 @@ import xarray as xr
 from fake_study import give_to_design, make_study, without_checksums
 
 from sslmem_kit.errors import UserError
+from sslmem_kit.statistics.trajectory import memorization_over_training
 from sslmem_kit.store import open_results
-from sslmem_kit.trajectory import memorization_over_training
 
 
 @pytest.fixture(scope="module")

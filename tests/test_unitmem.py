@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_train import make_spec
 
-from sslmem_kit.encoders import build_encoder
-from sslmem_kit.evaluation import layered, score_units
-from sslmem_kit.feed import Feed
-from sslmem_kit.study.samples import load_samples
-from sslmem_kit.unitmem import NOBODY, Selectivity
-from sslmem_kit.views import scored_view, to_float
+from sslmem_kit.data.loader import ImageLoader, to_float
+from sslmem_kit.data.samples import load_samples
+from sslmem_kit.encoders.backbone import build_encoder
+from sslmem_kit.measures.evaluation import layered, score_units
+from sslmem_kit.measures.unitmem import NOBODY, Selectivity
+from sslmem_kit.views import scored_view
 
 
 def unit_mem(activations: np.ndarray) -> np.ndarray:
@@ -91,7 +91,7 @@ def test_the_units_of_an_encoder_by_brute_force() -> None:
         torch.manual_seed(0)
         encoder = build_encoder(spec.encoder, samples.dataset.image_shape).eval()
         ids = samples.dataset.ids[samples.scored][:9]
-        found = score_units(spec, encoder, ids, Feed(samples.dataset, "cpu"))
+        found = score_units(spec, encoder, ids, ImageLoader(samples.dataset, "cpu"))
         by_layer = layered(spec, encoder)
         last = by_layer.names[-1]
         assert found["layer"].values.tolist() == [name for name, count in by_layer.channels.items() for _ in range(count)]
@@ -115,10 +115,10 @@ import json, resource
 import numpy as np, torch
 from torch import nn
 from sslmem_kit.data import Dataset
-from sslmem_kit.feed import Feed
-from sslmem_kit.layers import Layered
-from sslmem_kit.policies import Policy
-from sslmem_kit.unitmem import measure_units
+from sslmem_kit.data.loader import ImageLoader
+from sslmem_kit.encoders.layers import Layered
+from sslmem_kit.spec.policy import Policy
+from sslmem_kit.measures.unitmem import measure_units
 
 shape = (8, 8, 3)
 
@@ -136,7 +136,7 @@ assert len(layered.names) == 12
 def score(count):
     ids, zeros = np.arange(count), np.zeros(count, np.int64)
     pixels = np.random.default_rng(0).integers(0, 256, (count, *shape), dtype=np.uint8)
-    feed = Feed(Dataset("toy", ids, zeros, zeros.astype(bool), ("only",), shape, (), "toy", pixels), "cpu")
+    feed = ImageLoader(Dataset("toy", ids, zeros, zeros.astype(bool), ("only",), shape, (), "toy", pixels), "cpu")
     policy = Policy.model_validate([{"op": "noise", "sigma": 0.1}])
     measure_units(layered, feed, ids, views=5, policy=policy, seed=0, batch_size=256)
 
@@ -160,11 +160,11 @@ def test_pieces_do_not_change_selectivity(monkeypatch: pytest.MonkeyPatch) -> No
     samples = load_samples(spec)
     torch.manual_seed(0)
     encoder = build_encoder(spec.encoder, samples.dataset.image_shape).eval()
-    ids, feed = samples.dataset.ids[samples.scored][:20], Feed(samples.dataset, "cpu")
-    whole = score_units(spec, encoder, ids, feed)
-    monkeypatch.setattr("sslmem_kit.alignment.SEVERAL_BYTES", 1)
+    ids, loader = samples.dataset.ids[samples.scored][:20], ImageLoader(samples.dataset, "cpu")
+    whole = score_units(spec, encoder, ids, loader)
+    monkeypatch.setattr("sslmem_kit.measures.alignment.SEVERAL_BYTES", 1)
     seen: list[int] = []
     hook = encoder.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
-    xr.testing.assert_allclose(score_units(spec, encoder, ids, feed), whole, rtol=1e-4, atol=1e-6)
+    xr.testing.assert_allclose(score_units(spec, encoder, ids, loader), whole, rtol=1e-4, atol=1e-6)
     hook.remove()
     assert set(seen[1:]) == {1}  # the first are those that are watched

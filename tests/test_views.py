@@ -11,9 +11,10 @@ from torchvision.transforms import InterpolationMode, RandomResizedCrop
 from torchvision.transforms.functional import to_tensor
 from torchvision.transforms.v2 import functional as tv
 
+from sslmem_kit.data.loader import to_float
 from sslmem_kit.errors import UserError
-from sslmem_kit.policies import POLICIES, STEPS, ColorJitter, Crop, CropResize, Flip, Mask, Noise, Policy, Rotate
-from sslmem_kit.views import OPS, Draws, keys, make_views, scored_view, several_views, to_float
+from sslmem_kit.spec.policy import POLICIES, STEPS, ColorJitter, Crop, CropResize, Flip, Mask, Noise, Policy, Rotate
+from sslmem_kit.views import OPS, CounterRNG, make_views, sample_keys, scored_view, several_views
 
 EVERYTHING = Policy.model_validate(["crop", "simclr", "rotate270", "noise", "mask"])
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 65, 65), (3, 20, 33)]
@@ -30,7 +31,7 @@ def pictures(n, shape, seed=0):
 
 
 def drawn(step, shape, n=64, seed=3):
-    return OPS[step.op].draw(Draws(keys(seed, torch.arange(n), 1), 0), step, shape)
+    return OPS[step.op].sample(CounterRNG(sample_keys(seed, torch.arange(n), 1), 0), step, shape)
 
 
 def assert_each_like(step, shape, reference, n=64, tolerance=1e-5):
@@ -225,13 +226,13 @@ def test_keys_and_bits_are_splitmix64():
     ids = torch.tensor([0, 1, 5, 2**62, -3])
     for seed, view, stream in ((0, 0, 0), (1, 2, 3), (-5, 1, 7), (2**70 + 1, 9, 1)):
         expected = [mix((mix((mix((seed + 0x9E3779B97F4A7C15) % whole) + i) % whole) + view) % whole) for i in ids.tolist()]
-        key = keys(seed, ids, view)
+        key = sample_keys(seed, ids, view)
         assert [k % whole for k in key.tolist()] == expected
         start = [mix((k + (stream + 1) * 0xD1342543DE82EF95) % whole) for k in expected]
         bits = [[mix((s + j * 0x9E3779B97F4A7C15) % whole) for j in (1, 2, 3)] for s in start]
-        draws = Draws(key, stream)
-        assert [[b % whole for b in row] for row in draws.bits(3).tolist()] == bits
-        assert draws.uniform(3).tolist() == [[(b >> 11) / 2**53 for b in row] for row in bits]
+        rng = CounterRNG(key, stream)
+        assert [[b % whole for b in row] for row in rng.bits(3).tolist()] == bits
+        assert rng.uniform(3).tolist() == [[(b >> 11) / 2**53 for b in row] for row in bits]
 
 
 def test_draws_are_uniform_and_independent_over_seeds_ids_views_streams_and_elements():
@@ -239,7 +240,7 @@ def test_draws_are_uniform_and_independent_over_seeds_ids_views_streams_and_elem
     ids = torch.arange(n)
     columns = torch.stack(
         [
-            Draws(keys(seed, ids + shift, view), stream).uniform(elements)[:, element]
+            CounterRNG(sample_keys(seed, ids + shift, view), stream).uniform(elements)[:, element]
             for seed in (0, 1)
             for shift in (0, n)
             for view in (0, 1, 2)
@@ -258,7 +259,7 @@ def test_draws_are_uniform_and_independent_over_seeds_ids_views_streams_and_elem
 
 
 def test_every_bit_is_fair():
-    bits = Draws(keys(0, torch.arange(4096), 1)).bits(4).flatten()
+    bits = CounterRNG(sample_keys(0, torch.arange(4096), 1)).bits(4).flatten()
     share = torch.stack([((bits >> place) & 1).double().mean() for place in range(64)])
     assert (share - 0.5).abs().amax() < 5 * 0.5 / math.sqrt(len(bits))
 
@@ -269,10 +270,12 @@ def test_a_step_draws_the_same_whatever_follows_it_and_differently_elsewhere():
     def views(*ops):
         return make_views(images, ids, view=1, seed=0, policy=Policy.model_validate(list(ops)))
 
-    second = OPS["mask"].draw(Draws(keys(0, ids, 1), 1), Mask(), (3, 16, 16))
+    second = OPS["mask"].sample(CounterRNG(sample_keys(0, ids, 1), 1), Mask(), (3, 16, 16))
     assert torch.equal(OPS["mask"].apply(views("noise"), second), views("noise", "mask"))
     step = Noise()
-    first, second = (OPS["noise"].draw(Draws(keys(0, ids, 1), stream), step, (3, 16, 16))["noise"].flatten() for stream in (0, 1))
+    first, second = (
+        OPS["noise"].sample(CounterRNG(sample_keys(0, ids, 1), stream), step, (3, 16, 16))["noise"].flatten() for stream in (0, 1)
+    )
     assert torch.corrcoef(torch.stack((first, second)))[0, 1].abs() < 5 / math.sqrt(first.numel())
 
 
@@ -408,7 +411,7 @@ def test_mistakes_are_named():
 
 @pytest.mark.parametrize("at_once", [0, 2**22])
 def test_several_views_are_the_single_ones(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sslmem_kit.views.AT_ONCE", at_once)
+    monkeypatch.setattr("sslmem_kit.views.make.AT_ONCE", at_once)
     images = torch.rand(5, 3, 12, 12, generator=torch.Generator().manual_seed(0))
     ids, policy = torch.tensor([3, 1, 4, 15, 9]), Policy.model_validate("simclr")
     together = several_views(images, ids, views=[7, 2, 3], seed=11, policy=policy)

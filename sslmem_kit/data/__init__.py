@@ -1,11 +1,5 @@
-"""Images, labels and stable sample ids of any data set: built in, by torchvision, in a folder or in an npz file.
+"""Images, labels and stable sample ids of any data set, and which samples encoders are trained on."""
 
-``load(DataSpec(name="digits"))`` answers with a `Dataset`. Importing this package imports no torch, torchvision or scikit-learn.
-"""
+import lazy_loader
 
-from sslmem_kit.data.builtin import BUILTIN
-from sslmem_kit.data.dataset import Dataset, load
-from sslmem_kit.data.sides import stratified_test_side
-from sslmem_kit.data.spec import DataSpec
-
-__all__ = ["BUILTIN", "DataSpec", "Dataset", "load", "stratified_test_side"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -12,19 +12,19 @@ from panel.reactive import Syncable
 
 from sslmem_kit.errors import UserError
 from sslmem_kit.explorer.comparison.comparison import Comparison
+from sslmem_kit.explorer.downloads.downloads import TakeAway
 from sslmem_kit.explorer.filters import Filters
 from sslmem_kit.explorer.gallery.detail import Detail
 from sslmem_kit.explorer.gallery.gallery import Gallery
-from sslmem_kit.explorer.library import Library
+from sslmem_kit.explorer.link_state import State, from_query, to_query
 from sslmem_kit.explorer.notebook import display
+from sslmem_kit.explorer.scatter.plot_overlay import SOFTWARE_RENDERERS
 from sslmem_kit.explorer.scatter.scatter import Scatter
-from sslmem_kit.explorer.scatter.stage import SOFTWARE_RENDERERS
 from sslmem_kit.explorer.session import Session
-from sslmem_kit.explorer.state import State, from_query, to_query
-from sslmem_kit.explorer.takeaway.takeaway import TakeAway
+from sslmem_kit.explorer.study_cache import Library
 from sslmem_kit.explorer.theme import Text, palette, variables
 from sslmem_kit.explorer.threshold.threshold import Threshold
-from sslmem_kit.study.folder import Study
+from sslmem_kit.study import Study
 
 TABS = ("explore", "compare", "take away")
 LINK_DELAY_MS = 500

@@ -1,6 +1,6 @@
 """One person's session: what is chosen, and what follows from it. Every part of the page reads and writes this and nothing else.
 
-Choices are the fields of :class:`~sslmem_kit.explorer.state.State`. From them follow, in this order: the open study and the encoders,
+Choices are the fields of :class:`~sslmem_kit.explorer.link_state.State`. From them follow, in this order: the open study and the encoders,
 their scores, the samples that pass the filters (``shown``), the threshold as a score (``limit``), and the selection (``selected``).
 Positions are places on the study's ``sample`` axis; they never leave a session, links carry ids. Arrays are shared: do not change them.
 """
@@ -13,8 +13,8 @@ import numpy as np
 import param
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.explorer.library import Library, OpenStudy
-from sslmem_kit.explorer.state import State, pack_ids, unpack_ids
+from sslmem_kit.explorer.link_state import State, pack_ids, unpack_ids
+from sslmem_kit.explorer.study_cache import Library, OpenStudy
 from sslmem_kit.names import PARTITION_CODE, PARTITIONS, SSLMEM
 from sslmem_kit.scores import PROTOCOLS
 

@@ -7,7 +7,7 @@ from bokeh.model import Model
 from bokeh.models import ColorBar
 from bokeh.plotting import figure
 
-from sslmem_kit.colours import COLOURS
+from sslmem_kit.names import COLOURS
 
 LIGHT = {
     "paper": "#ffffff",

@@ -24,7 +24,8 @@ def draw(shares: xr.Dataset) -> hv.Overlay:
     Parameters
     ----------
     shares
-        ``share(protocol, part)`` of the variance, of :func:`sslmem_kit.planning.make_up`; the numbers of seeds and views in the attrs.
+        ``share(protocol, part)`` of the variance, of :func:`sslmem_kit.statistics.precision.variance_shares`; the numbers of seeds and views in
+        the attrs.
     """
     protocols = [str(name) for name in shares["protocol"].values]
     base, bars = np.zeros(len(protocols)), []

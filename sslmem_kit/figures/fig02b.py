@@ -9,13 +9,12 @@ import holoviews as hv
 import numpy as np
 import xarray as xr
 
-from sslmem_kit.colours import COLOURS
 from sslmem_kit.figures.style import INK, dress, frame
-from sslmem_kit.names import EPOCH
+from sslmem_kit.names import COLOURS, EPOCH
 
 
 def draw(trajectory: xr.Dataset) -> hv.Layout:
-    """Four panels over one epoch axis, of :func:`sslmem_kit.trajectory.memorization_over_training`.
+    """Four panels over one epoch axis, of :func:`sslmem_kit.statistics.trajectory.memorization_over_training`.
 
     Bands are one standard deviation over the encoders for loss and accuracy, one standard error for the scores; the line is bare
     where there is only one encoder or seed to estimate them from.

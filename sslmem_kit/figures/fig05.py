@@ -10,8 +10,8 @@ import holoviews as hv
 import numpy as np
 import xarray as xr
 
-from sslmem_kit.colours import COLOURS
 from sslmem_kit.figures.style import GUIDE, INK, dress, frame, score_label
+from sslmem_kit.names import COLOURS
 from sslmem_kit.statistics import by_partition, share_above
 
 POINTS = 400

@@ -11,8 +11,8 @@ from typing import Any
 import holoviews as hv
 import numpy as np
 
-from sslmem_kit.colours import COLOURS
 from sslmem_kit.figures.style import GUIDE, INK, dress, layer_panel
+from sslmem_kit.names import COLOURS
 
 PARTITIONS = ("candidate", "shared", "extra", "independent")
 _APART = 0.13
@@ -25,7 +25,7 @@ def draw(table: Sequence[dict[str, Any]]) -> hv.Layout:
     Parameters
     ----------
     table
-        Of :func:`sslmem_kit.localization.layer_table`.
+        Of :func:`sslmem_kit.statistics.layers.layer_table`.
     """
     names = [row["layer"] for row in table]
     shown = [name for name in PARTITIONS if name in table[0]["partitions"]]

@@ -17,7 +17,8 @@ def draw(curve: xr.Dataset) -> hv.Overlay:
     Parameters
     ----------
     curve
-        Of :func:`sslmem_kit.planning.planning_curve`, with ``target``, and ``seeds``, ``views`` and ``reliability`` of the study in the attrs.
+        Of :func:`sslmem_kit.statistics.precision.planning_curve`, with ``target``, and ``seeds``, ``views`` and ``reliability`` of the
+        study in the attrs.
     """
     attrs = curve.attrs
     parts = [

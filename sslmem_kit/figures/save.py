@@ -16,8 +16,8 @@ from bokeh.models import Axis, DataTable, LayoutDOM, Plot, Toolbar
 from bokeh.resources import Resources
 
 from sslmem_kit.figures.style import DPI
-from sslmem_kit.paths import expanded
-from sslmem_kit.study.folder import write_atomically
+from sslmem_kit.spec.paths import expanded
+from sslmem_kit.store.files import write_atomically
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">

@@ -15,7 +15,7 @@ from uuid import uuid4
 from sslmem_kit.figures.save import bokeh_model, item_json, libraries, png
 
 if TYPE_CHECKING:
-    from sslmem_kit.study.folder import Study
+    from sslmem_kit.study import Study
 
 _SWAP = """(function () {
   let attempts = 0;
@@ -64,7 +64,8 @@ def show(figure: Any, *, interactive: bool = True) -> Shown:
 
 
 def warn(study: Study) -> Shown:
-    """What is known to be wrong with a study or to limit its numbers (:func:`sslmem_kit.caveats.caveats`); empty where nothing is."""
+    """What is known to be wrong with a study or to limit its numbers (:func:`sslmem_kit.statistics.caveats.caveats`); empty where
+    nothing is."""
     boxes = (f'<p style="{_BOX}"><b>Warning:</b> {escape(sentence)}.</p>' for sentence in study.caveats)
     return Shown("".join(boxes))
 

@@ -8,8 +8,8 @@ from typing import Any
 import holoviews as hv
 import numpy as np
 
-from sslmem_kit.colours import COLOURS
 from sslmem_kit.figures.style import GUIDE, INK, dress, layer_panel
+from sslmem_kit.names import COLOURS
 
 
 def draw(table: Sequence[dict[str, Any]], seen: Sequence[dict[str, Any]]) -> hv.Layout:
@@ -21,9 +21,9 @@ def draw(table: Sequence[dict[str, Any]], seen: Sequence[dict[str, Any]]) -> hv.
     Parameters
     ----------
     table
-        Of :func:`sslmem_kit.localization.unit_table`.
+        Of :func:`sslmem_kit.statistics.units.unit_table`.
     seen
-        Of :func:`sslmem_kit.localization.strongest_seen`.
+        Of :func:`sslmem_kit.statistics.units.strongest_seen`.
     """
     quantiles = np.array([row["quantiles"] for row in table])
     x = np.arange(len(table), dtype=float)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.policies import ColorDrop, ColorJitter
-from sslmem_kit.views.draws import Draws, Params, Shape, choose, per_sample
+from sslmem_kit.spec.policy import ColorDrop, ColorJitter
+from sslmem_kit.views.counter_rng import CounterRNG, Params, Shape, choose, per_sample
 
 _ORDERS = tuple(itertools.permutations(range(4)))
 _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE = range(4)
@@ -33,12 +33,12 @@ def _exact_mean(grey: Tensor) -> Tensor:
     return (grey * 2.0**24).round_().sum((1, 2, 3), dtype=torch.float64) / (2.0**24 * grey[0].numel())
 
 
-def draw_color_jitter(draws: Draws, step: ColorJitter, shape: Shape) -> Params:
+def sample_color_jitter(rng: CounterRNG, step: ColorJitter, shape: Shape) -> Params:
     """`jitter` Bool[n]; `order` Int64[n, 4] of 0 brightness, 1 contrast, 2 saturation, 3 hue; `factors` Float64[n, 3]; `hue`.
 
     `hue` Float64[n] is a fraction of the circle, and is absent where the step has none.
     """
-    uniform = draws.uniform(6)
+    uniform = rng.uniform(6)
     orders = torch.tensor(_ORDERS, device=uniform.device)
     params = {"jitter": uniform[:, 0] < step.p, "order": orders[(uniform[:, 1] * len(orders)).long()]}
     strengths = torch.tensor((step.brightness, step.contrast, step.saturation), dtype=uniform.dtype, device=uniform.device)
@@ -107,9 +107,9 @@ def _shift_hue_(images: Tensor, shift: Tensor) -> None:
         channel.copy_(share.clamp_(0, 1).mul_(span).add_(low))
 
 
-def draw_color_drop(draws: Draws, step: ColorDrop, shape: Shape) -> Params:
+def sample_color_drop(rng: CounterRNG, step: ColorDrop, shape: Shape) -> Params:
     """`drop` Bool[n]."""
-    return {"drop": draws.uniform(1)[:, 0] < step.p}
+    return {"drop": rng.uniform(1)[:, 0] < step.p}
 
 
 def apply_color_drop(images: Tensor, params: Params) -> Tensor:

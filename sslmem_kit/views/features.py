@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.views.draws import Draws, keys
+from sslmem_kit.views.counter_rng import CounterRNG, sample_keys
 
 
 def perturbed(batch: Tensor, ids: Tensor, view: int, seed: int, *, sigma: float = 0.2, dropout: float = 0.1) -> Tensor:
@@ -38,8 +38,8 @@ def perturbed(batch: Tensor, ids: Tensor, view: int, seed: int, *, sigma: float 
     if view == 0:
         return batch
     count = batch[0].numel()
-    key = keys(seed, ids.to(batch.device), view)
+    key = sample_keys(seed, ids.to(batch.device), view)
     # Half a step up, so that no quantile is infinite.
-    noise = torch.special.ndtri(Draws(key, 0).uniform(count) + 2.0**-54) * sigma
-    kept = Draws(key, 1).uniform(count) >= dropout
+    noise = torch.special.ndtri(CounterRNG(key, 0).uniform(count) + 2.0**-54) * sigma
+    kept = CounterRNG(key, 1).uniform(count) >= dropout
     return ((batch.reshape(len(batch), count) + noise.to(batch.dtype)) * kept).reshape(batch.shape)

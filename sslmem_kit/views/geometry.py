@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sslmem_kit.policies import Crop, CropResize, Flip, Rotate
-from sslmem_kit.views.draws import Draws, Params, Shape, choose, per_sample
+from sslmem_kit.spec.policy import Crop, CropResize, Flip, Rotate
+from sslmem_kit.views.counter_rng import CounterRNG, Params, Shape, choose, per_sample
 
 
 def _sample(images: Tensor, x: Tensor, y: Tensor, padding: str) -> Tensor:
@@ -21,10 +21,10 @@ def _sample(images: Tensor, x: Tensor, y: Tensor, padding: str) -> Tensor:
     return functional.grid_sample(images, grid, mode="bilinear", padding_mode=padding, align_corners=False).clamp_(0, 1)
 
 
-def draw_crop(draws: Draws, step: Crop, shape: Shape) -> Params:
+def sample_crop(rng: CounterRNG, step: Crop, shape: Shape) -> Params:
     """`offset` Int64[n, 2]: first row and column of the crop, negative in the padding."""
-    padding = torch.tensor([round(step.padding * side) for side in shape[1:]], device=draws.keys.device)
-    return {"offset": (draws.uniform(2) * (2 * padding + 1)).long() - padding}
+    padding = torch.tensor([round(step.padding * side) for side in shape[1:]], device=rng.keys.device)
+    return {"offset": (rng.uniform(2) * (2 * padding + 1)).long() - padding}
 
 
 def apply_crop(images: Tensor, params: Params) -> Tensor:
@@ -38,11 +38,11 @@ def apply_crop(images: Tensor, params: Params) -> Tensor:
     return moved.mul_(inside[0][:, None, :, None]).mul_(inside[1][:, None, None, :])
 
 
-def draw_crop_resize(draws: Draws, step: CropResize, shape: Shape) -> Params:
+def sample_crop_resize(rng: CounterRNG, step: CropResize, shape: Shape) -> Params:
     """`box` Int64[n, 4]: top, left, height, width; ten attempts at area and log aspect ratio, then the largest central crop."""
     _, height, width = shape
     attempts = 10
-    area, ratio, place = draws.uniform(2 * attempts + 2).split((attempts, attempts, 2), dim=1)
+    area, ratio, place = rng.uniform(2 * attempts + 2).split((attempts, attempts, 2), dim=1)
     area = (area * (step.scale[1] - step.scale[0])).add_(step.scale[0]).mul_(height * width)
     low, high = (math.log(bound) for bound in step.ratio)
     ratio = (ratio * (high - low)).add_(low).exp_()
@@ -82,9 +82,9 @@ def apply_crop_resize(images: Tensor, params: Params) -> Tensor:
     return _sample(images, x[:, None, :], y[:, :, None], "border")
 
 
-def draw_flip(draws: Draws, step: Flip, shape: Shape) -> Params:
+def sample_flip(rng: CounterRNG, step: Flip, shape: Shape) -> Params:
     """`flip` Bool[n]."""
-    return {"flip": draws.uniform(1)[:, 0] < step.p}
+    return {"flip": rng.uniform(1)[:, 0] < step.p}
 
 
 def apply_flip(images: Tensor, params: Params) -> Tensor:
@@ -92,9 +92,9 @@ def apply_flip(images: Tensor, params: Params) -> Tensor:
     return choose(params["flip"], images.flip(-1), images)
 
 
-def draw_rotate(draws: Draws, step: Rotate, shape: Shape) -> Params:
+def sample_rotate(rng: CounterRNG, step: Rotate, shape: Shape) -> Params:
     """`angle` Float64[n] in degrees, counter-clockwise."""
-    return {"angle": (2 * draws.uniform(1)[:, 0] - 1) * step.degrees}
+    return {"angle": (2 * rng.uniform(1)[:, 0] - 1) * step.degrees}
 
 
 def _cos_sin(degrees: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,8 +8,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from sslmem_kit.policies import Mask, Noise
-from sslmem_kit.views.draws import Draws, Params, Shape
+from sslmem_kit.spec.policy import Mask, Noise
+from sslmem_kit.views.counter_rng import CounterRNG, Params, Shape
 
 
 @lru_cache(maxsize=8)
@@ -20,10 +20,10 @@ def _normal_quantiles(device: torch.device) -> Tensor:
     return (quantiles / quantiles.square().mean().sqrt()).float().to(device)
 
 
-def draw_noise(draws: Draws, step: Noise, shape: Shape) -> Params:
+def sample_noise(rng: CounterRNG, step: Noise, shape: Shape) -> Params:
     """`noise` Float32[n, channel, y, x]: a look-up by 16 random bits each, which is exact where logarithms are not (and faster)."""
     count = math.prod(shape)
-    level = draws.bits(-(-count // 4)).view(torch.uint16).to(torch.int32)
+    level = rng.bits(-(-count // 4)).view(torch.uint16).to(torch.int32)
     noise = _normal_quantiles(level.device).index_select(0, level.flatten()).view(level.shape)[:, :count]
     return {"noise": (noise * step.sigma + step.mean).view(-1, *shape)}
 
@@ -33,13 +33,13 @@ def apply_noise(images: Tensor, params: Params) -> Tensor:
     return (images + params["noise"]).clamp_(0, 1)
 
 
-def draw_mask(draws: Draws, step: Mask, shape: Shape) -> Params:
+def sample_mask(rng: CounterRNG, step: Mask, shape: Shape) -> Params:
     """`hidden` Bool[n, y, x]: round(ratio * patches) whole patches, cut at the far edges where the side is no multiple."""
     height, width = shape[1:]
     tall, wide = (max(1, round(step.patch * side)) for side in (height, width))
     across = -(-width // wide)
     patches = -(-height // tall) * across
-    chosen = draws.bits(patches).argsort(dim=1, stable=True)[:, : round(step.ratio * patches)]
+    chosen = rng.bits(patches).argsort(dim=1, stable=True)[:, : round(step.ratio * patches)]
     hidden = torch.zeros(len(chosen), patches, dtype=torch.bool, device=chosen.device).scatter_(1, chosen, True)
     pixel = torch.arange(height, device=chosen.device)[:, None] // tall * across + torch.arange(width, device=chosen.device) // wide
     return {"hidden": hidden[:, pixel]}

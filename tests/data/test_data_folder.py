@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sslmem_kit.data import Dataset, DataSpec, load
+from sslmem_kit.data import Dataset, load
 from sslmem_kit.data.record import lines
 from sslmem_kit.errors import UserError
+from sslmem_kit.spec.data import DataSpec
 
 BROKEN = ["cat/b.png", "dog/sub/c.JPG"]
 
@@ -252,7 +253,7 @@ def test_folder_without_permission(pets, monkeypatch):
         return os.scandir(folder)
 
     with monkeypatch.context() as patched:
-        patched.setattr("sslmem_kit.data.folder.scandir", refuse)
+        patched.setattr("sslmem_kit.data.datasets.folder.scandir", refuse)
         with pytest.raises(UserError, match=r"data\.name 'folder:.*/pets/cat cannot be read \(Permission denied\)"):
             read(pets)
 
@@ -276,7 +277,7 @@ def test_progress_and_one_class(tmp_path):
 
 def test_blocks_do_not_change_the_result(pets, monkeypatch):
     whole = read(pets)
-    monkeypatch.setattr("sslmem_kit.data.images.BLOCK_BYTES", 12 * 12 * 3 * 2)
+    monkeypatch.setattr("sslmem_kit.data.datasets.images.BLOCK_BYTES", 12 * 12 * 3 * 2)
     calls = []
     data = load(DataSpec(name=f"folder:{pets}"), progress=lambda done, total: calls.append(done))
     assert calls == [2, 4, 6, 7]

@@ -6,8 +6,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from sslmem_kit.data import Dataset, DataSpec, load
+from sslmem_kit.data import Dataset, load
 from sslmem_kit.errors import UserError
+from sslmem_kit.spec.data import DataSpec
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 5, 5, 3), dtype=np.uint8)
 LABELS = np.array([0, 1, 2, 0, 1, 2])

@@ -12,11 +12,13 @@ from fake_study import make_study
 from PIL import Image
 
 from sslmem_kit import store
-from sslmem_kit.caveats import caveats
-from sslmem_kit.data import Dataset, DataSpec, load
+from sslmem_kit.data import Dataset, load
 from sslmem_kit.data.record import across, copies, lines
 from sslmem_kit.errors import UserError
-from sslmem_kit.report import as_text, build_report
+from sslmem_kit.report.build import build_report
+from sslmem_kit.report.text import as_text
+from sslmem_kit.spec.data import DataSpec
+from sslmem_kit.statistics.caveats import caveats
 from sslmem_kit.study import Study
 
 RNG = np.random.default_rng
@@ -206,7 +208,9 @@ def test_too_large_an_image_is_refused_by_name_and_size_before_it_is_decoded(tmp
     save(tmp_path / "a" / "0.png", picture(0))
     bomb(tmp_path / "a" / "1.png", 10_000, 9_000)
     decoded = []
-    monkeypatch.setattr("sslmem_kit.data.images.ImageOps.exif_transpose", lambda image, in_place: decoded.append(image.size))
+    monkeypatch.setattr(
+        "sslmem_kit.data.datasets.images.ImageOps.exif_transpose", lambda image, in_place: decoded.append(image.size)
+    )
     with pytest.raises(UserError, match=r"a/1\.png \(10,000 x 9,000 pixels, at most 89,478,485 are decoded\)"):
         read(tmp_path)
     bomb(tmp_path / "a" / "1.png", 20_000, 10_000)
@@ -219,8 +223,8 @@ def test_few_large_images_are_decoded_at_once(tmp_path):
     for number in range(6):
         bomb(tmp_path / "a" / f"{number}.png", 6_000, 5_000)
     code = (
-        "import resource, sys; from sslmem_kit.data import DataSpec, load\n"
-        "import sslmem_kit.data.images as images; images.cores = lambda: 6\n"
+        "import resource, sys; from sslmem_kit.data import load; from sslmem_kit.spec import DataSpec\n"
+        "import sslmem_kit.data.datasets.images as images; images.cores = lambda: 6\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "data = load(DataSpec(name='folder:' + sys.argv[1], image_size=8), channels=3)\n"
         "print(len(data), (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)"

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sslmem_kit.data import Dataset, DataSpec, load
+from sslmem_kit.data import Dataset, load
+from sslmem_kit.data.datasets.folder_splits import role
 from sslmem_kit.data.record import lines
-from sslmem_kit.data.splits import role
 from sslmem_kit.errors import UserError
+from sslmem_kit.spec.data import DataSpec
 
 
 def write(path: Path, seed: int = 0) -> None:

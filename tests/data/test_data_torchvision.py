@@ -18,8 +18,10 @@ from PIL import Image
 from scipy.io import savemat
 from torchvision import datasets
 
-from sslmem_kit.data import BUILTIN, DataSpec, load, torchvision_sets
+from sslmem_kit.data import BUILTIN, load
+from sslmem_kit.data.datasets import torchvision_sets
 from sslmem_kit.errors import UserError
+from sslmem_kit.spec.data import DataSpec
 
 RNG = np.random.default_rng(5)
 

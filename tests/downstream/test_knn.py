@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
-from sslmem_kit.downstream import knn
-from sslmem_kit.downstream.knn import knn_accuracy
+from sslmem_kit.measures.downstream import knn
+from sslmem_kit.measures.downstream.knn import knn_accuracy
 
 Sides = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 

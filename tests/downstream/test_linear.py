@@ -8,11 +8,12 @@ from sklearn.datasets import make_blobs
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from sslmem_kit.data import DataSpec, load
-from sslmem_kit.downstream import linear
-from sslmem_kit.downstream.linear import linear_accuracy
+from sslmem_kit.data import load
 from sslmem_kit.errors import UserError
-from sslmem_kit.study.downstream import DownstreamSpec, LogisticProbeSpec, SGDProbeSpec
+from sslmem_kit.measures.downstream import linear
+from sslmem_kit.measures.downstream.linear import linear_accuracy
+from sslmem_kit.spec.data import DataSpec
+from sslmem_kit.spec.downstream import DownstreamSpec, LogisticProbeSpec, SGDProbeSpec
 
 Sides = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 SHORT = SGDProbeSpec(optimizer="sgd", learning_rate=0.1, epochs=10, warmup_epochs=1)

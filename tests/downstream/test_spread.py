@@ -9,16 +9,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sslmem_kit.data import DataSpec, load
-from sslmem_kit.downstream.spread import collapse, collapsed, effective_rank, feature_std
-from sslmem_kit.encoders import build_encoder
-from sslmem_kit.study.spec import EncoderSpec
+from sslmem_kit.data import load
+from sslmem_kit.encoders.backbone import build_encoder
+from sslmem_kit.measures.collapse import effective_rank, feature_std
+from sslmem_kit.spec.data import DataSpec
+from sslmem_kit.spec.encoder import BackboneSpec
+from sslmem_kit.statistics.collapse import collapse, collapsed
 
 seeds = st.integers(0, 2**32 - 1)
 
 
 def test_no_torch_is_imported() -> None:
-    code = "import sslmem_kit.downstream.spread, sys; print(sorted({'torch', 'scipy', 'sklearn'} & set(sys.modules)))"
+    code = "import sslmem_kit.measures.collapse, sys; print(sorted({'torch', 'scipy', 'sklearn'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
@@ -105,12 +107,12 @@ def test_collapse_is_told() -> None:
 @pytest.mark.parametrize(
     "spec",
     [
-        EncoderSpec(backbone="resnet18", options={"layers": [1, 1, 1, 1]}),
-        EncoderSpec(backbone="vit_tiny_patch16_224", grid=4, options={"depth": 4}),
+        BackboneSpec(backbone="resnet18", options={"layers": [1, 1, 1, 1]}),
+        BackboneSpec(backbone="vit_tiny_patch16_224", grid=4, options={"depth": 4}),
     ],
     ids=["resnet", "vit"],
 )
-def test_untrained_encoders_are_not_called_collapsed_and_constant_ones_are(spec: EncoderSpec) -> None:
+def test_untrained_encoders_are_not_called_collapsed_and_constant_ones_are(spec: BackboneSpec) -> None:
     data = load(DataSpec(name="digits"))
     images = torch.from_numpy(data.read(data.ids[:100])).permute(0, 3, 1, 2) / 255
     torch.manual_seed(0)

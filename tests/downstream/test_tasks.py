@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from sslmem_kit.data import DataSpec
-from sslmem_kit.downstream.tasks import load_task
+from sslmem_kit.data.samples import load_samples
 from sslmem_kit.errors import UserError
-from sslmem_kit.study.samples import load_samples
-from sslmem_kit.study.spec import parse_spec
+from sslmem_kit.measures.downstream.tasks import load_task
+from sslmem_kit.spec.data import DataSpec
+from sslmem_kit.spec.loading import parse_spec
 
 
 @pytest.fixture

@@ -37,12 +37,13 @@ from PIL import Image
 from scipy import stats
 
 from sslmem_kit import store
-from sslmem_kit.explorer.state import pack_ids
+from sslmem_kit.data.partition import UNUSED
+from sslmem_kit.data.samples import load_samples
+from sslmem_kit.explorer.link_state import pack_ids
 from sslmem_kit.names import PARTITION_CODE, PARTITIONS, SSLMEM
-from sslmem_kit.partition import UNUSED
-from sslmem_kit.study.folder import create_or_resume, open_study
-from sslmem_kit.study.samples import load_samples
-from sslmem_kit.study.spec import load_spec
+from sslmem_kit.spec.loading import load_spec
+from sslmem_kit.store.directory import create_or_resume
+from sslmem_kit.study import open_study
 
 pytestmark = [pytest.mark.browser, needs_browser]
 CANDIDATE = PARTITION_CODE["candidate"]

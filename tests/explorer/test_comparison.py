@@ -19,12 +19,12 @@ from sslmem_kit.explorer.comparison import comparison
 from sslmem_kit.explorer.comparison.comparison import Comparison
 from sslmem_kit.explorer.comparison.matching import MOST_POINTS, check_same_samples, compare, find
 from sslmem_kit.explorer.comparison.sides import Side, default_sides, offered, parse
-from sslmem_kit.explorer.library import Library
+from sslmem_kit.explorer.link_state import State, from_query, to_query
 from sslmem_kit.explorer.session import Session
-from sslmem_kit.explorer.state import State, from_query, to_query
+from sslmem_kit.explorer.study_cache import Library
 from sslmem_kit.names import PARTITION_CODE
 from sslmem_kit.scores import score, select_protocol
-from sslmem_kit.study.folder import open_study
+from sslmem_kit.study import open_study
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,13 @@ import xarray as xr
 from fake_study import add_group, give_to_design, make_study
 from panel.models.esm import DataEvent
 
-from sslmem_kit import integrity, store
+from sslmem_kit import store
 from sslmem_kit.explorer.gallery import detail as detail_module
 from sslmem_kit.explorer.gallery.detail import Detail, beside
 from sslmem_kit.explorer.gallery.gallery import ranked, sort_key
-from sslmem_kit.explorer.library import Library
 from sslmem_kit.explorer.session import Session
+from sslmem_kit.explorer.study_cache import Library
+from sslmem_kit.store import integrity
 
 
 @pytest.fixture(scope="module")

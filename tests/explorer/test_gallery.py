@@ -9,12 +9,12 @@ from hypothesis.extra import numpy as hnp
 from panel.models.esm import DataEvent
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.explorer import pictures
+from sslmem_kit.explorer import thumbnails as pictures
 from sslmem_kit.explorer.gallery import gallery as gallery_module
 from sslmem_kit.explorer.gallery.gallery import PAGE, Gallery, number, rank, ranked, sort_key
-from sslmem_kit.explorer.library import Cache, Library
+from sslmem_kit.explorer.link_state import State
 from sslmem_kit.explorer.session import Session
-from sslmem_kit.explorer.state import State
+from sslmem_kit.explorer.study_cache import Cache, Library
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from sslmem_kit.explorer.notebook.display import _HINT
 
 pytestmark = [pytest.mark.browser, needs_browser]
 
-RESET = "from sslmem_kit.explorer.state import State\ne.session.restore(State())"
+RESET = "from sslmem_kit.explorer.link_state import State\ne.session.restore(State())"
 _POINTS = """() => {
     const find = (view) => view.model.type === "Figure" ? [view] : [...view.children()].flatMap(find);
     const figure = Object.values(Bokeh.index).flatMap(find)[0], area = figure.canvas_view.el;

@@ -15,11 +15,12 @@ import yaml
 from fake_study import make_study
 
 from sslmem_kit import store
-from sslmem_kit.audit.spec import parse_audit
 from sslmem_kit.errors import UserError
 from sslmem_kit.explorer.notebook.monitor import EncoderProgress, loss_curves, monitor, newest_change, read_progress, seconds_left
+from sslmem_kit.spec.audit import parse_audit
+from sslmem_kit.store import write
+from sslmem_kit.store.directory import as_yaml
 from sslmem_kit.study import Study
-from sslmem_kit.study.folder import as_yaml
 
 HEAD = "epoch,loss,learning_rate,seconds,probe_accuracy,mean_alignment\n"
 ROWS = ("1,4.5,0.001,0.5,,\n", "2,3.25,0.001,1.0,0.5,0.25\n", "3,2.125,0.001,1.5,,\n")
@@ -67,9 +68,9 @@ def test_states_follow_the_files(half: Study) -> None:
     assert (begun.state, begun.epoch, waiting.state, waiting.losses) == ("training", 0, "waiting", ())
     (half.encoder("g-0") / "weights.safetensors").touch()
     assert [(row.state, row.epoch) for row in read_progress(half.path)][1] == ("scoring", 6)
-    store._open_for_writing(half.results_path)["completeness/scored"][1] = True
+    write._open_for_writing(half.results_path)["completeness/scored"][1] = True
     assert read_progress(half.path)[1].state == "scoring"  # not evaluated yet
-    store._open_for_writing(half.results_path)["completeness/evaluated"][1] = True
+    write._open_for_writing(half.results_path)["completeness/evaluated"][1] = True
     assert read_progress(half.path)[1].state == "done"
 
 

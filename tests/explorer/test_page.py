@@ -9,10 +9,10 @@ from fake_study import CLASSES, make_study
 
 from sslmem_kit.errors import UserError
 from sslmem_kit.explorer.filters import LISTED, Filters
-from sslmem_kit.explorer.library import Library
+from sslmem_kit.explorer.link_state import State
 from sslmem_kit.explorer.page import Explorer, explore
 from sslmem_kit.explorer.session import Session
-from sslmem_kit.explorer.state import State
+from sslmem_kit.explorer.study_cache import Library
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import xarray as xr
 from fake_study import make_study
 
 from sslmem_kit import store
-from sslmem_kit.explorer.library import Library
 from sslmem_kit.explorer.session import Session
+from sslmem_kit.explorer.study_cache import Library
 from sslmem_kit.names import PARTITION_CODE
 
 

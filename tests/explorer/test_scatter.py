@@ -10,12 +10,12 @@ from fake_study import make_study
 from matplotlib.path import Path as Polygon
 from scipy.stats import binned_statistic_2d
 
-from sslmem_kit.explorer.library import Library
 from sslmem_kit.explorer.scatter import scatter as module
+from sslmem_kit.explorer.scatter.colour_raster import COLOURS, DIM, FIRST, NOTHING, Aggregate, Scale
 from sslmem_kit.explorer.scatter.points import REACH, STRIDE, Points, Window
 from sslmem_kit.explorer.scatter.scatter import Scatter
-from sslmem_kit.explorer.scatter.shading import COLOURS, DIM, FIRST, NOTHING, Aggregate, Scale
 from sslmem_kit.explorer.session import Session
+from sslmem_kit.explorer.study_cache import Library
 
 WINDOW = Window(0.0, 2.0, 0.0, 1.0, 200, 100)
 

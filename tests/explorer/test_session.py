@@ -13,9 +13,9 @@ from matplotlib.path import Path as Polygon
 
 from sslmem_kit import store
 from sslmem_kit.errors import UserError
-from sslmem_kit.explorer.library import Cache, Library
+from sslmem_kit.explorer.link_state import State, from_query, to_query
 from sslmem_kit.explorer.session import Session, inside
-from sslmem_kit.explorer.state import State, from_query, to_query
+from sslmem_kit.explorer.study_cache import Cache, Library
 from sslmem_kit.names import PARTITIONS
 
 
@@ -93,7 +93,7 @@ def test_the_state_goes_round_by_a_link(session: Session) -> None:
 
 
 def test_a_large_selection_goes_round_by_its_outline(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sslmem_kit.explorer.state.LONGEST_IDS", 10)
+    monkeypatch.setattr("sslmem_kit.explorer.link_state.LONGEST_IDS", 10)
     session.partition = []
     x, y = np.median(session.column("alignment_f")), np.median(session.column("alignment_g"))
     session.select_inside(((0, 0), (x, 0), (x, y), (0, y)))

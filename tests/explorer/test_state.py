@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sslmem_kit.explorer.state import LONGEST_IDS, LONGEST_QUERY, State, from_query, pack_ids, to_query, unpack_ids
+from sslmem_kit.explorer.link_state import LONGEST_IDS, LONGEST_QUERY, State, from_query, pack_ids, to_query, unpack_ids
 
 number = st.floats(allow_nan=False, allow_infinity=False)
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)

@@ -18,13 +18,14 @@ import pytest
 from fake_study import make_study
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.explorer.library import Library
+from sslmem_kit.explorer.downloads import downloads as takeaway
+from sslmem_kit.explorer.downloads import files
+from sslmem_kit.explorer.downloads.downloads import TakeAway
+from sslmem_kit.explorer.link_state import State, from_query
 from sslmem_kit.explorer.session import Session
-from sslmem_kit.explorer.state import State, from_query
-from sslmem_kit.explorer.takeaway import files, takeaway
-from sslmem_kit.explorer.takeaway.takeaway import TakeAway
-from sslmem_kit.export import score_table
+from sslmem_kit.explorer.study_cache import Library
 from sslmem_kit.names import SSLMEM
+from sslmem_kit.report.export import score_table
 
 ROOT = Path(__file__).parents[2]
 
@@ -232,9 +233,9 @@ def test_the_link_restores_the_view(take_away, session, library):
 def test_matplotlib_and_holoviews_wait_for_the_first_figure(library):
     code = f"""
 import sys
-from sslmem_kit.explorer.library import Library
+from sslmem_kit.explorer.study_cache import Library
 from sslmem_kit.explorer.session import Session
-from sslmem_kit.explorer.takeaway.takeaway import TakeAway
+from sslmem_kit.explorer.downloads.downloads import TakeAway
 from sslmem_kit.explorer.threshold.threshold import Threshold
 session = Session(Library([{str(library.open(library.keys[0]).study.path)!r}]))
 Threshold(session)

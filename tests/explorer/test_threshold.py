@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from fake_study import CLASSES, make_study
 
-from sslmem_kit.explorer.library import Library
+from sslmem_kit.explorer.link_state import State
 from sslmem_kit.explorer.session import Session
-from sslmem_kit.explorer.state import State
+from sslmem_kit.explorer.study_cache import Library
 from sslmem_kit.explorer.threshold import distributions as distributions_module
 from sslmem_kit.explorer.threshold import shares as shares_module
 from sslmem_kit.explorer.threshold.threshold import Threshold

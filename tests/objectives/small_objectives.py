@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sslmem_kit.encoders import Encoder, build_encoder
-from sslmem_kit.objectives import OBJECTIVES, Batch, Moment, Objective, build_objective
-from sslmem_kit.policies import POLICIES
-from sslmem_kit.study.objectives import METHODS
-from sslmem_kit.study.spec import EncoderSpec
+from sslmem_kit.encoders.backbone import Encoder, build_encoder
+from sslmem_kit.spec.encoder import BackboneSpec
+from sslmem_kit.spec.objective import METHODS
+from sslmem_kit.spec.policy import POLICIES
+from sslmem_kit.training.objectives import OBJECTIVES, Batch, Objective, StepInfo, build_objective
 from sslmem_kit.views import make_views
 
 SIDE, CLASSES, BATCH = 32, 5, 6
@@ -17,10 +17,10 @@ STEPS_AN_EPOCH, EPOCHS = 3, 4
 
 _VIT = {"patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2, "dynamic_img_size": True}
 ENCODERS = {
-    "resnet": EncoderSpec(backbone="resnet18", options={"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]}),
-    "vit": EncoderSpec(backbone="vit_tiny_patch16_224", options=_VIT),
-    "vit_avg": EncoderSpec(backbone="vit_tiny_patch16_224", options={**_VIT, "global_pool": "avg"}),
-    "vit_map": EncoderSpec(backbone="vit_tiny_patch16_224", options={**_VIT, "global_pool": "map"}),
+    "resnet": BackboneSpec(backbone="resnet18", options={"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]}),
+    "vit": BackboneSpec(backbone="vit_tiny_patch16_224", options=_VIT),
+    "vit_avg": BackboneSpec(backbone="vit_tiny_patch16_224", options={**_VIT, "global_pool": "avg"}),
+    "vit_map": BackboneSpec(backbone="vit_tiny_patch16_224", options={**_VIT, "global_pool": "map"}),
 }
 OPTIONS = {
     "simclr": {"hidden_dim": 16, "projection_dim": 8},
@@ -57,7 +57,7 @@ def make_batch(objective: Objective, *, seed: int = 0, policy: str = "simclr", s
     ids = torch.arange(BATCH) + 100 * seed
     views = tuple(
         shrunk(make_views(images, ids, view=view, seed=0, policy=draw.policy), draw.shrink)
-        for view, draw in enumerate(objective.draws(POLICIES[policy]), start=1)
+        for view, draw in enumerate(objective.view_specs(POLICIES[policy]), start=1)
     )
     return Batch(views, ids * 7 + 1, torch.randint(0, CLASSES, (BATCH,), generator=generator))
 
@@ -66,8 +66,8 @@ def shrunk(views: Tensor, factor: int) -> Tensor:
     return nn.functional.avg_pool2d(views, factor) if factor > 1 else views
 
 
-def moment(step: int) -> Moment:
-    return Moment(step, STEPS_AN_EPOCH, EPOCHS)
+def step_info(step: int) -> StepInfo:
+    return StepInfo(step, STEPS_AN_EPOCH, EPOCHS)
 
 
 def steps(objective: Objective, count: int, *, learning_rate: float = 0.05) -> None:
@@ -75,9 +75,9 @@ def steps(objective: Objective, count: int, *, learning_rate: float = 0.05) -> N
     trained = [parameter for parameter in objective.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=learning_rate, momentum=0.9)
     for step in range(count):
-        objective.begin_step(moment(step))
+        objective.begin_step(step_info(step))
         optimizer.zero_grad()
         objective(make_batch(objective, seed=step)).backward()
-        objective.before_update(moment(step))
+        objective.before_update(step_info(step))
         optimizer.step()
-        objective.after_update(moment(step))
+        objective.after_update(step_info(step))

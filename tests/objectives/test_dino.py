@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from small_objectives import BATCH, EPOCHS, STEPS_AN_EPOCH, make, make_batch, make_encoder, moment, steps
+from small_objectives import BATCH, EPOCHS, STEPS_AN_EPOCH, make, make_batch, make_encoder, step_info, steps
 from torch import nn
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.objectives import Batch, Moment
-from sslmem_kit.objectives.dino import DINO, local_policy, teacher_momentum, teacher_temperature
-from sslmem_kit.policies import POLICIES, CropResize, Policy
-from sslmem_kit.study.objectives import DINOSpec
+from sslmem_kit.spec.objective import DINOSpec
+from sslmem_kit.spec.policy import POLICIES, CropResize, Policy
+from sslmem_kit.training.objectives import Batch, StepInfo
+from sslmem_kit.training.objectives.dino import DINO, local_policy, teacher_momentum, teacher_temperature
 
 
 def softmax(row: np.ndarray) -> np.ndarray:
@@ -61,7 +61,7 @@ def test_losses_centres_and_teachers_of_some_steps(encoder: str) -> None:
     teachers = [value.double() for _, teacher in pairs for value in teacher.parameters()]
     centre = np.zeros(spec.output_dim)
     for step in range(0, 3 * STEPS_AN_EPOCH, 2):  # through all phases of the schedules
-        objective.begin_step(moment(step))
+        objective.begin_step(step_info(step))
         batch = make_batch(objective, seed=step)
         assert len(batch.views) == 5
         teacher, student = outputs(objective, batch)
@@ -74,9 +74,9 @@ def test_losses_centres_and_teachers_of_some_steps(encoder: str) -> None:
 
         optimizer.zero_grad()
         loss.backward()
-        objective.before_update(moment(step))
+        objective.before_update(step_info(step))
         optimizer.step()
-        objective.after_update(moment(step))
+        objective.after_update(step_info(step))
         momentum = 1 - 0.3 * (np.cos(np.pi * step / (STEPS_AN_EPOCH * EPOCHS)) + 1) / 2
         students = [value.detach().double() for student, _ in pairs for value in student.parameters()]
         teachers = [momentum * old + (1 - momentum) * new for old, new in zip(teachers, students, strict=True)]
@@ -96,15 +96,15 @@ def test_schedules_are_the_authors() -> None:
     iters = np.arange(5 * 7)
     schedule = final + 0.5 * (base - final) * (1 + np.cos(np.pi * iters / len(iters)))
     spec = DINOSpec(teacher_momentum=base)
-    np.testing.assert_allclose([teacher_momentum(spec, Moment(step, 7, 5)) for step in range(35)], schedule, rtol=1e-12)
-    assert teacher_momentum(spec, Moment(35, 7, 5)) == 1
+    np.testing.assert_allclose([teacher_momentum(spec, StepInfo(step, 7, 5)) for step in range(35)], schedule, rtol=1e-12)
+    assert teacher_momentum(spec, StepInfo(35, 7, 5)) == 1
 
 
 def test_the_temperature_follows_the_epoch() -> None:
     objective = make("dino", "resnet", warmup_teacher_temperature=0.02, teacher_temperature=0.08, teacher_warmup_epochs=3)
     seen = []
     for step in range(0, STEPS_AN_EPOCH * EPOCHS, STEPS_AN_EPOCH):
-        objective.begin_step(moment(step))
+        objective.begin_step(step_info(step))
         seen.append(objective.teacher_temperature)
     assert seen == pytest.approx([0.02, 0.05, 0.08, 0.08])
 
@@ -118,7 +118,7 @@ def test_the_teacher_starts_as_the_student_and_gets_no_gradient() -> None:
         assert not {value.data_ptr() for value in student.parameters()} & {value.data_ptr() for value in teacher.parameters()}
         assert not any(value.requires_grad for value in teacher.parameters())
     objective(make_batch(objective)).backward()
-    objective.before_update(moment(0))
+    objective.before_update(step_info(0))
     assert all(value.grad is None for value in objective.teacher_encoder.parameters())
 
 
@@ -130,7 +130,7 @@ def test_the_last_layer_is_frozen_at_first() -> None:
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved == {name for name in before if not name.startswith("last_layer")}
     objective(make_batch(objective)).backward()
-    objective.before_update(moment(2 * STEPS_AN_EPOCH))
+    objective.before_update(step_info(2 * STEPS_AN_EPOCH))
     assert objective.head.last_layer.weight_v.grad is not None
 
 
@@ -164,7 +164,7 @@ def test_heads_are_float32_in_half_precision(monkeypatch: pytest.MonkeyPatch) ->
 def test_crops() -> None:
     objective = make("dino", "resnet", local_views=2, local_scale=(0.1, 0.3))
     policy = POLICIES["simclr"]
-    large, also_large, small, also_small = objective.draws(policy)
+    large, also_large, small, also_small = objective.view_specs(policy)
     assert large == also_large == (policy, 1)
     assert small == also_small
     assert small.shrink == 2
@@ -193,7 +193,7 @@ def test_a_policy_without_a_crop_of_random_area_gets_one() -> None:
 def test_how_many_small_crops(encoder: str, side: int, wanted: int | None, views: int) -> None:
     built = make_encoder(encoder, side=side)
     objective = make("dino", built, local_views=wanted)
-    assert len(objective.draws(POLICIES["simclr"])) == 2 + views
+    assert len(objective.view_specs(POLICIES["simclr"])) == 2 + views
     assert built.training
     assert objective(make_batch(objective, side=side)).isfinite()
 

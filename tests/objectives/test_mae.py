@@ -8,8 +8,8 @@ from small_objectives import BATCH, SIDE, make, make_batch, make_encoder
 from torch import Tensor
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.objectives import Batch, Objective
-from sslmem_kit.views import Draws
+from sslmem_kit.training.objectives import Batch, Objective
+from sslmem_kit.views import CounterRNG
 
 PATCH = 8
 GRID = SIDE // PATCH
@@ -19,7 +19,7 @@ def reconstruction_error(objective: Objective, image: Tensor, key: Tensor, *, ra
     """Mean squared error of the masked patches of one image, [channel, y, x], in float64."""
     vit, decoder = objective.encoder.backbone, objective.decoder
     patches = [image[:, y : y + PATCH, x : x + PATCH] for y in range(0, SIDE, PATCH) for x in range(0, SIDE, PATCH)]
-    order = sorted(range(len(patches)), key=Draws(key[None]).uniform(len(patches))[0].tolist().__getitem__)
+    order = sorted(range(len(patches)), key=CounterRNG(key[None]).uniform(len(patches))[0].tolist().__getitem__)
     masked, visible = order[: round(ratio * len(patches))], order[round(ratio * len(patches)) :]
 
     tokens = [vit.cls_token[0, 0] + vit.pos_embed[0, 0]]

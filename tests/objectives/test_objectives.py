@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from small_objectives import CASES, ENCODERS, ONE_EACH, SIDE, make, make_batch, make_encoder, moment, steps
+from small_objectives import CASES, ENCODERS, ONE_EACH, SIDE, make, make_batch, make_encoder, step_info, steps
 
-from sslmem_kit.objectives import Batch
-from sslmem_kit.policies import POLICIES
+from sslmem_kit.spec.policy import POLICIES
+from sslmem_kit.training.objectives import Batch
 
 COUNTS = {"simclr": 2, "mae": 1, "dino": 8, "vicreg": 2, "simsiam": 2, "supervised": 1}
 
@@ -17,7 +17,7 @@ COUNTS = {"simclr": 2, "mae": 1, "dino": 8, "vicreg": 2, "simsiam": 2, "supervis
 def test_all_that_is_trained_gets_a_gradient(method: str, encoder: str, regularizer: dict | None) -> None:
     """Several devices would wait for one that never comes."""
     objective = make(method, encoder, regularizer=regularizer)
-    objective.begin_step(moment(0))
+    objective.begin_step(step_info(0))
     objective(make_batch(objective)).backward()
     without = [name for name, parameter in objective.named_parameters() if parameter.requires_grad and parameter.grad is None]
     assert not without
@@ -28,18 +28,18 @@ def test_all_that_is_trained_gets_a_gradient(method: str, encoder: str, regulari
 def test_draws(method: str, encoder: str) -> None:
     objective = make(method, encoder)
     policy = POLICIES["simclr"]
-    draws = objective.draws(policy)
-    assert len(draws) == COUNTS[method]
-    assert all(draw == (policy, 1) for draw in draws[:2])
-    with_regularizer = make(method, encoder, regularizer={"weight": 0.1}).draws(policy)
-    assert with_regularizer == ((draws * 2)[:2] if len(draws) < 2 else draws)
+    view_specs = objective.view_specs(policy)
+    assert len(view_specs) == COUNTS[method]
+    assert all(draw == (policy, 1) for draw in view_specs[:2])
+    with_regularizer = make(method, encoder, regularizer={"weight": 0.1}).view_specs(policy)
+    assert with_regularizer == ((view_specs * 2)[:2] if len(view_specs) < 2 else view_specs)
 
 
 @pytest.mark.parametrize(("method", "encoder"), ONE_EACH)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_loss_in_half_precision_is_float32_and_near(method: str, encoder: str, dtype: torch.dtype) -> None:
     objective = make(method, encoder, regularizer={"weight": 0.3})
-    objective.begin_step(moment(0))
+    objective.begin_step(step_info(0))
     state = {name: value.clone() for name, value in objective.state_dict().items()}
     batch = make_batch(objective)
     expected = objective(batch)
@@ -62,7 +62,7 @@ def test_state_is_complete(method: str, encoder: str) -> None:
     for step in (4, 5):  # the second loss comes with what the first left behind
         losses = []
         for objective in (trained, other):
-            objective.begin_step(moment(step))
+            objective.begin_step(step_info(step))
             losses.append(objective(batch))
         assert torch.equal(*losses)
     for name, value in trained.state_dict().items():
@@ -75,7 +75,7 @@ def test_state_is_complete(method: str, encoder: str) -> None:
 def test_equal_views_divide_nothing_by_zero(method: str, encoder: str, value: float) -> None:
     """Not even where all samples are equal too."""
     objective = make(method, encoder, regularizer={"weight": 0.3})
-    objective.begin_step(moment(0))
+    objective.begin_step(step_info(0))
     batch = make_batch(objective)
     views = tuple(torch.full_like(view, value) for view in batch.views)
     loss = objective(Batch(views, batch.keys, batch.labels))

@@ -8,8 +8,8 @@ import torch
 from small_objectives import CLASSES, make, make_batch, make_encoder
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.objectives import Batch, build_objective
-from sslmem_kit.study.objectives import SupervisedSpec
+from sslmem_kit.spec.objective import SupervisedSpec
+from sslmem_kit.training.objectives import Batch, build_objective
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])

@@ -355,7 +355,7 @@ class Probe(threading.Thread):
 
 def measure(study: Path, seconds: float, *, calm: bool = False, descriptors: int = 256) -> dict[str, Any]:
     """Serve a study, abuse it, and tell how it went."""
-    from sslmem_kit.serving import add_user
+    from sslmem_kit.explorer.serving import add_user
 
     folder = Path(tempfile.mkdtemp())
     for name in ("ann", "eve"):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from servers import OAUTH_SECRET, PASSWORD, ROOT, SERVERS, Process, Provider, Served
 
-from sslmem_kit.serving import add_user
+from sslmem_kit.explorer.serving import add_user
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +31,7 @@ def provider() -> Iterator[dict[str, str]]:
 def users(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("users") / "users.json"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sslmem_kit.serving.credentials._COST", (2, 1, 1))
+        patch.setattr("sslmem_kit.explorer.serving.credentials._COST", (2, 1, 1))
         for name in ("ann", "bob", "cat", "dan"):
             add_user(path, name, PASSWORD)
     return path

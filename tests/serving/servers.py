@@ -33,10 +33,10 @@ import asyncio, io, json, signal, sys, time
 from pathlib import Path
 import panel as pn
 from tornado.web import create_signed_value
-from sslmem_kit.serving import app, credentials, user_name
-from sslmem_kit.serving.gate import Guard
-from sslmem_kit.serving.log import keep
-from sslmem_kit.serving.server import Server
+from sslmem_kit.explorer.serving import app, credentials, user_name
+from sslmem_kit.explorer.serving.access import Guard
+from sslmem_kit.explorer.serving.log import keep
+from sslmem_kit.explorer.serving.server import Server
 
 credentials._NOBODY = credentials.Password((2, 1, 1), bytes(16), bytes(64), 0)
 app.SWEEP_SECONDS, app.UNUSED_SECONDS = 0.5, 1.5

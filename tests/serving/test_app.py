@@ -15,9 +15,9 @@ from servers import OWN_NAME, Answer, Process, Served, connected, eventually, to
 from tornado.httpclient import HTTPClientError
 from tornado.websocket import WebSocketClosedError
 
-from sslmem_kit.serving.app import MAX_QUERY
-from sslmem_kit.serving.gate import hosts
-from sslmem_kit.serving.messages import MAX_MESSAGE
+from sslmem_kit.explorer.serving.access import hosts
+from sslmem_kit.explorer.serving.app import MAX_QUERY
+from sslmem_kit.explorer.serving.messages import MAX_MESSAGE
 
 PAGE_PATHS = ["/", "/?study=a", "/autoload.js?bokeh-autoload-element=x", "/metadata", "/index", "/index.html", "/thumbnails/3.png",
               "/download/scores.csv", "/images/0", "/components/panel/x/y/z", "/rest/session_info", "/liveness", "/admin",

@@ -18,18 +18,18 @@ import pytest
 from servers import OWN_NAME, ROOT, Served
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.serving import brake
-from sslmem_kit.serving.connections import most_connections
-from sslmem_kit.serving.gate import checked_origins, checked_proxies, client_of, hosts, network_of, plain_host, with_port
-from sslmem_kit.serving.turns import Turns
+from sslmem_kit.explorer.serving import brake
+from sslmem_kit.explorer.serving.access import checked_origins, checked_proxies, client_of, hosts, network_of, plain_host, with_port
+from sslmem_kit.explorer.serving.connections import most_connections
+from sslmem_kit.explorer.serving.turns import Turns
 
 SMALL = """
 import asyncio, json, resource, sys, time
 import panel as pn
-from sslmem_kit.serving import app, connections
-from sslmem_kit.serving.gate import Guard
-from sslmem_kit.serving.log import keep
-from sslmem_kit.serving.server import Server
+from sslmem_kit.explorer.serving import app, connections
+from sslmem_kit.explorer.serving.access import Guard
+from sslmem_kit.explorer.serving.log import keep
+from sslmem_kit.explorer.serving.server import Server
 
 connections.REQUEST_SECONDS = 2
 connections.raise_limit = lambda: 256
@@ -180,8 +180,8 @@ def test_people_take_turns_however_many_places_one_has() -> None:
 
 
 def test_who_has_had_many_turns_waits_and_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sslmem_kit.serving.turns.LOOK_SECONDS", 0.02)
-    monkeypatch.setattr("sslmem_kit.serving.turns.REST_SECONDS", 0.0)
+    monkeypatch.setattr("sslmem_kit.explorer.serving.turns.LOOK_SECONDS", 0.02)
+    monkeypatch.setattr("sslmem_kit.explorer.serving.turns.REST_SECONDS", 0.0)
 
     async def serve() -> tuple[list[str], float]:
         turns, served, began = Turns(most=12, most_of_one=8, at_once=2, per_second=0.5), [], time.monotonic()

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from sslmem_kit.cli import main
 from sslmem_kit.errors import UserError
-from sslmem_kit.serving import credentials
-from sslmem_kit.serving.credentials import RateLimiter, Users, add_user, doubts_about, read_users, remove_user
+from sslmem_kit.explorer.serving import credentials
+from sslmem_kit.explorer.serving.credentials import RateLimiter, Users, add_user, doubts_about, read_users, remove_user
 
 PASSWORD = "correct horse"
 

@@ -8,8 +8,8 @@ import re
 
 import pytest
 
-from sslmem_kit.serving import log
-from sslmem_kit.serving.log import Lines, safe
+from sslmem_kit.explorer.serving import log
+from sslmem_kit.explorer.serving.log import Lines, safe
 
 
 @pytest.fixture

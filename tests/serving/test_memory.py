@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 
-from sslmem_kit.serving.memory import REST_SECONDS, Memory, collect
+from sslmem_kit.explorer.serving.memory_release import REST_SECONDS, Memory, collect
 
 
 def test_memory_is_given_back_after_somebody_left_twice_and_with_rests() -> None:

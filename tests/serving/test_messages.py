@@ -15,8 +15,8 @@ from servers import Process, Served, connected, token_of
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 
-from sslmem_kit.serving import messages
-from sslmem_kit.serving.messages import Assembler, RefusedMessageError
+from sslmem_kit.explorer.serving import messages
+from sslmem_kit.explorer.serving.messages import Assembler, RefusedMessageError
 
 HEADER = {"msgid": "1", "msgtype": "PATCH-DOC"}
 

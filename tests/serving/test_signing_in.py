@@ -16,8 +16,8 @@ from browser import needs_browser, open_browser
 from servers import OAUTH_SECRET, OWN_NAME, PASSWORD, Process, Served, connected, token_of
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.serving import Guard, remove_user
-from sslmem_kit.serving.signing_in import page_of
+from sslmem_kit.explorer.serving import Guard, remove_user
+from sslmem_kit.explorer.serving.login import page_of
 
 
 def test_a_user_signs_in_and_sees_the_page_and_its_websocket(servers: dict[str, Served]) -> None:

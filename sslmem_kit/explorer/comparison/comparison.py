@@ -14,13 +14,13 @@ from bokeh.plotting import figure
 
 from sslmem_kit.errors import UserError
 from sslmem_kit.explorer.comparison.matching import Findings, check_same_samples, compare, same_samples
-from sslmem_kit.explorer.comparison.parts import Menus, Numbers, Tops
+from sslmem_kit.explorer.comparison.panels import Menus, Numbers, Tops
 from sslmem_kit.explorer.comparison.sides import Side, default_sides, offered, parse
-from sslmem_kit.explorer.library import OpenStudy
-from sslmem_kit.explorer.pictures import known_ids, thumbnails
 from sslmem_kit.explorer.session import Session
+from sslmem_kit.explorer.study_cache import OpenStudy
 from sslmem_kit.explorer.theme import dress, palette
-from sslmem_kit.machine import computed_on, difference
+from sslmem_kit.explorer.thumbnails import known_ids, thumbnails
+from sslmem_kit.store.provenance import computed_on, difference
 
 TAB = "compare"
 FEW = 5_000

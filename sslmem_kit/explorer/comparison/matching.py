@@ -12,7 +12,7 @@ import numpy as np
 
 from sslmem_kit.errors import UserError
 from sslmem_kit.explorer.comparison.sides import Side
-from sslmem_kit.explorer.library import OpenStudy
+from sslmem_kit.explorer.study_cache import OpenStudy
 from sslmem_kit.statistics import highest, rank_agreement, top_overlap
 
 MOST_POINTS = 20_000

@@ -14,7 +14,7 @@ import numpy as np
 
 from sslmem_kit import scores, store
 from sslmem_kit.errors import UserError
-from sslmem_kit.explorer.library import Library, OpenStudy
+from sslmem_kit.explorer.study_cache import Library, OpenStudy
 from sslmem_kit.names import ALIGNMENT, AUGMENTATION, ENCODER, FAMILIES, SSLMEM
 
 FIELDS = ("study", "seed", "method", "backbone", "encoder")

@@ -13,10 +13,10 @@ from panel.custom import JSComponent
 from sslmem_kit.data.record import stored_record
 from sslmem_kit.errors import UserError
 from sslmem_kit.explorer.gallery.gallery import NOT_DEFINED, number, open_asked, score_texts, sort_key
-from sslmem_kit.explorer.library import SampleRecord
-from sslmem_kit.explorer.pictures import answer, css, data_uri, esm, source, thumbnails
 from sslmem_kit.explorer.session import Session
+from sslmem_kit.explorer.study_cache import SampleRecord
 from sslmem_kit.explorer.theme import PARTITION_COLOURS
+from sslmem_kit.explorer.thumbnails import answer, css, data_uri, esm, source, thumbnails
 from sslmem_kit.names import ENCODER, EPOCH, FAMILIES, PARTITIONS, SAMPLE, TRAINED_ON
 
 NOTHING = "No sample is open: choose one in the gallery, or tap a point in the scatter."

@@ -8,9 +8,9 @@ import numpy as np
 import param
 from panel.custom import JSComponent
 
-from sslmem_kit.explorer.pictures import answer, css, esm, known_ids, source
 from sslmem_kit.explorer.session import Session
 from sslmem_kit.explorer.theme import PARTITION_COLOURS
+from sslmem_kit.explorer.thumbnails import answer, css, esm, known_ids, source
 from sslmem_kit.names import PARTITIONS, SSLMEM
 
 PAGE = 48

@@ -20,11 +20,11 @@ import traitlets
 import zarr
 
 from sslmem_kit import store
-from sslmem_kit.audit.spec import AuditSpec
-from sslmem_kit.caveats import caveats
 from sslmem_kit.errors import UserError
-from sslmem_kit.places import find_study
-from sslmem_kit.study.folder import Study
+from sslmem_kit.spec.audit import AuditSpec
+from sslmem_kit.spec.places import find_study
+from sslmem_kit.statistics.caveats import caveats
+from sslmem_kit.study import Study
 
 QUIET_SECONDS = 30
 """Without a change for so long, the monitor says what to do if nothing is running."""

@@ -1,8 +1,8 @@
 """The scatter: one quantity of the samples against another, coloured by a third; box, lasso, tap and keys select.
 
-Up to ``MOST_DRAWN`` points are drawn by the browser (WebGL where it has a graphics card). Of more, a picture is made here for the window
-that is shown (:mod:`~sslmem_kit.explorer.scatter.shading`). Both share one figure and differ in nothing else: selecting and pointing are done
-here, on the positions of the samples, and the browser is sent no more of a sample than its place and its colour.
+Up to ``MOST_DRAWN`` points are drawn by the browser (WebGL where it has a graphics card). Of more, a picture is made here for the
+window that is shown (:mod:`~sslmem_kit.explorer.scatter.colour_raster`). Both share one figure and differ in nothing else: selecting
+and pointing are done here, on the positions of the samples, and the browser is sent no more of a sample than its place and its colour.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 
+from sslmem_kit.explorer.scatter.colour_raster import COLOURS, Aggregate, Scale
+from sslmem_kit.explorer.scatter.plot_overlay import Stage, describe, picture
 from sslmem_kit.explorer.scatter.points import Points, Window
-from sslmem_kit.explorer.scatter.shading import COLOURS, Aggregate, Scale
-from sslmem_kit.explorer.scatter.stage import Stage, describe, picture
 from sslmem_kit.explorer.session import Session
 from sslmem_kit.explorer.theme import dress, palette
 from sslmem_kit.names import SSLMEM
@@ -253,7 +253,7 @@ class Scatter:
     # -- what a person does --------------------------------------------------------------------------------------------------------
 
     def handle(self, message: dict[str, Any]) -> None:
-        """Answer a message of the :class:`~sslmem_kit.explorer.scatter.stage.Stage`."""
+        """Answer a message of the :class:`~sslmem_kit.explorer.scatter.plot_overlay.Stage`."""
         kind = message["kind"]
         if kind == "adding":
             self._adding = bool(message["adding"])

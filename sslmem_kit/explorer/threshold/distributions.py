@@ -19,11 +19,10 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 
-from sslmem_kit.colours import COLOURS
 from sslmem_kit.explorer.session import Session
 from sslmem_kit.explorer.theme import dress, palette
 from sslmem_kit.explorer.threshold.shares import Ordered, ordered
-from sslmem_kit.names import PARTITIONS
+from sslmem_kit.names import COLOURS, PARTITIONS
 from sslmem_kit.statistics import share_above
 
 ROWS = ("candidate", "shared", "extra", "independent")

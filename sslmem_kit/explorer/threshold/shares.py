@@ -9,9 +9,8 @@ import numpy as np
 import param
 from panel.custom import JSComponent
 
-from sslmem_kit.colours import COLOURS
 from sslmem_kit.explorer.session import Session
-from sslmem_kit.names import PARTITIONS, SSLMEM
+from sslmem_kit.names import COLOURS, PARTITIONS, SSLMEM
 from sslmem_kit.statistics import wilson_interval
 
 PAGE = 50

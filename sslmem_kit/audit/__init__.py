@@ -1,6 +1,0 @@
-"""One's own encoders and data: alignment and scores of encoders that were trained elsewhere, on data of any kind.
-
-``sslmem score --spec audit.yaml`` reads an audit spec (:mod:`~sslmem_kit.audit.spec`), builds each encoder from its checkpoint or by a
-function of the user's, and writes a study directory that is read like any other; :func:`~sslmem_kit.audit.api.score_encoders` does the same
-for callables and arrays in memory. Code of the user's runs only there: whoever opens the result runs none of it.
-"""

@@ -1,0 +1,162 @@
+"""Which samples the encoders of each family are trained on.
+
+The paper's partition (section 4): shared S_S seen by f and g, candidates S_C by f only, independents S_I by g only (so that g is
+not trained on less), extra S_E from the test side by neither. Overlap variants change the fractions; disjoint halves share nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sslmem_kit.errors import UserError
+from sslmem_kit.names import FAMILIES, PARTITION_CODE
+from sslmem_kit.spec.partition import PartitionSpec, RemovalSpec
+
+UNUSED = -1
+"""Code of a sample that belongs to no partition."""
+
+
+def assign(labels: np.ndarray, is_test: np.ndarray, spec: PartitionSpec, *, seed: int) -> np.ndarray:
+    """Partition code of every sample, drawn at random.
+
+    Parameters
+    ----------
+    labels
+        Class of each sample, (sample,) integer.
+    is_test
+        True for samples of the test side, (sample,) bool.
+    spec
+        Sizes; shared, candidate and independent come from the train side, extra from the test side.
+    seed
+        Of the draw.
+
+    Returns
+    -------
+    (sample,) int8: 0 shared, 1 candidate, 2 independent, 3 extra, -1 in none of them.
+
+    Raises
+    ------
+    UserError
+        More samples are asked for than there are, or no candidates.
+    """
+    train, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)
+    sizes = {name: _count(getattr(spec, name), len(train)) for name in PARTITION_CODE}
+    in_train = [name for name in PARTITION_CODE if name != "extra"]
+    asked = sum(sizes[name] for name in in_train)
+    excess = asked - len(train)
+    if 0 < excess <= 2:
+        # Fractions that add up to one may exceed it by rounding: the shared samples give way, or else candidates and independents.
+        if isinstance(spec.shared, float) and sizes["shared"] >= excess:
+            sizes["shared"] -= excess
+        elif isinstance(spec.candidate, float) and isinstance(spec.independent, float) and spec.candidate + spec.independent <= 1:
+            sizes["candidate"] -= 1
+            sizes["independent"] -= 1
+        asked = sum(sizes[name] for name in in_train)
+    _check(sizes, asked, len(train), len(test))
+
+    rng = np.random.Generator(np.random.Philox(seed))
+    codes = np.full(len(labels), UNUSED, np.int8)
+    for side, names in ((train, ("candidate", "independent", "shared")), (test, ("extra",))):
+        order = side[in_random_order(labels[side], rng, stratified=spec.stratified)]
+        start = 0
+        for name in names:
+            codes[order[start : start + sizes[name]]] = PARTITION_CODE[name]
+            start += sizes[name]
+    return codes
+
+
+def take_out(codes: np.ndarray, removed: np.ndarray) -> np.ndarray:
+    """Partition codes after the samples at some positions have left their partitions; all others stay where they were drawn.
+
+    Raises
+    ------
+    UserError
+        None of them is in a partition, or too little is left of one.
+    """
+    if (codes[removed] == UNUSED).all():
+        raise UserError(f"partition.remove: none of the {len(removed)} listed samples is in a partition of this study")
+    left = codes.copy()
+    left[removed] = UNUSED
+    for name in ("candidate", "independent"):
+        if not (left == PARTITION_CODE[name]).any():
+            total = int((codes == PARTITION_CODE[name]).sum())
+            raise UserError(f"partition.remove: all {total} {name} samples are listed, at least 1 has to stay")
+    for family, size in zip(FAMILIES, trained_on(left, list(FAMILIES)).sum(axis=0), strict=True):
+        if size < 2:
+            raise UserError(f"partition.remove: family {family} would train on {size} sample, at least 2 have to stay")
+    return left
+
+
+def trained_on(codes: np.ndarray, families: list[str]) -> np.ndarray:
+    """Whether an encoder of each family saw each sample: (sample, encoder) bool."""
+    seen = {"f": ("shared", "candidate"), "g": ("shared", "independent")}
+    return np.stack([np.isin(codes, [PARTITION_CODE[name] for name in seen[family]]) for family in families], axis=1)
+
+
+def training_slots(codes: np.ndarray, labels: np.ndarray, family: str) -> np.ndarray:
+    """Positions of the samples that a family trains on, in the order of their slots.
+
+    Slot s of f and slot s of g hold the same shared sample, or candidate i and independent i; these are matched by class as far as
+    the classes go, so that coupled encoders differ by as little as possible.
+    """
+    shared = np.flatnonzero(codes == PARTITION_CODE["shared"])
+    candidate = np.flatnonzero(codes == PARTITION_CODE["candidate"])
+    independent = np.flatnonzero(codes == PARTITION_CODE["independent"])
+    matched = _match(labels[candidate], labels[independent])
+    own = candidate[matched[0]] if family == "f" else independent[matched[1]]
+    return np.concatenate([shared, own])
+
+
+def _match(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Orders of two label lists in which equal labels meet at equal positions as often as possible, the unmatched last."""
+    pairs: tuple[list[int], list[int]] = ([], [])
+    rest: tuple[list[int], list[int]] = ([], [])
+    for label in np.union1d(first, second):
+        a, b = np.flatnonzero(first == label), np.flatnonzero(second == label)
+        both = min(len(a), len(b))
+        for paired, unpaired, positions in zip(pairs, rest, (a, b), strict=True):
+            paired.extend(positions[:both])
+            unpaired.extend(positions[both:])
+    return tuple(np.array(paired + unpaired, dtype=np.int64) for paired, unpaired in zip(pairs, rest, strict=True))
+
+
+def _count(amount: int | float, total: int) -> int:
+    return amount if isinstance(amount, int) else round(amount * total)
+
+
+def _check(sizes: dict[str, int], asked: int, train: int, test: int) -> None:
+    listed = ", ".join(f"{name} {size}" for name, size in sizes.items() if name != "extra")
+    if asked > train:
+        raise UserError(f"partition: {listed} are {asked} samples of the train side, which has {train}")
+    if sizes["extra"] > test:
+        raise UserError(f"partition.extra: {sizes['extra']} samples of the test side are asked for, which has {test}")
+    for name in ("candidate", "independent"):
+        if sizes[name] < 1:
+            raise UserError(f"partition.{name}: at least 1 sample is needed, got {sizes[name]} of {train} on the train side")
+
+
+def in_random_order(labels: np.ndarray, rng: np.random.Generator, *, stratified: bool) -> np.ndarray:
+    """A random order of the samples; stratified: every stretch of it holds the classes in proportion, to about one sample."""
+    order = rng.permutation(len(labels))
+    if not stratified or not len(labels):
+        return order
+    classes, inverse, counts = np.unique(labels[order], return_inverse=True, return_counts=True)
+    offset = rng.random(len(classes))
+    rank = np.empty(len(order))
+    for index in range(len(classes)):
+        members = inverse == index
+        rank[members] = np.arange(counts[index]) + offset[index]
+    return order[np.argsort(rank / counts[inverse], kind="stable")]
+
+
+def as_many(spec: RemovalSpec, codes: np.ndarray) -> np.ndarray:
+    """Positions of any candidates, as many as would leave the partition: what the size of a study hangs on."""
+    candidates = np.flatnonzero(codes == PARTITION_CODE["candidate"])
+    count = removed_amount(spec, len(candidates))
+    return candidates[count:] if spec.way == "keep_highest" else candidates[:count]
+
+
+def removed_amount(spec: RemovalSpec, candidates: int) -> int:
+    """Number of candidates that a removal is about, of as many."""
+    amount = getattr(spec, spec.way)
+    return amount if isinstance(amount, int) else round(amount * candidates)

@@ -1,0 +1,1 @@
+"""An encoder: backbone and stem, layers, weights, device and precision. Imports torch."""

@@ -1,0 +1,46 @@
+"""The device that an encoder is on, and the precision that it computes in."""
+
+from __future__ import annotations
+
+import contextlib
+
+import torch
+
+from sslmem_kit.errors import UserError
+from sslmem_kit.spec.training import TrainingSpec
+
+
+def resolve_device(device: str) -> str:
+    """``auto`` is the first GPU where there is one, else the CPU; any other name has to be usable.
+
+    Raises
+    ------
+    UserError
+        torch cannot use the device.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0][:120]
+        raise UserError(f"--device: torch cannot use {device!r} here ({reason})") from None
+    return device
+
+
+def use_device(device: str) -> None:
+    """Make a named GPU the one that torch means where none is named: by its random numbers, by a synchronization."""
+    if device.startswith("cuda:"):
+        torch.cuda.set_device(device)
+
+
+def autocast(device: str, precision: str) -> contextlib.AbstractContextManager[None]:
+    """Mixed precision, or nothing for float32."""
+    kinds = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    return torch.autocast(device, kinds[precision]) if precision in kinds else contextlib.nullcontext()
+
+
+def check_precision(training: TrainingSpec, device: str) -> None:
+    """Refuse a precision that the device does not have."""
+    if training.precision == "fp16" and not device.startswith("cuda"):
+        raise UserError("training.precision: 'fp16' is for GPUs, allowed on this device are float32 and bf16")

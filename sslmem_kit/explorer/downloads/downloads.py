@@ -1,0 +1,280 @@
+"""What a person takes along: samples with their scores as tables or as a split for a removal study, figures, and a link to the view.
+
+Files travel through the connection of the page, in pieces and only when they are asked for: nothing of a study has an address, and of a
+million rows no more than some thousands are in memory at a time. They are made beside the event loop, so that others need not wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import param
+from panel.custom import JSComponent
+
+from sslmem_kit.errors import UserError
+from sslmem_kit.explorer.downloads.files import csv_file, figure_file, means, npz_file, parquet_file, plain
+from sslmem_kit.explorer.link_state import State, to_query
+from sslmem_kit.explorer.session import Session
+
+SAMPLES = {
+    "csv": ("scores", "csv", "CSV", "scores as a table for spreadsheets"),
+    "parquet": ("scores", "parquet", "Parquet", "scores as a table with types"),
+    "npz": ("split", "npz", "Split (npz)", "sample ids for a removal study: sslmem run SPEC --remove FILE"),
+}
+FIGURES = {"scatter": "Scatter", "distributions": "Distributions", "shares": "Share above the threshold"}
+
+_ESM = """
+function make(tag, text, cls) {
+  const element = document.createElement(tag);
+  if (text !== undefined) element.textContent = text;
+  if (cls) element.className = cls;
+  return element;
+}
+
+export function render({ model }) {
+  const home = make("div", undefined, "takeaway"), what = make("p", "", "what"), status = make("p", "", "status"), groups = make("div");
+  status.setAttribute("role", "status");
+  const row = make("div", undefined, "row"), label = make("label", "Link to this view"), link = make("input"), copy = make("button", "Copy");
+  link.type = "text"; link.readOnly = true; link.id = "link"; label.htmlFor = "link"; copy.type = "button";
+  copy.setAttribute("aria-label", "Copy the link");
+  row.append(link, copy);
+  home.append(what, groups, status, label, row);
+
+  let running = null;  // { id, name, pieces, size }
+  function ask(item) {
+    running = { id: `${Date.now()}-${Math.random()}`, name: item.name, pieces: [], size: 0 };
+    status.textContent = `Preparing ${item.name} …`;
+    enable();
+    model.send_msg({ get: item.key, id: running.id });
+  }
+  function done(text) { running = null; status.textContent = text; enable(); }
+  model.on("msg:custom", (told) => {
+    if (!running || told.id !== running.id) return;
+    if (told.error) return done(told.error);
+    if (told.piece) {
+      running.pieces.push(told.piece);
+      running.size += told.piece.byteLength;
+      status.textContent = `Receiving ${running.name}: ${(running.size / 1e6).toFixed(1)} MB`;
+      model.send_msg({ more: true, id: running.id });
+      return;
+    }
+    const address = URL.createObjectURL(new Blob(running.pieces, { type: told.type })), anchor = make("a");
+    anchor.href = address; anchor.download = running.name;
+    anchor.click();
+    setTimeout(() => URL.revokeObjectURL(address), 60000);
+    done(`Saved ${running.name}, ${(running.size / 1e6).toFixed(running.size < 1e5 ? 3 : 1)} MB`);
+  });
+
+  let buttons = [];
+  function enable() {
+    // Not `disabled`, which would take the focus away from the button that was just pressed.
+    for (const [button, item] of buttons) button.setAttribute("aria-disabled", Boolean(running) || !item.ready);
+  }
+  function offer() {
+    if (buttons.length === model.items.length) {
+      model.items.forEach((item, index) => { buttons[index][1] = item; });
+    } else {
+      buttons = [];
+      groups.replaceChildren();
+      let group = null, line = null;
+      for (const item of model.items) {
+        if (item.group !== group) {
+          group = item.group;
+          line = make("div", undefined, "row");
+          line.setAttribute("role", "group");
+          line.setAttribute("aria-label", group);
+          line.append(make("span", group, "group"));
+          groups.append(line);
+        }
+        const button = make("button", item.text), entry = [button, item];
+        button.type = "button";
+        button.setAttribute("aria-label", `${item.group}, ${item.text}: download`);
+        button.title = item.title;
+        button.addEventListener("click", () => { if (!running && entry[1].ready) ask(entry[1]); });
+        line.append(button);
+        buttons.push(entry);
+      }
+    }
+    enable();
+  }
+  copy.addEventListener("click", async () => {
+    link.select();
+    try {
+      await navigator.clipboard.writeText(link.value);
+      status.textContent = "The link is copied.";
+    } catch {
+      // No permission, or a page without https.
+      link.focus();
+      link.select();
+      status.textContent = document.execCommand("copy") ? "The link is copied." : "The link is selected: copy it with Ctrl+C.";
+    }
+  });
+  const tell = () => { what.textContent = model.text; };
+  const show = () => { link.value = model.link; };
+  model.on("items", offer); model.on("text", tell); model.on("link", show);
+  offer(); tell(); show();
+  return home;
+}
+"""
+
+_STYLE = """
+/* Not on the host, whose colour Panel sets. */
+.takeaway { color: var(--sm-ink); font: 13px system-ui, sans-serif; }
+p { margin: 4px 0; } .what { font-weight: 600; } .status { color: var(--sm-muted); min-height: 1.3em; overflow-wrap: anywhere; }
+.row { display: flex; flex-wrap: wrap; gap: 6px; align-items: center; margin: 6px 0; }
+.group { flex: 0 0 110px; color: var(--sm-muted); }
+button { font: inherit; color: var(--sm-ink); background: var(--sm-panel); border: 1px solid var(--sm-muted); border-radius: 4px;
+  padding: 4px 10px; min-height: 28px; cursor: pointer; }
+button:hover { border-color: var(--sm-accent); }
+button[aria-disabled=true] { color: var(--sm-muted); border-color: var(--sm-line); cursor: default; }
+input { flex: 1 1 200px; min-width: 0; font: inherit; color: var(--sm-ink); background: var(--sm-paper); border: 1px solid var(--sm-muted);
+  border-radius: 4px; padding: 5px 8px; }
+button:focus-visible, input:focus-visible { outline: 2px solid var(--sm-focus); outline-offset: 2px; }
+"""
+
+
+class TakeAwayPanel(JSComponent):
+    """Buttons, the line that says what they give, and the link."""
+
+    items = param.List([], doc="Mappings: key, group, text, title, name of the file, and whether it is ready to be asked for.")
+    text = param.String("")
+    link = param.String("")
+
+    _esm = _ESM
+    _stylesheets = [_STYLE]
+
+
+class TakeAway(param.Parameterized):
+    """Downloads of the selection (without one: of the shown samples above the threshold) and of figures, and the link."""
+
+    base = param.String("?", doc="What a link begins with, the question mark included.")
+
+    def __init__(self, session: Session, **params: Any) -> None:
+        super().__init__(**params)
+        self.session = session
+        self._running: tuple[str, Iterator[bytes]] | None = None
+        self.view = TakeAwayPanel(sizing_mode="stretch_width", margin=(4, 10))
+        self.view.on_msg(self._answer)
+        session.param.watch(self._tell, ["opened", "scores", "shown", "limit", "selected"])
+        fields = [name for name in State.model_fields if name in session.param]
+        session.param.watch(self._link, [*fields, "selected"])
+        self.param.watch(self._link, ["base"])
+        self._tell()
+        self._link()
+
+    def file_name(self, what: str, ending: str) -> str:
+        """``<study>-<what>.<ending>``, of characters that every system takes."""
+        study = re.sub(r"[^A-Za-z0-9._-]+", "-", self.session.opened.key).strip("-.") or "study"
+        return f"{study[:80]}-{what}.{ending}"
+
+    def contents(self, key: str) -> Iterator[bytes]:
+        """A file, in pieces: ``csv``, ``parquet``, ``npz``, or a figure as ``scatter.svg``.
+
+        What it has is fixed by this call; it is computed as the pieces are taken.
+
+        Raises
+        ------
+        UserError
+            There is no such file, or nothing to put into it.
+        """
+        session = self.session
+        figure, _, ending = key.partition(".")
+        if session.scores is None or not len(session.shown if figure == "scatter" else session.opened.ids):
+            raise UserError("nothing is shown: choose other filters")
+        if key in SAMPLES:
+            positions = self.session.listed()
+            if not len(positions):
+                raise UserError("nothing is selected and no shown sample is above the threshold")
+            write = {"csv": csv_file, "parquet": parquet_file, "npz": npz_file}[key]
+            return write(session.opened, session.scores, positions)
+        if figure not in FIGURES or ending not in ("svg", "png"):
+            raise UserError(f"key: there is no file {key!r}")
+        return figure_file(self._parts(figure), ending)
+
+    # -- what the page shows ---------------------------------------------------------------------------------------------------------
+
+    def _tell(self, *_: Any) -> None:
+        session, number = self.session, len(self.session.listed())
+        if session.scores is None:
+            text = "There is nothing to take away yet."
+        elif len(session.selected):
+            text = f"The {number:,} selected samples:" if number > 1 else "The selected sample:"
+        elif number:
+            text = f"Nothing is selected. The {number:,} shown samples above the threshold of {session.limit:.4g}:"
+        else:
+            text = "Nothing is selected, and no shown sample is above the threshold: draw a box or a lasso in the scatter, or lower it."
+        items = [
+            {
+                "key": key,
+                "group": "Samples",
+                "text": text,
+                "title": title,
+                "name": self.file_name(what, ending),
+                "ready": number > 0,
+            }
+            for key, (what, ending, text, title) in SAMPLES.items()
+        ]
+        for key, name in FIGURES.items():
+            ready = session.scores is not None and (key != "scatter" or len(session.shown) > 0)
+            items += [
+                {"key": f"{key}.{ending}", "group": name, "text": ending.upper(), "title": f"{name}, as it is chosen now, as {ending.upper()}",
+                 "name": self.file_name(key, ending), "ready": ready}
+                for ending in ("svg", "png")
+            ]  # fmt: skip
+        self.view.param.update(items=items, text=text)
+
+    def _link(self, *_: Any) -> None:
+        self.view.link = self.base + to_query(self.session.state())
+
+    async def _answer(self, event: Any) -> None:
+        """Send the next piece of a file, as the page takes them: no more than one is on its way."""
+        asked = event.data
+        name = str(asked.get("id", ""))
+        try:
+            if "get" in asked:
+                self._running = (name, self.contents(str(asked["get"])))
+            if self._running is None or self._running[0] != name:
+                return
+            piece = await asyncio.to_thread(next, self._running[1], None)
+        except UserError as error:
+            self._running = None
+            self.view._send_msg({"id": name, "error": f"There is no file: {error}."})
+            return
+        except Exception:
+            self._running = None
+            self.view._send_msg({"id": name, "error": "The file could not be made; the server's log says why."})
+            raise
+        if piece is None:
+            self._running = None
+        self.view._send_msg({"id": name, "piece": piece} if piece else {"id": name, "type": "application/octet-stream"})
+
+    # -- figures -----------------------------------------------------------------------------------------------------------------------
+
+    def _parts(self, figure: str) -> Callable[[Any], Any]:
+        """A function that draws a figure of what is chosen now, given the package of figures."""
+        session = self.session
+        scores, limit, study = session.scores, session.limit, plain(session.opened.key)
+        if figure == "distributions":
+            return lambda figures: figures.fig02c.draw(scores, means(scores))
+        if figure == "shares":
+            return lambda figures: figures.fig05.draw(scores, limit=limit if np.isfinite(limit) else None)
+        shown, selected = session.shown, session.selected
+        keys = (session.x, session.y, session.colour)
+        columns = {axis: session.column(key)[shown] for axis, key in zip(("x", "y", "colour"), keys, strict=True)}
+        finite = columns["colour"][np.isfinite(columns["colour"])]
+        low, high = np.quantile(finite, (0.005, 0.995)).tolist() if len(finite) else (0.0, 1.0)
+        ringed = np.isin(shown, selected, assume_unique=True)
+        labels = tuple(plain(session.quantities[key].label) for key in keys)
+        rings = f", {int(ringed.sum()):,} selected" if ringed.any() else ""
+        return lambda figures: figures.scatter.draw(
+            columns,
+            labels=labels,
+            title=f"{study}: {len(shown):,} samples{rings} ({scores.attrs['protocol']} protocol)",
+            identity=set(keys[:2]) == {"alignment_f", "alignment_g"},
+            ringed=ringed,
+            colour_limits=(low, high) if low < high else None,
+        )

@@ -1,0 +1,392 @@
+"""The studies that an explorer shows: opened once, read-only, shared by all sessions of a process, within a bounded memory.
+
+Columns (scores, quantities of the store) are computed on demand and kept, the least recently used ones given up first. A study whose
+store was written to again (encoders or samples appended, a run that ended) is opened anew for the next session.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from sslmem_kit import scores, store
+from sslmem_kit.errors import UserError
+from sslmem_kit.explorer.quantities import Quantity, of_scores, of_store
+from sslmem_kit.names import ALIGNMENT, ENCODER, EPOCH, FAMILIES, FILE, ONE_MODEL, PAIR, SAMPLE, TRAINED_ON
+from sslmem_kit.scores.audit import NOT_SCORES, mode_of
+from sslmem_kit.spec.audit import AuditSpec
+from sslmem_kit.spec.places import find_study
+from sslmem_kit.statistics import fdr as discovery
+from sslmem_kit.statistics.caveats import caveats
+from sslmem_kit.study import Study, open_study
+
+CACHE_BYTES = 400_000_000
+"""Of the columns that a library keeps."""
+
+Stamp = tuple[int, int]
+
+
+class Cache:
+    """Least recently used values within a budget of bytes; safe to share between threads. Values must not be changed."""
+
+    def __init__(self, budget: int) -> None:
+        self.budget, self.held = budget, 0
+        self._values: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+        self._lock = threading.RLock()
+
+    def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """The value of a key, made where it is not held; two sessions that ask at once make it once."""
+        with self._lock:
+            if key in self._values:
+                self._values.move_to_end(key)
+                return self._values[key][0]
+            value = make()
+            size = value.nbytes
+            self._values[key] = (value, size)
+            self.held += size
+            while self.held > self.budget and len(self._values) > 1:
+                self.held -= self._values.popitem(last=False)[1][1]
+            return value
+
+    def get_many(self, keys: Sequence[Hashable], make: Callable[[list[Hashable]], Sequence[Any]]) -> list[Any]:
+        """The values of keys; those that are not held are made together."""
+        with self._lock:
+            lacking = [key for key in dict.fromkeys(keys) if key not in self._values]
+            made = dict(zip(lacking, make(lacking), strict=True)) if lacking else {}
+            held = {key: self._values[key][0] for key in keys if key not in made}
+            values = held | {key: self.get(key, lambda key=key: made[key]) for key in made}
+            return [values[key] for key in keys]
+
+
+@dataclass(frozen=True, eq=False)
+class OpenStudy:
+    """A study as the explorer reads it, at one state of its store.
+
+    Attributes
+    ----------
+    key
+        What links and menus call it: the name of its folder.
+    tree
+        Its results store; None where there is none yet.
+    lacking
+        What is missing or wrong and what to do about it, in one sentence; empty for a complete study.
+    """
+
+    key: str
+    study: Study
+    stamp: Stamp
+    tree: xr.DataTree | None
+    lacking: str
+    cache: Cache = field(repr=False)
+    broken: bool = False
+    """It cannot be opened; ``lacking`` says why."""
+
+    @cached_property
+    def ids(self) -> np.ndarray:
+        """(sample,) int64, ascending."""
+        return self.tree[SAMPLE].values
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """(sample,) class numbers."""
+        return self.tree["label"].values
+
+    @cached_property
+    def partitions(self) -> np.ndarray:
+        """(sample,) partition codes."""
+        return self.tree["partition"].values
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """By label; numbers where the store names none."""
+        names = self.tree["label"].attrs.get("class_names")
+        return tuple(map(str, names)) if names else tuple(map(str, range(int(self.labels.max(initial=0)) + 1)))
+
+    @cached_property
+    def caveats(self) -> list[str]:
+        """What is known to be wrong with the study or to limit its numbers, as the report says it."""
+        if self.tree is None:
+            return []
+        try:
+            with store.reading(self.study.results_path):
+                return caveats(self.tree)
+        except UserError as error:  # the rest of the page can still be looked at
+            return [str(error)]
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the data; samples of two studies are the same ones only where this is equal."""
+        return str(self.tree.attrs.get("data_fingerprint", ""))
+
+    def encoders(self, **wanted: Sequence[Any]) -> tuple[str, ...]:
+        """Ids of the encoders that scored every sample, those that match: ``encoders(seed=[0, 1], method=["simclr"])``; empty is any."""
+        complete = self.usable
+        for name, values in wanted.items():
+            if values:
+                complete = complete & np.isin(self.tree[name].values.astype(object), np.array(list(values), object))
+        return tuple(str(name) for name in self.tree[ENCODER].values[complete])
+
+    @cached_property
+    def usable(self) -> np.ndarray:
+        """(encoder,) whether it scored every sample, and in a study that has other designs too, whether it is of a pair of f and g."""
+        pairs = scores.of_pairs(self.tree.to_dataset())[ENCODER].values
+        return self.tree["completeness/scored"].values.all(axis=1) & np.isin(self.tree[ENCODER].values, pairs)
+
+    def choices(self, name: str) -> list[Any]:
+        """Values of a coordinate of the usable encoders (``method``, ``backbone``, ``seed``), sorted."""
+        return sorted(set(self.tree[name].values[self.usable].tolist()))
+
+    def positions(self, ids: np.ndarray) -> np.ndarray:
+        """Where sample ids stand; ids that the study does not have are left out."""
+        ids = np.asarray(ids, np.int64)
+        found = np.searchsorted(self.ids, ids)
+        return found[self.ids[np.minimum(found, len(self.ids) - 1)] == ids] if len(self.ids) else found[:0]
+
+    def scores(self, protocol: str, encoders: tuple[str, ...]) -> xr.Dataset:
+        """Scores as :meth:`sslmem_kit.study.Study.scores` gives them, float32."""
+
+        def make() -> xr.Dataset:
+            with store.reading(self.study.results_path):
+                made = scores.score(self.tree.to_dataset(), protocol=protocol, encoders=encoders)
+            store.check_whole(self.study.results_path, made["difference"])
+            made = discovery.with_significance(made)
+            small = {name: column.astype(np.float32) for name, column in made.data_vars.items() if column.dtype == np.float64}
+            return made.assign(small).drop_vars("augmentation", errors="ignore")
+
+        return self.cache.get((self.key, self.stamp, "scores", protocol, encoders), make)
+
+    @cached_property
+    def quantities(self) -> dict[str, Quantity]:
+        """Every per-sample quantity that can be an axis, a colour or an order, by key."""
+        return {quantity.key: quantity for quantity in (*of_scores(), *of_store(self.tree))}
+
+    def column(self, key: str, protocol: str, encoders: tuple[str, ...]) -> np.ndarray:
+        """Values of a quantity, (sample,) float32; NaN throughout where these encoders do not have it."""
+        quantity = self.quantities[key]
+
+        def make() -> np.ndarray:
+            with store.reading(self.study.results_path):
+                return quantity.read(self.tree, encoders)
+
+        if quantity.group is None:
+            table = self.scores(protocol, encoders)
+            return table[key].values if key in table else np.full(len(self.ids), np.nan, np.float32)
+        return self.cache.get((self.key, self.stamp, key, encoders), make)
+
+    def files(self, positions: np.ndarray) -> np.ndarray | None:
+        """Names of the files of samples, text in the order of the positions; None where samples have none."""
+        if FILE not in self.tree.coords:
+            return None
+        # Selected in ascending order, and by way of zarr, which reads the chunks of a shard that hold them and no others.
+        ascending, place = np.unique(np.asarray(positions, np.int64), return_inverse=True)
+        with store.reading(self.study.results_path):
+            return zarr.open_array(self.study.results_path / FILE, mode="r").oindex[ascending][place]
+
+    def is_damaged(self, array: str, position: int) -> bool:
+        """Whether the chunk of pictures (or neighbours) that a sample is in, by its place along the first axis, is lost or another one."""
+        encoding, group = self.tree[array].encoding, array.split("/")[0]
+        block = position // (encoding.get("shards") or encoding["chunks"])[0]
+        names = [name for name in self.tree.attrs.get("damaged_pictures", ()) if name.startswith(f"{group}/")]
+        return any(not name.startswith(f"{array}/c/") or name.startswith(f"{array}/c/{block}/") for name in names)
+
+    def sample(self, position: int) -> SampleRecord:
+        """What the store holds of one sample."""
+        return SampleRecord(self, position)
+
+
+@dataclass(frozen=True, eq=False)
+class SampleRecord:
+    """One sample: images, alignment per encoder, path over epochs, neighbours. Every field is read when asked for."""
+
+    opened: OpenStudy
+    position: int
+
+    @property
+    def id(self) -> int:
+        """Its stable id."""
+        return int(self.opened.ids[self.position])
+
+    @cached_property
+    def distances(self) -> xr.DataArray:
+        """Distance of each pair of views under each usable encoder, (augmentation, encoder), with ``family`` and ``trained_on``."""
+        tree = self.opened.tree
+        at = {SAMPLE: self.position, ENCODER: np.flatnonzero(self.opened.usable)}
+        with store.reading(self.opened.study.results_path):
+            # A few small chunks: threads would cost more than they gain.
+            seen = tree[TRAINED_ON].isel(at).load(scheduler="sync")
+            return (
+                tree[ALIGNMENT].isel(at).drop_vars(SAMPLE).load(scheduler="sync").assign_coords(trained_on=(ENCODER, seen.values))
+            )
+
+    @cached_property
+    def file(self) -> str:
+        """Name of its file; empty where it has none."""
+        names = self.opened.files(np.array([self.position]))
+        return "" if names is None else str(names[0])
+
+    @cached_property
+    def original_shape(self) -> tuple[int, int] | None:
+        """Height and width of the image before it was brought to the size that was scored; None where it is not known."""
+        tree = self.opened.tree
+        if "images" not in tree.children or any(name not in tree["images"].data_vars for name in store.ORIGINAL):
+            return None
+        with store.reading(self.opened.study.results_path):
+            height, width = (int(tree["images"][name][self.position]) for name in store.ORIGINAL)
+        return height, width
+
+    def alignment(self, protocol: str) -> xr.DataArray:
+        """Mean alignment under each usable encoder, (encoder,), with ``family``, ``seed`` and ``trained_on``."""
+        return scores.select_protocol(self.distances, protocol).mean("augmentation")
+
+    def trajectory(self) -> xr.DataArray | None:
+        """Mean alignment over epochs, (family, epoch); None where no epochs are recorded."""
+        tree = self.opened.tree
+        if "trajectory" not in tree.children:
+            return None
+        usable = np.flatnonzero(self.opened.usable)
+        # A group inherits the indexes of the root, not its other coordinates.
+        family = tree["family"].values[usable].astype(object)
+        with store.reading(self.opened.study.results_path):
+            row = tree["trajectory"][ALIGNMENT].isel({SAMPLE: self.position, ENCODER: usable}).load(scheduler="sync")
+        if row.sizes[EPOCH] < 2 or not np.isfinite(row).any():
+            return None
+        values = row.transpose(ENCODER, EPOCH).values
+        means = [values[family == name].mean(axis=0) for name in FAMILIES]
+        return xr.DataArray(means, coords={"family": list(FAMILIES), EPOCH: row[EPOCH].values}, dims=("family", EPOCH))
+
+    def views(self) -> np.ndarray | None:
+        """The views that were scored, (view, y, x, channel) uint8, view 0 the clean image; None where they were not kept."""
+        return self._kept("views", "thumbnail")
+
+    def neighbours(self) -> xr.Dataset | None:
+        """``neighbour`` (ids) and ``distance`` under each usable encoder, (encoder, rank); None where they were not kept."""
+        if not self._has("neighbours"):
+            return None
+        self._check("neighbours", "neighbour")
+        group = self.opened.tree["neighbours"].to_dataset()
+        with store.reading(self.opened.study.results_path):
+            return group.isel({ENCODER: np.flatnonzero(self.opened.usable)}).sel(kept=self.id).load(scheduler="sync")
+
+    def layers(self) -> xr.DataArray | None:
+        """Alignment by layer under each usable encoder, (encoder, layer); None where the store has no layers."""
+        if "layers" not in self.opened.tree.children:
+            return None
+        at = {SAMPLE: self.position, ENCODER: np.flatnonzero(self.opened.usable)}
+        with store.reading(self.opened.study.results_path):
+            return self.opened.tree["layers"].to_dataset()[ALIGNMENT].isel(at).load(scheduler="sync")
+
+    def _has(self, group: str) -> bool:
+        return group in self.opened.tree.children and bool((self.opened.tree[f"{group}/kept"].values == self.id).any())
+
+    def _check(self, group: str, name: str) -> None:
+        place = int(np.searchsorted(self.opened.tree[f"{group}/kept"].values, self.id))
+        if self.opened.is_damaged(f"{group}/{name}", place):
+            raise UserError(f"the {group} of this sample are damaged; `sslmem run` on the study's directory makes them again")
+
+    def _kept(self, group: str, name: str) -> np.ndarray | None:
+        if not self._has(group):
+            return None
+        self._check(group, name)
+        with store.reading(self.opened.study.results_path):
+            return self.opened.tree[group].to_dataset(inherit=False)[name].sel(kept=self.id).load(scheduler="sync").values
+
+
+class Library:
+    """The studies of an explorer.
+
+    Raises
+    ------
+    UserError
+        A path that is no study; or the only one is damaged, or its store of another schema. Of several, such a one says so where it is
+        chosen, and the others are shown.
+    """
+
+    def __init__(self, paths: Sequence[Path | str], *, cache_bytes: int = CACHE_BYTES) -> None:
+        if not paths:
+            raise UserError("STUDY: name at least one study directory")
+        self.cache = Cache(cache_bytes)
+        self._lock = threading.Lock()
+        self._studies: dict[str, Study] = {}
+        self._open: dict[str, OpenStudy] = {}
+        for path in paths:
+            study = Study(find_study(path))
+            if len(paths) == 1 or not study.spec_path.is_file():
+                open_study(path)
+            if any(study.path.resolve() == other.path.resolve() for other in self._studies.values()):
+                continue
+            name = key = study.path.resolve().name
+            number = 1
+            while key in self._studies:
+                number += 1
+                key = f"{name} ({number})"
+            self._studies[key] = study
+            opened = self.open(key)
+            if len(paths) == 1 and opened.broken:
+                raise UserError(opened.lacking.rstrip("."))
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Of the studies, in the order in which they were given."""
+        return tuple(self._studies)
+
+    def open(self, key: str) -> OpenStudy:
+        """The study, at the present state of its store."""
+        study = self._studies[key]
+        with self._lock:
+            stamp = _stamp(study.results_path)
+            held = self._open.get(key)
+            if held is None or held.stamp != stamp:
+                held = self._open[key] = _opened(key, study, stamp, self.cache)
+            return held
+
+
+def _stamp(path: Path) -> Stamp:
+    """Changes whenever a run finishes a store, or scores another block of it."""
+    try:
+        told = (path / "zarr.json").stat()
+        # While a run is at work the metadata stay and only the completeness changes.
+        scored = path / "completeness" / "scored" / "c"
+        newest = max((entry.stat().st_mtime_ns for entry in (scored, *scored.glob("*"))), default=0) if scored.exists() else 0
+        return (told.st_mtime_ns, newest)
+    except OSError:
+        return (0, 0)
+
+
+def _opened(key: str, study: Study, stamp: Stamp, cache: Cache) -> OpenStudy:
+    try:
+        made_by = "sslmem score" if isinstance(study.spec, AuditSpec) else "sslmem run"
+    except UserError as error:
+        return OpenStudy(key, study, stamp, None, f"{error}.", cache, broken=True)
+    command = f"run `{made_by}` on its directory to go on"
+    if not study.results_path.exists():
+        return OpenStudy(key, study, stamp, None, f"This study has no results yet: {command}.", cache)
+    try:
+        tree = store.open_results(study.results_path, allow_incomplete=True, allow_damage=True)
+    except UserError as error:
+        return OpenStudy(key, study, stamp, None, f"{error}.", cache, broken=True)
+    absent = store.missing(tree)
+    mode = mode_of(tree)
+    if mode not in (None, PAIR):
+        told = (
+            f"This is {NOT_SCORES}"
+            if mode == ONE_MODEL
+            else "The explorer shows scores of f against g, this audit has numbered subsets"
+        )
+        return OpenStudy(key, study, stamp, None, f"{told}. `sslmem report` and `sslmem export` give what it holds.", cache)
+    opened = OpenStudy(key, study, stamp, tree, f"This study is incomplete, {absent}: {command}." if absent else "", cache)
+    kept = opened.encoders()
+    families = {str(tree["family"].sel({ENCODER: name}).item()) for name in kept}
+    if families >= set(FAMILIES):
+        return opened
+    return OpenStudy(
+        key, study, stamp, None, f"Scores need an encoder of f and one of g, {len(kept)} are complete: {command}.", cache
+    )

@@ -1,0 +1,157 @@
+"""What is measured of an encoder: alignment of its study's samples, probes of its representations, and whether they have collapsed.
+
+The samples are shared out to the ranks of a device group; what is fitted on all of them is fitted by the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+
+from sslmem_kit.data import Dataset
+from sslmem_kit.data.loader import ImageLoader
+from sslmem_kit.data.samples import StudySamples
+from sslmem_kit.encoders.backbone import Encoder
+from sslmem_kit.encoders.layers import Layered
+from sslmem_kit.measures.alignment import measure
+from sslmem_kit.measures.collapse import effective_rank, feature_std
+from sslmem_kit.measures.downstream.knn import knn_accuracy
+from sslmem_kit.measures.downstream.linear import linear_accuracy
+from sslmem_kit.measures.downstream.tasks import load_task
+from sslmem_kit.measures.features import pooled_features
+from sslmem_kit.measures.unitmem import measure_units
+from sslmem_kit.spec.seeds import derive_seed
+from sslmem_kit.spec.study import StudySpec
+from sslmem_kit.statistics.collapse import collapse
+from sslmem_kit.training.checkpoints import Record
+from sslmem_kit.training.distributed import DeviceGroup
+from sslmem_kit.training.objectives import Objective
+
+SPREAD_SAMPLES = 2048
+"""Samples whose representations tell whether they have collapsed."""
+
+
+def score_samples(spec: StudySpec, encoder: Encoder, ids: np.ndarray, loader: ImageLoader) -> np.ndarray:
+    """Alignment of samples by the study's scoring section, (sample, augmentation) float32."""
+    return measure(encoder, loader, ids, **_views(spec))
+
+
+def score_layers(spec: StudySpec, encoder: Encoder, ids: np.ndarray, loader: ImageLoader) -> tuple[np.ndarray, np.ndarray | None]:
+    """As :func:`score_samples`, and from the same forward passes the alignment of ``scoring.layers``, its mean over augmentations.
+
+    Returns
+    -------
+    (sample, augmentation) and (sample, layer), both float32; None in place of the second where no layers are asked for.
+    """
+    if not spec.scoring.layers:
+        return score_samples(spec, encoder, ids, loader), None
+    by_layer = list(measure(layered(spec, encoder), loader, ids, **_views(spec)).values())
+    return by_layer[-1], np.stack([values.mean(axis=1) for values in by_layer], axis=1)
+
+
+def score_together(
+    spec: StudySpec, represent: Callable[[torch.Tensor], dict[str, torch.Tensor]], ids: np.ndarray, loader: ImageLoader
+) -> list[np.ndarray]:
+    """As :func:`score_samples`, for several encoders from one drawing of the views; ``represent`` gives the output of each by name."""
+    return list(measure(represent, loader, ids, **_views(spec)).values())
+
+
+def score_units(spec: StudySpec, encoder: Encoder, ids: np.ndarray, loader: ImageLoader) -> xr.Dataset:
+    """UnitMem of every unit of ``scoring.layers`` over all these samples and the views that are scored."""
+    return measure_units(layered(spec, encoder), loader, ids, **_views(spec))
+
+
+def _views(spec: StudySpec) -> dict[str, Any]:
+    """What is measured on, of the study's scoring section."""
+    scoring = spec.scoring
+    return {
+        "views": scoring.views,
+        "policy": scoring.policy,
+        "seed": spec.view_seed,
+        "batch_size": scoring.batch_size,
+        "precision": scoring.precision,
+    }
+
+
+def layered(spec: StudySpec, encoder: Encoder) -> Layered:
+    """The encoder with the representations of the study's ``scoring.layers``."""
+    return Layered(encoder, spec.scoring.layers, torch.zeros(1, len(encoder.mean), *encoder.image_size, device=encoder.mean.device))
+
+
+def record(spec: StudySpec, objective: Objective, samples: StudySamples, loader: ImageLoader, device_group: DeviceGroup) -> Record:
+    """What there is to record of an encoder as it is now; its objective's mode is left as it was.
+
+    Raises
+    ------
+    FloatingPointError
+        Representations are not finite.
+    """
+    encoder, training = objective.encoder, objective.training
+    objective.eval()
+    ids = samples.dataset.ids[samples.scored]
+    alignment = score_samples(spec, encoder, ids[device_group.slice(len(ids))], loader).mean(axis=1)
+    if not all(device_group.collect(bool(np.isfinite(alignment).all()))):
+        raise FloatingPointError
+    alignment = device_group.gather(alignment)
+    features = _features(spec, encoder, samples.dataset, samples.probe_training, loader, device_group)
+    test = _features(spec, encoder, samples.dataset, samples.probe_test, loader, device_group)
+    chosen = features[np.linspace(0, len(features) - 1, min(len(features), SPREAD_SAMPLES)).astype(int)]
+    with torch.inference_mode():
+        embedded = objective.compared(torch.from_numpy(chosen).to(loader.device))
+    objective.train(training)
+    if not device_group.first:
+        return Record(alignment, np.nan, np.nan, np.nan, np.nan)
+    labels = samples.dataset.labels
+    accuracy = _linear(spec, features, labels[samples.probe_training], test, labels[samples.probe_test], device=loader.device)
+    spread = np.nan if embedded is None else feature_std(embedded.float().cpu().numpy())
+    std, rank = feature_std(chosen), effective_rank(chosen)
+    return Record(alignment, accuracy, std, rank, spread, warning=collapse(std, rank, spread))
+
+
+def downstream_accuracy(
+    spec: StudySpec, encoder: Encoder, samples: StudySamples, loader: ImageLoader, device_group: DeviceGroup, *, linear: float
+) -> np.ndarray:
+    """Accuracy of every probe on every task, (task, probe); NaN where the data has no test side.
+
+    Parameters
+    ----------
+    linear
+        The linear probe's accuracy on the study's own data, which is known from the last record.
+    """
+    own = (samples.dataset, samples.probe_training, samples.probe_test, loader)
+    accuracies = []
+    for number, (dataset, training, test, images) in enumerate((own, *_tasks(spec, samples, loader.device))):
+        features, test_features = (_features(spec, encoder, dataset, part, images, device_group) for part in (training, test))
+        if not device_group.first:
+            continue
+        parts = (features, dataset.labels[training], test_features, dataset.labels[test])
+        accuracies.append(
+            [
+                _linear(spec, *parts, device=loader.device) if number else linear,
+                knn_accuracy(*parts, neighbours=spec.downstream.neighbours, device=loader.device),
+            ]
+        )
+    return np.array(accuracies)
+
+
+def _tasks(spec: StudySpec, samples: StudySamples, device: str):
+    for task in spec.downstream.tasks:
+        dataset = load_task(task, samples.dataset.image_shape, seed=spec.seed)
+        yield dataset, np.flatnonzero(~dataset.is_test), np.flatnonzero(dataset.is_test), ImageLoader(dataset, device)
+
+
+def _features(
+    spec: StudySpec, encoder: Encoder, dataset: Dataset, positions: np.ndarray, loader: ImageLoader, device_group: DeviceGroup
+) -> np.ndarray:
+    """Pooled representations of clean images, (sample, feature); on ranks other than the first those of their part."""
+    ids = dataset.ids[positions]
+    part = pooled_features(encoder, loader, ids[device_group.slice(len(ids))], batch_size=spec.scoring.batch_size)
+    return device_group.gather(part)
+
+
+def _linear(spec: StudySpec, *parts: np.ndarray, device: str) -> float:
+    return linear_accuracy(*parts, spec=spec.downstream.linear, seed=derive_seed(spec.seed, "probe"), device=device)

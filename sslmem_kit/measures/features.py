@@ -1,0 +1,54 @@
+"""Pooled representations of clean images, and the nearest among them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from sslmem_kit.data.loader import ImageLoader, in_batches
+
+QUERY_BLOCK = 512
+"""Samples whose distances to all others are held at a time."""
+
+
+@torch.inference_mode()
+def pooled_features(encoder: torch.nn.Module, loader: ImageLoader, ids: np.ndarray, *, batch_size: int) -> np.ndarray:
+    """Pooled representations of clean images, (sample, feature) float32: what probes are fitted on."""
+    parts = []
+    for images in loader.batches(in_batches(ids, batch_size)):
+        parts.append(encoder.pool(encoder(images)).float().cpu().numpy())
+    return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
+
+
+@torch.inference_mode()
+def nearest(features: np.ndarray, queries: np.ndarray, *, count: int, device: str) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest other samples of some samples, by l2 distance of l2-normalized features.
+
+    Parameters
+    ----------
+    features
+        (sample, feature) float32.
+    queries
+        Positions whose neighbours are sought, (query,).
+    count
+        Neighbours of each; fewer where there are fewer other samples.
+    device
+        Where distances are computed.
+
+    Returns
+    -------
+    Positions (query, rank) int64 and distances (query, rank) float32, nearest first, equal distances by position.
+    """
+    units = torch.nn.functional.normalize(torch.from_numpy(features).to(device), dim=1)
+    count = min(count, len(units) - 1)
+    positions, distances = [], []
+    for block in torch.from_numpy(queries).to(device).split(QUERY_BLOCK):
+        similarity = units[block] @ units.T
+        similarity.scatter_(1, block[:, None], -torch.inf)
+        # Inner products lose the digits of small distances: of twice as many the distances themselves decide.
+        found = similarity.topk(min(2 * count, len(units) - 1)).indices.sort(dim=1).values
+        distance = torch.linalg.vector_norm(units[block][:, None] - units[found], dim=2)
+        ascending = distance.sort(dim=1, stable=True)
+        positions.append(found.gather(1, ascending.indices)[:, :count].cpu().numpy())
+        distances.append(ascending.values[:, :count].cpu().numpy())
+    return np.concatenate(positions), np.concatenate(distances)

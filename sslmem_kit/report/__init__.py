@@ -1,0 +1,5 @@
+"""What leaves the toolkit: reports, exports, checks and rendered notebooks."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,64 @@
+"""The report of an audit of one model: how alignment is distributed, and plainly that these are no memorization scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sslmem_kit.data.record import as_line, stored_record
+from sslmem_kit.names import ENCODER, MODE, ONE_MODEL
+from sslmem_kit.scores.audit import NOT_SCORES, rank_agreement, summary
+from sslmem_kit.store.provenance import BITS, computed_on, in_words
+from sslmem_kit.study import Study
+
+
+def one_model_report(study: Study, *, protocol: str) -> dict[str, Any]:
+    """What ``sslmem report --json`` prints of an audit of one model.
+
+    Returns
+    -------
+    ``study``, ``protocol``; ``mode`` and ``note``, what it is not; ``warnings``, of :func:`sslmem_kit.statistics.caveats.caveats`;
+    ``data``, what was read (:func:`sslmem_kit.data.record.stored_record`);
+    ``alignment`` of :func:`sslmem_kit.scores.audit.summary` by encoder;
+    ``rank_agreement`` of each two encoders (Spearman); ``encoders`` (ids); ``seconds``; ``computed_on``, of
+    :func:`sslmem_kit.store.provenance.computed_on`.
+    """
+    table = study.alignments(protocol)
+    return {
+        "study": study.spec.name,
+        "protocol": protocol,
+        MODE: ONE_MODEL,
+        "note": NOT_SCORES,
+        "warnings": study.caveats,
+        "data": stored_record(study.tree.attrs, study.class_names),
+        "alignment": summary(table),
+        "rank_agreement": rank_agreement(table),
+        "encoders": [str(name) for name in table[ENCODER].values],
+        "seconds": study.tree.attrs.get("seconds"),
+        "computed_on": computed_on(study.tree.attrs),
+    }
+
+
+def one_model_text(report: dict[str, Any]) -> str:
+    """The report for a person."""
+    count = len(report["encoders"])
+    lines = [
+        f"audit {report['study']}: {count} encoder{'s' * (count > 1)}, protocol {report['protocol']}, mode: one model",
+        f"{report['note'][0].upper()}{report['note'][1:]}.",
+        *as_line(report["data"]),
+        *(f"WARNING: {sentence}" for sentence in report["warnings"]),
+        "",
+        f"{'encoder':<20} {'n':>8} {'mean':>8} {'sd':>8} {'median':>8} {'5 % to 95 %':>18}",
+    ]
+    for name, row in report["alignment"].items():
+        low, high = row["quantiles_5_95"]
+        numbers = f"{row['mean']:>8.4f} {row['sd']:>8.4f} {row['median']:>8.4f} {f'{low:.4f} to {high:.4f}':>18}"
+        lines.append(f"{name:<20} {row['n']:>8,} {numbers}")
+    lines.append("")
+    for name, row in report["alignment"].items():
+        for which in ("smallest", "largest"):
+            lines.append(f"{name}: {which} distances between views of samples {', '.join(map(str, row[which]))}")
+    lines += [f"rank correlation of {pair}: {value:.3f}" for pair, value in report["rank_agreement"].items()]
+    if report["seconds"]:
+        lines.append(f"made in {report['seconds']:,.0f} s")
+    lines.append(f"computed on {in_words(report['computed_on'])}; {BITS}")
+    return "\n".join(lines)

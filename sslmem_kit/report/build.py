@@ -1,0 +1,122 @@
+"""A study's results in short: means, tests and probe accuracies, as a mapping and as text."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from sslmem_kit import statistics, store
+from sslmem_kit.data.record import stored_record
+from sslmem_kit.errors import UserError
+from sslmem_kit.names import ALIGNMENT, ENCODER, MODE, PAIR
+from sslmem_kit.report import layers
+from sslmem_kit.report.audit import one_model_report
+from sslmem_kit.scores import of_pairs
+from sslmem_kit.scores.audit import is_one_model, mode_of
+from sslmem_kit.statistics import estimators, reliability
+from sslmem_kit.statistics import fdr as discovery
+from sslmem_kit.statistics.caveats import collapsed
+from sslmem_kit.store.provenance import computed_on
+from sslmem_kit.study import Study
+
+
+def build_report(
+    study: Study,
+    *,
+    protocol: str = "corrected",
+    fdr: float | None = None,
+    with_reliability: bool = False,
+    with_estimators: bool = False,
+) -> dict[str, Any]:
+    """What ``sslmem report --json`` prints.
+
+    Returns
+    -------
+    ``study``, ``protocol``; ``mean``, ``sd``, ``n`` and ``interval`` (95 %, bootstrap over samples) of ``sslmem`` by partition;
+    ``range`` (of the candidates' differences; None where the protocol does not divide by it); ``tests`` (Tables 2 and 16; ``t`` is the
+    paper's "effect size"); ``probe_accuracy`` (linear, on the study's own data) by encoder; ``downstream``, accuracies by task, probe and
+    encoder; ``collapsed``, what of which encoder, in words; ``warnings``, of
+    :func:`sslmem_kit.statistics.caveats.caveats`; ``data``, what was read (:func:`sslmem_kit.data.record.stored_record`);
+    ``encoders`` (ids); ``seconds`` that the study took; ``computed_on``, of :func:`sslmem_kit.store.provenance.computed_on`; of a study with
+    layers :func:`sslmem_kit.report.layers.localized`; with ``fdr``
+    ``discoveries``, of :func:`sslmem_kit.statistics.fdr.fdr_summary`; ``with_reliability`` a ``reliability`` of the candidates and of the
+    independent samples, each of :func:`sslmem_kit.statistics.reliability.assess`; ``with_estimators`` what
+    :func:`sslmem_kit.statistics.estimators.compare_estimators` tells. NaN is None. An audit says its ``mode`` and has no probes; of one
+    model it has :func:`sslmem_kit.report.audit.one_model_report`.
+    """
+    if fdr is not None:
+        discovery.check_rate(fdr)
+    mode = mode_of(study.tree)
+    if fdr is not None and mode not in (None, PAIR):
+        raise UserError(f"--fdr: it compares candidates of f with samples that f and g agree on, this audit has the mode {mode!r}")
+    if with_reliability and mode not in (None, PAIR):
+        raise UserError(f"--reliability: it rests on seeds with an encoder of f and one of g, this audit has the mode {mode!r}")
+    if with_estimators and mode:
+        raise UserError("--estimators: it needs a study that was trained with design.leave_one_out, this is an audit")
+    if is_one_model(study.tree):
+        return _plain(one_model_report(study, protocol=protocol))
+    with store.reading(study.results_path):
+        return _plain(_report(study, protocol, fdr, with_reliability, with_estimators))
+
+
+def _report(study: Study, protocol: str, fdr: float | None, with_reliability: bool, with_estimators: bool) -> dict[str, Any]:
+    """The report of a study with scores, NaN where a number is not known."""
+    mode, scores = mode_of(study.tree), study.scores(protocol)
+    summary = statistics.partition_summary(scores)
+    encoders = [str(name) for name in of_pairs(study.results)["encoder"].values]
+    downstream = _downstream(study, encoders)
+    for group, name in ((store.LAYERS, ALIGNMENT), (store.UNITS, "unit_mem")):
+        if group in study.tree.children:
+            stored = study.tree[group].to_dataset()[name].sel({ENCODER: encoders})
+            store.check_whole(study.results_path, stored, what=f"{name} in /{group}")
+    report = {
+        "study": study.spec.name,
+        **({MODE: mode} if mode else {}),
+        "protocol": protocol,
+        **{key: {name: row[key] for name, row in summary.items()} for key in ("mean", "sd", "n", "interval")},
+        "range": scores.attrs.get("range"),
+        "tests": statistics.partition_tests(scores),
+        "probe_accuracy": next(iter(downstream.values()))["linear"] if downstream else {},
+        "downstream": downstream,
+        "collapsed": collapsed(study.tree),
+        "warnings": study.caveats,
+        "data": stored_record(study.tree.attrs, study.class_names),
+        "encoders": encoders,
+        "seconds": study.tree.attrs.get("seconds"),
+        "computed_on": computed_on(study.tree.attrs),
+        **layers.localized(study.tree),
+    }
+    if fdr is not None:
+        report["discoveries"] = discovery.fdr_summary(scores, fdr)
+    if with_reliability:  # of alignments that the scores rest on: these are whole
+        report["reliability"] = {
+            partition: reliability.assess(of_pairs(study.results), protocol=protocol, partition=partition)
+            for partition in ("candidate", "independent")
+            if report["n"].get(partition)
+        }
+    if with_estimators:
+        store.check_whole(study.results_path, study.results[ALIGNMENT])
+        report["estimators"] = estimators.compare_estimators(study.results, protocol=protocol, epochs=study.spec.training.epochs)
+    return report
+
+
+def _downstream(study: Study, encoders: list[str]) -> dict[str, dict[str, dict[str, float]]]:
+    if "downstream" not in study.tree.children:
+        return {}
+    accuracy = study.tree["downstream/accuracy"].sel(encoder=encoders).load()
+    return {
+        str(task): {
+            str(probe): dict(zip(encoders, accuracy.sel(task=task, probe=probe).values.tolist(), strict=True))
+            for probe in accuracy["probe"].values
+        }
+        for task in accuracy["task"].values
+    }
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN: None stands for it."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,111 @@
+"""The commands on finished studies: ``report``, ``render``, ``validate`` and ``export``. Heavy imports stay inside."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sslmem_kit import arguments
+from sslmem_kit.arguments import Place, json_option, protocol_option, study_argument
+
+
+@click.command()
+@study_argument
+@protocol_option
+@click.option(
+    "--fdr",
+    type=float,
+    metavar="RATE",
+    help="Also how many candidates and independents are memorized at this false-discovery rate, by the shared and extra samples; 0.05 ...",
+)
+@click.option(
+    "--reliability",
+    is_flag=True,
+    help="Also how reliably the scores order the samples, and how many seeds and views would suffice.",
+)
+@click.option(
+    "--estimators",
+    is_flag=True,
+    help="Also how pairs and random subsets compare with the exact leave-one-out that the study's design has.",
+)
+@json_option
+def report(study: Path, protocol: str, fdr: float | None, reliability: bool, estimators: bool, as_json: bool) -> None:
+    """Show scores by partition, tests and probe accuracies of a study."""
+    from sslmem_kit.report.build import build_report
+    from sslmem_kit.report.text import as_text
+    from sslmem_kit.study import open_study
+
+    built = build_report(open_study(study), protocol=protocol, fdr=fdr, with_reliability=reliability, with_estimators=estimators)
+    click.echo(json.dumps(built, indent=2) if as_json else as_text(built))
+
+
+@click.command(short_help="Execute notebooks on a study.")
+@study_argument
+@click.argument("notebook", nargs=-1, shell_complete=arguments.complete_notebooks)
+@click.option("-p", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="A notebook's parameter, the value as JSON.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Notebooks at a time.")
+@click.option("--html", is_flag=True, help="Also write each notebook as a self-contained HTML page.")
+@click.option(
+    "--out",
+    type=Place(),
+    metavar="DIR",
+    help="Write into DIR/notebooks and DIR/figures, not into the study, which may be on a read-only disk.",
+)
+def render(study: Path, notebook: tuple[str, ...], parameters: tuple[tuple[str, str], ...], jobs: int, html: bool,
+           out: Path | None) -> None:  # fmt: skip
+    """Execute notebooks on a study, all by default: into STUDY/notebooks, their figures into STUDY/figures."""
+    for path in _render(study, notebook, parameters, jobs=jobs, html=html, out=out):
+        click.echo(path)
+
+
+@click.command()
+@study_argument
+def validate(study: Path) -> None:
+    """Check a study directory: spec, results, weights."""
+    from sslmem_kit.errors import UserError
+    from sslmem_kit.report.validate import problems
+    from sslmem_kit.store.file_record import is_recorded
+    from sslmem_kit.store.integrity import NO_CHECKSUMS
+    from sslmem_kit.study import Study
+
+    found = list(problems(study))
+    if found:
+        raise UserError("; ".join(found[:9]) + (f" (and {len(found) - 9} more problems)" if len(found) > 9 else ""))
+    click.echo(f"{study}: complete and valid")
+    if not is_recorded(Study(study).results_path):
+        click.echo(f"WARNING: {NO_CHECKSUMS}")
+
+
+@click.command(short_help="Write the scores of a study, one row a sample.")
+@study_argument
+@click.option("--to", type=Place(), required=True, help="File to write: .parquet, .csv or .nc.")
+@protocol_option
+@click.option(
+    "--estimator",
+    metavar="NAME",
+    shell_complete=arguments.complete_words(*arguments.ESTIMATORS),
+    help="Of a study with a design: pairs, subsets (a score of every training sample) or leave_one_out; by default pairs, of all partitions.",
+)
+def export(study: Path, to: Path, protocol: str, estimator: str | None) -> None:
+    """Write the scores of a study, one row a sample: score, errors, interval, p and q values (docs/precision.md)."""
+    from sslmem_kit.report.export import export as write
+    from sslmem_kit.study import open_study
+
+    opened = open_study(study)
+    click.echo(write(opened, to, protocol=protocol, estimator=estimator))
+    for sentence in opened.caveats:
+        click.echo(f"WARNING: {sentence}", err=True)
+
+
+def _render(study: Path, names: tuple[str, ...], pairs: tuple[tuple[str, str], ...], **options: Any) -> list[Path]:
+    from sslmem_kit.report.notebook_catalog import parse_parameters
+    from sslmem_kit.report.notebooks import render as render_notebooks
+
+    def say(name: str, done: int, total: int) -> None:
+        click.echo(f"rendered {name} ({done} of {total})", err=True)
+
+    parameters = parse_parameters(pairs, names or None)
+    return render_notebooks(study, names or None, parameters, progress=say, **options)

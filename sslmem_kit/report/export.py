@@ -1,0 +1,132 @@
+"""Scores as a file that others read: one row a sample."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from sslmem_kit import store
+from sslmem_kit.errors import UserError
+from sslmem_kit.names import ENCODER, FILE, PARTITIONS
+from sslmem_kit.scores.audit import is_one_model
+from sslmem_kit.scores.estimators import estimate
+from sslmem_kit.spec.paths import expanded
+from sslmem_kit.store.files import appearing, sweep
+from sslmem_kit.study import Study
+
+WARNINGS = "warnings"
+"""Attribute of exported scores."""
+
+
+def score_table(study: Study, *, protocol: str = "corrected", estimator: str | None = None) -> pd.DataFrame:
+    """Scores as a frame: ``sample``, ``file`` (where samples have one), ``label``, ``class``, ``partition`` (name), then every column of the
+    scores.
+
+    Of an audit of one model ``alignment`` and ``rank`` take their place, with the encoder's id behind where there are several. With
+    ``estimator`` it is the samples and columns of :func:`sslmem_kit.scores.estimators.estimate`.
+    """
+    return frame_of(_content(study, protocol, estimator), study.class_names)
+
+
+def _content(study: Study, protocol: str, estimator: str | None) -> xr.Dataset:
+    if estimator is not None:
+        with store.reading(study.results_path):
+            return estimate(study.results, estimator, protocol=protocol)
+    return study.alignments(protocol) if is_one_model(study.tree) else study.scores(protocol)
+
+
+def frame_of(scores: xr.Dataset, class_names: Sequence[str]) -> pd.DataFrame:
+    """The frame of :func:`score_table` of scores, or of some samples of them."""
+    if ENCODER in scores.dims:
+        scores = _spread(scores)
+    frame = scores.drop_vars("augmentation", errors="ignore").to_dataframe().reset_index()
+    front = {
+        "sample": frame.pop("sample"),
+        **({FILE: frame.pop(FILE).astype(str)} if FILE in frame else {}),
+        "label": frame["label"],
+        "class": np.array(class_names)[frame.pop("label")],
+        **({"partition": np.array(PARTITIONS)[frame.pop("partition")]} if "partition" in frame else {}),
+        "protocol": scores.attrs["protocol"],
+    }
+    table = pd.DataFrame(front).join(frame)
+    table.attrs = {WARNINGS: scores.attrs[WARNINGS]} if WARNINGS in scores.attrs else {}
+    return table
+
+
+def _spread(table: xr.Dataset) -> xr.Dataset:
+    """A column for each encoder of what is on ``encoder``."""
+    names = [str(name) for name in table[ENCODER].values]
+    columns = {
+        name if len(names) == 1 else f"{name}_{encoder}": column.isel({ENCODER: place}, drop=True)
+        for name, column in table.data_vars.items()
+        for place, encoder in enumerate(names)
+    }
+    return table.drop_dims(ENCODER).assign(columns)
+
+
+def guarded(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with text in which a spreadsheet sees no formulas: names of classes and files are other people's, and one would be run.
+
+    What begins with ``=``, ``+``, ``-``, ``@`` or a blank that is no space gets an apostrophe in front, which spreadsheets do not show; to
+    read such a name elsewhere, take the apostrophe off, or take Parquet.
+    """
+    text = {name: column for name, column in frame.items() if name in ("class", FILE)}
+    return frame.assign(**{name: column.mask(column.str.match(_FORMULA), "'" + column) for name, column in text.items()})
+
+
+_FORMULA = "[=+@\\t\\r\\n-]"
+"""What a spreadsheet takes for the beginning of a formula; see OWASP, CSV injection."""
+
+
+def _write_csv(scores: xr.Dataset, class_names: Sequence[str], path: Path) -> None:
+    guarded(frame_of(scores, class_names)).to_csv(path, index=False)
+
+
+def _write_parquet(scores: xr.Dataset, class_names: Sequence[str], path: Path) -> None:
+    frame_of(scores, class_names).to_parquet(path, index=False)
+
+
+def _write_netcdf(scores: xr.Dataset, class_names: Sequence[str], path: Path) -> None:
+    for array in (scores, *scores.variables.values()):
+        # netCDF attributes are numbers and strings.
+        array.attrs = {key: json.dumps(value) if isinstance(value, list | dict) else value for key, value in array.attrs.items()}
+    # By way of memory: HDF5 crashes the process where the disk is full.
+    path.write_bytes(scores.to_netcdf(engine="h5netcdf"))
+
+
+WRITERS: dict[str, Callable[[xr.Dataset, Sequence[str], Path], None]] = {
+    ".csv": _write_csv,
+    ".parquet": _write_parquet,
+    ".nc": _write_netcdf,
+}
+
+
+def export(study: Study, path: Path | str, *, protocol: str = "corrected", estimator: str | None = None) -> Path:
+    """Write a study's scores; the format follows the suffix: ``.csv``, ``.parquet`` or ``.nc``.
+
+    The study's :func:`~sslmem_kit.statistics.caveats.caveats` are the attribute ``warnings``, in netCDF a JSON list, in Parquet of the
+    pandas frame (``frame.attrs``); CSV has no place for them.
+
+    Raises
+    ------
+    UserError
+        An unknown suffix, a folder that is not there, a file that is already there, or an estimator without encoders.
+    """
+    path = expanded(path)
+    if path.suffix not in WRITERS:
+        raise UserError(f"--to: the format follows the file's suffix, got {path.name!r}, known are {', '.join(WRITERS)}")
+    if not path.parent.is_dir():
+        raise UserError(f"--to: there is no folder {str(path.parent)!r}")
+    if path.exists():
+        raise UserError(f"--to: {path} is already there and is not overwritten; choose another name")
+    sweep(path.parent, path.name)
+    content = _content(study, protocol, estimator)
+    content.attrs[WARNINGS] = study.caveats
+    with appearing(path) as partial:
+        WRITERS[path.suffix](content, study.class_names, partial)
+    return path

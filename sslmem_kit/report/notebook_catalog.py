@@ -1,0 +1,214 @@
+"""The notebooks that can be rendered, their parameters, and what is checked of these before a kernel starts."""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sslmem_kit.errors import UserError, near
+from sslmem_kit.names import PAIR
+from sslmem_kit.scores import PROTOCOLS
+from sslmem_kit.scores.audit import mode_of
+from sslmem_kit.spec.places import NOTEBOOKS as FOLDERS
+from sslmem_kit.spec.places import find_study as find_study
+from sslmem_kit.spec.places import notebooks_in
+from sslmem_kit.study import Study
+
+STUDY = "study"
+"""The parameter that every notebook has, and that the runner sets."""
+
+OUT = "out"
+"""The parameter of notebooks that write figures: the folder; set by the runner too."""
+
+OF_TRAINING = ("monitor",)
+"""Notebooks that watch encoders being trained."""
+
+CHOICES = {"protocol": tuple(PROTOCOLS)}
+"""Legal values of parameters that have a fixed set of them."""
+
+RANGES = {
+    "bins": (1, 1000),
+    "count": (1, 1000),
+    "gallery_count": (1, 200),
+    "table_rows": (1, 1000),
+    "target": (0.01, 0.99),
+    "most_seeds": (2, 1000),
+}
+"""Least and largest values of parameters that are numbers."""
+
+
+def available() -> dict[str, Path]:
+    """Names and paths of the notebooks that can be rendered."""
+    return notebooks_in(FOLDERS)
+
+
+def parameters_of(path: Path) -> dict[str, Any]:
+    """Names and defaults in a notebook's ``parameters`` cell.
+
+    Raises
+    ------
+    UserError
+        There is no such cell, more than one, or something in it is not the assignment of a literal.
+    """
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    tagged = [cell for cell in cells if cell["cell_type"] == "code" and "parameters" in cell["metadata"].get("tags", ())]
+    if len(tagged) != 1:
+        raise UserError(f"{path}: {len(tagged)} code cells are tagged `parameters`, a notebook that is rendered has exactly one")
+    allowed = f"{path}: the `parameters` cell may hold assignments of literals only, one name each"
+    defaults: dict[str, Any] = {}
+    try:
+        for statement in ast.parse("".join(tagged[0]["source"])).body:
+            match statement:
+                case ast.Assign(targets=[ast.Name(id=name)], value=value) if name not in defaults:
+                    defaults[name] = ast.literal_eval(value)
+                case _:
+                    raise UserError(f"{allowed}, got `{ast.unparse(statement)}`")
+    except (SyntaxError, ValueError) as error:
+        raise UserError(f"{allowed} ({error})") from None
+    if not isinstance(defaults.get(STUDY), str):
+        raise UserError(f"{path}: the `parameters` cell has no text parameter `{STUDY}`, the path of the study that is rendered")
+    for name, value in defaults.items():
+        _check_literal(value, f"{path}: the default of {name}")
+    return defaults
+
+
+def parse_parameters(given: Iterable[tuple[str, str]], names: Sequence[str] | None = None) -> dict[str, Any]:
+    """Parameters from the command line, where all values are text, for :func:`render`.
+
+    A value is JSON (``3``, ``true``, ``[1, 2]``); where the default is text, anything that is not a quoted JSON string is taken as
+    it stands.
+
+    Raises
+    ------
+    UserError
+        A parameter is given twice, exists in none of the notebooks, or its value is not JSON.
+    """
+    defaults = {name: value for own in _defaults(_chosen(names)).values() for name, value in own.items()}
+    parsed: dict[str, Any] = {}
+    for name, text in given:
+        if name in parsed:
+            raise UserError(f"-p {name}: given twice")
+        _check_known(name, defaults)
+        try:
+            value = json.loads(text, parse_constant=_no_constant)
+        except ValueError:
+            if not isinstance(defaults[name], str):
+                raise UserError(
+                    f"-p {name}: {text!r} is not JSON, a value such as {json.dumps(defaults[name])} is needed"
+                ) from None
+            value = text
+        parsed[name] = text if isinstance(defaults[name], str) and not isinstance(value, str) else value
+    return parsed
+
+
+def _chosen(names: Sequence[str] | None) -> dict[str, Path]:
+    every = available()
+    if not every:
+        raise UserError(f"NOTEBOOK: there are no notebooks, they are looked for in {' and '.join(map(str, FOLDERS))}")
+    for name in names or ():
+        if name not in every:
+            raise UserError(f"NOTEBOOK: there is none named {name!r}, choose from {', '.join(every)}{near(name, every)}")
+    return {name: every[name] for name in dict.fromkeys(names or every)}
+
+
+def _without(study: Study) -> tuple[str, ...]:
+    """Notebooks that do not apply to a study's results.
+
+    Raises
+    ------
+    UserError
+        None does.
+    """
+    mode = mode_of(study.tree)
+    if mode not in (None, PAIR):
+        raise UserError(
+            f"STUDY: notebooks show scores of f against g, this audit has the mode {mode!r}; `sslmem report` tells what it holds"
+        )
+    return () if mode is None else OF_TRAINING
+
+
+def _defaults(notebooks: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+    return {name: parameters_of(path) for name, path in notebooks.items()}
+
+
+def _checked_values(notebooks: Mapping[str, Path], parameters: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What each notebook gets of the parameters."""
+    defaults = _defaults(notebooks)
+    known = {name: value for own in defaults.values() for name, value in own.items()}
+    chosen: dict[str, dict[str, Any]] = {name: {} for name in notebooks}
+    for name, value in parameters.items():
+        _check_known(name, known)
+        _check_literal(value, f"-p {name}")
+        for notebook, own in defaults.items():
+            if name in own:
+                chosen[notebook][name] = _as_type_of(own[name], value, f"-p {name} (in {notebook})")
+                _check_value(name, value, f"-p {name} (in {notebook})")
+    return chosen
+
+
+def check_parameters(**values: Any) -> None:
+    """Refuse values of a notebook's parameters that are out of bounds, in a notebook that a person runs as in one that is rendered.
+
+    Raises
+    ------
+    UserError
+        Names the parameter, its value and what is allowed.
+
+    Examples
+    --------
+    >>> check_parameters(bins=60, protocol="corrected")
+    """
+    for name, value in values.items():
+        _check_value(name, value, name)
+
+
+def _check_value(name: str, value: Any, what: str) -> None:
+    if name in CHOICES and value not in CHOICES[name]:
+        raise UserError(f"{what}: got {value!r}, choose one of {', '.join(CHOICES[name])}{near(str(value), CHOICES[name])}")
+    if name in RANGES:
+        least, largest = RANGES[name]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= largest:
+            raise UserError(f"{what}: got {value!r}, a number from {least} to {largest:,} is needed")
+
+
+def _check_known(name: str, known: Mapping[str, Any]) -> None:
+    allowed = ", ".join(parameter for parameter in known if parameter not in (STUDY, OUT))
+    if name == STUDY:
+        raise UserError(f"-p {STUDY}: the study is given by its path as STUDY, parameters are {allowed}")
+    if name == OUT:
+        raise UserError(f"-p {OUT}: where notebooks and figures go is given by --out, parameters are {allowed}")
+    if name not in known:
+        raise UserError(f"-p {name}: no chosen notebook has this parameter, there are {allowed}{near(name, known)}")
+
+
+def _check_literal(value: Any, what: str) -> None:
+    """Refuse what papermill would turn into text, or into no literal."""
+    if type(value) in (list, dict):
+        for part in value.values() if isinstance(value, dict) else value:
+            _check_literal(part, what)
+        if isinstance(value, dict) and not all(type(key) is str for key in value):
+            raise UserError(f"{what}: the keys of a mapping must be text, got {value!r}")
+    elif type(value) not in (str, int, float, bool, type(None)) or (type(value) is float and not math.isfinite(value)):
+        raise UserError(
+            f"{what}: got {value!r} of type {type(value).__name__}, allowed are values of JSON (text, finite number, true, list)"
+        )
+
+
+def _as_type_of(default: Any, value: Any, what: str) -> Any:
+    """The value, a whole number as float where the default is one; any other difference of types is refused."""
+    if type(default) is float and type(value) is int:
+        return float(value)
+    if type(default) is not type(value):
+        got, needed = type(value).__name__, type(default).__name__
+        raise UserError(
+            f"{what}: got {value!r} of type {got}, the default {default!r} is of type {needed} and so must the value be"
+        )
+    return value
+
+
+def _no_constant(text: str) -> None:
+    raise ValueError(f"{text} is not JSON")

@@ -1,0 +1,147 @@
+"""Alignment of any samples under any encoder, and a first look at what the user's functions return."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sslmem_kit.data.loader import ImageLoader
+from sslmem_kit.encoders.device import autocast
+from sslmem_kit.errors import UserError
+from sslmem_kit.measures.alignment import View, align, draw_all, keys_of, measure
+from sslmem_kit.run.audit.encoders import Encode, checked
+from sslmem_kit.run.audit.samples import Samples
+from sslmem_kit.run.audit.user_code import told
+from sslmem_kit.spec.scoring import ScoringSpec
+from sslmem_kit.store import view_pairs
+from sslmem_kit.views import scored_view
+
+KNOWN_BY = 16
+"""Samples by whose views a view function is known again."""
+
+
+class Measure:
+    """Alignment of samples by one view function or policy, the same for every encoder.
+
+    Parameters
+    ----------
+    samples
+        What is scored.
+    scoring
+        Number of views, policy, batch size and precision.
+    view
+        ``view(batch, ids, view, seed)`` -> batch, view 0 the batch as it is; None: images by the policy.
+    seed
+        Of the views.
+    device
+        Torch's name of it.
+
+    Raises
+    ------
+    UserError
+        A precision that the device does not have; a view function that fails, returns something else, or is not a pure function of
+        (seed, id, view).
+    """
+
+    def __init__(self, samples: Samples, scoring: ScoringSpec, *, view: View | None, seed: int, device: str) -> None:
+        if scoring.precision == "fp16" and not device.startswith("cuda"):
+            raise UserError("scoring.precision: 'fp16' is for GPUs, allowed on this device are float32 and bf16")
+        self.samples, self.scoring, self.seed, self.device = samples, scoring, seed, device
+        self.loader = ImageLoader(samples.dataset, device) if samples.dataset else None
+        self.view = None if view is None else self._checked_view(view)
+        self._first = self._first_views()
+
+    def __call__(self, encode: Encode, ids: np.ndarray, *, where: str) -> np.ndarray:
+        """Alignment of the samples ``ids`` under an encoder, (sample, augmentation) float32; ``where`` is its name for errors."""
+        scoring, encode = self.scoring, checked(encode, where)
+        with torch.inference_mode():
+            if self.view is None:
+                values = measure(
+                    encode,
+                    self.loader,
+                    ids,
+                    views=scoring.views,
+                    policy=scoring.policy,
+                    seed=self.seed,
+                    batch_size=scoring.batch_size,
+                    precision=scoring.precision,
+                )
+            else:
+                parts = align(
+                    encode,
+                    self.view,
+                    self.samples.batches(ids, scoring.batch_size, self.loader, self.device),
+                    views=scoring.views,
+                    seed=self.seed,
+                    precision=scoring.precision,
+                    device_type=torch.device(self.device).type,
+                    batch_size=scoring.batch_size,
+                )
+                values = np.concatenate([np.empty((0, len(view_pairs(scoring.views))), np.float32), *parts])
+        if not np.isfinite(values).all():
+            raise UserError(
+                f"{where}: it gives representations that are not finite, of {int((~np.isfinite(values)).any(axis=1).sum())} samples"
+            )
+        return values
+
+    def look(self, encode: Encode, *, where: str) -> dict[str, Any]:
+        """Shape and precision of an encoder's representation of a sample, by a look at two, and at one, which has to do as well."""
+        encode = checked(encode, where)
+        with torch.inference_mode(), autocast(torch.device(self.device).type, self.scoring.precision):
+            features = encode(self._first)
+            encode(self._first[:1])
+        return {"representation": list(features.shape[1:]), "precision": str(features.dtype).removeprefix("torch.")}
+
+    def of_views(self) -> list[float]:
+        """Numbers by which a view function is known again, of every view of samples from all of the data: mean, standard deviation and a
+        sum whose weights differ from value to value. Empty of policies, which a spec tells whole."""
+        if self.view is None:
+            return []
+        chosen = self.samples.ids[np.unique(np.linspace(0, len(self.samples.ids) - 1, KNOWN_BY).astype(int))]
+        ids, batch = next(iter(self.samples.batches(chosen, KNOWN_BY, self.loader, self.device)))
+        numbers = []
+        for view in draw_all(self.view, batch, keys_of(ids, batch), views=self.scoring.views, seed=self.seed):
+            values = view.reshape(len(view), -1).double().cpu()
+            weights = torch.cos(torch.arange(values.shape[1], dtype=torch.float64))
+            numbers += [values.mean(1), values.std(1, correction=0), values @ weights]
+        return torch.cat(numbers).tolist()
+
+    def _first_views(self) -> Tensor:
+        """View 1 of the first two samples; that of a view function is drawn once more of each alone, to see that it is the same, and with
+        it the other views, to see that they are alike."""
+        ids, batch = next(iter(self.samples.batches(self.samples.ids[:2], 2, self.loader, self.device)))
+        keys = keys_of(ids, batch)
+        if self.view is None:
+            return scored_view(batch, keys, view=1, seed=self.seed, policy=self.scoring.policy)
+        both = draw_all(self.view, batch, keys, views=self.scoring.views, seed=self.seed)[1]
+        for place in range(2):
+            own = slice(place, place + 1)
+            alone = self.view(batch[own], keys[own], 1, self.seed)
+            same = alone.shape == both[own].shape
+            if not same or not torch.allclose(both[own].float(), alone.float(), rtol=1e-4, atol=1e-5, equal_nan=True):
+                raise UserError(
+                    "view: it draws other views of a sample alone than in a batch, or each time; it has to be a pure function of "
+                    "(sample, id, view, seed), for instance by sslmem_kit.views.counter_rng"
+                )
+        return both
+
+    @staticmethod
+    def _checked_view(view: View) -> View:
+        def checked_view(batch: Any, ids: Tensor, number: int, seed: int) -> Tensor:
+            try:
+                views = view(batch, ids, number, seed)
+                views = views if isinstance(views, Tensor) else torch.as_tensor(views)
+            except UserError:
+                raise
+            except Exception as error:
+                raise UserError(f"view: view(batch, ids, view={number}, seed) has failed ({told(error)})") from error
+            if not views.ndim or len(views) != len(ids):
+                raise UserError(
+                    f"view: it returns the shape {tuple(views.shape)} of {len(ids)} samples, one view a sample is needed"
+                )
+            return views
+
+        return checked_view

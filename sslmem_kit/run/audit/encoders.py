@@ -1,0 +1,311 @@
+"""The encoders of an audit, from their specs to callables that give checked features; needs torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sslmem_kit.data.samples import channel_statistics
+from sslmem_kit.encoders.backbone import Encoder, build_encoder, nearest_divisor
+from sslmem_kit.encoders.weights import load_weights
+from sslmem_kit.errors import UserError, few, near
+from sslmem_kit.names import SAMPLE, TRAINED_ON
+from sslmem_kit.run.audit.agreement import MODULES, structure
+from sslmem_kit.run.audit.samples import Samples
+from sslmem_kit.run.audit.state_dicts import file_hash, fit, module_hash, read_state_dict, select
+from sslmem_kit.run.audit.user_code import call, source_hash, told
+from sslmem_kit.spec.audit import ALL, NONE, AuditEncoderSpec, NormalizeSpec, StudyEncoderSpec
+from sslmem_kit.spec.encoder import BackboneSpec
+from sslmem_kit.study import Study, open_study
+
+Encode = Callable[[Any], Any]
+
+
+@dataclass
+class Built:
+    """An encoder that is ready to score, and what is recorded of it."""
+
+    encode: Encode
+    fingerprint: str
+    """sha256 of the weights as they are; of a callable that is no module: of the files that it comes from."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+    """Names in the file of weights that are not the encoder's."""
+    read_as: dict[str, Any] = field(default_factory=dict)
+    """How it reads samples, by field, as far as is known: what encoders that are compared have to agree in."""
+
+
+def where_of(plan: AuditEncoderSpec, place: int) -> str:
+    """What errors call an encoder."""
+    return f"encoders.{place} ({plan.id})"
+
+
+def build(plan: AuditEncoderSpec, place: int, samples: Samples, device: str) -> Built:
+    """The encoder of a plan.
+
+    Parameters
+    ----------
+    plan
+        Its spec, resolved.
+    place
+        In the list of encoders, for errors.
+    samples
+        What it is to encode: images have a shape and channel statistics.
+    device
+        Torch's name of it.
+
+    Raises
+    ------
+    UserError
+        Its weights are refused, damaged or another encoder's; the user's function fails or returns something else.
+    """
+    where = where_of(plan, place)
+    if plan.study:
+        return _of_study(plan.study, samples, where, device)
+    return _of_backbone(plan, samples, where, device) if plan.encoder else _of_factory(plan, samples, where, device)
+
+
+def _of_study(spec: StudyEncoderSpec, samples: Samples, where: str, device: str) -> Built:
+    study = _study(spec, where)
+    trained = _as_trained(study, spec.encoder)
+    encoder = build_encoder(trained["spec"], samples.dataset.image_shape)  # normalization is among its weights
+    weights = study.encoder(spec.encoder) / "weights.safetensors"
+    load_weights(encoder, weights)
+    statistics = _statistics(encoder.mean, encoder.std)
+    facts = {"weights": str(weights), "weights_sha256": file_hash(weights), "stem": encoder.stem, **statistics}
+    read_as = _architecture(trained["spec"], encoder, samples.dataset.image_shape) | {"normalize": statistics}
+    if "image_shape" in trained:
+        read_as["image size at training"] = trained["image_shape"][:2]
+    return Built(encoder.to(device).eval(), module_hash(encoder), facts | _size(encoder), read_as=read_as)
+
+
+def _as_trained(study: Study, name: str) -> dict[str, Any]:
+    """The spec of a study's encoder with the stem and the patches that it was trained with, which follow from the images there, and their
+    shape where it is known."""
+    spec = study.spec.encoder
+    try:
+        config = json.loads((study.encoder(name) / "config.json").read_text())
+        stem, shape = config["stem"], config["image_shape"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {"spec": spec}
+    stem = {} if stem == "patch" else {"stem": stem}
+    return {"spec": spec.model_copy(update={**stem, "grid": None, "options": _options(spec, shape[0])}), "image_shape": shape}
+
+
+def _options(spec: BackboneSpec, height: int) -> dict[str, Any]:
+    return {**spec.options, **({"patch_size": height // nearest_divisor(height, spec.grid)} if spec.grid else {})}
+
+
+def _architecture(spec: BackboneSpec, encoder: Encoder, image_shape: tuple[int, ...]) -> dict[str, Any]:
+    """What encoders of timm backbones are compared by; timm's names of pretrained weights, behind the dot, are none of it."""
+    named = {"backbone": spec.backbone.partition(".")[0], "stem": encoder.stem, "options": _options(spec, image_shape[0])}
+    return {**{f"encoder.{name}": value for name, value in named.items()}, MODULES: structure(encoder)}
+
+
+def _of_backbone(plan: AuditEncoderSpec, samples: Samples, where: str, device: str) -> Built:
+    mean, std = _channels(plan.normalize, samples, where)
+    try:
+        encoder = build_encoder(plan.encoder, samples.dataset.image_shape, mean=mean, std=std)
+    except UserError as error:
+        raise UserError(f"{where}.{error}") from None
+    backbone = encoder.backbone
+    whole, state, left_out, facts = _state(plan, where, backbone)
+    if plan.encoder.stem == "auto" and encoder.stem != "patch":
+        _ask_for_stem(state, f"{where}.encoder.stem", plan.weights)
+    # A classifier is no part of a representation, and of timm's backbones it is known.
+    heads = (getattr(backbone, "pretrained_cfg", None) or {}).get("classifier") or ()
+    heads = tuple(f"{name}." for name in ([heads] if isinstance(heads, str) else heads))
+    own = backbone.state_dict()
+    dropped = [name for name in state if name.startswith(heads) and name not in own] if heads else []
+    state = {name: tensor for name, tensor in state.items() if name not in dropped}
+    fit(backbone, state, path=Path(plan.weights), where=f"{where}.weights", whole=whole)
+    left_out += [plan.prefix + name for name in dropped]
+    statistics = _statistics(encoder.mean, encoder.std)
+    facts |= {"stem": encoder.stem, **statistics, **_size(encoder)}
+    read_as = _architecture(plan.encoder, encoder, samples.dataset.image_shape) | {"normalize": statistics}
+    return Built(encoder.to(device).eval(), module_hash(encoder), facts, left_out, read_as)
+
+
+def _ask_for_stem(state: Mapping[str, Tensor], where: str, weights: str) -> None:
+    """Refuse to guess a ResNet's stem, whose stride and pooling are not among its weights.
+
+    Raises
+    ------
+    UserError
+        Its first convolution is in the file, which says what it can be.
+    """
+    first = next((name for name in ("conv1.weight", "conv1.0.weight") if name in state), None)
+    if first is None:
+        return  # the names do not fit, which is told with the prefix that would
+    size = "x".join(map(str, state[first].shape[2:]))
+    if size == "3x3" and first == "conv1.weight":
+        what, remedy = (
+            "small (stride 1) and of medium (stride 2), both without max-pooling",
+            "stem: small, as for CIFAR, or stem: medium",
+        )
+    else:
+        what, remedy = "stock (timm's and torchvision's own, stride 2 and max-pooling)", "stem: stock"
+    raise UserError(
+        f"{where} is missing: conv1 of {weights} is {size}, that of {what}, and no checkpoint holds strides; write {remedy}, as it was trained"
+    )
+
+
+def _of_factory(plan: AuditEncoderSpec, samples: Samples, where: str, device: str) -> Built:
+    made = call(plan.factory, where=f"{where}.factory")
+    if not callable(made):
+        raise UserError(
+            f"{where}.factory: {plan.factory.function} returned a {type(made).__name__}, an nn.Module or a callable is needed"
+        )
+    facts: dict[str, Any] = {"source_sha256": source_hash(plan.factory)}
+    read_as: dict[str, Any] = {}
+    left_out: list[str] = []
+    if plan.weights:
+        if not isinstance(made, nn.Module):
+            raise UserError(f"{where}.weights: {plan.factory.function} returned no nn.Module that they could be loaded into")
+        whole, state, left_out, read = _state(plan, where, made)
+        fit(made, state, path=Path(plan.weights), where=f"{where}.weights", whole=whole)
+        facts |= read
+    if isinstance(made, nn.Module):
+        made = made.to(device).eval()
+        fingerprint, facts, read_as[MODULES] = module_hash(made), facts | _size(made), structure(made)
+    else:
+        fingerprint = facts["source_sha256"]
+    if plan.normalize is None:
+        if samples.dataset:  # in [0, 1], as with mean 0 and standard deviation 1
+            count = samples.dataset.image_shape[2]
+            read_as["normalize"] = {"mean": [0.0] * count, "std": [1.0] * count}
+        return Built(made, fingerprint, facts, left_out, read_as)
+    mean, std = (torch.tensor(values, device=device).view(-1, 1, 1) for values in _channels(plan.normalize, samples, where))
+    facts |= _statistics(mean, std)
+    read_as["normalize"] = _statistics(mean, std)
+    return Built(lambda images: made((images - mean) / std), fingerprint, facts, left_out, read_as)
+
+
+def _state(
+    plan: AuditEncoderSpec, where: str, module: nn.Module
+) -> tuple[dict[str, Tensor], dict[str, Tensor], list[str], dict[str, Any]]:
+    """The state dict in a plan's weights, what of it is under the encoder's names, the names left out, and what is recorded of the file."""
+    path = Path(plan.weights)
+    state = read_state_dict(path, key=plan.key, where=f"{where}.weights")
+    kept, left_out = select(state, prefix=plan.prefix, drop=plan.drop_keys, path=path, where=where, module=module)
+    return state, kept, left_out, {"weights": str(path), "weights_sha256": file_hash(path)}
+
+
+def _channels(spec: NormalizeSpec, samples: Samples, where: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of every channel."""
+    if spec.mean is None:
+        return channel_statistics(samples.dataset)
+    count = samples.dataset.image_shape[2]
+    if len(spec.mean) not in (1, count):
+        raise UserError(f"{where}.normalize: mean has {len(spec.mean)} numbers, the images have {count} channel{'s' * (count > 1)}")
+    each = count // len(spec.mean)
+    return spec.mean * each, spec.std * each
+
+
+def _statistics(mean: Tensor, std: Tensor) -> dict[str, Any]:
+    return {"mean": mean.flatten().tolist(), "std": std.flatten().tolist()}
+
+
+def _size(module: nn.Module) -> dict[str, int]:
+    return {"parameters": sum(parameter.numel() for parameter in module.parameters())}
+
+
+def _study(spec: StudyEncoderSpec, where: str) -> Study:
+    """The study that an encoder is of, checked to have it."""
+    try:
+        study = open_study(spec.path)
+    except UserError as error:
+        raise UserError(f"{where}.study.path: {error}") from None
+    plans = getattr(study.spec, "pairs", None)
+    if plans is None:
+        raise UserError(f"{where}.study.path: {spec.path} is an audit, which has no weights of its own; name a study")
+    known = [plan.id for plan in study.spec.encoders]
+    if spec.encoder not in known:
+        raise UserError(
+            f"{where}.study.encoder: there is none named {spec.encoder!r}, that study has {few(known)}{near(spec.encoder, known)}"
+        )
+    return study
+
+
+def told_by_study(plan: AuditEncoderSpec, place: int) -> dict[str, Any]:
+    """Seed, method and backbone of an encoder of a study."""
+    study = _study(plan.study, where_of(plan, place))
+    own = next(encoder for encoder in study.spec.encoders if encoder.id == plan.study.encoder)
+    return {"seed": own.seed, "method": study.spec.objective.method, "backbone": study.spec.encoder.backbone}
+
+
+def seen_by(plan: AuditEncoderSpec, place: int, samples: Samples, *, messages: list[str]) -> np.ndarray | None:
+    """Whether an encoder was trained on each sample, (sample,) bool; None where nobody says.
+
+    Parameters
+    ----------
+    tell
+        Hears what of a list was used.
+
+    Raises
+    ------
+    UserError
+        A list that cannot be read, or an encoder of a study that had other data.
+    """
+    where = where_of(plan, place)
+    if plan.trained_on in (ALL, NONE):
+        return np.full(len(samples.ids), plan.trained_on == ALL)
+    if plan.trained_on:
+        seen = np.zeros(len(samples.ids), bool)
+        listed = samples.listed(plan.trained_on, where=f"{where}.trained_on")
+        messages.append(f"{plan.id} was trained on {Path(plan.trained_on).name}: {listed.how}")
+        seen[listed.positions] = True
+        return seen
+    if not plan.study:
+        return None
+    study = _study(plan.study, where)
+    if study.tree.attrs.get("data_fingerprint") != samples.fingerprint:
+        raise UserError(
+            f"{where}.trained_on is missing: the study at {plan.study.path} had other data (or another seed, which draws the test side), "
+            "so that its sample ids mean nothing here"
+        )
+    own = study.results[TRAINED_ON].sel(encoder=plan.study.encoder)
+    return np.isin(samples.ids, own[SAMPLE].values[own.values])
+
+
+def checked(encode: Encode, where: str) -> Encode:
+    """The same callable, whose answers are tensors [sample, ...], as many samples as it was given; what goes wrong in it is told."""
+    shapes: set[torch.Size] = set()
+
+    def checked_encode(batch: Any) -> Tensor:
+        try:
+            answer = encode(batch)
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f"{where}: it fails on a batch of shape {tuple(batch.shape)} ({told(error)})") from error
+        if isinstance(answer, Mapping):
+            raise UserError(
+                f"{where}: it returns several things by name ({', '.join(map(str, list(answer)[:4]))}), return one tensor"
+            )
+        features = answer if isinstance(answer, Tensor) else _tensor(answer, where)
+        if features.ndim < 2 or len(features) != len(batch) or not features[0].numel():
+            raise UserError(
+                f"{where}: it returns the shape {tuple(features.shape)} of {len(batch)} samples, [sample, ...] is needed"
+            )
+        shapes.add(features.shape[1:])
+        if len(shapes) > 1:
+            named = " and ".join(sorted(str(tuple(shape)) for shape in shapes))
+            raise UserError(f"{where}: it returns features of the shapes {named} of different batches, one shape is needed")
+        return features
+
+    return checked_encode
+
+
+def _tensor(answer: Any, where: str) -> Tensor:
+    try:
+        return torch.as_tensor(answer)
+    except (TypeError, ValueError, RuntimeError):
+        raise UserError(f"{where}: it returns a {type(answer).__name__}, a tensor or an array [sample, ...] is needed") from None

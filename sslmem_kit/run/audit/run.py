@@ -1,0 +1,420 @@
+"""Running an audit: every encoder over every block of samples, going on wherever an earlier run stopped.
+
+All of it is done by this process, one encoder after the other: what the user's functions make need not fit into another.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+
+from sslmem_kit import store
+from sslmem_kit.data.membership import Membership, membership
+from sslmem_kit.data.record import lines
+from sslmem_kit.encoders.device import resolve_device, use_device
+from sslmem_kit.errors import UserError, few
+from sslmem_kit.events import Completed, DetailsAdded, Message, OnEvent, Planned, Scored, Warned, ignore
+from sslmem_kit.measures.alignment import scored_images
+from sslmem_kit.names import COMPARED_ANYWAY, FAMILIES, FILE, MODE, ONE_MODEL, PAIR, TRAINED_ON
+from sslmem_kit.run import repair as mending
+from sslmem_kit.run.audit.agreement import MODULES, check
+from sslmem_kit.run.audit.alignment import Measure
+from sslmem_kit.run.audit.encoders import Built, build, seen_by, told_by_study, where_of
+from sslmem_kit.run.audit.samples import Samples, load_data
+from sslmem_kit.run.audit.state_dicts import file_hash
+from sslmem_kit.run.audit.user_code import with_arguments
+from sslmem_kit.run.resources import processor, share_cores
+from sslmem_kit.run.versions import versions
+from sslmem_kit.spec.audit import AuditEncoderSpec, AuditSpec
+from sslmem_kit.spec.paths import absolute
+from sslmem_kit.spec.reading import read_json
+from sslmem_kit.statistics.caveats import of_seeds
+from sslmem_kit.store import details, file_record
+from sslmem_kit.store.directory import check_directory, create_or_resume, places_changed, take_places
+from sslmem_kit.store.files import write_json
+from sslmem_kit.store.metadata import root_is_whole
+from sslmem_kit.study import Study
+
+READ_AS = "read_as"
+"""The entry of ``config.json`` that says how an encoder reads samples, but for its modules."""
+OF_VIEWS = "of_views"
+"""The attribute by which a view function is known again."""
+LEFT_OUT = 4
+"""Names of tensors that are left out, that a warning lists."""
+
+
+def run_audit(spec: AuditSpec, out: Path | str, *, device: str = "auto", on_event: OnEvent = ignore) -> Study:
+    """Score what an audit still lacks.
+
+    Parameters
+    ----------
+    spec
+        The audit; resolved. Functions of the user's that it names are run.
+    out
+        The study directory: new, empty, or of the same spec.
+    device
+        ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
+    listen
+        Hears of progress, as :func:`sslmem_kit.run.study.run` tells of it.
+
+    Returns
+    -------
+    The complete study.
+
+    Raises
+    ------
+    UserError
+        Anything the user can mend; the weights or the data have changed since the audit began. What was done stays.
+    """
+    started = time.monotonic()
+    out = absolute(out)
+    if Study(out).results_path.exists() and mending.mend_spec(Study(out), spec):
+        on_event(Warned(spec.name, "study.yaml was gone or damaged: it is made again"))
+    check_directory(out, spec)
+    device = resolve_device(device)
+    use_device(device)
+    threads = share_cores(1, begun=mending.begun_threads(Study(out))).threads
+    torch.set_num_threads(threads)
+    samples = load_data(spec)
+    messages: list[str] = []
+    scored = _scored(spec, samples, messages)
+    members = _members(spec, samples, scored, messages)
+    ids, path, record = samples.ids[scored], Study(out).results_path, samples.record(scored, members.codes)
+    with ExitStack() as stack:
+        if path.exists():
+            _mend(
+                Study(out),
+                samples,
+                lambda at: _create_store(Study(out), samples, scored, members, record, device, threads, path=at),
+                on_event,
+            )
+            _check_same(out, spec, samples, ids, members, device)
+        todo = _todo(spec, path)
+        if not todo and store.is_finished(path):
+            _report_data(record, messages, on_event)
+            on_event(Planned((), 0, 0))
+            study = Study(out)
+            study.sweep_files()
+            if places_changed(study, spec):
+                with study.lock():
+                    take_places(study, spec)
+            return study
+        view = with_arguments(spec.view, where="view") if spec.view else None
+        measure = Measure(samples, spec.scoring, view=view, seed=spec.view_seed, device=device)
+        if path.exists():
+            _check_view(path, measure)
+        # What is wrong with an encoder is told before the first is scored.
+        facts = [_look(spec, place, samples, measure, device, on_event) for place in todo]
+        compared_anyway = _check_agreement(spec, dict(zip(todo, facts, strict=True)), members, out)
+        create_or_resume(out, spec)
+        study = Study(out)
+        stack.enter_context(study.lock())
+        take_places(study, spec)
+        if not path.exists():
+            _create_store(study, samples, scored, members, record, device, threads)
+        if OF_VIEWS not in store.attributes(path):
+            store.set_attributes(path, {OF_VIEWS: json.dumps(measure.of_views())})
+        for sentence in compared_anyway:
+            on_event(Warned(spec.name, sentence))
+        if compared_anyway:
+            store.set_attributes(path, {COMPARED_ANYWAY: json.dumps(compared_anyway)})
+        for place, found in zip(todo, facts, strict=True):
+            _record(study, place, found)
+        _report_data(record, messages, on_event)
+        for sentence in _doubts_about_seeds(spec, members):
+            on_event(Warned(spec.name, sentence))
+        block = spec.scoring.block
+        on_event(Planned(tuple(spec.encoders[place].id for place in todo), 0, -(-len(ids) // block)))
+        try:
+            for place, found in zip(todo, facts, strict=True):
+                plan, where = spec.encoders[place], where_of(spec.encoders[place], place)
+                built = build(plan, place, samples, device)
+                if built.fingerprint != found["fingerprint"]:
+                    raise UserError(f"{where}: it has other weights each time that it is made; seed it, or give weights")
+                for number in store.unscored_blocks(path, place):
+                    values = measure(built.encode, ids[number * block : (number + 1) * block], where=where)
+                    store.write_alignment(path, encoder=place, block=number, values=values)
+                    on_event(Scored(plan.id, number))
+                on_event(Completed(plan.id))
+            if samples.dataset and not spec.view and members.mode == PAIR and "views" in details.unwritten(path):
+                on_event(DetailsAdded(0, 1))
+                _write_views(study, measure)
+                on_event(DetailsAdded(1, 1))
+        finally:
+            seconds = store.attributes(path).get("seconds", 0.0) + time.monotonic() - started
+            store.set_attributes(path, {"seconds": round(seconds, 3)})
+        store.finish(path)
+    return Study(out)
+
+
+def _report_data(record: dict[str, Any], lists: list[str], on_event: OnEvent) -> None:
+    """Say what was read, of the data and of the lists of samples."""
+    for line in [*lines(record), *lists]:
+        on_event(Message(line))
+
+
+def _told(plan: AuditEncoderSpec, place: int) -> dict[str, Any]:
+    """What the spec, or the study that an encoder comes from, says of it: its training seed, ..."""
+    told = told_by_study(plan, place) if plan.study else {}
+    return told if plan.seed is None else {**told, "seed": plan.seed}
+
+
+def _doubts_about_seeds(spec: AuditSpec, members: Membership) -> list[str]:
+    """What the report will say of scores for which too few encoders, or some that do not belong together, are compared."""
+    if members.mode == ONE_MODEL and members.trained_on is not None:
+        return [
+            "by the lists every encoder was trained on the same of these samples: there are no memorization scores, what is told is alignment"
+        ]
+    if members.mode != PAIR:
+        return []
+    seeds: dict[str, list[int]] = {family: [] for family in FAMILIES}
+    for place, (plan, family) in enumerate(zip(spec.encoders, members.families, strict=True)):
+        if family in seeds:
+            seeds[family].append(_told(plan, place)["seed"])
+    return of_seeds(*seeds.values())
+
+
+def _scored(spec: AuditSpec, samples: Samples, messages: list[str]) -> np.ndarray:
+    """Positions of the samples that are scored."""
+    if spec.samples is None:
+        return np.arange(len(samples.ids))
+    listed = samples.listed(spec.samples, where="samples", members=False)
+    scored = listed.positions
+    messages.append(f"scored is {Path(spec.samples).name}: {listed.how}")
+    if len(scored) < 2:
+        raise UserError(f"samples: {spec.samples} lists {len(scored)} of the data's samples, 2 or more are needed")
+    return scored
+
+
+def _members(spec: AuditSpec, samples: Samples, scored: np.ndarray, messages: list[str]) -> Membership:
+    """Who was trained on which of the scored samples."""
+    seen = [seen_by(plan, place, samples, messages=messages) for place, plan in enumerate(spec.encoders)]
+    unknown = [plan.id for plan, column in zip(spec.encoders, seen, strict=True) if column is None]
+    if unknown and len(unknown) < len(seen):
+        raise UserError(
+            f"encoders: trained_on is missing of {', '.join(unknown[:4])}, others have it; give it for every encoder (a file, all or none)"
+        )
+    trained_on = None if unknown else np.stack([column[scored] for column in seen], axis=1)
+    return membership([plan.id for plan in spec.encoders], trained_on, [plan.family for plan in spec.encoders])
+
+
+def _todo(spec: AuditSpec, path: Path) -> list[int]:
+    """Places of the encoders that still lack something."""
+    places = range(len(spec.encoders))
+    return [place for place in places if store.unscored_blocks(path, place)] if path.exists() else list(places)
+
+
+def _look(spec: AuditSpec, place: int, samples: Samples, measure: Measure, device: str, on_event: OnEvent) -> dict[str, Any]:
+    """Build an encoder once, to see that it works and what it is."""
+    plan, where = spec.encoders[place], where_of(spec.encoders[place], place)
+    built: Built = build(plan, place, samples, device)
+    if built.left_out:
+        few = ", ".join(built.left_out[:LEFT_OUT]) + (" ..." if len(built.left_out) > LEFT_OUT else "")
+        # Before the plan is told, when progress knows no encoders yet.
+        on_event(Warned(plan.id, f"{len(built.left_out)} tensors of {plan.weights} are left out ({few})"))
+    seen = measure.look(built.encode, where=where)
+    facts = {"representation": seen["representation"], "left_out": built.left_out, **built.facts}
+    return {"fingerprint": built.fingerprint, **facts, READ_AS: built.read_as | seen}
+
+
+def _check_agreement(spec: AuditSpec, looked: dict[int, dict[str, Any]], members: Membership, out: Path) -> list[str]:
+    """Sentences about how the encoders read samples differently, and about which are the same; nothing where they are not compared.
+
+    Parameters
+    ----------
+    looked
+        What a look at an encoder has found, by its place; of the others an earlier run has recorded it.
+
+    Raises
+    ------
+    UserError
+        They differ, and the spec does not say ``compare_anyway``.
+    """
+    if members.mode == ONE_MODEL:
+        return []
+    read, weights = {}, {}
+    for place, plan in enumerate(spec.encoders):
+        config = Study(out).encoder(plan.id) / "config.json"
+        known = looked[place] if place in looked else read_json(config) if config.exists() else {}
+        read[plan.id] = known.get(READ_AS, {})
+        if known.get("parameters"):
+            weights.setdefault(known["fingerprint"], []).append(plan.id)
+    equal = [
+        f"{few(ids)} have the same weights: they are one encoder, counted {len(ids)} times, and scores and errors that rest on their "
+        "difference mean nothing"
+        for ids in weights.values()
+        if len(ids) > 1
+    ]
+    return [*equal, *check(read, anyway=spec.compare_anyway, remedy="compare_anyway: true")]
+
+
+def _record(study: Study, place: int, facts: dict[str, Any]) -> None:
+    """Write an encoder's ``config.json``, or see that it is of the same weights.
+
+    Raises
+    ------
+    UserError
+        An earlier run scored with others.
+    """
+    plan: AuditEncoderSpec = study.spec.encoders[place]
+    path = study.encoder(plan.id) / "config.json"
+    if path.exists():
+        file_record.note(study.results_path, str(place), [_config_name(plan.id)])
+        begun = read_json(path)
+        _check_fingerprint(plan, place, begun, facts["fingerprint"])
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    read_as = {name: value for name, value in facts[READ_AS].items() if name != MODULES}
+    facts = {**facts, READ_AS: read_as}
+    write_json(path, {**plan.model_dump(mode="json"), **facts, "spec_hash": study.spec.hash, "versions": versions()})
+    file_record.note(study.results_path, str(place), [_config_name(plan.id)])
+
+
+def _check_fingerprint(plan: AuditEncoderSpec, place: int, begun: dict[str, Any], now: str) -> None:
+    then = begun.get("fingerprint")
+    if then != now:
+        raise UserError(
+            f"{where_of(plan, place)}: its weights have changed since this audit began (sha256 {str(then)[:12]} then, {now[:12]} now); "
+            "restore them, or choose another --out"
+        )
+
+
+def _config_name(encoder_id: str) -> str:
+    return file_record.files_of(encoder_id)[0]
+
+
+def _mend(study: Study, samples: Samples, create: Callable[[Path], None], on_event: OnEvent) -> None:
+    """Say what of an earlier run's results is damaged, and see that it is made again."""
+    path = study.results_path
+    if mending.is_whole(path):
+        return
+    if root_is_whole(path):
+        _check_data(path, samples)
+    encoders = [plan.id for plan in study.spec.encoders]
+    with study.lock():
+        mended = mending.mend(study, create, encoders=encoders)
+        for encoder in mended.rewrite:  # what it was scored with is not known any more
+            (study.encoder(encoder) / "config.json").unlink(missing_ok=True)
+            store.forget_encoder(path, encoders.index(encoder))
+            store.give_back(path, encoder=encoders.index(encoder), block=None)
+    for sentence in mended.told:
+        on_event(Warned(study.spec.name, f"{sentence}: it is made again"))
+
+
+def _check_data(path: Path, samples: Samples) -> None:
+    if store.attributes(path).get("data_fingerprint") != samples.fingerprint:
+        what = f" ({samples.dataset.name} holds other data)" if samples.dataset else ""
+        raise UserError(f"data: it has changed since this audit began{what}; restore it, or choose another --out")
+
+
+def _check_view(path: Path, measure: Measure) -> None:
+    """Refuse to go on with other views than those that the first encoders were scored with."""
+    begun, now = json.loads(store.attributes(path).get(OF_VIEWS, "[]")), measure.of_views()
+    if begun and not (
+        len(begun) == len(now) and np.allclose(begun, now, rtol=1e-3, atol=1e-4 * (1 + np.nanmax(np.abs(begun))), equal_nan=True)
+    ):
+        raise UserError("view: it draws other views than when this audit began; restore the function, or choose another --out")
+
+
+def _check_same(out: Path, spec: AuditSpec, samples: Samples, ids: np.ndarray, members: Membership, device: str) -> None:
+    """Refuse what an earlier run's results would not go together with."""
+    study = Study(out)
+    path = study.results_path
+    _check_data(path, samples)
+    tree = store.open_results(path, allow_incomplete=True)
+    seen = tree[TRAINED_ON].values if TRAINED_ON in tree.variables else None
+    same = (seen is None) == (members.trained_on is None) and (seen is None or np.array_equal(seen, members.trained_on))
+    if not np.array_equal(store.sample_ids(path), ids) or not same:
+        raise UserError(
+            "samples, trained_on: the files list other samples than when this audit began; restore them, or choose another --out"
+        )
+    for place, plan in enumerate(spec.encoders):
+        config = study.encoder(plan.id) / "config.json"
+        begun = read_json(config) if config.exists() else {}
+        now = plan.model_dump(mode="json")
+        if begun and any(begun.get(name) != now[name] for name in (("study",) if plan.study else ("weights", "factory"))):
+            # It lies elsewhere now.
+            _check_fingerprint(plan, place, begun, build(plan, place, samples, device).fingerprint)
+            continue
+        weights = Path(begun.get("weights") or "")
+        if weights.is_file() and file_hash(weights) != begun.get("weights_sha256"):
+            raise UserError(
+                f"{where_of(plan, place)}.weights: {weights} has changed since this audit began; restore it, or choose another --out"
+            )
+
+
+def _create_store(
+    study: Study,
+    samples: Samples,
+    scored: np.ndarray,
+    members: Membership,
+    record: dict[str, Any],
+    device: str,
+    threads: int,
+    *,
+    path: Path | None = None,
+) -> None:
+    spec, dataset = study.spec, samples.dataset
+    coords: dict[str, Any] = {
+        "sample": samples.ids[scored],
+        "label": ("sample", samples.labels[scored], {"class_names": list(samples.class_names)}),
+    }
+    if members.codes is not None:
+        coords["partition"] = ("sample", members.codes)
+    if dataset and dataset.files is not None:
+        coords[FILE] = ("sample", dataset.files[scored])
+    name = spec.data.name if spec.data else spec.source.function
+    rows = []
+    for place, (plan, family, design) in enumerate(zip(spec.encoders, members.families, members.designs, strict=True)):
+        made_by = plan.factory.function if plan.factory else plan.encoder.backbone if plan.encoder else ""
+        row = {"method": plan.method or "unknown", "backbone": made_by, **_told(plan, place)}
+        rows.append({"encoder": plan.id, "family": family, "design": design, "dataset": name, **row})
+    store.create(
+        path or study.results_path,
+        samples=xr.Dataset(coords=coords),
+        encoders=rows,
+        trained_on=members.trained_on,
+        views=spec.scoring.views,
+        policy=spec.scoring.policy.name if spec.scoring.policy else spec.view.function,
+        block=spec.scoring.block,
+        thumbnails=details.thumbnails(dataset, samples.ids[scored]) if dataset else None,
+        original_shapes=dataset.original_shapes[scored] if dataset else None,
+        attrs={
+            "name": spec.name,
+            MODE: members.mode,
+            "spec": json.dumps(spec.as_dict()),
+            "spec_hash": spec.hash,
+            "data_fingerprint": samples.fingerprint,
+            "data": json.dumps(record),
+            "skipped_files": json.dumps(list(dataset.skipped) if dataset else []),
+            "versions": json.dumps(versions()),
+            "device": device,
+            "threads": threads,
+            "processor": processor(),
+        },
+    )
+
+
+def _write_views(study: Study, measure: Measure) -> None:
+    """Add the views of the samples with the most telling scores to the store, small."""
+    scoring, loader = study.spec.scoring, measure.loader
+    each = details.view_bytes(loader.dataset.image_shape, scoring.views)
+    # A study of its own: this one's tree is opened when its store is finished.
+    kept = details.choose_kept(Study(study.path).scores(), bytes_each=each)
+    drawn = scored_images(
+        loader,
+        kept[store.KEPT].values,
+        views=scoring.views,
+        policy=scoring.policy,
+        seed=measure.seed,
+        batch_size=scoring.batch_size,
+    )
+    details.write_views(study.results_path, kept, np.concatenate([details.shrink(images) for images in drawn]))

@@ -1,0 +1,218 @@
+"""The commands that make studies: ``demo``, ``run``, ``plan`` and ``score``. Heavy imports stay inside, so that help answers at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sslmem_kit import arguments
+from sslmem_kit.arguments import Place, json_option, out_option, run_options, spec_argument, tensorboard_option
+from sslmem_kit.events import Event, Message, OnEvent
+from sslmem_kit.names import RUNS
+from sslmem_kit.report.commands import _render
+
+
+@click.command(short_help="Run the bundled study: two minutes on 2 cores.")
+@out_option
+@run_options
+@tensorboard_option
+def demo(out: Path | None, **options: Any) -> None:
+    """Run the bundled study `digits`: train, score, test and render; two minutes on 2 cores."""
+    from sslmem_kit.report.build import build_report
+    from sslmem_kit.report.text import as_text
+
+    study = _run("digits", out, **options)
+    click.echo("\n" + as_text(build_report(study)) + "\n")
+    written = _render(study.path, (), (), jobs=2, html=True)
+    page = next(path for path in written if path.name == "00_quickstart.html")
+    click.echo(f"\nwritten: {study.path} (study.yaml, encoders/, results.zarr, figures/, notebooks/)")
+    _open_next(study.path, "app", "report", page=page)
+
+
+@click.command(short_help="Train, score and evaluate a study.")
+@spec_argument
+@out_option
+@run_options
+@tensorboard_option
+def run(spec: str, out: Path | None, **options: Any) -> None:
+    """Train, score and evaluate the study of SPEC, a name that `sslmem studies` lists or a YAML file.
+
+    Run again after any interruption, it goes on where it stopped.
+    """
+    study = _run(spec, out, **options)
+    click.echo(f"complete: {study.path}")
+    _open_next(study.path, "report", "render", "app")
+
+
+@click.command(short_help="Show what a study will train and what it costs.")
+@spec_argument
+@run_options
+@click.option(
+    "--precision-from",
+    type=Place(),
+    metavar="STUDY",
+    shell_complete=arguments.complete_studies,
+    help="A finished study of the same method: say how reliable the planned seeds and views will make the scores, "
+    "and how many would be needed.",
+)
+@json_option
+def plan(spec: str, seed: int | None, remove: Path | None, data: str | None, precision_from: Path | None, as_json: bool,
+         **options: Any) -> None:  # fmt: skip
+    """Show what SPEC will train, and its cost by a short calibration; nothing is written."""
+    from sslmem_kit.run.plan import plan as make_plan
+    from sslmem_kit.spec import load_spec
+
+    loaded, precision = load_spec(spec, seed=seed, remove=remove, data=data), None
+    if precision_from is not None:
+        from sslmem_kit.report.precision import planned
+        from sslmem_kit.study import open_study
+
+        precision = planned(open_study(precision_from), loaded)
+    with _long_steps_shown() as on_event:
+        told = make_plan(loaded, on_event=on_event, **options) | ({"precision": precision} if precision else {})
+    if as_json:
+        click.echo(json.dumps(told, indent=2))
+        return
+    from sslmem_kit.data.record import lines
+
+    disk = ", ".join(f"{name} {size / 1e6:.1f}" for name, size in told["disk_bytes"].items())
+    for name, value in {
+        "study": told["study"],
+        "encoders": f"{len(told['encoders']):,}: {_few(told['encoders'])}",
+        "parameters": f"{told['parameters']:,} an encoder, stem {told['stem']}",
+        "representation": "x".join(map(str, told["representation"])),
+        "views": f"{told['views']} of a sample in a training step",
+        "samples": ", ".join(f"{name} {count:,}" for name, count in told["samples"].items()),
+        "images": f"{'x'.join(map(str, told['image_shape']))}, {told['classes']} classes",
+        "device": f"{told['device']}, {told['devices']} for an encoder, {told['workers']} workers of {told['threads']} threads",
+        "compute": f"{told['flops'] / 1e12:,.2f} TFLOP",
+        "disk": f"{sum(told['disk_bytes'].values()) / 1e6:,.1f} MB at most ({disk})",
+        "time": f"about {_duration(told['seconds'])} ({_duration(told['train_seconds'])} to train and "
+        f"{_duration(told['score_seconds'])} to score an encoder)",
+    }.items():
+        click.echo(f"{name:<16}{value}")
+    for line in lines(told["data"]):
+        click.echo(f"{'data':<16}{line}")
+    if told["tasks_not_read"]:
+        names = ", ".join(told["tasks_not_read"])
+        click.echo(f"{'tasks':<16}not here and not read: {names}; a run downloads what data.download allows")
+    if precision:
+        from sslmem_kit.report.precision import planned_as_text
+
+        for line in planned_as_text(precision):
+            click.echo(f"{'precision':<16}{line}")
+
+
+@click.command(short_help="Score encoders that were trained elsewhere.")
+@click.option("--spec", type=Place(), required=True, help="YAML file of the audit: data, encoders, scoring.")
+@out_option
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ...")
+def score(spec: Path, out: Path | None, device: str) -> None:
+    """Score encoders that were trained elsewhere: checkpoints, or functions of your own, on images or any other data.
+
+    Run again after any interruption, it goes on where it stopped. Python functions that the spec names are run.
+    """
+    from sslmem_kit.run.progress import shown
+    from sslmem_kit.spec.audit import load_audit
+
+    loaded = load_audit(spec)
+    from sslmem_kit.names import PAIR
+    from sslmem_kit.run.audit.run import run_audit
+    from sslmem_kit.scores.audit import mode_of
+
+    with shown() as on_event:
+        study = run_audit(loaded, out or Path(RUNS) / loaded.name, device=device, on_event=on_event)
+    click.echo(f"complete: {study.path}")
+    _open_next(study.path, "report", *(["app"] if mode_of(study.tree) == PAIR else []))
+
+
+def _run(
+    spec: str, out: Path | None, *, seed: int | None, remove: Path | None, data: str | None, tensorboard: bool, **options: Any
+) -> Any:
+    from sslmem_kit.run.progress import shown
+    from sslmem_kit.run.progress.tensorboard import logged
+    from sslmem_kit.run.schedulers.ranks import launched
+    from sslmem_kit.run.study import run as run_study
+    from sslmem_kit.spec import load_spec
+
+    loaded = load_spec(spec, seed=seed, remove=remove, data=data)
+    path = out or Path(RUNS) / loaded.name
+    with ExitStack() as stack:
+        on_event = stack.enter_context(shown())
+        if tensorboard:
+            on_event = stack.enter_context(logged(path, on_event))
+        study = run_study(loaded, path, on_event=on_event, **options)
+    ranks = launched()
+    if ranks and ranks.rank:
+        sys.exit(0)  # the first goes on to say what was done
+    return study
+
+
+def _open_next(study: Path, *commands: str, page: Path | None = None) -> None:
+    """Say what to look at a study with, by commands that work as they are printed."""
+    program = _program()
+    click.echo("open next:")
+    if page:
+        click.echo(f"  {page}  in a browser")
+        beside = Path(sys.argv[0]).with_name("jupyter")
+        jupyter = "jupyter" if program == "sslmem" else shlex.quote(str(beside)) if beside.is_file() else None
+        if jupyter and Path("notebooks", f"{page.stem}.ipynb").is_file():  # of a checkout; a wheel has no such folder
+            click.echo(f"  {jupyter} lab notebooks/")
+    for command in commands:
+        click.echo(f"  {program} {command} {shlex.quote(str(study))}")
+
+
+def _program() -> str:
+    """How to start this command line from where one is."""
+    started = Path(sys.argv[0])
+    if started.name == "__main__.py":
+        return shlex.join([sys.executable, "-m", "sslmem_kit"])
+    found = shutil.which("sslmem")
+    if started.stem != "sslmem" or (found and os.path.realpath(found) == os.path.realpath(started)):
+        return "sslmem"
+    return shlex.quote(sys.argv[0])
+
+
+@contextmanager
+def _long_steps_shown(after: float = 2.0) -> Iterator[OnEvent]:
+    """A function for events that says on standard error what is being done, once it has taken some seconds."""
+    said: list[str] = []
+
+    def say() -> None:
+        if said:
+            click.echo(f"sslmem: {said[-1]} ...", err=True)
+
+    timer = threading.Timer(after, say)
+    timer.daemon = True
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, Message):
+            said.append(event.text)
+            if timer.finished.is_set():
+                say()
+
+    timer.start()
+    try:
+        yield on_event
+    finally:
+        timer.cancel()
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names if len(names) <= 16 else [*names[:8], "...", *names[-4:]])
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

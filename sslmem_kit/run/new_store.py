@@ -1,0 +1,65 @@
+"""The results store of a study that starts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from sslmem_kit import store
+from sslmem_kit.data.samples import StudySamples
+from sslmem_kit.names import FILE
+from sslmem_kit.run.resources import _check_space, processor
+from sslmem_kit.store import details
+from sslmem_kit.study import Study
+
+if TYPE_CHECKING:
+    pass
+
+
+def _create_store(study: Study, samples: StudySamples, facts: dict[str, Any], threads: int, *, path: Path | None = None) -> None:
+    """Create the results store of a study that begins."""
+    spec, dataset, path = study.spec, samples.dataset, path or study.results_path
+    _check_space(study, samples, facts)
+    ids = dataset.ids[samples.scored]
+    codes = samples.codes[samples.scored]
+    plans = spec.encoders
+    named = {"method": spec.objective.method, "backbone": spec.encoder.backbone, "dataset": spec.data.name}
+    store.create(
+        path,
+        samples=xr.Dataset(
+            coords={
+                "sample": ids,
+                "label": ("sample", dataset.labels[samples.scored], {"class_names": list(dataset.class_names)}),
+                "partition": ("sample", codes),
+                **({} if dataset.files is None else {FILE: ("sample", dataset.files[samples.scored])}),
+            }
+        ),
+        encoders=[{"encoder": plan.id, "family": plan.family, "seed": plan.seed, "design": plan.design, **named} for plan in plans],
+        trained_on=samples.trained_on(plans),
+        views=spec.scoring.views,
+        policy=spec.scoring.policy.name,
+        epochs=spec.training.epochs,
+        recorded_epochs=spec.training.recorded_epochs,
+        tasks=[spec.data.name, *(task.name for task in spec.downstream.tasks)],
+        thumbnails=details.thumbnails(dataset, ids),
+        original_shapes=dataset.original_shapes[samples.scored],
+        block=spec.scoring.block,
+        attrs={
+            "name": spec.name,
+            "spec": json.dumps(spec.as_dict()),
+            "spec_hash": spec.hash,
+            "data_fingerprint": dataset.fingerprint,
+            "data": json.dumps(samples.record),
+            "skipped_files": json.dumps(list(dataset.skipped)),
+            "versions": json.dumps(facts["versions"]),
+            "device": facts["device"],
+            "threads": threads,
+            "processor": processor(),
+            "representation": json.dumps(facts["representation"]),
+            "stem": facts["stem"],
+        },
+        layers=tuple(facts["layers"]),
+    )

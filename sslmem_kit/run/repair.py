@@ -1,0 +1,214 @@
+"""What a run does about damage: it finds all of it, says so, and sees that just that is made again.
+
+What workers make (scores, evaluations, weights) is taken back from what is recorded as done, so that the run goes on with it as with what
+was never begun. What follows from the spec and the data (ids, labels, partition, thumbnails, metadata) is copied from a store that is
+laid out anew beside the damaged one. Groups for looking at samples are removed and made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sslmem_kit import store
+from sslmem_kit.errors import UserError
+from sslmem_kit.spec.audit import AuditSpec
+from sslmem_kit.spec.study import StudySpec
+from sslmem_kit.store import file_record, integrity
+from sslmem_kit.store.directory import as_yaml, begun_as, is_of
+from sslmem_kit.store.file_record import ADDED, COMPLETENESS, STORE, Damage
+from sslmem_kit.store.files import remove, write_atomically
+from sslmem_kit.store.metadata import DOCUMENT, read_documents, root_is_whole, write_root
+from sslmem_kit.study import Study
+
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass
+class Mended:
+    """What was found, as sentences, and what is left for workers beside what is no longer recorded as done."""
+
+    told: list[str] = field(default_factory=list)
+    retrain: set[str] = field(default_factory=set)
+    """Encoders whose weights are gone or damaged; their files are removed."""
+    rewrite: set[str] = field(default_factory=set)
+    """Encoders with whole weights whose configuration or history is damaged."""
+
+
+def mend_spec(study: Study, spec: StudySpec | AuditSpec) -> bool:
+    """Write ``study.yaml`` again, as the study was begun, where it is gone or damaged and the results are of this spec; whether it was.
+
+    Raises
+    ------
+    UserError
+        A folder is in its place.
+    """
+    if study.spec_path.is_dir():
+        raise _folder_in_the_way(study.spec_path)
+    try:
+        if study.spec_path.exists() and study.spec.hash == spec.hash:
+            return False
+    except UserError:
+        pass
+    finally:
+        study.__dict__.pop("spec", None)
+    if not root_is_whole(study.results_path):
+        return False
+    attributes = store.attributes(study.results_path)
+    if not is_of(spec, attributes):
+        return False
+    # Not the places of `spec`: nobody has seen yet that the same is there.
+    write_atomically(study.spec_path, as_yaml(begun_as(attributes) or spec).encode())
+    file_record.note(study.results_path, STORE, [file_record.SPEC])
+    return True
+
+
+def begun_threads(study: Study) -> int | None:
+    """Threads that a study was begun with, also where its metadata are damaged; None where it is new or nobody knows."""
+    if not study.results_path.exists():
+        return None
+    if root_is_whole(study.results_path):
+        return store.attributes(study.results_path).get("threads")
+    for config in sorted(study.path.glob("encoders/*/config.json")):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            return int(json.loads(config.read_bytes())["threads"])
+    return None
+
+
+def is_whole(path: Path) -> bool:
+    """Whether every file of a results store, and of its encoders, is what was written: reads all of them."""
+    try:
+        return not integrity.damages(path, read_documents(path), whole=True)
+    except UserError:
+        return False
+
+
+def mend(study: Study, create: Callable[[Path], None], *, encoders: Sequence[str]) -> Mended:
+    """See that the next steps of a run make again what is damaged, and no more.
+
+    Parameters
+    ----------
+    study
+        Its lock is held.
+    create
+        Lays out the study's store, empty, under a path.
+    encoders
+        Ids, in the order of the store.
+    """
+    path, mended = study.results_path, Mended()
+    again = path.with_name(f"{path.name}.again")
+    remove(again)
+    try:
+        _mend_documents(path, again, create, mended)
+        documents = read_documents(path)
+        found = integrity.damages(path, documents, whole=True)
+        if any(damage.how == "has no checksum" or damage.name.startswith(integrity.RECORD) for damage in found):
+            mended.told.append("the record of checksums is damaged")
+            integrity.restore_record(path)
+            found = integrity.damages(path, documents, whole=True)
+        _clear_folders(path, found)
+        added = [damage for damage in found if damage.name.split("/")[0] in ADDED]
+        mended.told += integrity.describe([damage for damage in found if damage not in added], documents, encoders)
+        mended.told += [f"{group} is damaged" for group in sorted({damage.name.split("/")[0] for damage in added})]
+        if found:
+            write_root(path, attributes={}, consolidated=False)
+        for group in {damage.name.split("/")[0] for damage in added}:
+            shutil.rmtree(path / group, ignore_errors=True)
+        static = [damage.name for damage in found if _is_static(damage)]
+        _copy(path, again, create, static)
+        taken = {}
+        for damage in found:
+            place = integrity.place(damage)
+            if place:
+                taken.setdefault(place, []).append(damage.name)
+        for (encoder, block), names in taken.items():
+            store.take_back(path, encoder=encoder, block=block)
+            file_record.forget(path, str(encoder), [name for name in names if not name.startswith(COMPLETENESS)])
+        _give_back(path, documents)
+    finally:
+        remove(again)
+    for damage in found:
+        if damage.encoder:
+            (mended.retrain if damage.name.endswith(WEIGHTS) else mended.rewrite).add(damage.encoder)
+    mended.rewrite -= mended.retrain
+    for encoder in mended.retrain & set(encoders):
+        store.take_back(path, encoder=list(encoders).index(encoder), block=None)
+        forget(study.encoder(encoder))
+    return mended
+
+
+def _clear_folders(path: Path, found: Sequence[Damage]) -> None:
+    """Remove folders that stand in a file's place in the store, which nothing writes over; elsewhere they are somebody's."""
+    for file in (file_record.file_of(path, damage.name) for damage in found):
+        if file.is_dir() and not file.is_symlink():
+            if not file.is_relative_to(path):
+                raise _folder_in_the_way(file)
+            remove(file)
+
+
+def _folder_in_the_way(file: Path) -> UserError:
+    return UserError(f"{file}: a folder is in the place of a file of the study; move it away")
+
+
+def forget(folder: Path) -> None:
+    """Remove an encoder's weights and checkpoint: it is trained again."""
+    remove(folder / WEIGHTS)
+    shutil.rmtree(folder / "resume", ignore_errors=True)
+
+
+def _mend_documents(path: Path, again: Path, create: Callable[[Path], None], mended: Mended) -> None:
+    """Bring back metadata, without which nothing else can be looked at."""
+    entries, _ = file_record.read_record(path)
+    documents = {name: entry for name, entry in entries.items() if name.endswith(f"/{DOCUMENT}") and not name.startswith("../")}
+    broken = [name for name, entry in documents.items() if file_record.how_wholly(path / name, entry)]
+    if broken or not root_is_whole(path):
+        mended.told += [f"{name} is damaged" for name in (broken if root_is_whole(path) else [DOCUMENT, *broken])]
+        for group in {name.split("/")[0] for name in broken} & set(ADDED):
+            shutil.rmtree(path / group, ignore_errors=True)
+        _copy(path, again, create, [name for name in broken if name.split("/")[0] not in ADDED])
+        if not root_is_whole(path):
+            _copy(path, again, create, [DOCUMENT])
+        write_root(path, attributes={}, consolidated=False)
+
+
+def _copy(path: Path, again: Path, create: Callable[[Path], None], names: Sequence[str]) -> None:
+    """Write files of a store as they are in one that is laid out anew, and record them."""
+    if names and not again.exists():
+        create(again)
+    for name in names:
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        remove(path / name)  # it may be a folder, or a link to somewhere else
+        if (again / name).is_file():
+            shutil.copyfile(again / name, path / name)
+    file_record.note(path, STORE, [name for name in names if name != DOCUMENT])
+
+
+def _is_static(damage: Damage) -> bool:
+    """Whether a file of the store follows from the spec and the data."""
+    inside = not damage.encoder and damage.array not in COMPLETENESS and not damage.name.startswith(integrity.RECORD)
+    return inside and integrity.place(damage) is None and damage.name.split("/")[0] not in ADDED
+
+
+def _give_back(path: Path, documents: dict) -> None:
+    """Record as done again what is whole and was recorded as written, where the mark alone was lost."""
+    if not file_record.is_recorded(path):
+        return
+    entries, _ = file_record.read_record(path)
+    scored, evaluated, _ = integrity.completeness(path)
+    layers = "layers/alignment" in documents
+
+    def whole(names: Sequence[str]) -> bool:
+        return bool(names) and all(name in entries and not file_record.how_wholly(path / name, entries[name]) for name in names)
+
+    for encoder in range(len(scored)):
+        for block in range(scored.shape[1]):
+            names = file_record.block_names(encoder, block, layers=layers)
+            if not scored[encoder, block] and whole(names) and entries[names[0]].size >= 0:
+                store.give_back(path, encoder=encoder, block=block)
+        rows = [*file_record.rows_of(documents, encoder)]
+        if not evaluated[encoder] and (whole(rows) or not rows):
+            store.give_back(path, encoder=encoder, block=None)

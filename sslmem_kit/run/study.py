@@ -1,0 +1,359 @@
+"""Running a study: from its spec to a complete results store, going on wherever an earlier run stopped.
+
+This process plans, creates the store and keeps the books; encoders are trained and scored by worker processes, one encoder at a time
+each, that share the machine's cores. It imports no torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sslmem_kit import store
+from sslmem_kit.data.record import lines, read_before
+from sslmem_kit.data.samples import StudySamples
+from sslmem_kit.errors import Failure, UserError
+from sslmem_kit.events import DetailsAdded, Message, OnEvent, Planned, Warned, ignore
+from sslmem_kit.run import repair as mending
+from sslmem_kit.run.new_store import _create_store
+from sslmem_kit.run.removal import study_samples
+from sslmem_kit.run.resources import WORKER, Scheduler, Share, _for_workers, _gpus, _share_cores, share_cores
+from sslmem_kit.run.schedulers.pool import InThisProcess, as_completed, call_worker, pool, result
+from sslmem_kit.run.schedulers.ranks import RankInfo, launched
+from sslmem_kit.run.schedulers.ranks import start as start_ranks
+from sslmem_kit.spec.design import EncoderPlan
+from sslmem_kit.spec.loading import load_spec
+from sslmem_kit.spec.paths import absolute
+from sslmem_kit.spec.seeds import derive_seed
+from sslmem_kit.spec.study import StudySpec
+from sslmem_kit.store import details
+from sslmem_kit.store.directory import check_directory, create_or_resume, places_changed, take_places
+from sslmem_kit.store.metadata import root_is_whole
+from sslmem_kit.study import Study
+
+if TYPE_CHECKING:
+    from sslmem_kit.training.distributed import DeviceGroup
+
+
+def run(
+    spec: StudySpec | Path | str,
+    out: Path | str,
+    *,
+    scheduler: Scheduler = "local",
+    workers: int | None = None,
+    threads: int | None = None,
+    device: str = "auto",
+    devices: int = 1,
+    on_event: OnEvent = ignore,
+) -> Study:
+    """Train, score and evaluate what a study still lacks.
+
+    Parameters
+    ----------
+    spec
+        The study, resolved; or what :func:`sslmem_kit.load_spec` takes, a name or the path of a YAML file.
+    out
+        The study directory: new, empty, or of the same spec.
+    scheduler
+        ``local``: several worker processes; ``serial``: one.
+    workers
+        Number of processes; by default as many as there are cores (GPUs with a GPU) or encoders, whichever is less.
+    threads
+        Of each process, on which the last bits of its numbers hang; by default those that the study was begun with, those that
+        ``OMP_NUM_THREADS`` says, or an equal share of the cores. They are recorded.
+    device
+        ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
+    devices
+        How many train each encoder together, one encoder after the other. Where ``torchrun`` or ``srun`` has started this process as one
+        of several, these are the devices, whatever is said here.
+    listen
+        Is given its events (:mod:`sslmem_kit.events`).
+
+    Returns
+    -------
+    The complete study.
+
+    Raises
+    ------
+    UserError
+        Anything the user can mend. What was done stays; the next run goes on from there.
+    sslmem_kit.run.schedulers.pool.WorkerDied
+        A worker was killed, most often for lack of memory.
+    """
+    started, out = time.monotonic(), absolute(out)
+    if not isinstance(spec, StudySpec):
+        spec = load_spec(spec)
+    ranks = launched()
+    given = on_event
+    if ranks and ranks.rank:
+        on_event = ignore
+    if Study(out).results_path.exists() and mending.mend_spec(Study(out), spec):
+        on_event(Warned(spec.name, "study.yaml was gone or damaged: it is made again"))
+    check_directory(out, spec)
+    study = Study(out)
+    share_cores(1, threads=threads, begun=mending.begun_threads(Study(out)))  # what contradicts is told of a finished study too
+    if study.results_path.exists():
+        if root_is_whole(study.results_path):
+            _check_same_samples(study, spec)
+        if mending.is_whole(study.results_path) and _is_complete(study):
+            _report_data(study_samples(spec), on_event)
+            on_event(Planned((), spec.training.epochs, 0))
+            study.sweep_files()
+            if places_changed(study, spec) and not (ranks and ranks.rank):
+                with study.lock():
+                    take_places(study, spec)
+            return study
+    if ranks:
+        share = share_cores(ranks.local_size, threads=threads, begun=mending.begun_threads(Study(out)))
+        _run_as_rank(ranks, given, spec, out, share, device, started)
+        return study
+    if devices > 1:
+        if workers is not None and workers > 1:
+            raise UserError(
+                f"--workers: {workers} processes with --devices {devices} each are not supported, leave one of them out"
+            )
+        share = share_cores(devices, threads=threads, begun=mending.begun_threads(Study(out)))
+        start_ranks(devices, share.threads, _run_as_rank, (spec, out, share, device, started), on_event)
+        return study
+    share = _share_cores(spec, out, scheduler, workers, threads, device)
+    workers, threads, _ = share
+    with pool(workers, threads, on_event, warm_up=f"{WORKER}:versions", gpus=_gpus(device)) as executor:
+        samples = study_samples(spec)
+        facts = result(
+            executor.submit(call_worker, f"{WORKER}:inspect", spec, device, threads, samples=_for_workers(spec, samples))
+        )
+        create_or_resume(out, spec)
+        study = Study(out)
+        with study.lock():
+            take_places(study, spec)
+            if not study.results_path.exists():
+                _create_store(study, samples, facts, threads)
+            _report_data(samples, on_event, share)
+            _mend(study, samples, executor, facts, threads, on_event)
+            try:
+                _complete(study, samples, executor, facts["device"], threads, on_event)
+                _add_details(study, samples, executor, facts["device"], threads, on_event)
+            finally:
+                _add_seconds(study, started)
+            store.finish(study.results_path)
+    return study
+
+
+def _run_as_rank(ranks: RankInfo, on_event: OnEvent, spec: StudySpec, out: Path, share: Share, device: str, started: float) -> None:
+    """One rank's part of a study: all train and score, the first keeps the books."""
+    from sslmem_kit.run.schedulers.process_group import process_group
+
+    meeting = process_group(device, ranks, on_event)
+    if ranks.rank:
+        on_event = ignore
+    here, study = InThisProcess(on_event), Study(out)
+    with meeting as shared, contextlib.ExitStack() as books:
+        _begin_as_rank(shared, spec, out, share.threads, here, books)
+        samples = study_samples(spec)
+        _report_data(samples, on_event, share)
+        try:
+            todo = _todo(study)
+            shared.wait()
+            on_event(Planned(tuple(plan.id for plan in todo), spec.training.epochs, _blocks(study, samples)))
+            options = {"samples": samples, "device_group": shared, "emit": True}
+            for plan in todo:
+                result(
+                    here.submit(call_worker, f"{WORKER}:complete_encoder", out, plan.id, shared.device, share.threads, **options)
+                )
+            if shared.first:
+                _add_details(study, samples, here, shared.device, share.threads, on_event)
+        finally:
+            if shared.first:
+                _add_seconds(study, started)
+        if shared.first:
+            store.finish(study.results_path)
+        shared.wait()
+
+
+def _begin_as_rank(
+    shared: DeviceGroup, spec: StudySpec, out: Path, threads: int, here: InThisProcess, books: contextlib.ExitStack
+) -> None:
+    """Load the data, which may have to be fetched, and begin or resume the study, by the first rank; all end where it cannot."""
+    if len(set(shared.collect((str(out.resolve()), spec.hash_with_places)))) > 1:
+        raise UserError(
+            "the ranks that torchrun or srun has started were given different studies or folders; one study has them all"
+        )
+    error = None
+    if shared.first:
+        try:
+            samples = study_samples(spec)
+            options = {"samples": samples, "devices": shared.size}
+            facts = result(here.submit(call_worker, f"{WORKER}:inspect", spec, shared.device, threads, **options))
+            create_or_resume(out, spec)
+            study = Study(out)
+            books.enter_context(study.lock())
+            take_places(study, spec)
+            if not study.results_path.exists():
+                _create_store(study, samples, facts, threads)
+            _mend(study, samples, here, facts, threads, ignore)
+        except (UserError, Failure, OSError) as raised:
+            error = raised
+    if any(shared.collect(error is not None)):
+        raise error or SystemExit(2)  # the first says why
+
+
+def _report_data(samples: StudySamples, on_event: OnEvent, share: Share | None = None) -> None:
+    """Say what was read, and by how many threads it is worked on; not before, for what is refused is refused in one sentence."""
+    for line in (*lines(samples.record), *([str(share)] if share else ())):
+        on_event(Message(line))
+
+
+def _is_complete(study: Study) -> bool:
+    return store.is_finished(study.results_path) and not store.unlisted_details(study.results_path) and not _todo(study)
+
+
+def _mend(
+    study: Study,
+    samples: StudySamples,
+    executor: ProcessPoolExecutor | InThisProcess,
+    facts: dict[str, Any],
+    threads: int,
+    on_event: OnEvent,
+) -> None:
+    """Say what of an earlier run's results is damaged, and see that it is made again."""
+    if mending.is_whole(study.results_path):
+        return
+    encoders = [plan.id for plan in study.spec.encoders]
+
+    def create(path: Path) -> None:
+        _create_store(study, samples, facts, threads, path=path)
+
+    mended = mending.mend(study, create, encoders=encoders)
+    for sentence in mended.told:
+        on_event(Warned(study.spec.name, f"{sentence}: it is made again"))
+    for encoder in sorted(mended.retrain):
+        on_event(Warned(encoder, "its weights are gone or damaged, it is trained again"))
+    shared = _for_workers(study.spec, samples)
+    for encoder in sorted(mended.rewrite):
+        try:
+            result(
+                executor.submit(call_worker, f"{WORKER}:write_files", study.path, encoder, facts["device"], threads, samples=shared)
+            )
+        except UserError as error:
+            on_event(Warned(encoder, f"{error}; it is trained again"))
+            mending.forget(study.encoder(encoder))
+            store.take_back(study.results_path, encoder=encoders.index(encoder), block=None)
+
+
+def _complete(
+    study: Study, samples: StudySamples, executor: ProcessPoolExecutor, device: str, threads: int, on_event: OnEvent
+) -> None:
+    lacking = {plan.id for plan in _todo(study)}
+    # Whole groups as long as one of them lacks something: a run that goes on forms the same ones.
+    todo = [plans for plans in samples.groups if any(plan.id in lacking for plan in plans)]
+    on_event(Planned(tuple(plans[0].id for plans in todo), study.spec.training.epochs, _blocks(study, samples)))
+    shared = _for_workers(study.spec, samples)
+    tasks: dict[Future, str] = {}
+    for plans in todo:
+        function, name = ("complete_encoder", plans[0].id) if len(plans) == 1 else ("complete_group", [plan.id for plan in plans])
+        tasks[
+            executor.submit(call_worker, f"{WORKER}:{function}", study.path, name, device, threads, samples=shared, emit=True)
+        ] = plans[0].id
+    for _ in _results(tasks):
+        pass
+
+
+def _add_details(
+    study: Study, samples: StudySamples, executor: ProcessPoolExecutor | InThisProcess, device: str, threads: int, on_event: OnEvent
+) -> None:
+    """Add the groups for looking at samples that the store of a scored study still lacks."""
+    path, spec = study.results_path, study.spec
+    todo = details.unwritten(path)
+    if not todo:
+        return
+    kept = details.written_kept(path)
+    if kept is None:
+        each = details.view_bytes(samples.dataset.image_shape, spec.scoring.views)
+        # A study of its own: this one's tree is opened when its store is finished.
+        kept = details.choose_kept(Study(study.path).scores(), bytes_each=each)
+    ids, shared = kept[store.KEPT].values, _for_workers(spec, samples)
+    scored = samples.dataset.ids[samples.scored]
+    references = details.choose_references(scored, ids, seed=derive_seed(spec.seed, "neighbour references"))
+    tasks: dict[Future, str] = {}
+    if "views" in todo:
+        task = executor.submit(call_worker, f"{WORKER}:write_views", study.path, kept, device, threads, samples=shared)
+        tasks[task] = "views"
+    if "neighbours" in todo:
+        for encoder in spec.pairs:
+            arguments = (study.path, encoder.id, ids, references, device, threads)
+            tasks[executor.submit(call_worker, f"{WORKER}:find_neighbours", *arguments, samples=shared)] = encoder.id
+    if store.UNITS in todo:
+        for encoder in spec.pairs:
+            arguments = (study.path, encoder.id, device, threads)
+            tasks[executor.submit(call_worker, f"{WORKER}:find_units", *arguments, samples=shared)] = f"units of {encoder.id}"
+    on_event(DetailsAdded(0, len(tasks)))
+    found = {}
+    for name, answer in _results(tasks):
+        found[name] = answer
+        on_event(DetailsAdded(len(found), len(tasks)))
+    if "neighbours" in todo:
+        # Sought under pairs of f and g alone.
+        none = [np.full_like(values, absent) for values, absent in zip(found[spec.pairs[0].id], (-1, np.nan), strict=True)]
+        neighbour, distance = (
+            np.stack(parts, axis=1) for parts in zip(*(found.get(e.id, none) for e in spec.encoders), strict=True)
+        )
+        details.write_neighbours(path, kept, neighbour, distance, references=len(references))
+    if store.UNITS in todo:
+        details.write_units(path, [found[f"units of {encoder.id}"] for encoder in spec.pairs], encoders=len(spec.encoders))
+
+
+def _results(tasks: dict[Future, Any]) -> Iterator[tuple[Any, Any]]:
+    """What each task was for and what it returned, as they are done; none is begun any more after an error."""
+    try:
+        for task in as_completed(tasks):
+            yield tasks[task], result(task)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        raise
+
+
+def _blocks(study: Study, samples: StudySamples) -> int:
+    return -(-len(samples.scored) // study.spec.scoring.block)
+
+
+def _add_seconds(study: Study, started: float) -> None:
+    """Add to the store's account what this run has taken."""
+    seconds = store.attributes(study.results_path).get("seconds", 0.0) + time.monotonic() - started
+    store.set_attributes(study.results_path, {"seconds": round(seconds, 3)})
+
+
+def _todo(study: Study) -> list[EncoderPlan]:
+    """The encoders that still lack something."""
+    return [plan for plan, whole in zip(study.spec.encoders, store.complete(study.results_path), strict=True) if not whole]
+
+
+def _check_same_samples(study: Study, spec: StudySpec) -> None:
+    """Refuse data, wherever they lie now, that are not those that the study was begun with."""
+    path, name = spec.data.path, spec.data.name
+    if path is not None and not path.exists():
+        raise UserError(
+            f"data.name: {str(path)!r} is not there, and a run of {study.path} has to read the data (a complete study is reported, rendered "
+            f"and served without them); where they have moved, name their place, --data {spec.data.kind}:PATH"
+        )
+    samples = study_samples(spec)
+    begun = store.attributes(study.results_path)
+    if begun.get("data_fingerprint") != samples.dataset.fingerprint:
+        if study.spec.data.name != name:
+            raise UserError(
+                f"data.name: {name!r} holds other data than those that this study began with, which were at {study.spec.data.name!r}"
+                f"{read_before(begun)}; name the place of the same data, or choose another --out"
+            )
+        raise UserError(
+            f"data.name: {name!r} has changed since this study began{read_before(begun)}; restore it, or choose another --out"
+        )
+    if spec.partition.remove and not np.array_equal(store.sample_ids(study.results_path), samples.dataset.ids[samples.scored]):
+        raise UserError(
+            "partition.remove: it takes out other samples than when this study began; restore what it names, or choose another --out"
+        )

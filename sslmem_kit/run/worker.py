@@ -1,0 +1,358 @@
+"""What a worker process does for a study: inspect its spec, take encoders from their seeds to their scores, add details.
+
+Everything here needs torch and runs in processes of :mod:`sslmem_kit.run.study`. Each step is skipped where an earlier run has done it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import xarray as xr
+
+from sslmem_kit import store
+from sslmem_kit.data.loader import ImageLoader, image_loader
+from sslmem_kit.data.samples import StudySamples, channels_first
+from sslmem_kit.encoders.backbone import Encoder, build_encoder
+from sslmem_kit.encoders.device import use_device
+from sslmem_kit.encoders.weights import load_weights, save_weights
+from sslmem_kit.errors import UserError
+from sslmem_kit.events import Completed, OnEvent, Scored, Warned, ignore
+from sslmem_kit.measures.alignment import scored_images
+from sslmem_kit.measures.evaluation import downstream_accuracy, record, score_layers, score_together, score_units
+from sslmem_kit.measures.features import nearest, pooled_features
+from sslmem_kit.run.calibration import inspect as inspect
+from sslmem_kit.run.removal import study_samples
+from sslmem_kit.run.repair import WEIGHTS, forget
+from sslmem_kit.run.versions import versions
+from sslmem_kit.spec.design import EncoderPlan
+from sslmem_kit.store import details, file_record, integrity
+from sslmem_kit.store.files import write_json
+from sslmem_kit.study import Study
+from sslmem_kit.training.checkpoints import Progress, is_resumable, load_progress, save_progress, write_history
+from sslmem_kit.training.distributed import DeviceGroup
+from sslmem_kit.training.loop import train
+from sslmem_kit.training.stacked import StackedModules, train_together
+
+
+def complete_encoder(
+    path: Path,
+    encoder_id: str,
+    device: str,
+    threads: int,
+    *,
+    emit: OnEvent,
+    samples: StudySamples | None = None,
+    device_group: DeviceGroup | None = None,
+) -> None:
+    """Train, score and evaluate one encoder of a study, as far as that is still to be done.
+
+    Sample blocks are shared out to the ranks of a device group. ``emit`` is given its events.
+    """
+    torch.set_num_threads(threads)
+    use_device(device)
+    study, device_group = Study(path), device_group or DeviceGroup(device)
+    spec = study.spec
+    index = [plan.id for plan in spec.encoders].index(encoder_id)
+    plan = spec.encoders[index]
+    blocks = store.unscored_blocks(study.results_path, index)
+    if not blocks and store.is_evaluated(study.results_path, index):
+        return  # another run has done it meanwhile
+    device_group.wait()  # all have seen the same state of the store before one of them changes it
+    samples = samples or study_samples(spec)
+    loader = image_loader(samples.dataset, device_group.device)
+    encoder, progress = _trained(study, plan, samples, loader, threads, emit, device_group)
+    blocks = store.unscored_blocks(study.results_path, index)  # all, where it was trained again to other weights
+    device_group.wait()
+    ids, size = samples.dataset.ids[samples.scored], spec.scoring.block
+    for block in blocks[device_group.rank :: device_group.size]:
+        _write_block(study, index, block, *score_layers(spec, encoder, ids[block * size : (block + 1) * size], loader))
+        emit(Scored(plan.id, block))
+    device_group.wait()
+    rows = _evaluated(study, index, encoder, progress, samples, loader, device_group)
+    if device_group.first:
+        store.write_evaluation(study.results_path, encoder=index, rows=rows)
+        emit(Completed(plan.id))
+    device_group.wait()
+
+
+def complete_group(
+    path: Path, encoder_ids: Sequence[str], device: str, threads: int, *, emit: OnEvent, samples: StudySamples | None = None
+) -> None:
+    """As :func:`complete_encoder`, for encoders of one design that are trained, and scored, at once.
+
+    Events of the group come under the id of its first encoder.
+    """
+    torch.set_num_threads(threads)
+    use_device(device)
+    study = Study(path)
+    spec, name = study.spec, encoder_ids[0]
+    places = {plan.id: number for number, plan in enumerate(spec.encoders)}
+    indices = [places[encoder_id] for encoder_id in encoder_ids]
+    todo = {index: store.unscored_blocks(study.results_path, index) for index in indices}
+    blocks = sorted(set().union(*todo.values()))
+    if not blocks and all(store.is_evaluated(study.results_path, index) for index in indices):
+        return
+    samples = samples or study_samples(spec)
+    loader, plans = image_loader(samples.dataset, device), [spec.encoders[index] for index in indices]
+    trained = _trained_together(study, plans, samples, loader, threads, emit)
+    todo = {index: store.unscored_blocks(study.results_path, index) for index in indices}
+    blocks = sorted(set().union(*todo.values()))
+    stacked = StackedModules([encoder for encoder, _ in trained])
+
+    def represent(images: torch.Tensor) -> dict[str, torch.Tensor]:
+        return dict(zip(encoder_ids, stacked(images, shared=True), strict=True))
+
+    ids, size = samples.dataset.ids[samples.scored], spec.scoring.block
+    for block in blocks:
+        chosen = ids[block * size : (block + 1) * size]
+        if spec.scoring.layers:  # hooks see one encoder at a time
+            scored = [score_layers(spec, encoder, chosen, loader) for encoder, _ in trained]
+        else:
+            scored = [(values, None) for values in score_together(spec, represent, chosen, loader)]
+        for index, (values, layers) in zip(indices, scored, strict=True):
+            if block in todo[index]:
+                _write_block(study, index, block, values, layers)
+        emit(Scored(name, block))
+    for index, (encoder, progress) in zip(indices, trained, strict=True):
+        if not store.is_evaluated(study.results_path, index):
+            rows = _evaluated(study, index, encoder, progress, samples, loader, DeviceGroup(device))
+            store.write_evaluation(study.results_path, encoder=index, rows=rows)
+    emit(Completed(name))
+
+
+def _write_block(study: Study, index: int, block: int, values: np.ndarray, layers: np.ndarray | None = None) -> None:
+    if not np.isfinite(values).all() or (layers is not None and not np.isfinite(layers).all()):
+        raise UserError(f"scoring: encoder {study.spec.encoders[index].id} gives representations that are not finite")
+    store.write_alignment(study.results_path, encoder=index, block=block, values=values, layers=layers)
+
+
+def _evaluated(
+    study: Study,
+    index: int,
+    encoder: Encoder,
+    progress: Progress,
+    samples: StudySamples,
+    loader: ImageLoader,
+    device_group: DeviceGroup,
+) -> dict[str, np.ndarray]:
+    """What the store holds of a scored encoder beside its alignment; probes, and records on the way, only of pairs of f and g."""
+    spec, training = study.spec, study.spec.training
+    if spec.encoders[index].design == "pair":
+        linear = progress.history[-1]["probe_accuracy"]
+        accuracy = downstream_accuracy(spec, encoder, samples, loader, device_group, linear=linear)
+        return progress.rows(training.epochs, training.recorded_epochs) | {"downstream/accuracy": accuracy}
+    progress.trajectory[training.epochs] = store.mean_alignment(study.results_path, encoder=index)
+    return progress.rows(training.epochs, training.recorded_epochs)
+
+
+def write_views(path: Path, kept: xr.Dataset, device: str, threads: int, *, samples: StudySamples | None = None) -> None:
+    """Draw the scored views of the kept samples once more and add them to the store, small."""
+    torch.set_num_threads(threads)
+    study = Study(path)
+    spec, samples = study.spec, samples or study_samples(study.spec)
+    drawn = scored_images(
+        image_loader(samples.dataset, device),
+        kept[store.KEPT].values,
+        views=spec.scoring.views,
+        policy=spec.scoring.policy,
+        seed=spec.view_seed,
+        batch_size=spec.scoring.batch_size,
+    )
+    details.write_views(study.results_path, kept, np.concatenate([details.shrink(images) for images in drawn]))
+
+
+def find_neighbours(
+    path: Path,
+    encoder_id: str,
+    kept: np.ndarray,
+    references: np.ndarray,
+    device: str,
+    threads: int,
+    *,
+    samples: StudySamples | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ids of the nearest other samples among ``references`` under one encoder, and their distances, (kept, rank)."""
+    torch.set_num_threads(threads)
+    study = Study(path)
+    spec, samples = study.spec, samples or study_samples(study.spec)
+    loader = image_loader(samples.dataset, device)
+    encoder = _load_encoder(study, encoder_id, samples, device)
+    features = pooled_features(encoder, loader, references, batch_size=spec.scoring.batch_size)
+    found, distances = nearest(features, np.searchsorted(references, kept), count=details.NEIGHBOURS, device=device)
+    return references[found], distances
+
+
+def find_units(path: Path, encoder_id: str, device: str, threads: int, *, samples: StudySamples | None = None) -> xr.Dataset:
+    """How selective the units of one encoder are for single samples, on ``unit``."""
+    torch.set_num_threads(threads)
+    study = Study(path)
+    spec, samples = study.spec, samples or study_samples(study.spec)
+    encoder = _load_encoder(study, encoder_id, samples, device)
+    return score_units(spec, encoder, samples.dataset.ids[samples.scored], image_loader(samples.dataset, device))
+
+
+def _trained(
+    study: Study,
+    plan: EncoderPlan,
+    samples: StudySamples,
+    loader: ImageLoader,
+    threads: int,
+    emit: OnEvent,
+    device_group: DeviceGroup,
+) -> tuple[Encoder, Progress]:
+    """The encoder with its final weights, trained or loaded."""
+    spec, folder = study.spec, study.encoder(plan.id)
+
+    emit = emit if device_group.first else ignore
+    done = _finished(study, plan, emit, first=device_group.first)
+    device_group.wait()  # all have looked before the first removes anything, and it has before they train
+    if done:
+        return _load_encoder(study, plan.id, samples, loader.device), done
+
+    encoder, progress = train(spec, plan, samples, loader, folder, record=record, device_group=device_group, emit=emit)
+    if device_group.first:
+        _save_encoder(study, plan, samples, encoder, progress, threads, device_group)
+    device_group.wait()
+    return encoder, progress
+
+
+def _finished(study: Study, plan: EncoderPlan, emit: OnEvent, *, first: bool) -> Progress | None:
+    """What was recorded of a training that is finished, and whose weights are those that it ended with; else None.
+
+    Weights that are not are removed, by the first of a device group.
+    """
+    folder = study.encoder(plan.id)
+    checkpoint = folder / "resume" / "state.pt"
+    if not (folder / WEIGHTS).exists() or not checkpoint.exists():
+        return None
+    wrong = integrity.damaged_files(study.results_path, file_record.files_of(plan.id)[-1:])
+    try:
+        if not wrong:
+            progress = load_progress(checkpoint)
+            if first and is_resumable(checkpoint):  # killed between the record of the weights and the end of the checkpoint
+                save_progress(checkpoint, progress)
+            return progress
+        why = f"{folder / WEIGHTS} {wrong[0].how}"
+    except UserError as error:
+        why = str(error)
+    if first and not (wrong and is_resumable(checkpoint)):  # killed before the record: the training ends again, at once
+        emit(Warned(plan.id, f"{why}; {plan.id} is trained again"))
+        forget(folder)
+    return None
+
+
+def write_files(path: Path, encoder_id: str, device: str, threads: int, *, samples: StudySamples | None = None) -> None:
+    """Write the configuration and the history of a trained encoder again."""
+    torch.set_num_threads(threads)
+    study = Study(path)
+    samples = samples or study_samples(study.spec)
+    progress = load_progress(study.encoder(encoder_id) / "resume" / "state.pt")
+    plan = next(plan for plan in study.spec.encoders if plan.id == encoder_id)
+    write_history(study.encoder(encoder_id) / "history.csv", progress)
+    encoder = _load_encoder(study, encoder_id, samples, device)
+    _write_config(study, plan, samples, encoder, progress, threads, DeviceGroup(device))
+    _note_files(study, plan)
+
+
+def _trained_together(
+    study: Study, plans: Sequence[EncoderPlan], samples: StudySamples, loader: ImageLoader, threads: int, emit: OnEvent
+) -> list[tuple[Encoder, Progress]]:
+    """The encoders of a group with their final weights, all trained or all loaded."""
+    folders = [study.encoder(plan.id) for plan in plans]
+
+    finished = [_finished(study, plan, emit, first=True) for plan in plans]
+    checkpoint = folders[0] / "resume" / "group.pt"
+
+    def load(plan: EncoderPlan, progress: Progress) -> tuple[Encoder, Progress]:
+        return _load_encoder(study, plan.id, samples, loader.device), progress
+
+    if all(finished):
+        checkpoint.unlink(missing_ok=True)
+        return [load(plan, progress) for plan, progress in zip(plans, finished, strict=True)]
+
+    trained = train_together(study.spec, plans, samples, loader, checkpoint, emit=emit)
+    for number, (plan, folder, there, (encoder, progress)) in enumerate(zip(plans, folders, finished, trained, strict=True)):
+        if there:
+            trained[number] = load(plan, there)  # an interrupted run, or ranks, had done it: what is on disk is scored
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_history(folder / "history.csv", progress)
+            _save_encoder(study, plan, samples, encoder, progress, threads, DeviceGroup(loader.device))
+    checkpoint.unlink(missing_ok=True)
+    return trained
+
+
+def _save_encoder(
+    study: Study,
+    plan: EncoderPlan,
+    samples: StudySamples,
+    encoder: Encoder,
+    progress: Progress,
+    threads: int,
+    device_group: DeviceGroup,
+) -> None:
+    """Write what a finished training leaves: its configuration, its weights, what the record says of them, then its records."""
+    _write_config(study, plan, samples, encoder, progress, threads, device_group)
+    folder = study.encoder(plan.id)
+    save_weights(encoder, folder / WEIGHTS)
+    weights = file_record.files_of(plan.id)[-1]
+    if weights in file_record.read_record(study.results_path)[0] and integrity.damaged_files(study.results_path, [weights]):
+        # Trained again, to other bits: what rests on the old ones goes, while the record still tells of them.
+        store.forget_encoder(study.results_path, _index(study, plan.id))
+    _note_files(study, plan)
+    save_progress(folder / "resume" / "state.pt", progress)
+
+
+def _index(study: Study, encoder_id: str) -> int:
+    return [plan.id for plan in study.spec.encoders].index(encoder_id)
+
+
+def _note_files(study: Study, plan: EncoderPlan) -> None:
+    file_record.note(study.results_path, str(_index(study, plan.id)), file_record.files_of(plan.id))
+
+
+def _write_config(
+    study: Study,
+    plan: EncoderPlan,
+    samples: StudySamples,
+    encoder: Encoder,
+    progress: Progress,
+    threads: int,
+    device_group: DeviceGroup,
+) -> None:
+    spec, folder = study.spec, study.encoder(plan.id)
+    with torch.inference_mode():
+        shape = list(encoder(torch.zeros(1, *channels_first(samples), device=device_group.device)).shape[1:])
+    write_json(
+        folder / "config.json",
+        {
+            **plan.model_dump(),
+            "method": spec.objective.method,
+            "encoder": spec.encoder.model_dump(mode="json"),
+            "image_shape": list(samples.dataset.image_shape),
+            "mean": encoder.mean.flatten().tolist(),
+            "std": encoder.std.flatten().tolist(),
+            "stem": encoder.stem,
+            "representation": shape,
+            "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
+            "samples": len(samples.training(plan)),
+            "coupled": spec.training.coupled,
+            "training_seconds": round(progress.seconds, 3),
+            "device": device_group.device,
+            "ranks": device_group.size,
+            "epsilon": progress.epsilon,
+            "threads": threads,
+            "spec_hash": spec.hash,
+            "versions": versions(),
+        },
+    )
+
+
+def _load_encoder(study: Study, encoder_id: str, samples: StudySamples, device: str) -> Encoder:
+    mean, std = samples.channel_statistics
+    encoder = build_encoder(study.spec.encoder, samples.dataset.image_shape, mean=mean, std=std).to(device)
+    load_weights(encoder, study.encoder(encoder_id) / "weights.safetensors", device=device)
+    return encoder.eval()

@@ -1,0 +1,24 @@
+from .contrast import BLOCK, CONFIDENCE, READ_BYTES
+from .estimators import DESIGN_OF, estimate, seeds_of
+from .protocols import PROTOCOLS, select_protocol, usable_protocols, view_weights
+from .selection import of_pairs, pair_positions
+from .sslmem import family_contrast, leave_out, normalize_range, score
+
+__all__ = [
+    "BLOCK",
+    "CONFIDENCE",
+    "DESIGN_OF",
+    "PROTOCOLS",
+    "READ_BYTES",
+    "estimate",
+    "family_contrast",
+    "leave_out",
+    "normalize_range",
+    "of_pairs",
+    "pair_positions",
+    "score",
+    "seeds_of",
+    "select_protocol",
+    "usable_protocols",
+    "view_weights",
+]

@@ -1,0 +1,75 @@
+"""Scores by each design that a study has: pairs, random subsets, exact leave-one-out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from sslmem_kit.errors import UserError, near
+from sslmem_kit.names import ALIGNMENT, ENCODER, PARTITION_CODE, SAMPLE, TRAINED_ON
+from sslmem_kit.scores.protocols import select_protocol
+from sslmem_kit.scores.sslmem import leave_out
+
+DESIGN_OF = {"pairs": "pair", "subsets": "subset", "leave_one_out": "leave_one_out"}
+"""The encoders that an estimator rests on, by their ``design`` in the store."""
+
+
+def estimate(results: xr.Dataset, estimator: str, *, protocol: str = "corrected", seeds: Sequence[int] | None = None) -> xr.Dataset:
+    """Scores of the samples that an estimator can score.
+
+    Parameters
+    ----------
+    results
+        Root of a results store.
+    estimator
+        ``pairs``, ``subsets`` or ``leave_one_out``.
+    protocol
+        ``paper``, ``released`` or ``corrected``; scores are raw differences whatever the protocol.
+    seeds
+        Those that the scores rest on; None: all of the estimator's.
+
+    Returns
+    -------
+    As :func:`sslmem_kit.scores.leave_out`; the attrs name ``estimator`` and ``protocol``, and count ``encoders`` and ``seeds``.
+
+    Raises
+    ------
+    UserError
+        An unknown estimator, or one whose encoders the study does not have.
+    """
+    if estimator not in DESIGN_OF:
+        raise UserError(
+            f"estimator: there is none named {estimator!r}, choose one of {', '.join(DESIGN_OF)}{near(estimator, DESIGN_OF)}"
+        )
+    designs = results["design"].values if "design" in results.coords else np.full(results.sizes[ENCODER], "pair", object)
+    chosen = designs == DESIGN_OF[estimator]
+    if seeds is not None:
+        chosen &= np.isin(results["seed"].values, seeds)
+    if not chosen.any():
+        there = ", ".join(name for name, design in DESIGN_OF.items() if design in designs)
+        raise UserError(
+            f"estimator: {estimator!r} has no encoders in this study, which has those of {there}; see design in its spec"
+        )
+    results = results.isel({ENCODER: np.flatnonzero(chosen)})
+    trained = results[TRAINED_ON].transpose(SAMPLE, ENCODER).values
+    scored = trained.any(axis=1) & ~trained.all(axis=1)
+    if estimator == "pairs":  # what g alone was trained on is no sample of f's
+        scored &= results["partition"].values == PARTITION_CODE["candidate"]
+    results = results.isel({SAMPLE: np.flatnonzero(scored)})
+    scores = leave_out(select_protocol(results[ALIGNMENT], protocol), results[TRAINED_ON])
+    scores.attrs = {
+        "estimator": estimator,
+        "protocol": protocol,
+        "encoders": int(chosen.sum()),
+        "seeds": len(np.unique(results["seed"].values)),
+    }
+    return scores
+
+
+def seeds_of(results: xr.Dataset, estimator: str) -> np.ndarray:
+    """Seeds of an estimator's encoders, ascending; empty where the study has none."""
+    if "design" not in results.coords:
+        return np.unique(results["seed"].values) if estimator == "pairs" else np.empty(0, np.int64)
+    return np.unique(results["seed"].values[results["design"].values == DESIGN_OF[estimator]])

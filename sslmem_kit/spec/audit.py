@@ -1,0 +1,301 @@
+"""The audit spec: which encoders score which data, as a YAML mapping whose unknown keys are refused.
+
+An encoder is a timm backbone with a checkpoint, a function of the user's that makes one, or one of a study. Data are images, as in a
+study, or what a function of the user's returns; these need a ``view`` function too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from sslmem_kit.errors import UserError
+from sslmem_kit.spec.data import DataSpec
+from sslmem_kit.spec.encoder import BackboneSpec
+from sslmem_kit.spec.messages import first_error
+from sslmem_kit.spec.moved import HashedSpec
+from sslmem_kit.spec.paths import absolute, expanded
+from sslmem_kit.spec.policy import Policy
+from sslmem_kit.spec.reading import read_yaml
+from sslmem_kit.spec.scoring import ScoringSpec
+from sslmem_kit.spec.section import Positive, Section
+from sslmem_kit.spec.seeds import derive_seed
+
+_FUNCTION = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
+_FOLDER_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+_IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+_NORMALIZATIONS: dict[str, dict[str, Any]] = {
+    "imagenet": _IMAGENET,
+    "none": {"mean": (0.0,), "std": (1.0,)},
+    "data": {"mean": None, "std": None},
+}
+ALL, NONE = "all", "none"
+"""What ``trained_on`` may be beside a file: every sample, or none of them."""
+
+
+class CodeSpec(Section):
+    """A function of the user's. A spec may write ``module:function`` alone."""
+
+    function: str
+    """``module:function``; the module is looked for in ``folder``, then on the Python path."""
+    arguments: dict[str, Any] = {}
+    """Given by name."""
+    folder: str | None = None
+    """None: that of the spec."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        return {"function": value} if isinstance(value, str) else value
+
+    @field_validator("function")
+    @classmethod
+    def _names_a_function(cls, function: str) -> str:
+        if not re.fullmatch(_FUNCTION, function):
+            raise ValueError("module:function is needed, for instance mypackage.models:make_encoder")
+        return function
+
+    @field_validator("arguments")
+    @classmethod
+    def _arguments_are_json(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        try:
+            json.dumps(arguments, allow_nan=False)
+        except (TypeError, ValueError):
+            raise ValueError("values have to be text, finite numbers, true, false, null, lists or mappings") from None
+        return arguments
+
+    def resolved(self, base: Path) -> CodeSpec:
+        """The same with its folder filled in."""
+        return self.model_copy(update={"folder": str(base / expanded(self.folder or ""))})
+
+
+class NormalizeSpec(Section):
+    """What is done to images in [0, 1] before the encoder, by channel; or a name: ``imagenet``, ``none``, or ``data`` for the data's own."""
+
+    mean: tuple[float, ...] | None
+    """One number, or one a channel; None: the mean of the data's train side, as studies have it."""
+    std: tuple[Positive, ...] | None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            if value not in _NORMALIZATIONS:
+                raise ValueError(f"{', '.join(_NORMALIZATIONS)} or {{mean: [...], std: [...]}} is needed")
+            return _NORMALIZATIONS[value]
+        return value
+
+    @model_validator(mode="after")
+    def _as_many(self) -> NormalizeSpec:
+        if (self.mean is None) != (self.std is None) or len(self.mean or ()) != len(self.std or ()):
+            raise ValueError(f"mean has {len(self.mean or ())} numbers and std {len(self.std or ())}, as many of both are needed")
+        return self
+
+
+class StudyEncoderSpec(Section):
+    """An encoder that a study has trained; what it was trained on is read from there."""
+
+    path: str
+    """Of the study directory."""
+    encoder: str
+    """Its id there, such as f-0."""
+
+
+class AuditEncoderSpec(Section):
+    """One encoder: exactly one of ``encoder``, ``factory`` and ``study`` says what it is."""
+
+    id: str
+    family: Annotated[str, Field(pattern=r"^([fg]|[0-9]{1,6})$")] | None = None
+    """f, g or the number of a subset; None: by ``trained_on``, encoders of the same training samples being a family."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    """An f and a g of the same seed belong together; None: its place in the list, so that none do."""
+    method: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    """How it was trained, a word for tables."""
+    encoder: BackboneSpec | None = None
+    """A timm backbone."""
+    factory: CodeSpec | None = None
+    """Returns an ``nn.Module``, or any callable ``encode(batch) -> features`` [sample, ...]."""
+    study: StudyEncoderSpec | None = None
+    weights: Annotated[str, Field(min_length=1)] | None = None
+    """A state dict: .safetensors, or .pt, .pth, .bin, .ckpt, .pth.tar without code in it."""
+    key: str | None = None
+    """Which entry of the file holds the state dict, where several could; entries of entries behind dots."""
+    prefix: str = ""
+    """Taken off the names in the file; names without it are left out."""
+    drop_keys: tuple[str, ...] = ()
+    """Beginnings of further names, without the prefix, that are left out: projection heads, decoders."""
+    normalize: NormalizeSpec | None = None
+    trained_on: Annotated[str, Field(min_length=1)] | None = None
+    """A .csv, .txt, .npy or .npz file of sample ids (of a folder: or file names), ``all`` or ``none``."""
+
+    @field_validator("id")
+    @classmethod
+    def _id_is_a_folder(cls, name: str) -> str:
+        if not re.fullmatch(_FOLDER_NAME, name):
+            raise ValueError("use letters, digits, '.', '_' and '-', beginning with a letter or digit (it names a folder)")
+        return name
+
+    @model_validator(mode="after")
+    def _is_one_thing(self) -> AuditEncoderSpec:
+        given = [name for name in ("encoder", "factory", "study") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"{self.id}: give one of encoder (a timm backbone), factory (module:function) and study, here are "
+                f"{', '.join(given) or 'none'}"
+            )
+        kind = given[0]
+        if kind == "encoder" and self.weights is None:
+            raise ValueError(f"{self.id}: weights is missing, the file with the state dict of encoder.backbone")
+        if kind == "encoder" and self.normalize is None:
+            raise ValueError(
+                f"{self.id}: normalize is missing, what it was trained with: {', '.join(_NORMALIZATIONS)} or {{mean, std}}"
+            )
+        of_file = [name for name in ("key", "prefix", "drop_keys") if getattr(self, name)]
+        if self.weights is None and of_file:
+            raise ValueError(f"{self.id}: {of_file[0]} is about weights, which is not given")
+        own = [name for name in ("weights", "normalize", "method") if getattr(self, name) is not None]
+        if kind == "study" and own:
+            raise ValueError(f"{self.id}: {own[0]} is known of an encoder of a study, leave it out")
+        return self
+
+    def resolved(self, base: Path, place: int) -> AuditEncoderSpec:
+        """The same with absolute paths; ``place`` is its position in the list."""
+        update: dict[str, Any] = {}
+        if self.seed is None and self.study is None:
+            update["seed"] = place
+        if self.factory:
+            update["factory"] = self.factory.resolved(base)
+        if self.study:
+            update["study"] = self.study.model_copy(update={"path": _absolute(base, self.study.path)})
+        if self.weights:
+            update["weights"] = _absolute(base, self.weights)
+        if self.trained_on and self.trained_on not in (ALL, NONE):
+            update["trained_on"] = _absolute(base, self.trained_on)
+        return self.model_copy(update=update)
+
+
+class AuditSpec(HashedSpec):
+    """One audit: its data, how views are drawn, and the encoders that are scored."""
+
+    name: str
+    description: str = ""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Of the scored views (and, of data without one, the test side), as in a study."""
+    data: DataSpec | None = None
+    """Images, as in a study."""
+    source: CodeSpec | None = None
+    """Returns ids, an array (sample, ...) and, if there are any, labels: data of any kind."""
+    view: CodeSpec | None = None
+    """``view(batch, ids, view, seed)`` -> batch; None: images by ``scoring.policy``."""
+    samples: Annotated[str, Field(min_length=1)] | None = None
+    """A file of the sample ids (of a folder: or file names) that are scored; None: every sample."""
+    scoring: ScoringSpec = ScoringSpec()
+    compare_anyway: bool = False
+    """Compare encoders that read samples differently (shape of the representation, backbone, stem, normalization ...), and say so with every
+    number."""
+    encoders: tuple[AuditEncoderSpec, ...]
+
+    @field_validator("encoders", mode="before")
+    @classmethod
+    def _lists_encoders(cls, encoders: Any) -> Any:
+        if not isinstance(encoders, list | tuple) or not encoders:
+            raise ValueError("a list of encoders is needed, one mapping with an id each")
+        return encoders
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_folder(cls, name: str) -> str:
+        if not re.fullmatch(_FOLDER_NAME, name):
+            raise ValueError("use letters, digits, '.', '_' and '-', beginning with a letter or digit (it names a folder)")
+        return name
+
+    @model_validator(mode="after")
+    def _has_data_and_views(self) -> AuditSpec:
+        if (self.data is None) == (self.source is None):
+            both = "both are" if self.data else "none is"
+            raise ValueError(f"data names images, source a function that returns other data: give one of them, {both} given")
+        if self.source and not self.view:
+            raise ValueError("view is missing: a function view(batch, ids, view, seed) that draws the views of what source returns")
+        if self.scoring.layers:
+            raise ValueError("scoring.layers is measured of the encoders of studies alone, leave it out")
+        if self.view and self.scoring.policy:
+            raise ValueError("scoring.policy and view both say how views are drawn, give one of them")
+        for encoder in self.encoders if self.source else ():
+            if encoder.factory is None or encoder.normalize is not None:
+                what = "normalize" if encoder.factory else "encoder" if encoder.encoder else "study"
+                raise ValueError(f"encoders: {encoder.id} has {what}, which is for images; with source give factory alone")
+        return self
+
+    @model_validator(mode="after")
+    def _ids_differ(self) -> AuditSpec:
+        ids = [encoder.id for encoder in self.encoders]
+        twice = next((name for name in ids if ids.count(name) > 1), None)
+        if twice:
+            raise ValueError(f"encoders: the id {twice!r} is given twice, each encoder needs one of its own")
+        families = [encoder.family for encoder in self.encoders]
+        if None in families and any(families):
+            without = next(encoder.id for encoder in self.encoders if encoder.family is None)
+            raise ValueError(f"encoders: {without} has no family and others have, give it for all of them or for none")
+        return self
+
+    def resolved(self, base: Path) -> AuditSpec:
+        """The spec with what depends on other fields filled in, and relative paths made absolute against ``base``."""
+        policy = None if self.view else self.scoring.policy or Policy.model_validate("simclr")
+        sections = {name: getattr(self, name).resolved(base) for name in ("data", "source", "view") if getattr(self, name)}
+        encoders = tuple(encoder.resolved(base, place) for place, encoder in enumerate(self.encoders))
+        update = {"encoders": encoders, "scoring": self.scoring.model_copy(update={"policy": policy}), **sections}
+        if self.samples:
+            update["samples"] = _absolute(base, self.samples)
+        return self.model_copy(update=update)
+
+    @property
+    def _counting(self) -> dict[str, Any]:
+        content = self.as_dict()
+        if not self.compare_anyway:  # audits that are older than this field are to be gone on with
+            del content["compare_anyway"]
+        return content
+
+    @property
+    def view_seed(self) -> int:
+        """Of the scored views: that of a study with the same seed."""
+        return derive_seed(self.seed, "scored views")
+
+
+def _absolute(base: Path, path: str) -> str:
+    return str((base / expanded(path)).resolve())
+
+
+def is_audit(loaded: Mapping[str, Any]) -> bool:
+    """Whether a mapping is an audit spec rather than a study spec: these list no encoders."""
+    return "encoders" in loaded
+
+
+def parse_audit(loaded: Mapping[str, Any], *, where: str) -> AuditSpec:
+    """Validate a mapping; the first thing that is wrong with it is told in one sentence."""
+    try:
+        return AuditSpec.model_validate(loaded)
+    except ValidationError as error:
+        raise UserError(f"{where}: {first_error(error, root=AuditSpec)}") from None
+
+
+def load_audit(path: Path | str) -> AuditSpec:
+    """The resolved spec in a YAML file.
+
+    Raises
+    ------
+    UserError
+        No such file, not YAML, or a field that is unknown or out of bounds.
+    """
+    path = absolute(path)
+    if not path.is_file():
+        what = "a folder" if path.is_dir() else "not there"
+        raise UserError(f"--spec: {str(path)!r} is {what}, the YAML file of an audit is needed")
+    loaded = read_yaml(path)
+    if not is_audit(loaded) and "training" in loaded:
+        raise UserError(f"--spec: {path} is the spec of a study, which `sslmem run` trains and scores; an audit lists its encoders")
+    return parse_audit(loaded, where=str(path)).resolved(path.parent.resolve())

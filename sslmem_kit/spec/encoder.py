@@ -1,0 +1,39 @@
+"""The section ``encoder``: which backbone is trained."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+from pydantic import field_validator, model_validator
+
+from sslmem_kit.spec.places import bundled_specs as bundled_specs
+from sslmem_kit.spec.section import Count, Section
+
+
+class BackboneSpec(Section):
+    """A timm backbone. ``img_size`` and ``in_chans`` follow from the data unless ``options`` give them."""
+
+    backbone: str = "resnet18"
+    stem: Literal["auto", "small", "medium", "stock"] = "auto"
+    """ResNets only. small: 3x3 stride 1, no pooling; medium: 3x3 stride 2, no pooling; stock: timm's own; auto: by image side."""
+    grid: Count | None = None
+    """Backbones that cut images into patches: about this many patches along a side. The patch size is the divisor of the image's side
+    that comes nearest, so that one spec fits images of any size; None: ``patch_size`` in the options, or timm's own."""
+    options: dict[str, Any] = {}
+    """Passed to ``timm.create_model``: patch_size, embed_dim, depth, layers, channels, ..."""
+
+    @field_validator("options")
+    @classmethod
+    def _options_are_json(cls, options: dict[str, Any]) -> dict[str, Any]:
+        try:
+            json.dumps(options, allow_nan=False)
+        except (TypeError, ValueError):
+            raise ValueError("values have to be text, finite numbers, true, false, null, lists or mappings") from None
+        return options
+
+    @model_validator(mode="after")
+    def _one_patch_size(self) -> BackboneSpec:
+        if self.grid is not None and "patch_size" in self.options:
+            raise ValueError("grid and options.patch_size both say how large a patch is, give one of them")
+        return self

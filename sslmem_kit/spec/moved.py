@@ -1,0 +1,82 @@
+"""Specs but for where things lie: data, weights, lists and code that have moved are still those of the study.
+
+That they are the same is seen by what they hold: the fingerprint of data, the ids of samples, the hash of weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from sslmem_kit.spec.data import PATH_KINDS
+from sslmem_kit.spec.section import Section
+
+ANYWHERE = "..."
+"""In place of a path."""
+SAMPLES_OF_ALL_OR_NONE = ("all", "none")
+
+
+class HashedSpec(Section):
+    """A whole spec, known again by its hash."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON types, every field present."""
+        return self.model_dump(mode="json")
+
+    @property
+    def hash(self) -> str:
+        """Of the spec but for where things lie, 16 hex digits."""
+        return content_hash(without_places(self._counting))
+
+    @property
+    def hash_with_places(self) -> str:
+        """What earlier versions recorded as the hash."""
+        return content_hash(self._counting)
+
+    @property
+    def _counting(self) -> dict[str, Any]:
+        """What counts in the hash."""
+        return self.as_dict()
+
+
+def without_places(content: dict[str, Any]) -> dict[str, Any]:
+    """The dict of a resolved spec, of a study or an audit, in which every path that is known again by its content is ``ANYWHERE``.
+
+    Folders of ``downstream.tasks`` stay, for no fingerprint of them is recorded.
+    """
+    changed = {**content}
+    if content.get("data"):
+        changed["data"] = _data(content["data"])
+    if remove := (content.get("partition") or {}).get("remove"):
+        anywhere = {**remove, "study": ANYWHERE} if isinstance(remove, dict) else ANYWHERE
+        changed["partition"] = {**content["partition"], "remove": anywhere}
+    for name in ("source", "view"):
+        if content.get(name):
+            changed[name] = {**content[name], "folder": ANYWHERE}
+    if content.get("samples"):
+        changed["samples"] = ANYWHERE
+    if content.get("encoders"):
+        changed["encoders"] = [_encoder(encoder) for encoder in content["encoders"]]
+    return changed
+
+
+def content_hash(content: dict[str, Any]) -> str:
+    """sha256 of the canonical JSON, 16 hex digits."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _data(data: dict[str, Any]) -> dict[str, Any]:
+    kind, colon, _ = data["name"].partition(":")
+    name = f"{kind}:{ANYWHERE}" if colon and kind in PATH_KINDS else data["name"]
+    return {**data, "name": name, **({} if data["name"] == "digits" else {"root": None})}
+
+
+def _encoder(encoder: dict[str, Any]) -> dict[str, Any]:
+    files = {
+        name: ANYWHERE for name in ("weights", "trained_on") if encoder.get(name) and encoder[name] not in SAMPLES_OF_ALL_OR_NONE
+    }
+    inside = {
+        name: {**encoder[name], path: ANYWHERE} for name, path in (("factory", "folder"), ("study", "path")) if encoder.get(name)
+    }
+    return {**encoder, **files, **inside}

@@ -1,0 +1,101 @@
+"""Where studies, specs and notebooks are; studies are found by path or by name, from the working directory and the folders above it.
+
+Imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from sslmem_kit.errors import UserError, few, near
+from sslmem_kit.names import RUNS
+from sslmem_kit.spec.paths import absolute, expanded, packed
+
+SPEC_FILE = "study.yaml"
+"""What makes a folder a study."""
+
+
+PACKAGE = Path(__file__).parents[1]
+"""Folder of the package."""
+NOTEBOOKS = (PACKAGE / "_notebooks", PACKAGE.parent / "notebooks")
+"""Where notebooks are looked for: in an installed wheel, then in a checkout."""
+
+
+def notebooks_in(folders: Iterable[Path] = NOTEBOOKS) -> dict[str, Path]:
+    """Names and paths of the notebooks in the first folder that is there."""
+    folder = next((folder for folder in folders if folder.is_dir()), None)
+    return {path.stem: path for path in sorted(folder.glob("*.ipynb"))} if folder else {}
+
+
+def bundled_specs() -> dict[str, Path]:
+    """Names and paths of the specs that ship with the package."""
+    return {path.stem: path for path in sorted((Path(__file__).with_name("bundled")).glob("*.yaml"))}
+
+
+def find_study(path: Path | str) -> Path:
+    """The folder of a study that is named by its path or, where it is in ``papermill_runs/``, by its name.
+
+    A relative path is seen from the working directory, then from the folders above it: JupyterLab runs a notebook in the notebook's own
+    folder, the examples name studies from the top of the repository. Where there is none, the path itself.
+    """
+    path = expanded(path)
+    if path.is_absolute():
+        return path
+    by_name = path.as_posix().replace("/", "-")  # the folder of paper/cifar10-... is paper-cifar10-...
+    for folder in _upwards():
+        for found in (folder / path, folder / RUNS / path, folder / RUNS / by_name):
+            if _is_file(found / SPEC_FILE):
+                return path if folder == Path.cwd() and found == folder / path else found
+    return path
+
+
+def known_studies() -> list[str]:
+    """Paths, as one would give them, of the studies in the working directory and in ``papermill_runs/`` here or above."""
+    here = absolute(".")
+    found = [path.name for path in studies_in(here)]
+    for folder in _upwards():
+        found += [os.path.relpath(path, here) for path in studies_in(folder / RUNS)]
+    return sorted(dict.fromkeys(found))
+
+
+def no_study(path: Path | str) -> UserError:
+    """What to say of a path at which there is no study: what it is, what there is, and what may have been meant."""
+    path = expanded(path)
+    told = packed(path) if path.is_file() else ""
+    if told:
+        return UserError(f"STUDY: {told}")
+    if path.is_dir() and (path.absolute().parent / SPEC_FILE).is_file():
+        return UserError(f"STUDY: {path} is not a study directory but inside of one, {path.absolute().parent}")
+    known = known_studies()
+    if path.is_dir():
+        what = f"{path} is not a study directory, it has no study.yaml"
+    elif path.is_file():
+        what = f"{path} is a file, a study directory is needed"
+    else:
+        what = f"there is no folder {str(path)!r}"
+    names = {name: name for name in known} | {Path(name).name: name for name in known}
+    hint = near(path.name, names) or near(str(path), names)
+    return UserError(f"STUDY: {what}" + (f"; studies here are {few(known)}" if known else "") + hint)
+
+
+def _upwards() -> Iterator[Path]:
+    here = absolute(".")
+    yield from (here, *here.parents)
+
+
+def studies_in(folder: Path) -> list[Path]:
+    """The studies right below a folder; none where it cannot be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(folder / entry.name for entry in entries if entry.is_dir() and _is_file(folder / entry.name / SPEC_FILE))
+    except OSError:
+        return []
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a folder above that is not ours to look into
+        return False

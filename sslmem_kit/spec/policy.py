@@ -1,0 +1,176 @@
+"""Policies: how the views of a sample are drawn, as data that a study spec can hold.
+
+A policy is a name and a sequence of steps. A spec writes it in one of three ways::
+
+    policy: simclr                              # a named policy
+    policy: [crop, {op: noise, sigma: 0.1}]     # a composition: named policies, op names, ops with options
+    policy: {name: mine, steps: [{op: flip}]}   # the resolved form, which is also what is stored
+
+Options and defaults mean what torchvision's transforms of that kind mean; `sslmem_kit.views` draws and applies them. All of it acts
+on images in [0, 1]: normalization comes after the views, or ColorJitter's clamping would destroy the images. No torch in here.
+"""
+
+from typing import Annotated, Any, Literal, Union, get_args
+
+from pydantic import Field, PositiveFloat, model_validator
+
+from sslmem_kit.errors import near
+from sslmem_kit.spec.section import Section
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+Strength = Annotated[float, Field(ge=0)]
+
+
+class Crop(Section):
+    """Crop of the full image size after zero padding (RandomCrop); `padding` is a fraction of the side, rounded to whole pixels."""
+
+    op: Literal["crop"] = "crop"
+    padding: Annotated[float, Field(ge=0, le=1)] = 0.125
+
+
+class CropResize(Section):
+    """Crop of random area and aspect ratio, resized to the full image size (RandomResizedCrop)."""
+
+    op: Literal["crop_resize"] = "crop_resize"
+    scale: tuple[Fraction, Fraction] = (0.08, 1.0)
+    ratio: tuple[PositiveFloat, PositiveFloat] = (3 / 4, 4 / 3)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "CropResize":
+        for field in ("scale", "ratio"):
+            low, high = getattr(self, field)
+            if low > high:
+                raise ValueError(f"{field}: got ({low}, {high}), but the first number must not exceed the second")
+        return self
+
+
+class Flip(Section):
+    """Mirror left to right with probability `p` (RandomHorizontalFlip)."""
+
+    op: Literal["flip"] = "flip"
+    p: Probability = 0.5
+
+
+class ColorJitter(Section):
+    """With probability `p`, brightness, contrast, saturation (factors 1 +- value) and hue in random order (ColorJitter)."""
+
+    op: Literal["color_jitter"] = "color_jitter"
+    brightness: Strength = 0.4
+    contrast: Strength = 0.4
+    saturation: Strength = 0.4
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    p: Probability = 0.8
+
+
+class ColorDrop(Section):
+    """Grey with probability `p` (RandomGrayscale)."""
+
+    op: Literal["color_drop"] = "color_drop"
+    p: Probability = 0.25
+
+
+class Noise(Section):
+    """Additive Gaussian noise, then clamped to [0, 1]; `mean` and `sigma` in units of the pixel range."""
+
+    op: Literal["noise"] = "noise"
+    mean: float = 0.0
+    sigma: Strength = 0.2
+
+
+class Rotate(Section):
+    """Rotation by an angle uniform in (-degrees, degrees), bilinear, zeros outside (RandomRotation)."""
+
+    op: Literal["rotate"] = "rotate"
+    degrees: Annotated[float, Field(ge=0, le=360)] = 90.0
+
+
+class Mask(Section):
+    """Exactly round(ratio * n) of the n square patches set to 0; `patch` is the patch's side as a fraction of the image's."""
+
+    op: Literal["mask"] = "mask"
+    ratio: Probability = 0.75
+    patch: Fraction = 0.125
+
+
+Step = Annotated[
+    Union[Crop, CropResize, Flip, ColorJitter, ColorDrop, Noise, Rotate, Mask],  # noqa: UP007 (get_args needs the one form)
+    Field(discriminator="op"),
+]
+STEPS: dict[str, type[Section]] = {kind.model_fields["op"].default: kind for kind in get_args(get_args(Step)[0])}
+"""Every op by its name, read from the union so that the two cannot drift apart."""
+
+
+class Policy(Section):
+    """A named sequence of steps.
+
+    Accepts, besides the resolved mapping ``{name, steps}``, the name of a policy, and a list of names of policies, names of ops and
+    mappings ``{op: ..., option: ...}``, whose `name` becomes the names of the items joined by "+".
+
+    Raises
+    ------
+    pydantic.ValidationError
+        (a ValueError) for an unknown name, listing the valid ones; an unknown option; a value out of bounds.
+
+    Examples
+    --------
+    >>> Policy.model_validate(["flip", {"op": "noise", "sigma": 0.1}]).name
+    'flip+noise'
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    steps: tuple[Step, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            if given not in POLICIES:
+                hint = near(given, POLICIES)
+                raise ValueError(f"policy: got {given!r}, allowed are {', '.join(POLICIES)}, or a list of these and of ops{hint}")
+            return {"name": given, "steps": POLICIES[given].steps}
+        if isinstance(given, list | tuple):
+            if not given:
+                raise ValueError("policy: got an empty list; a policy without steps is called 'identity'")
+            items = [_resolve_item(item) for item in given]
+            return {"name": "+".join(name for name, _ in items), "steps": tuple(step for _, steps in items for step in steps)}
+        return given
+
+
+def _resolve_item(item: Any) -> tuple[str, tuple[Any, ...]]:
+    """Name and steps of one item of a composition; options are validated later, as part of the policy."""
+    allowed = f"policies {', '.join(POLICIES)}; ops {', '.join(STEPS)}"
+    if isinstance(item, str):
+        if item in POLICIES:
+            return item, POLICIES[item].steps
+        if item in STEPS:
+            return item, (STEPS[item](),)
+    elif isinstance(item, Section) and item.__class__ in STEPS.values():
+        return item.op, (item,)
+    elif isinstance(item, dict) and isinstance(item.get("op"), str) and item["op"] in STEPS:
+        return item["op"], (item,)
+    name = item.get("op") if isinstance(item, dict) else item
+    hint = near(name, (*POLICIES, *STEPS)) if isinstance(name, str) else ""
+    raise ValueError(f"policy: got {item!r} in a list, allowed are names ({allowed}) and mappings {{op: ..., option: ...}}{hint}")
+
+
+def _policy(name: str, *steps: Section) -> Policy:
+    return Policy(name=name, steps=steps)
+
+
+POLICIES: dict[str, Policy] = {
+    policy.name: policy
+    for policy in (
+        # The paper's CIFAR10 recipe (Table 6 and the released code); the single ops are the augmentations of Table 8.
+        _policy("simclr", CropResize(), Flip(), ColorJitter(), ColorDrop(p=0.2)),
+        _policy("crop", Crop()),
+        _policy("crop_resize", CropResize()),
+        _policy("noise", Noise()),
+        _policy("rotate90", Rotate(degrees=90)),
+        _policy("rotate270", Rotate(degrees=270)),
+        _policy("color_drop", ColorDrop()),
+        _policy("mask", Mask()),
+        _policy("identity"),
+    )
+}
+"""The named policies. Images without a left and a right (digits) want no flip and a narrower scale: write a composition."""

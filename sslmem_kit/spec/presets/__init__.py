@@ -1,0 +1,20 @@
+"""Presets: the rows of the paper's tables and figures as study specs, and beside each a small one for two cores.
+
+No torch in here, and no numbers of results: a preset says what is trained and scored, and what the paper found.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from sslmem_kit.spec.presets.mini import mini_presets
+from sslmem_kit.spec.presets.paper import paper_presets
+from sslmem_kit.spec.presets.preset import Preset
+
+__all__ = ["Preset", "presets"]
+
+
+@cache
+def presets() -> dict[str, Preset]:
+    """All presets by name."""
+    return {preset.name: preset for preset in (*paper_presets(), *mini_presets())}

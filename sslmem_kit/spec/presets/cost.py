@@ -1,0 +1,109 @@
+"""What a study costs, without torch: FLOPs of a sample from ``costs.json``, times how often samples are seen.
+
+``python benchmarks/preset_flops.py`` counts them anew after presets have changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from sslmem_kit.spec.partition import PartitionSpec, RemovalSpec
+from sslmem_kit.spec.study import StudySpec
+
+COSTS = Path(__file__).with_name("costs.json")
+
+GPU_RATE = 1e14
+"""FLOP/s at which the hours of ``paper/`` presets are told: what one recent GPU sustains in bf16 on such networks."""
+CPU_RATE = 4e10
+"""FLOP/s at which the minutes of all others are told: two cores with small networks in float32."""
+
+TRAIN_SIDE = {"digits": 1438}
+"""Samples of the train side, for partitions that are given as fractions."""
+IMAGES = {"cifar10": (32, 3), "cifar100": (32, 3), "svhn": (32, 3), "digits": (8, 1)}
+"""Side in pixels and channels of built-in data."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of a study, from the first training to the last score; without probes and figures, which are small beside them."""
+
+    encoders: int
+    train_flops: float
+    score_flops: float
+
+    @property
+    def flops(self) -> float:
+        """All of it."""
+        return self.train_flops + self.score_flops
+
+
+def image_shape(spec: StudySpec) -> tuple[int, int, int]:
+    """(height, width, channels) of a preset's images."""
+    side, channels = IMAGES.get(spec.data.name, (spec.data.image_size, 3))
+    return side, side, channels
+
+
+def key(spec: StudySpec) -> str:
+    """Under which the FLOPs of a sample stand: what they depend on, readable in its first words."""
+    encoder, objective = (getattr(spec, section).model_dump(mode="json") for section in ("encoder", "objective"))
+    # Temperatures and weights cost nothing.
+    objective = {
+        name: value for name, value in objective.items() if isinstance(value, int | str) or name in ("mask_ratio", "local_views")
+    }
+    objective["regularized"] = spec.objective.regularizer is not None
+    shape = image_shape(spec)
+    content = json.dumps([encoder, objective, shape], sort_keys=True)
+    return f"{spec.encoder.backbone} {spec.objective.method} {shape[0]} {hashlib.sha256(content.encode()).hexdigest()[:12]}"
+
+
+def estimate(spec: StudySpec) -> Cost | None:
+    """The cost of a preset's study; None where ``costs.json`` does not know its encoder."""
+    counted = _counted().get(key(spec))
+    if counted is None:
+        return None
+    training, partition, design = spec.training, spec.partition, spec.design
+    sizes = _sizes(partition, TRAIN_SIDE.get(spec.data.name, 0))
+    removed = _removed(partition, sizes["candidate"])
+    f, g = (sizes["shared"] + sizes[own] - gone for own, gone in (("candidate", removed), ("independent", 0)))
+    groups = [(training.seeds, f), (training.seeds, g)]  # how many encoders see how many samples
+    if design.subsets:
+        pool = f + sizes["independent"]
+        groups.append((design.subsets.repeats * design.subsets.folds, pool - pool // design.subsets.folds))
+    if design.leave_one_out:
+        groups.append((design.leave_one_out.seeds * (1 + design.leave_one_out.samples), f - 1))
+    seen = 0
+    for count, samples in groups:
+        batch = min(training.batch_size, samples) * training.accumulate
+        seen += count * (samples // batch * batch * training.epochs)
+    images = (sum(sizes.values()) - removed) * (spec.scoring.views + 1)
+    encoders = len(spec.encoders)
+    passes = images * (2 * training.seeds * len(training.recorded_epochs) + encoders)
+    return Cost(
+        encoders=encoders,
+        train_flops=seen * counted["train_flops"],
+        score_flops=passes * counted["forward_flops"],
+    )
+
+
+def _sizes(partition: PartitionSpec, total: int) -> dict[str, int]:
+    amounts = {name: getattr(partition, name) for name in ("shared", "candidate", "independent", "extra")}
+    return {name: amount if isinstance(amount, int) else round(amount * total) for name, amount in amounts.items()}
+
+
+def _removed(partition: PartitionSpec, candidates: int) -> int:
+    removal = partition.remove
+    if not isinstance(removal, RemovalSpec):
+        return 0
+    amount = getattr(removal, removal.way)
+    count = amount if isinstance(amount, int) else round(amount * candidates)
+    return candidates - count if removal.way == "keep_highest" else count
+
+
+@cache
+def _counted() -> dict[str, dict[str, Any]]:
+    return json.loads(COSTS.read_text()) if COSTS.exists() else {}

@@ -1,0 +1,79 @@
+"""What ``sslmem studies`` tells: every study that a name stands for, what it is for and what it costs."""
+
+from __future__ import annotations
+
+import re
+from fnmatch import fnmatchcase
+from typing import Any
+
+from sslmem_kit.errors import UserError
+from sslmem_kit.spec.loading import load_spec
+from sslmem_kit.spec.places import bundled_specs
+from sslmem_kit.spec.presets import Preset, presets
+from sslmem_kit.spec.presets.cost import CPU_RATE, GPU_RATE, estimate
+from sslmem_kit.spec.study import StudySpec
+
+_UNITS = ((1e18, "EFLOP"), (1e15, "PFLOP"), (1e12, "TFLOP"))
+
+
+def listed(pattern: str | None = None) -> list[dict[str, Any]]:
+    """One mapping a study, in plain JSON types.
+
+    Parameters
+    ----------
+    pattern
+        Part of a name or of an artifact ("Table 9"), or a pattern of whole ones with ``*`` and ``?``; None: all.
+
+    Raises
+    ------
+    UserError
+        Nothing fits.
+    """
+    chosen = {name: presets().get(name) for name in (*bundled_specs(), *presets())}
+    if pattern is not None:
+        chosen = {name: preset for name, preset in chosen.items() if _fits(pattern, name, preset)}
+    if not chosen:
+        raise UserError(f"PATTERN: no study's name or artifact fits {pattern!r}; `sslmem studies` lists all")
+    return [_row(name, preset, load_spec(name)) for name, preset in chosen.items()]
+
+
+def as_text(rows: list[dict[str, Any]]) -> str:
+    """A line a study: name, cost, artifacts; where it is for none, its description."""
+    width = max(len(row["name"]) for row in rows)
+    lines = [f"{row['name']:<{width}}  {_cost(row):<26}  {', '.join(row['artifacts']) or row['description']}" for row in rows]
+    rates = f"hours at {GPU_RATE / 1e12:.0f} TFLOP/s (one GPU in bf16), minutes at {CPU_RATE / 1e9:.0f} GFLOP/s (two cores)"
+    return "\n".join([*lines, f"\nestimated: {rates}; `sslmem plan NAME` measures, `sslmem studies --show NAME` prints the spec"])
+
+
+def _fits(pattern: str, name: str, preset: Preset | None) -> bool:
+    artifacts, wanted = preset.artifacts if preset else (), pattern.lower()
+    if any(sign in wanted for sign in "*?["):
+        return any(fnmatchcase(word.lower(), wanted) for word in (name, *artifacts))
+    # "Table 9" finds Table 9a and 9b; "Table 1" does not find Table 11.
+    whole = re.compile(re.escape(wanted) + (r"(?!\d)" if wanted[-1:].isdigit() else ""))
+    return wanted in name.lower() or any(whole.search(artifact.lower()) for artifact in artifacts)
+
+
+def _row(name: str, preset: Preset | None, spec: StudySpec) -> dict[str, Any]:
+    cost = estimate(spec)
+    on_gpu = name.startswith("paper/")
+    return {
+        "name": name,
+        "artifacts": list(preset.artifacts) if preset else [],
+        "description": spec.description,
+        "mini": preset.mini if preset else None,
+        "paper": {"sslmem": preset.sslmem, "accuracy": preset.accuracy} if preset else None,
+        "encoders": len(spec.encoders),
+        "flops": cost and cost.flops,
+        "gpu_hours": round(cost.flops / GPU_RATE / 3600, 2) if cost and on_gpu else None,
+        "cpu_minutes": round(cost.flops / CPU_RATE / 60, 1) if cost and not on_gpu else None,
+    }
+
+
+def _cost(row: dict[str, Any]) -> str:
+    if row["flops"] is None:
+        return "cost not known"
+    unit, name = next((pair for pair in _UNITS if row["flops"] >= pair[0]), _UNITS[-1])
+    amount = f"{row['flops'] / unit:.3g} {name}"
+    time = f"{row['gpu_hours']:.3g} GPU h" if row["cpu_minutes"] is None else f"{row['cpu_minutes']:.2g} min"
+    return f"{amount}, {time}"

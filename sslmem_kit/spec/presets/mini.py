@@ -1,0 +1,159 @@
+"""Presets of the shape of the paper's rows that run on two cores in minutes, on scikit-learn's digits.
+
+Rows of the paper that differ in their data alone have one mini: there is one data set. What a table varies varies here too: the
+partition, views, masking ratio, regularizer, length, size of the encoder, and how many samples are removed, in proportion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sslmem_kit.spec.presets.paper import KEPT, REMOVED, WAYS, WEIGHTS
+from sslmem_kit.spec.presets.preset import Preset, merge
+
+_CROP_AND_NOISE = [{"op": "crop_resize", "scale": [0.7, 1.0]}, {"op": "noise", "sigma": 0.05}]
+_CROP = [{"op": "crop_resize", "scale": [0.7, 1.0]}]
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "simclr": {
+        "objective": {"method": "simclr", "temperature": 0.2, "hidden_dim": 128, "projection_dim": 64},
+        "training": {"epochs": 60, "warmup_epochs": 5, "learning_rate": 2e-3, "weight_decay": 1e-4, "policy": _CROP_AND_NOISE},
+    },
+    "mae": {
+        "objective": {"method": "mae", "mask_ratio": 0.75, "decoder_dim": 48, "decoder_depth": 1, "decoder_heads": 4},
+        "training": {"epochs": 100, "warmup_epochs": 10, "learning_rate": 2e-3, "weight_decay": 0.05, "policy": _CROP},
+    },
+    "dino": {
+        "objective": {"method": "dino", "hidden_dim": 128, "bottleneck_dim": 64, "output_dim": 256, "teacher_momentum": 0.99},
+        "training": {"epochs": 60, "warmup_epochs": 6, "learning_rate": 2e-3, "weight_decay": 0.04, "policy": _CROP_AND_NOISE},
+    },
+    "vicreg": {
+        "objective": {"method": "vicreg", "hidden_dim": 256, "projection_dim": 256},
+        "training": {"epochs": 60, "warmup_epochs": 6, "learning_rate": 2e-3, "weight_decay": 1e-4, "policy": _CROP_AND_NOISE},
+    },
+    "simsiam": {
+        "objective": {"method": "simsiam", "projection_dim": 128, "prediction_dim": 32},
+        "training": {"epochs": 60, "warmup_epochs": 6, "learning_rate": 2e-3, "weight_decay": 1e-4, "policy": _CROP_AND_NOISE},
+    },
+    "supervised": {
+        "objective": {"method": "supervised"},
+        "training": {"epochs": 20, "warmup_epochs": 2, "learning_rate": 2e-3, "weight_decay": 1e-4, "policy": _CROP_AND_NOISE},
+    },
+}
+"""How each method is trained on digits; SimCLR and MAE as in the bundled studies."""
+
+SHARED_TRAINING = {"seeds": 3, "batch_size": 128, "optimizer": "adamw"}
+
+LENGTHS: dict[str, dict[str, Any]] = {
+    "dino-resnet-100epochs": {"epochs": 10, "warmup_epochs": 1},
+    "dino-resnet-300epochs": {"epochs": 30, "warmup_epochs": 3},
+    "supervised-resnet-100epochs": {},
+    "supervised-resnet-10epochs": {"epochs": 2, "warmup_epochs": 0},
+}
+"""Table 11: a tenth of its lengths for DINO, whose full training is a tenth of 600; a tenth of each other for supervised."""
+
+ENCODERS: dict[str, dict[str, Any]] = {
+    "resnet": {"backbone": "resnet18", "stem": "stock", "options": {"layers": [1, 1, 1, 0], "channels": [64, 128, 128, 128]}},
+    "resnet-small": {"backbone": "resnet18", "stem": "stock", "options": {"layers": [1, 1, 1, 0], "channels": [32, 64, 64, 64]}},
+    "resnet-wide": {"backbone": "resnet18", "stem": "stock", "options": {"layers": [1, 1, 1, 0], "channels": [96, 192, 192, 192]}},
+    "vit": {"backbone": "vit_tiny_patch16_224", "grid": 4, "options": {"embed_dim": 64, "depth": 3, "num_heads": 4}},
+}
+
+MEASURED: dict[str, Any] = {
+    "noise": "noise",
+    "rotate90": "rotate90",
+    "rotate270": "rotate270",
+    # Digits have no colour to drop: brightness and contrast are what there is.
+    "color-drop": ["color_jitter"],
+}
+"""Table 8: how the encoders are scored."""
+
+TRAINED: dict[str, Any] = {
+    "crop": "crop",
+    "crop-resize": _CROP,
+    "noise": "noise",
+    # Patches of 2x2 pixels.
+    "mask": [{"op": "mask", "ratio": 0.75, "patch": 0.25}],
+}
+"""Table 9a: how the views of training are drawn."""
+
+
+def mini_presets() -> Iterator[Preset]:
+    """All of them, table by table."""
+    yield _preset("mae-vit", ("Table 1", "Table 4", "Table 5", "Table 9b", "Figure 4"))
+    yield _preset("dino-vit", ("Table 1", "Table 4"))
+    yield _preset("dino-resnet", ("Table 1",))
+    yield _preset("simclr-resnet", ("Table 1", "Table 7", "Table 8", "Table 15"))
+    yield _preset("vicreg-resnet", ("Table 4",))
+    yield _preset("simsiam-resnet", (), note="the paper's section 2 names the method, no table has it")
+    for epsilon in (20, 8):
+        private = {"training": {"privacy": {"epsilon": epsilon, "delta": 4e-4, "clip_norm": 0.1}}}
+        yield _preset("mae-vit", ("Table 5",), private, suffix=f"epsilon{epsilon}", note=f"DP-SGD, epsilon {epsilon}")
+    for suffix in ("overlap70", "overlap85"):
+        yield _preset("simclr-resnet", ("Table 7",), {"partition": suffix}, suffix=suffix, note=f"partition {suffix}")
+    for name, policy in MEASURED.items():
+        yield _preset("simclr-resnet", ("Table 8",), {"scoring": {"policy": policy}}, suffix=f"measured-{name}",
+                      note=f"scored with {_told(policy)}")  # fmt: skip
+    for name, policy in TRAINED.items():
+        yield _preset("simclr-resnet", ("Table 9a",), {"training": {"policy": policy}}, suffix=f"trained-{name}",
+                      note=f"views by {_told(policy)} alone")  # fmt: skip
+    for percent in (50, 80, 90):
+        yield _preset("mae-vit", ("Table 9b",), {"objective": {"mask_ratio": percent / 100}}, suffix=f"mask{percent}",
+                      note=f"{percent} % of the patches masked")  # fmt: skip
+    for name, length in LENGTHS.items():
+        row, suffix = name.rsplit("-", 1)
+        changes = {"training": length}
+        epochs = merge(SETTINGS[row.split("-")[0]], changes)["training"]["epochs"]
+        yield _preset(row, ("Table 11",), changes, suffix=suffix, note=f"{epochs} epochs")
+    for size in ("wide", "small"):
+        yield _preset("simclr-resnet", ("Table 15",), {"encoder": ENCODERS[f"resnet-{size}"]}, suffix=size, note=f"{size} encoder")
+    yield from _removals()
+    for weight in WEIGHTS:
+        # The paper's is MAE, which shows no memorization at this size; SimCLR does.
+        for row in ("mae-vit", "simclr-resnet"):
+            yield _preset(row, ("Figure 4",), {"objective": {"regularizer": {"weight": weight}}}, suffix=f"lambda{weight:.2f}",
+                          note=f"alignment regularizer, lambda {weight}")  # fmt: skip
+
+
+def _preset(
+    row: str, artifacts: tuple[str, ...], changes: Mapping[str, Any] | None = None, *, suffix: str = "", note: str = ""
+) -> Preset:
+    """A row such as mae-vit, with what is different about it."""
+    method, encoder = row.split("-")
+    base = {
+        "data": {"name": "digits"},
+        "partition": "paper",
+        "encoder": ENCODERS[encoder],
+        **SETTINGS[method],
+        "scoring": {"views": 5},
+    }
+    spec = merge(merge(base, {"training": SHARED_TRAINING}), changes or {})
+    training = spec["training"]
+    spec["training"] = training | {"record_every": max(1, training["epochs"] // 5)}
+    what = f"{method} on digits, a small {encoder}" + (f": {note}" if note else "")
+    return Preset(f"mini/{row}{'-' + suffix if suffix else ''}", artifacts, what, spec)
+
+
+def _removals() -> Iterator[Preset]:
+    halves = {"partition": {"shared": 0, "candidate": 0.5, "independent": 0.5, "extra": 0.1}}
+    figures = ("Figure 3", "Figure 6", "Figure 7")
+    for row, artifacts in (("mae-vit", figures), ("simclr-resnet", ("Table 17",))):
+        yield _preset(row, artifacts, halves, suffix="halves", note="f and g on disjoint halves of the data")
+    for count in REMOVED.values():
+        for which, way in WAYS.items():
+            suffix = f"without-{count * 100 // 25_000}percent-{which}"
+            removal = {"study": "mini/mae-vit-halves", way: count / 25_000}
+            note = f"f without {count * 100 // 25_000} % of its samples, {which}"
+            yield _preset("mae-vit", figures, merge(halves, {"partition": {"remove": removal}}), suffix=suffix, note=note)
+    for count, _ in KEPT.values():
+        removal = {"study": "mini/simclr-resnet-halves", "keep_highest": count / 25_000}
+        note = f"f keeps the {count * 100 // 25_000} % most memorized"
+        yield _preset("simclr-resnet", ("Table 17",), merge(halves, {"partition": {"remove": removal}}),
+                      suffix=f"kept-{count * 100 // 25_000}percent", note=note)  # fmt: skip
+
+
+def _told(policy: Any) -> str:
+    """The policy's op."""
+    first = policy if isinstance(policy, str) else policy[0]
+    return first if isinstance(first, str) else first["op"]

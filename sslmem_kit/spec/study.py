@@ -1,0 +1,126 @@
+"""The study spec: everything that determines a study's numbers, as a YAML mapping whose unknown keys are refused.
+
+A spec that a person writes may leave out whatever has a default; :func:`load_spec` resolves it, and ``study.yaml`` in the study
+directory holds the resolved form, in which nothing is left to a default.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator, model_validator
+
+from sslmem_kit.spec.data import DataSpec
+from sslmem_kit.spec.design import DesignSpec, EncoderPlan, plans
+from sslmem_kit.spec.downstream import DownstreamSpec
+from sslmem_kit.spec.encoder import BackboneSpec
+from sslmem_kit.spec.moved import HashedSpec
+from sslmem_kit.spec.objective import ObjectiveSpec, SimCLRSpec
+from sslmem_kit.spec.partition import PartitionSpec
+from sslmem_kit.spec.places import bundled_specs as bundled_specs
+from sslmem_kit.spec.scoring import ScoringSpec
+from sslmem_kit.spec.seeds import derive_seed
+from sslmem_kit.spec.training import TrainingSpec
+
+PRIVATE_METHODS = ("mae", "supervised")
+"""Methods whose loss of a batch is the mean of the losses of its samples alone, so that ``training.privacy`` can hold."""
+
+
+class StudySpec(HashedSpec):
+    """One study: its data, partition, encoders and scoring."""
+
+    name: str
+    description: str = ""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Of the partition and the scored views; the pairs of encoders have the seeds seed, seed + 1, ..."""
+    data: DataSpec
+    partition: PartitionSpec = PartitionSpec()
+    encoder: BackboneSpec = BackboneSpec()
+    objective: ObjectiveSpec = SimCLRSpec()
+    training: TrainingSpec = TrainingSpec()
+    scoring: ScoringSpec = ScoringSpec()
+    downstream: DownstreamSpec = DownstreamSpec()
+    design: DesignSpec = DesignSpec()
+
+    @model_validator(mode="after")
+    def _vicreg_warms_up(self) -> StudySpec:
+        if self.objective.method == "vicreg" and not self.training.warmup_epochs:
+            raise ValueError("training.warmup_epochs is 0, objective.method 'vicreg' diverges without warm-up: give at least 1")
+        return self
+
+    @model_validator(mode="after")
+    def _regularizer_begins(self) -> StudySpec:
+        regularizer, epochs = self.objective.regularizer, self.training.epochs
+        if regularizer and regularizer.start_epoch >= epochs:
+            raise ValueError(
+                f"objective.regularizer.start_epoch is {regularizer.start_epoch}, it must be below training.epochs, which is {epochs}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _tasks_are_others(self) -> StudySpec:
+        if self.data.name in [task.name for task in self.downstream.tasks]:
+            raise ValueError(f"downstream.tasks: {self.data.name!r} is the study's own data, which is probed anyway; name others")
+        return self
+
+    @model_validator(mode="after")
+    def _private_loss_is_of_samples(self) -> StudySpec:
+        if self.training.privacy and self.objective.method not in PRIVATE_METHODS:
+            raise ValueError(
+                f"training.privacy needs a loss that each sample has alone, objective.method {self.objective.method!r} compares samples "
+                f"or encoders; allowed are {', '.join(PRIVATE_METHODS)}"
+            )
+        return self
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_folder(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+            raise ValueError("use letters, digits, '.', '_' and '-', beginning with a letter or digit (it names a folder)")
+        return name
+
+    def resolved(self, base: Path) -> StudySpec:
+        """The spec with what depends on other fields filled in, and relative paths made absolute against ``base``."""
+        scoring = self.scoring.model_copy(update={"policy": self.scoring.policy or self.training.policy})
+        sections = {name: getattr(self, name).resolved(base) for name in ("data", "partition", "downstream")}
+        return self.model_copy(update={**sections, "scoring": scoring})
+
+    @property
+    def _counting(self) -> dict[str, Any]:
+        content = self.as_dict()
+        for (section, field), default in _YOUNGER.items():
+            # Studies that were begun before a field existed are to be gone on with: at its default it does not count.
+            if content[section].get(field) == default:
+                content[section].pop(field, None)
+        return {name: section for name, section in content.items() if section != {}}
+
+    @property
+    def view_seed(self) -> int:
+        """Of the scored views; the same for every encoder."""
+        return derive_seed(self.seed, "scored views")
+
+    @property
+    def encoders(self) -> tuple[EncoderPlan, ...]:
+        """What will be trained: for each seed an f and a g, then what the design asks for beside them."""
+        return tuple(plans(self.design, seed=self.seed, pairs=self.training.seeds))
+
+    @property
+    def pairs(self) -> tuple[EncoderPlan, ...]:
+        """The encoders of the families f and g."""
+        return tuple(plan for plan in self.encoders if plan.design == "pair")
+
+
+_YOUNGER: dict[tuple[str, str], Any] = {
+    ("partition", "remove"): None,
+    ("objective", "regularizer"): None,
+    ("scoring", "layers"): [],
+    **{
+        ("training", field): TrainingSpec.model_fields[field].default
+        for field in ("clip_norm", "compile", "channels_last", "privacy")
+    },
+    **{("downstream", field): value for field, value in DownstreamSpec().model_dump(mode="json").items()},
+    **{("design", field): value for field, value in DesignSpec().model_dump(mode="json").items()},
+}
+"""Fields that are younger than studies of version 0.1, with their defaults."""

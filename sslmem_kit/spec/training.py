@@ -1,0 +1,76 @@
+"""The `training` section of a study spec."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from sslmem_kit.spec.policy import Policy
+from sslmem_kit.spec.section import Count, Positive, Section
+
+Precision = Literal["float32", "bf16", "fp16"]
+
+
+class PrivacySpec(Section):
+    """DP-SGD: gradients of single samples are clipped and noise is added, so that training is (epsilon, delta)-private."""
+
+    epsilon: Annotated[float, Field(ge=0.01, le=100)]
+    """Of the whole training; the noise follows from it."""
+    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    """It has to be below one over the samples that a family trains on."""
+    clip_norm: Positive = 0.1
+    """The norm that the gradient of each sample is brought down to where it is larger."""
+
+
+class TrainingSpec(Section):
+    """How each encoder is trained. ``seeds`` pairs of encoders, one f and one g each."""
+
+    seeds: Count = 3
+    epochs: Count = 100
+    warmup_epochs: Annotated[int, Field(ge=0)] = 10
+    batch_size: Annotated[int, Field(ge=2)] = 256
+    """Samples in a micro-batch, over all devices."""
+    accumulate: Count = 1
+    """Micro-batches whose gradients are added up before one optimizer step; a contrastive loss sees one micro-batch at a time."""
+    optimizer: Literal["adamw", "sgd", "lars"] = "adamw"
+    learning_rate: Positive = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    clip_norm: Positive | None = None
+    """The norm that the gradient of a step is brought down to where it is larger."""
+    policy: Policy = Policy.model_validate("simclr")
+    coupled: bool = True
+    """f and g of one seed share initial weights, batch order and view noise, candidate i standing where independent i stands."""
+    precision: Precision = "float32"
+    """float32; bf16 or fp16: forward passes in mixed precision."""
+    compile: bool = False
+    """torch.compile the objective: half a minute first, faster steps on a GPU."""
+    channels_last: bool = False
+    """Keep images and the weights of convolutions channel by channel last, which tensor cores prefer."""
+    privacy: PrivacySpec | None = None
+    record_every: Annotated[int, Field(ge=0)] = 10
+    """Epochs between records of mean alignment and probe accuracy (figure 2b); 0: only after the last epoch."""
+    checkpoint_seconds: Positive = 60
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> TrainingSpec:
+        if self.warmup_epochs >= self.epochs and self.warmup_epochs > 0:
+            raise ValueError(f"warmup_epochs is {self.warmup_epochs}, it must be below epochs, which is {self.epochs}")
+        return self
+
+    @model_validator(mode="after")
+    def _private_gradients_are_plain(self) -> TrainingSpec:
+        if self.privacy and self.precision == "fp16":
+            raise ValueError(
+                "precision is 'fp16', which scales gradients before they can be clipped: with privacy take float32 or bf16"
+            )
+        if self.privacy and self.compile:
+            raise ValueError("compile is true, gradients of single samples are not compiled: with privacy leave it at false")
+        return self
+
+    @property
+    def recorded_epochs(self) -> tuple[int, ...]:
+        """Numbers of finished epochs after which records are made; the last epoch is always among them."""
+        every = range(self.record_every, self.epochs, self.record_every) if self.record_every else ()
+        return (*every, self.epochs)

@@ -1,0 +1,5 @@
+"""From scores to statements: means, tests, errors and how far they can be trusted."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,148 @@
+"""Estimators of SSLMem side by side: one pair, several pairs, random-subset ensembles, exact leave-one-out.
+
+All estimate m(x) of eq. 2, what an encoder's alignment of x loses when it is trained without x, and differ in what else they change and in
+what they cost. All are :func:`sslmem_kit.scores.leave_out` over the encoders of one design: score, errors and interval follow by the same
+rule, from the differences within each seed, whose encoders are coupled.
+
+================= ========================================================= ==================================================
+estimator         encoders of a seed                                        samples that it scores
+================= ========================================================= ==================================================
+``pairs``         f and g; g lacks all candidates and has independents      candidates
+``subsets``       one for each fold, trained without that fold              every sample of the train side
+``leave_one_out`` one on f's samples, one without each of some candidates   these candidates
+================= ========================================================= ==================================================
+
+``pairs`` with one seed is the paper's estimator. Leave-one-out is eq. 2 itself: the others are measured against it. There a sample counts as
+trained on by every encoder that has it, also by those that lack one other sample, which halves the variance; that they do lack one moves
+a score by about one in as many parts of it as there are samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import scipy
+import xarray as xr
+
+from sslmem_kit.errors import UserError
+from sslmem_kit.names import ENCODER, SAMPLE, SSLMEM
+from sslmem_kit.scores.estimators import DESIGN_OF, estimate, seeds_of
+from sslmem_kit.statistics.reliability import bootstrap_interval
+
+RESAMPLES = 2000
+"""Of the samples, for the intervals of :func:`compare_estimators`."""
+RANK_RESAMPLES = 400
+"""Those of them that are ranked, which takes longer."""
+FEWEST = 5
+"""Samples of the truth below which nothing is compared with it."""
+
+
+def compare_estimators(results: xr.Dataset, *, protocol: str = "corrected", epochs: int, seed: int = 0) -> dict[str, Any]:
+    """Every estimator of a study, at several numbers of seeds, against its exact leave-one-out.
+
+    Parameters
+    ----------
+    results
+        Root of a store with encoders of design ``leave_one_out``.
+    protocol
+        As in :func:`estimate`.
+    epochs
+        Of one encoder's training.
+    seed
+        Of the bootstrap over samples.
+
+    Returns
+    -------
+    ``truth``: ``n`` samples, ``seeds``, ``encoders``, ``encoder_epochs``, ``mean`` and ``sd`` of the scores, their ``standard_error`` (root
+    mean square), ``reliability`` (the share of their variance that is not error) and ``ceiling``, its square root: the correlation that a
+    perfect estimator would have with this truth. ``estimators``: one mapping for each and each number of seeds, with ``estimator``,
+    ``seeds``, ``repetitions`` (disjoint groups of seeds that are averaged over), ``encoders``, ``encoder_epochs`` (the cost), ``scored``
+    samples, and over the samples of the truth ``bias``, ``rmse`` (the truth's own error taken off) and ``rank_correlation`` (Spearman),
+    each with ``..._interval`` (95 %, bootstrap over samples), and ``coverage``: the share of the 95 % intervals that hold the truth, both
+    errors considered; NaN with one seed.
+
+    Raises
+    ------
+    UserError
+        No exact leave-one-out, or of fewer than two seeds, whose error cannot be told, or of fewer than five samples.
+    """
+    truth = estimate(results, "leave_one_out", protocol=protocol)
+    values, error = truth[SSLMEM].values, truth["standard_error"].values
+    if truth.attrs["seeds"] < 2 or len(values) < FEWEST:
+        raise UserError(
+            f"estimators are compared with an exact leave-one-out of at least 2 seeds and {FEWEST} samples; design.leave_one_out of this "
+            f"study has {truth.attrs['seeds']} and {len(values)}"
+        )
+    variance = values.var(ddof=1)
+    with np.errstate(divide="ignore", invalid="ignore"):  # all scores are the same
+        reliability = float(np.maximum(1 - (error**2).mean() / variance, 0))
+    about = {
+        "n": len(values),
+        "seeds": truth.attrs["seeds"],
+        "encoders": truth.attrs["encoders"],
+        "encoder_epochs": truth.attrs["encoders"] * epochs,
+        "mean": float(values.mean()),
+        "sd": float(np.sqrt(variance)),
+        "standard_error": float(np.sqrt((error**2).mean())),
+        "reliability": reliability,
+        "ceiling": float(np.sqrt(reliability)),
+    }
+    rng = np.random.Generator(np.random.Philox(seed))
+    drawn = rng.integers(0, len(values), (RESAMPLES, len(values)))
+    rows = []
+    for estimator in ("pairs", "subsets"):
+        # Groups of seeds share alignments, which are therefore read once; these encoders are few beside those of the truth.
+        loaded = results.isel({ENCODER: np.flatnonzero(results["design"].values == DESIGN_OF[estimator])}).load()
+        for group in _seed_groups(seeds_of(loaded, estimator)):
+            estimates = [estimate(loaded, estimator, protocol=protocol, seeds=part) for part in group]
+            rows.append(_measured(estimator, estimates, truth, epochs=epochs, drawn=drawn))
+    return {"truth": about, "estimators": rows}
+
+
+def _seed_groups(seeds: np.ndarray) -> list[list[np.ndarray]]:
+    """For 1, 2, 4, ... and all seeds: as many disjoint groups of so many as there are."""
+    sizes = [size for size in 2 ** np.arange(20) if size < len(seeds)] + ([len(seeds)] if len(seeds) else [])
+    return [[seeds[start : start + size] for start in range(0, len(seeds) - size + 1, size)] for size in sizes]
+
+
+def _measured(
+    estimator: str, estimates: Sequence[xr.Dataset], truth: xr.Dataset, *, epochs: int, drawn: np.ndarray
+) -> dict[str, Any]:
+    """How an estimator does against the truth, the mean over its estimates by disjoint groups of seeds."""
+    known = truth[SSLMEM].values
+    at_truth = [scores.sel({SAMPLE: truth[SAMPLE]}) for scores in estimates]
+    found = np.stack([scores[SSLMEM].values for scores in at_truth])
+    reach = np.stack([(scores["high"] - scores["low"]).values / 2 for scores in at_truth])
+    own = ((truth["high"] - truth["low"]) / 2).values
+    error = found - known
+    mean_error = error.mean(axis=0)
+    mean_square = (error**2).mean(axis=0) - truth["standard_error"].values ** 2
+    functions = {  # of samples by position, (..., sample)
+        "bias": lambda chosen: mean_error[chosen].mean(axis=-1),
+        "rmse": lambda chosen: np.sqrt(np.maximum(mean_square[chosen].mean(axis=-1), 0)),
+        "rank_correlation": lambda chosen: np.mean([_spearman(row[chosen], known[chosen]) for row in found], axis=0),
+    }
+    row: dict[str, Any] = {
+        "estimator": estimator,
+        "seeds": estimates[0].attrs["seeds"],
+        "repetitions": len(estimates),
+        "encoders": estimates[0].attrs["encoders"],
+        "encoder_epochs": estimates[0].attrs["encoders"] * epochs,
+        "scored": estimates[0].sizes[SAMPLE],
+    }
+    for name, function in functions.items():
+        row[name] = float(function(np.arange(len(known))))
+        row[f"{name}_interval"] = bootstrap_interval(function(drawn[:RANK_RESAMPLES] if name == "rank_correlation" else drawn))
+    both = np.hypot(reach, own)
+    row["coverage"] = float((np.abs(error) <= both).mean()) if np.isfinite(both).all() else np.nan
+    return row
+
+
+def _spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Rank correlation of each row, (..., sample) twice; NaN where all values of a row are the same."""
+    x, y = (scipy.stats.rankdata(values, axis=-1) for values in (first, second))
+    x, y = x - x.mean(axis=-1, keepdims=True), y - y.mean(axis=-1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        return (x * y).sum(axis=-1) / np.sqrt((x * x).sum(axis=-1) * (y * y).sum(axis=-1))

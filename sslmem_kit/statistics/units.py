@@ -1,0 +1,130 @@
+"""UnitMem by layer, and whether units respond most to samples that their encoder was trained on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from sslmem_kit.errors import UserError
+from sslmem_kit.names import ENCODER, LAYER, PARTITION_CODE, SAMPLE, UNIT
+from sslmem_kit.scores import pair_positions
+from sslmem_kit.store import UNITS
+
+PERMUTATIONS = 2000
+
+SLICE_BYTES = 2**26
+"""Of permutations that are drawn at once."""
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+EVERY = "all layers"
+"""Name of the row that takes all layers together."""
+
+
+def unit_table(tree: xr.DataTree) -> list[dict[str, Any]]:
+    """UnitMem of each layer, over the units of all encoders of pairs.
+
+    Returns
+    -------
+    One mapping a layer: ``layer``, ``n_units`` (of one encoder), ``mean`` and ``quantiles`` (5, 25, 50, 75 and 95 %) of ``unit_mem``, and
+    ``standard_error``, the root mean square of the errors over views of single units.
+    """
+    units = _units(tree)
+    layers, rows = units[LAYER].values.astype(object), []
+    for name in dict.fromkeys(layers):
+        one = units.isel({UNIT: layers == name})
+        values, errors = one["unit_mem"].values.astype(np.float64), one["standard_error"].values.astype(np.float64)
+        rows.append(
+            {
+                "layer": str(name),
+                "n_units": one.sizes[UNIT],
+                "mean": float(values.mean()),
+                "quantiles": tuple(np.quantile(values, QUANTILES).tolist()),
+                "standard_error": float(np.sqrt((errors**2).mean())),
+            }
+        )
+    return rows
+
+
+def strongest_seen(tree: xr.DataTree, *, seed: int = 0) -> list[dict[str, Any]]:
+    """Whether units respond most to samples that their encoder was trained on.
+
+    Of the units whose strongest sample is a candidate or an independent one, the share whose encoder was trained on it: a candidate for
+    family f, an independent one for g.
+
+    Parameters
+    ----------
+    tree
+        A complete results store with ``/units``.
+    seed
+        Of the permutations.
+
+    Returns
+    -------
+    One mapping a layer, the first for all together: ``layer``, ``n_units`` that count, ``n_samples`` that these respond to, ``share``,
+    ``null_mean`` and ``null_interval`` (95 %), and the one-sided ``p``. NaN where no unit counts.
+
+    Notes
+    -----
+    Which samples are candidates and which independent was drawn at random. The null draws it again, within each class and for all encoders
+    at once, while the units keep their strongest samples: that many units share one is thereby allowed for.
+    """
+    units = _units(tree)
+    codes, ids = tree["partition"].values, tree[SAMPLE].values
+    pool = np.flatnonzero(np.isin(codes, [PARTITION_CODE["candidate"], PARTITION_CODE["independent"]]))
+    is_candidate, labels = codes[pool] == PARTITION_CODE["candidate"], tree["label"].values[pool]
+    sign = np.where(tree["family"].values.astype(object)[pair_positions(tree)] == "f", 1, -1)[:, None]
+    strongest, layers = units["strongest"].values, units[LAYER].values.astype(object)
+    place = np.searchsorted(ids[pool], strongest).clip(max=max(len(pool) - 1, 0))
+    counts = ids[pool][place] == strongest if len(pool) else np.zeros(strongest.shape, bool)
+    names = (EVERY, *dict.fromkeys(layers))
+    weights, where = np.zeros((len(pool), len(names)), np.float32), []
+    for column, name in enumerate(names):
+        chosen = counts & ((layers == name) | (name == EVERY))
+        where.append(place[chosen])
+        # What a sample adds to "seen" minus "not seen" when it is a candidate; the opposite when it is independent.
+        weights[:, column] = np.bincount(place[chosen], np.broadcast_to(sign, chosen.shape)[chosen], minlength=len(pool))
+    n = np.array([len(places) for places in where])
+    with np.errstate(invalid="ignore"):  # NaN where no unit counts
+        share = (1 + np.where(is_candidate, 1, -1) @ weights / n) / 2
+        null = (1 + _redrawn(is_candidate, labels, weights, np.random.Generator(np.random.Philox(seed))) / n) / 2
+    low, high = np.quantile(null, (0.025, 0.975), axis=0)
+    p = (1 + (null >= share - 1e-6).sum(axis=0)) / (1 + PERMUTATIONS)
+    return [
+        {
+            "layer": str(name),
+            "n_units": int(n[column]),
+            "n_samples": len(np.unique(where[column])),
+            "share": float(share[column]),
+            "null_mean": float(null[:, column].mean()),
+            "null_interval": (float(low[column]), float(high[column])),
+            "p": float(p[column]) if n[column] else np.nan,
+        }
+        for column, name in enumerate(names)
+    ]
+
+
+def _redrawn(is_candidate: np.ndarray, labels: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Sums of weights over samples, plus for candidates and minus for independent ones, which are drawn again within each class.
+
+    (sample,), (sample,), (sample, layer) -> (permutation, layer)
+    """
+    at_once = max(1, SLICE_BYTES // max(1, 4 * len(labels)))
+    sums = []
+    for start in range(0, PERMUTATIONS, at_once):
+        drawn = np.empty((min(at_once, PERMUTATIONS - start), len(labels)), np.float32)
+        for label in np.unique(labels):
+            members = np.flatnonzero(labels == label)
+            signs = np.where(is_candidate[members], 1, -1).astype(np.float32)
+            drawn[:, members] = rng.permuted(np.broadcast_to(signs, (len(drawn), len(members))), axis=1)
+        sums.append(drawn @ weights)
+    return np.concatenate(sums)
+
+
+def _units(tree: xr.DataTree) -> xr.Dataset:
+    """``/units`` of the encoders of pairs, in memory."""
+    if UNITS not in tree.children:
+        raise UserError("scoring.layers: this study was scored without layers, nothing is known of its units")
+    return tree[UNITS].to_dataset().isel({ENCODER: pair_positions(tree)}).load()

@@ -1,0 +1,177 @@
+"""The table of samples x views x seeds from which the parts of the error are told, and its halves.
+
+An entry is the distance of a pair of views under family g minus that under family f, of one seed: the score is its mean.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from sslmem_kit.errors import UserError, near
+from sslmem_kit.names import ALIGNMENT, AUGMENTATION, ENCODER, FAMILIES, PARTITION_CODE, SAMPLE
+from sslmem_kit.scores import of_pairs, select_protocol, view_weights
+from sslmem_kit.statistics.precision import VarianceComponents
+
+SPLITS = 100
+"""Most random halvings that are made."""
+FEWEST = 10
+"""Samples below which nothing is said of their order."""
+
+
+@dataclass(frozen=True)
+class CrossedScores:
+    """Differences of the pairs of encoders of every seed, g minus f, by pair of views, of the samples of one partition."""
+
+    differences: np.ndarray
+    """(sample, augmentation, seed)."""
+    view_a: np.ndarray
+    view_b: np.ndarray
+    protocol: str
+
+    @classmethod
+    def of(cls, results: xr.Dataset, protocol: str = "corrected", partition: str = "candidate") -> CrossedScores:
+        """From the root of a results store; without seeds where these are not pairs of an f and a g."""
+        if partition not in PARTITION_CODE:
+            hint = near(partition, PARTITION_CODE)
+            raise UserError(f"partition: there is none named {partition!r}, choose one of {', '.join(PARTITION_CODE)}{hint}")
+        if "partition" not in results.coords:
+            raise UserError("reliability is of the order of a partition's samples, this store has no partitions")
+        results = of_pairs(results)
+        chosen = np.flatnonzero(results["partition"].values == PARTITION_CODE[partition])
+        alignment = select_protocol(results[ALIGNMENT], protocol).transpose(SAMPLE, AUGMENTATION, ENCODER)
+        family, seed = alignment["family"].values, alignment["seed"].values
+        f, g = (np.flatnonzero(family == name) for name in FAMILIES)
+        f, g = f[np.argsort(seed[f], kind="stable")], g[np.argsort(seed[g], kind="stable")]
+        if not (np.array_equal(seed[f], seed[g]) and len(np.unique(seed[f])) == len(f) > 0):
+            f = g = f[:0]  # unknown() says so
+        values = alignment[chosen].values.astype(np.float64)
+        return cls(values[..., g] - values[..., f], alignment["view_a"].values, alignment["view_b"].values, protocol)
+
+    @property
+    def n(self) -> int:
+        """Samples."""
+        return len(self.differences)
+
+    @property
+    def seeds(self) -> int:
+        """Pairs of encoders."""
+        return self.differences.shape[2]
+
+    @property
+    def views(self) -> int:
+        """Random views."""
+        return len(self._views)
+
+    @property
+    def _views(self) -> np.ndarray:
+        return np.setdiff1d(np.union1d(self.view_a, self.view_b), [0])
+
+    def only(self, *, seeds: Sequence[int] | None = None, views: Sequence[int] | None = None) -> CrossedScores:
+        """With these seeds (positions) and these random views alone."""
+        differences = self.differences if seeds is None else self.differences[..., list(seeds)]
+        if views is None:
+            return CrossedScores(differences, self.view_a, self.view_b, self.protocol)
+        kept = np.isin(self.view_a, [0, *views]) & np.isin(self.view_b, [0, *views])
+        return CrossedScores(differences[:, kept], self.view_a[kept], self.view_b[kept], self.protocol)
+
+    def scores(self) -> np.ndarray:
+        """(sample,)."""
+        return self.differences.mean(axis=(1, 2))
+
+    def parts(self, weights: np.ndarray | None = None) -> VarianceComponents:
+        """Variance components, or those of bootstrap samples: ``weights`` (resample, sample), how often each is drawn.
+
+        Those of the views are NaN where leaving one out leaves nothing. What views do is then in the others: these hold for the views of
+        this table and for no other number.
+        """
+        samples, seeds, views = self.n, self.seeds, self.views
+        if samples < 2 or seeds < 2:
+            return VarianceComponents(*(np.nan,) * 5)
+        weights = np.ones((1, samples)) if weights is None else weights
+        pairs = view_weights(self.view_a, self.view_b)
+        means = np.einsum("npz,kp->nzk", self.differences, pairs)
+        whole, without = means[..., 0], means[..., 1:]
+        factor = (views - 1) / views if without.size else np.nan
+        # Sums of squared deviations of views, under each seed and of their mean over seeds.
+        of_mean = factor * (without.mean(axis=1) ** 2).sum(axis=1)
+        between = factor * ((without - without.mean(axis=1, keepdims=True)) ** 2).sum(axis=(1, 2)) / (seeds * (seeds - 1))
+        columns = np.stack([whole.mean(axis=1), whole.mean(axis=1) ** 2, (whole**2).sum(axis=1), of_mean, between], axis=1)
+        score, square, squares, over_views, both = (weighted_sums(weights, columns) / samples).T
+        of_seeds = weighted_sums(weights, whole) / samples
+        bessel = samples / (samples - 1)
+        # Of sample x seed, with the offset of each seed, its mean over samples, taken out.
+        spread = bessel * (squares - seeds * square - (of_seeds**2).sum(axis=1) + seeds * score**2) / (seeds - 1)
+        both = np.nan_to_num(both)
+        over_views = np.nan_to_num(over_views)
+        error = spread / seeds + over_views - both
+        parts = VarianceComponents(
+            score=bessel * (square - score**2) - error,
+            seeds=spread - seeds * both,
+            views=views * (over_views - both) if without.size else np.full(len(weights), np.nan),
+            both=seeds * views * both if without.size else np.full(len(weights), np.nan),
+            offset=of_seeds.var(axis=1, ddof=1) - spread / samples,
+        )
+        return parts if len(weights) > 1 else VarianceComponents(*(float(value[0]) for value in vars(parts).values()))
+
+    def seed_halves(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Scores from two halves of the seeds, for each halving."""
+        by_seed = self.differences.mean(axis=1)
+        return [(by_seed[:, one].mean(axis=1), by_seed[:, other].mean(axis=1)) for one, other in _halvings(self.seeds)]
+
+    def view_halves(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Scores from two halves of the random views, all seeds, for each halving."""
+        if not self.seeds or self.views < (4 if self.protocol == "paper" else 2):
+            return []
+        return [
+            (self.only(views=self._views[one]).scores(), self.only(views=self._views[other]).scores())
+            for one, other in _halvings(self.views)
+        ]
+
+    def unknown(self) -> list[str]:
+        """What cannot be told from so little, in sentences."""
+        told = []
+        if self.n < FEWEST:
+            told.append(f"{self.n} samples are too few to say how reliably they are ordered")
+        if not self.seeds:
+            told.append(
+                "reliability rests on seeds with one encoder of f and one of g each, these are no such pairs: nothing is known of the order "
+                "(in an audit, an f and a g that were trained alike have the same `seed`)"
+            )
+        elif self.seeds < 2:
+            told.append("the error over seeds, and so the reliability, cannot be told from one seed")
+        if len(view_weights(self.view_a, self.view_b)) < 2:
+            same = "view" if self.views == 1 else f"{self.views} views"
+            told.append(
+                "the error over views cannot be told from one pair of views and is taken for score: the numbers are of other seeds with the "
+                f"same {same}"
+            )
+        return told
+
+
+def weighted_sums(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """``weights @ values``, of small integers that are made floats a few rows at a time: (resample, sample), (sample, k) -> (resample, k)."""
+    return np.concatenate([weights[start : start + 50].astype(float) @ values for start in range(0, len(weights), 50)])
+
+
+def _halvings(count: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Disjoint halves of ``count`` things, all ways where they are few, else random ones; of an odd number one is left out in turn."""
+    half = count // 2
+    if not half:
+        return []
+    if count <= 8:
+        ways = [
+            (np.array(one), np.array(other))
+            for one in itertools.combinations(range(count), half)
+            for other in itertools.combinations(sorted(set(range(count)) - set(one)), half)
+            if one < other
+        ]
+        if len(ways) <= SPLITS:
+            return ways
+    rng = np.random.Generator(np.random.Philox(count))
+    orders = [rng.permutation(count) for _ in range(SPLITS)]
+    return [(order[:half], order[half : 2 * half]) for order in orders]

@@ -1,0 +1,65 @@
+"""Names, groups and dimensions of a store."""
+
+from __future__ import annotations
+
+import itertools
+
+from zarr.codecs import Crc32cCodec, ZstdCodec
+
+from sslmem_kit.names import (
+    ALIGNMENT,
+    ENCODER,
+    LAYER,
+    SAMPLE,
+    UNIT,
+    VIEW,
+)
+
+SCHEMA_VERSION = 1
+
+RECORDED = ("probe_accuracy", "feature_std", "effective_rank", "embedding_std")
+"""What is known of an encoder at each recorded epoch, beside alignment: one number each."""
+
+PROBES = ("linear", "knn")
+
+PER_ENCODER = {
+    "training": ("loss", "learning_rate"),
+    "trajectory": (ALIGNMENT, *RECORDED),
+    "downstream": ("accuracy",),
+}
+"""Groups whose arrays hold one row an encoder, and their variables."""
+
+THUMBNAIL_CHUNK, THUMBNAIL_SHARD = 64, 4096
+"""Samples whose thumbnails are decoded together, and that share a file."""
+
+FILE_CHUNK, FILE_SHARD = 512, 2**18
+"""The same of the names of samples' files."""
+
+ORIGINAL = ("height", "width")
+"""Variables of ``/images`` that say how large an image was, on ``sample``; older stores lack them."""
+
+KEPT, RANK = "kept", "rank"
+
+DETAILS = {
+    "views": {"thumbnail": (KEPT, VIEW, "y", "x", "channel")},
+    "neighbours": {"neighbour": (KEPT, ENCODER, RANK), "distance": (KEPT, ENCODER, RANK)},
+}
+"""Groups that :mod:`sslmem_kit.store.details` adds to a scored store, their variables and dimensions; a store may lack them. ``kept`` is a
+dimension of its own, because a group inherits ``sample`` from the root, where it is longer."""
+
+LAYERS, UNITS = "layers", "units"
+
+LOCALIZED = {
+    LAYERS: {ALIGNMENT: (SAMPLE, ENCODER, LAYER)},
+    UNITS: dict.fromkeys(("unit_mem", "standard_error", "response", "background", "strongest"), (ENCODER, UNIT)),
+}
+"""Groups of a study with ``scoring.layers``: alignment by layer, the mean over augmentations, written with each block of scores; and what
+:mod:`sslmem_kit.store.details` adds about units."""
+
+CHECKED = {"compressors": (ZstdCodec(level=0), Crc32cCodec())}
+"""How values are packed: a chunk ends with its checksum."""
+
+
+def view_pairs(views: int) -> list[tuple[int, int]]:
+    """All pairs among the clean image (0) and ``views`` random views, in the order of the augmentation axis."""
+    return list(itertools.combinations(range(views + 1), 2))

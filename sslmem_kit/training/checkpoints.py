@@ -1,0 +1,150 @@
+"""Checkpoints of a training: what was recorded, and the whole state from which it goes on to the same bits.
+
+All chance of a training is counter-based, so no generator's state is kept. Files are read with ``weights_only``: no code in them runs.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from sslmem_kit.errors import UserError
+from sslmem_kit.store import RECORDED
+from sslmem_kit.store.files import write_atomically
+
+HISTORY = ("epoch", "loss", "learning_rate", "seconds", "probe_accuracy", "mean_alignment", "feature_std", "effective_rank",
+           "embedding_std")  # fmt: skip
+"""Columns of ``history.csv``; what was not recorded in an epoch is empty."""
+
+
+class Record(NamedTuple):
+    """What is recorded of an encoder while it trains; accuracy and spread by the first rank alone."""
+
+    alignment: np.ndarray
+    """Mean over augmentations, (sample,) float32."""
+    probe_accuracy: float
+    feature_std: float
+    effective_rank: float
+    embedding_std: float
+    """Of what the loss compares, where that is not the representations themselves; NaN where the loss compares none."""
+    warning: str = ""
+    """What has collapsed, in words."""
+
+    def numbers(self) -> dict[str, float]:
+        """What a row of ``history.csv`` holds of it."""
+        return {name: getattr(self, name) for name in RECORDED}
+
+
+@dataclass
+class Progress:
+    """How far a training has come, and what was recorded on the way."""
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    seconds: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    trajectory: dict[int, np.ndarray] = field(default_factory=dict)
+    epsilon: float | None = None
+    """Spent by DP-SGD when the training is done."""
+
+    def rows(self, epochs: int, recorded: tuple[int, ...]) -> dict[str, np.ndarray]:
+        """The rows of the results store, by ``group/variable``."""
+        assert len(self.history) == epochs
+        by_epoch = {row["epoch"]: row for row in self.history}
+        nothing = np.full_like(self.trajectory[epochs], np.nan)
+        return {
+            "training/loss": np.array([row["loss"] for row in self.history]),
+            "training/learning_rate": np.array([row["learning_rate"] for row in self.history]),
+            "trajectory/alignment": np.stack([self.trajectory.get(epoch, nothing) for epoch in recorded], axis=1),
+            **{f"trajectory/{name}": np.array([by_epoch[epoch].get(name, np.nan) for epoch in recorded]) for name in RECORDED},
+        }
+
+
+def save(checkpoint: Path, parts: dict[str, Any], progress: Progress) -> None:
+    """Write a checkpoint in place of the one before: the state of each part (objective, optimizer, ...) and what was recorded."""
+    _write(checkpoint, {**{name: part.state_dict() for name, part in parts.items()}, "progress": _recorded(progress)})
+
+
+def load(checkpoint: Path, parts: dict[str, Any], device: str) -> Progress:
+    """Put every part into the state of a checkpoint; what had been recorded.
+
+    Raises
+    ------
+    UserError
+        The checkpoint is damaged, or of a training that is finished.
+    """
+    state = read(checkpoint, device)
+    if "objective" not in state:
+        raise UserError(
+            f"{checkpoint}: this training is finished, but its weights.safetensors is gone; restore it, or delete {checkpoint.name}"
+        )
+    try:
+        for name, part in parts.items():
+            part.load_state_dict(state.get(name, {}))
+    except (ValueError, RuntimeError, KeyError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(
+            f"{checkpoint}: it is of an earlier version or another training ({reason}); delete it to train anew"
+        ) from None
+    return _progress(state)
+
+
+def is_resumable(checkpoint: Path) -> bool:
+    """Whether a training can go on from a checkpoint, and be it from its end."""
+    try:
+        return "objective" in read(checkpoint, "cpu")
+    except UserError:
+        return False
+
+
+def load_progress(checkpoint: Path) -> Progress:
+    """What a checkpoint records beside weights."""
+    return _progress(read(checkpoint, "cpu"))
+
+
+def save_progress(checkpoint: Path, progress: Progress) -> None:
+    """Write a finished training's records in place of its checkpoint: weights are in ``weights.safetensors``."""
+    _write(checkpoint, {"progress": _recorded(progress)})
+
+
+def write_history(path: Path, progress: Progress) -> None:
+    """Write the rows of ``HISTORY`` as CSV."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, HISTORY, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(progress.history)
+    write_atomically(path, text.getvalue().encode())
+
+
+def _write(checkpoint: Path, state: dict[str, Any]) -> None:
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomically(checkpoint, buffer.getvalue())
+
+
+def _recorded(progress: Progress) -> dict[str, Any]:
+    return {**vars(progress), "trajectory": {epoch: torch.from_numpy(values) for epoch, values in progress.trajectory.items()}}
+
+
+def _progress(state: dict[str, Any]) -> Progress:
+    content = state["progress"]
+    return Progress(**{**content, "trajectory": {epoch: values.cpu().numpy() for epoch, values in content["trajectory"].items()}})
+
+
+def read(checkpoint: Path, device: str) -> dict[str, Any]:
+    """What :func:`torch.save` wrote; no code in it runs."""
+    try:
+        return torch.load(checkpoint, map_location=device, weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
+        raise UserError(
+            f"{checkpoint}: the checkpoint is damaged ({' '.join(str(error).split())[:120]}); delete it to train anew"
+        ) from None

@@ -1,0 +1,160 @@
+"""What all objectives share: what they are given, what they return, and the paper's alignment regularizer (eq. 3).
+
+An objective is an nn.Module around an encoder. It maps a batch of views to a loss; where it keeps more than weights (a teacher, a
+centre) it keeps them as parameters and buffers, so that a checkpoint holds them. All losses are means over the batch, and where they
+compare samples with each other, over the batches of all devices.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from sslmem_kit.encoders.backbone import Encoder
+from sslmem_kit.spec.objective import RegularizerSpec
+from sslmem_kit.spec.policy import Policy
+from sslmem_kit.views import several_views
+
+
+class Batch(NamedTuple):
+    """A micro-batch.
+
+    Parameters
+    ----------
+    views
+        One tensor a view, [batch, channel, y, x] in [0, 1], in the order of :meth:`Objective.view_specs`.
+    keys
+        Random keys for what an objective draws itself, [batch] int64: they follow the slot, so that coupled encoders draw alike.
+    labels
+        Classes, [batch] int64.
+    """
+
+    views: tuple[Tensor, ...]
+    keys: Tensor
+    labels: Tensor
+
+
+class ViewSpec(NamedTuple):
+    """How one view of a batch is drawn: by ``policy``, then shrunk by the whole factor ``shrink``."""
+
+    policy: Policy
+    shrink: int = 1
+
+
+class Losses(NamedTuple):
+    """A method's loss, and the encoder's output for two unshrunk views where the method computed it anyway."""
+
+    loss: Tensor
+    outputs: tuple[Tensor, Tensor] | None = None
+
+
+class StepInfo(NamedTuple):
+    """Where in its training an objective is."""
+
+    step: int
+    """Optimizer steps done."""
+    steps_an_epoch: int
+    epochs: int
+
+    @property
+    def epoch(self) -> int:
+        """Epochs finished."""
+        return self.step // self.steps_an_epoch
+
+    @property
+    def total(self) -> int:
+        """Optimizer steps of the whole training."""
+        return self.steps_an_epoch * self.epochs
+
+
+class Objective(nn.Module):
+    """Base of the methods.
+
+    Parameters
+    ----------
+    encoder
+        What is trained.
+    regularizer
+        Eq. 3's weight and the epoch from which it acts, or None.
+    """
+
+    views = 2
+    """Views by the training policy that the method takes."""
+
+    def __init__(self, encoder: Encoder, regularizer: RegularizerSpec | None) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.regularizer = regularizer
+        self.regularized = False
+
+    def view_specs(self, policy: Policy) -> tuple[ViewSpec, ...]:
+        """The views that a batch holds, under a training policy."""
+        return (ViewSpec(policy),) * (max(self.views, 2) if self.regularizer else self.views)
+
+    def losses(self, batch: Batch) -> Losses:
+        """The method's own loss."""
+        raise NotImplementedError
+
+    def compared(self, pooled: Tensor) -> Tensor | None:
+        """What the loss compares, of pooled representations, [batch, feature] -> [batch, feature]; None where it compares none."""
+        return None
+
+    def begin_step(self, step_info: StepInfo) -> None:
+        """Called before an optimizer step: what follows a schedule is set here."""
+        self.regularized = self.regularizer is not None and step_info.epoch >= self.regularizer.start_epoch
+
+    def before_update(self, step_info: StepInfo) -> None:
+        """Called between the gradients and the optimizer's update."""
+
+    def after_update(self, step_info: StepInfo) -> None:
+        """Called after the optimizer's update."""
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The loss that is minimized: the method's own, or with the regularizer (1 - weight) L - weight d."""
+        loss, outputs = self.losses(batch)
+        if not self.regularized:
+            return loss
+        first, second = outputs or (self.encoder(batch.views[0]), self.encoder(batch.views[1]))
+        weight = self.regularizer.weight
+        return (1 - weight) * loss - weight * mean_distance(first, second)
+
+
+def full_precision(like: Tensor) -> torch.autocast:
+    """A context in which nothing on the device of ``like`` is brought to half precision: for what normalizes, squares or sums up."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
+def make_training_views(
+    view_specs: Sequence[ViewSpec], images: Tensor, slots: Tensor, *, first: int, seed: int
+) -> tuple[Tensor, ...]:
+    """The views of a batch.
+
+    Parameters
+    ----------
+    draws
+        How each is drawn.
+    images
+        [batch, channel, y, x] in [0, 1].
+    slots
+        What keys the randomness of each, [batch] int64.
+    first
+        Index of the first view; the others follow.
+    seed
+        Of the views.
+    """
+    views: list[Tensor] = []
+    for draw, alike in itertools.groupby(view_specs):
+        numbers = range(first + len(views), first + len(views) + len(list(alike)))
+        drawn = several_views(images, slots, views=numbers, seed=seed, policy=draw.policy)
+        views.extend(nn.functional.avg_pool2d(view, draw.shrink) if draw.shrink > 1 else view for view in drawn)
+    return tuple(views)
+
+
+def mean_distance(first: Tensor, second: Tensor) -> Tensor:
+    """Mean over the batch of the l2 distance between l2-normalized representations, the d of eq. 1: [batch, ...] twice -> []."""
+    units = [nn.functional.normalize(output.float().flatten(1), dim=1) for output in (first, second)]
+    return torch.linalg.vector_norm(units[0] - units[1], dim=1).mean()

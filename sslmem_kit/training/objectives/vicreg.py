@@ -1,0 +1,33 @@
+"""VICReg (Bardes et al. 2022): bring two views together, keep the variance of every dimension, decorrelate the dimensions."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from sslmem_kit.encoders.backbone import Encoder
+from sslmem_kit.spec.objective import VICRegSpec
+from sslmem_kit.training.lightly import VICRegLoss, VICRegProjectionHead
+from sslmem_kit.training.objectives.base import Batch, Losses, Objective, full_precision
+
+
+class VICReg(Objective):
+    """Encoder, expander, and invariance, variance and covariance of two views over the batches of all devices."""
+
+    def __init__(self, encoder: Encoder, spec: VICRegSpec, *, classes: int) -> None:
+        super().__init__(encoder, spec.regularizer)
+        self.expander = VICRegProjectionHead(encoder.backbone.num_features, spec.hidden_dim, spec.projection_dim)
+        self.criterion = VICRegLoss(
+            lambda_param=spec.invariance, mu_param=spec.variance, nu_param=spec.covariance, gather_distributed=True
+        )
+
+    def losses(self, batch: Batch) -> Losses:
+        """The three terms of two views."""
+        # As in the paper, each view is a branch of its own, whose batch norm sees that view only.
+        outputs = (self.encoder(batch.views[0]), self.encoder(batch.views[1]))
+        expanded = [self.expander(self.encoder.pool(output)) for output in outputs]
+        with full_precision(expanded[0]):
+            return Losses(self.criterion(*(embedding.float() for embedding in expanded)), outputs)
+
+    def compared(self, pooled: Tensor) -> Tensor:
+        """Embeddings."""
+        return self.expander(pooled)

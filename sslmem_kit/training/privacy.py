@@ -1,0 +1,236 @@
+"""DP-SGD (Abadi et al. 2016): every sample's gradient is clipped, the sum gets Gaussian noise. The paper's Table 5.
+
+What is promised: two training sets that differ in one sample, added or taken away, give weights whose distributions are (epsilon,
+delta)-close: P(weights in A) <= exp(epsilon) P'(weights in A) + delta for every set A of weights. So delta is the probability with which
+the bound by epsilon may fail, and has to stay below 1 / samples. A step of it, over batches B that take each sample with probability
+q = batch / samples:
+
+    gradient = (sum over i in B of g_i min(1, C / |g_i|) + sigma C N(0, 1)) / batch
+
+A sample's views, masks and label go into its own g_i alone, so the promise is one for samples, whatever the augmentations. It is made for
+the weights of *one* encoder and for who does not know its seed. Outside of it are: the encoders of a study together (coupled f and g have
+the same noise), the channel means and standard deviations that normalize the images, the choice of hyper-parameters, the losses and probe
+accuracies in the history, the scores and images in the store, and the rounding of floating-point noise.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from sslmem_kit.encoders.device import autocast
+from sslmem_kit.errors import UserError
+from sslmem_kit.spec.training import Precision, PrivacySpec
+from sslmem_kit.training.objectives.base import Batch, Objective
+
+CHUNK_BYTES, CHUNK_SAMPLES = 2**30, 128
+"""Gradients of single samples that are held at a time: at most so many bytes, and of at most so many samples."""
+
+
+class PrivateGradients:
+    """Private gradients of an objective.
+
+    Parameters
+    ----------
+    objective
+        Its loss of a batch has to be the mean of the losses of its samples alone.
+    spec
+        The wanted epsilon, delta and the clipping norm C.
+    samples
+        That a family trains on.
+    batch
+        Samples expected in an optimizer step.
+    steps
+        Optimizer steps of the whole training.
+    precision
+        Of the passes through the objective; gradients are clipped and added up in float32.
+
+    Raises
+    ------
+    UserError
+        The objective holds batch norm, delta is too large for the number of samples, or a batch is all of them.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        spec: PrivacySpec,
+        *,
+        samples: int,
+        batch: int,
+        steps: int,
+        precision: Precision = "float32",
+    ) -> None:
+        _refuse_batch_norm(objective)
+        if spec.delta >= 1 / samples:
+            raise UserError(
+                f"training.privacy.delta: {spec.delta} has to be below 1 / {samples} = {1 / samples:.1e}, one over the samples that a "
+                "family trains on: a delta so large lets a sample be given away whole"
+            )
+        if batch >= samples:
+            raise UserError(
+                f"training.batch_size: a step of {batch} takes all of the {samples} samples that a family trains on, "
+                "training.privacy needs a random part of them, so give fewer"
+            )
+        self.objective = objective
+        self.spec = spec
+        self.precision = precision
+        self.batch = batch
+        self.rate = batch / samples
+        self.noise_multiplier = noise_multiplier(spec.epsilon, spec.delta, rate=self.rate, steps=steps)
+
+    def draw(self, occupied: Tensor, seed: int) -> Tensor:
+        """A random batch.
+
+        Parameters
+        ----------
+        occupied
+            Bool[slot], which slots hold a sample.
+        seed
+            Of this step; a slot's own draw depends on it and on the slot alone, not on which others are occupied.
+
+        Returns
+        -------
+        Tensor
+            Int64[batch], ascending slots, each occupied one with probability ``rate``; it may be empty.
+        """
+        drawn = torch.rand(len(occupied), dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+        return ((drawn < self.rate) & occupied).nonzero().flatten()
+
+    def backward(self, batch: Batch | None, seed: int) -> Tensor:
+        """Set the ``grad`` of all trained parameters.
+
+        Parameters
+        ----------
+        batch
+            What was drawn for this step; None where that is empty: the step is made of noise alone.
+        seed
+            Of this step's noise.
+
+        Returns
+        -------
+        Tensor
+            [], the sum of the losses over the expected batch size: its mean over steps is the mean loss.
+        """
+        parameters = dict(trained(self.objective))
+        device = next(iter(parameters.values())).device
+        total = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
+        loss = torch.zeros((), device=device)
+        for gradients, losses in sample_gradients(self.objective, batch, self.precision) if batch else ():
+            share = clip_factors(gradients, self.spec.clip_norm)
+            for name, gradient in gradients.items():
+                total[name] += torch.tensordot(share, gradient, 1)
+            loss += losses.sum()
+        generator = torch.Generator(device).manual_seed(seed)
+        for name, parameter in parameters.items():
+            noise = torch.empty_like(parameter, requires_grad=False).normal_(generator=generator)
+            parameter.grad = (total[name] + self.noise_multiplier * self.spec.clip_norm * noise) / self.batch
+        return loss / self.batch
+
+    def spent(self, steps: int) -> tuple[float, float]:
+        """(epsilon, delta) that the weights are private with after so many steps."""
+        if not steps:
+            return 0.0, self.spec.delta
+        error = accuracy(self.spec.epsilon)
+        return spent_epsilon(self.noise_multiplier, self.spec.delta, rate=self.rate, steps=steps, error=error), self.spec.delta
+
+
+def trained(objective: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Names and parameters that get gradients."""
+    return ((name, parameter) for name, parameter in objective.named_parameters() if parameter.requires_grad)
+
+
+def sample_gradients(
+    objective: Objective, batch: Batch, precision: Precision = "float32"
+) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+    """Gradients of the loss of each sample, as if it were a batch of one: chunks of ({name: [sample, ...]}, losses [sample])."""
+    parameters = {name: parameter.detach() for name, parameter in trained(objective)}
+
+    def loss(parameters: dict[str, Tensor], views: tuple[Tensor, ...], keys: Tensor, labels: Tensor) -> Tensor:
+        alone = Batch(tuple(view[None] for view in views), keys[None], labels[None])
+        # MAE holds its ViT under two names. To replace a tensor under all its names would put the stand-in back at the end, for good;
+        # under one it is enough, for the ViT is one module.
+        return functional_call(objective, parameters, (alone,), tie_weights=False)
+
+    per_sample = vmap(grad_and_value(loss), in_dims=(None, 0, 0, 0), randomness="different")
+    size = chunk_size(sum(value.numel() * value.element_size() for value in parameters.values()))
+    for start in range(0, len(batch.keys), size):
+        chunk = slice(start, start + size)
+        views = tuple(view[chunk] for view in batch.views)
+        # Fused attention has no rule for vmap, which would go through it sample by sample. The backward pass is under autocast too,
+        # without it vmap's layer norm meets two dtypes.
+        with sdpa_kernel(SDPBackend.MATH), autocast(batch.keys.device.type, precision):
+            result = per_sample(parameters, views, batch.keys[chunk], batch.labels[chunk])
+        yield result
+
+
+def chunk_size(parameter_bytes: int) -> int:
+    """Samples whose gradients are held at a time."""
+    return max(1, min(CHUNK_SAMPLES, CHUNK_BYTES // parameter_bytes))
+
+
+def clip_factors(gradients: dict[str, Tensor], clip_norm: float) -> Tensor:
+    """[sample], what brings the norm of each sample's whole gradient down to ``clip_norm`` where it is larger, else 1."""
+    norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients.values()], dim=1).norm(dim=1)
+    return (clip_norm / norms).clamp(max=1)
+
+
+@functools.lru_cache
+def noise_multiplier(epsilon: float, delta: float, *, rate: float, steps: int) -> float:
+    """The least sigma, to 0.3 %, with which ``steps`` steps at sampling rate ``rate`` are (epsilon, delta)-private."""
+
+    def enough(sigma: float) -> bool:
+        return spent_epsilon(sigma, delta, rate=rate, steps=steps, error=accuracy(epsilon)) <= epsilon
+
+    # The accountant's work explodes where sigma is far too small, so the search never goes below half of what is needed.
+    high = 1.0
+    while not enough(high):
+        high *= 2
+    low = high / 2
+    while enough(low):
+        low, high = low / 2, low
+    while high / low > 1.003:
+        middle = math.sqrt(low * high)
+        if enough(middle):
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def accuracy(epsilon: float) -> float:
+    """How far the accountant may lie above the least epsilon: half a percent of what is wanted, for it has to work harder for less."""
+    return max(epsilon / 200, 1e-3)
+
+
+def spent_epsilon(sigma: float, delta: float, *, rate: float, steps: int, error: float) -> float:
+    """An upper bound of epsilon after ``steps`` steps, by composition of privacy loss variables (Gopi et al. 2021)."""
+    from opacus.accountants import PRVAccountant  # seconds to import, for who trains privately only
+
+    accountant = PRVAccountant()
+    accountant.history = [(sigma, rate, steps)]
+    with warnings.catch_warnings(), np.errstate(over="ignore", invalid="raise"):
+        # It sizes its grid by Renyi orders of a fixed list; that the best is at an end of the list makes the grid larger, not wrong.
+        warnings.filterwarnings("ignore", message="Optimal order is the", category=UserWarning)
+        try:
+            return float(accountant.get_epsilon(delta, eps_error=error))
+        except FloatingPointError:  # so little noise that the accountant's numbers overflow: it bounds nothing
+            return math.inf
+
+
+def _refuse_batch_norm(objective: Objective) -> None:
+    for name, module in objective.named_modules():
+        if isinstance(module, _BatchNorm):
+            raise UserError(
+                f"encoder.backbone: batch norm ({name}) mixes samples, training.privacy needs a backbone without it: a ViT, or a network "
+                "with group norm (resnet50_gn)"
+            )

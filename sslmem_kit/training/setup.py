@@ -1,0 +1,72 @@
+"""What a training starts from: initial weights, the order of an epoch, labels, and the streams of randomness that all of it comes from."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sslmem_kit.data.samples import StudySamples
+from sslmem_kit.encoders.backbone import build_encoder
+from sslmem_kit.errors import UserError
+from sslmem_kit.spec.design import EncoderPlan
+from sslmem_kit.spec.seeds import derive_seed
+from sslmem_kit.spec.study import StudySpec
+from sslmem_kit.spec.training import TrainingSpec
+from sslmem_kit.training.objectives import Objective, build_objective
+from sslmem_kit.training.privacy import PrivateGradients
+
+
+def new_objective(spec: StudySpec, plan: EncoderPlan, samples: StudySamples, device: str) -> Objective:
+    """Encoder and objective with the initial weights of a plan; torch's own generator is left as it was."""
+    mean, std = samples.channel_statistics
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(encoder_seed(spec, plan, "init"))
+        encoder = build_encoder(spec.encoder, samples.dataset.image_shape, mean=mean, std=std)
+        return build_objective(encoder, spec.objective, classes=len(samples.dataset.class_names)).to(device)
+
+
+def epoch_order(occupied: Tensor, seed: int) -> Tensor:
+    """A random order of the occupied slots: the one of all slots, in which the last ones take the places of empty ones.
+
+    So an encoder that lacks a few samples sees all others, but for these last, where one that has them sees them. Were the empty places closed
+    up instead, every batch would differ.
+
+    Parameters
+    ----------
+    occupied
+        Whether a slot has a sample, [slot] bool.
+    seed
+        Of the order.
+    """
+    order = torch.randperm(len(occupied), generator=torch.Generator().manual_seed(seed))
+    there = occupied[order]
+    count = int(there.sum())
+    kept, last = order[:count], order[count:]
+    kept[~there[:count]] = last[there[count:]]
+    return kept
+
+
+def make_private(
+    training: TrainingSpec, objective: Objective, samples: int, batch: int, steps: int, *, ranks: int = 1
+) -> PrivateGradients | None:
+    """What gives DP-SGD's gradients in place of the plain ones, where the spec asks for privacy; ``steps`` of an epoch."""
+    if training.privacy is None:
+        return None
+    if ranks > 1:
+        raise UserError(f"--devices: {ranks} cannot share a training with training.privacy, use 1")
+    total = steps * training.epochs
+    return PrivateGradients(objective, training.privacy, samples=samples, batch=batch, steps=total, precision=training.precision)
+
+
+def labels_of(samples: StudySamples, ids: np.ndarray) -> np.ndarray:
+    """Class of the sample in each slot, int64; 0 where a slot is empty."""
+    labels = np.zeros(len(ids), np.int64)
+    labels[ids >= 0] = samples.dataset.labels[samples.dataset.positions(ids[ids >= 0])]
+    return labels
+
+
+def encoder_seed(spec: StudySpec, plan: EncoderPlan, *names: str | int) -> int:
+    """Of one of an encoder's streams; coupled encoders of one seed share all of them."""
+    own = () if spec.training.coupled else (plan.family,)
+    return derive_seed(plan.seed, "training", *own, *names)

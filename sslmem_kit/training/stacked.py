@@ -1,0 +1,310 @@
+"""Training many small encoders of one shape at once, each with its own samples, order and views.
+
+A step of a small encoder is too short to keep a processor busy: most of it goes by calling operators. Here parameters are stacked along
+a dimension of encoders and one call takes a step of all (torch's ``stack_module_state`` and ``vmap``). Each encoder's initial weights,
+order and views are those of :mod:`sslmem_kit.training.loop`, so that its numbers differ from one-by-one training by rounding alone; and
+because encoders of one seed share views, those of an epoch are drawn once for all of them.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import math
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state
+
+from sslmem_kit.data.loader import ImageLoader
+from sslmem_kit.data.samples import StudySamples
+from sslmem_kit.encoders.backbone import Encoder
+from sslmem_kit.encoders.device import autocast
+from sslmem_kit.encoders.fast_linear import ConvLinear
+from sslmem_kit.errors import UserError
+from sslmem_kit.events import OnEvent, Trained, ignore
+from sslmem_kit.spec.design import EncoderPlan
+from sslmem_kit.spec.study import StudySpec
+from sslmem_kit.store.files import write_atomically
+from sslmem_kit.training import checkpoints
+from sslmem_kit.training.checkpoints import Progress
+from sslmem_kit.training.loop import EVENT_SECONDS
+from sslmem_kit.training.objectives import Batch, Objective, StepInfo, make_training_views
+from sslmem_kit.training.optimizer import build_optimizer, learning_rate
+from sslmem_kit.training.setup import encoder_seed, epoch_order, labels_of, new_objective
+from sslmem_kit.views import sample_keys
+
+VIEWS_BYTES = 2**30
+"""The views of an epoch are at most this large."""
+MOST_VIEWS = 2
+"""Of a sample in a step, of the methods that can be trained at once."""
+NO_CHECKPOINT = Path(os.devnull) / "none"
+"""A file that is not there."""
+
+
+def check_stackable(spec: StudySpec, groups: Sequence[Sequence[EncoderPlan]], samples: StudySamples, loader: ImageLoader) -> None:
+    """Refuse what cannot be trained many at once, before anything is trained: by the spec, and by a step of two encoders.
+
+    Raises
+    ------
+    UserError
+        The field that stands in the way, with what to do.
+    """
+    training = spec.training
+    for field, wrong in (
+        ("training.optimizer", training.optimizer == "lars"),
+        ("training.clip_norm", training.clip_norm is not None),
+        ("training.accumulate", training.accumulate > 1),
+        ("training.privacy", training.privacy is not None),
+        ("training.compile", training.compile),
+        ("training.channels_last", training.channels_last),
+        ("training.precision", training.precision == "fp16"),
+        ("objective.method", spec.objective.method in ("mae", "dino")),
+    ):
+        if wrong:
+            value = getattr(spec.objective if field.startswith("objective") else training, field.partition(".")[2])
+            raise UserError(f"{field}: {value!r} is not for encoders that are trained at once; set design.together to 1")
+    for group in groups:
+        seeds = len({encoder_seed(spec, plan, "views") for plan in group})
+        size = 4 * math.prod(samples.dataset.image_shape) * len(samples.slots(group[0])) * MOST_VIEWS * seeds
+        if size > VIEWS_BYTES:
+            raise UserError(
+                f"design.together: the views of {len(group)} encoders take {size / 1e6:,.0f} MB an epoch, at most "
+                f"{VIEWS_BYTES / 1e6:,.0f} MB are held; set it lower, or to 1"
+            )
+    trial = _StackedTraining(spec, groups[0][:2], samples, loader, NO_CHECKPOINT)
+    with torch.random.fork_rng(devices=[]):
+        trial.train_epoch(0, steps=1)
+
+
+def train_together(
+    spec: StudySpec,
+    plans: Sequence[EncoderPlan],
+    samples: StudySamples,
+    loader: ImageLoader,
+    checkpoint: Path,
+    *,
+    emit: OnEvent = ignore,
+) -> list[tuple[Encoder, Progress]]:
+    """Train encoders of one design in step, going on from their checkpoint where there is one.
+
+    Parameters
+    ----------
+    spec, plans
+        The study and which of its encoders; all of one design, with as many steps in an epoch.
+    samples, loader
+        Its samples and their images on the device.
+    checkpoint
+        File of the state that an interrupted run goes on from.
+    tell
+        Hears ``("trained", epochs, loss, images a second)`` about once a second, the loss being the mean over encoders.
+
+    Returns
+    -------
+    Each encoder with its final weights, and its progress.
+
+    Raises
+    ------
+    UserError
+        The loss or the weights of an encoder are not finite.
+
+    See Also
+    --------
+    check_stackable : whether they can be.
+    """
+    group = _StackedTraining(spec, plans, samples, loader, checkpoint)
+    with torch.random.fork_rng(devices=[]):
+        for epoch in range(group.epoch, spec.training.epochs):
+            rate = group.train_epoch(epoch)
+            if time.monotonic() - group.saved > spec.training.checkpoint_seconds and group.epoch < spec.training.epochs:
+                group.save()
+            if time.monotonic() - group.told > EVENT_SECONDS or group.epoch == spec.training.epochs:
+                emit(Trained(plans[0].id, group.epoch, float(group.losses[-1].mean()), rate))
+                group.told = time.monotonic()
+    return group.finish()
+
+
+def seconds_an_epoch(spec: StudySpec, plans: Sequence[EncoderPlan], samples: StudySamples, loader: ImageLoader) -> float:
+    """Time that one of these encoders takes for an epoch when they are trained at once, from a trial of two epochs."""
+    group = _StackedTraining(spec, plans, samples, loader, NO_CHECKPOINT)
+    with torch.random.fork_rng(devices=[]):
+        for epoch in (0, 1):  # the first is to warm up
+            group.train_epoch(min(epoch, spec.training.epochs - 1))
+    return (group.seconds[1] - group.seconds[0]) / len(plans)
+
+
+class StackedModules:
+    """Modules of one shape as one that computes all of them.
+
+    Parameters
+    ----------
+    modules
+        Equal but for the values of their parameters and buffers.
+    """
+
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
+        self.parameters, self.buffers = stack_module_state(list(modules))
+        self.template = copy.deepcopy(modules[0])
+        for module in self.template.modules():
+            # Neither has a rule for batches of weights.
+            if getattr(module, "fused_attn", False):
+                module.fused_attn = False
+            if type(module) is ConvLinear:
+                module.__class__ = nn.Linear
+
+    def __call__(self, *inputs: object, shared: bool = False) -> Tensor:
+        """The outputs of all, [module, ...]; each input has a leading dimension of modules, or with ``shared`` is the same for all."""
+
+        def call(parameters: dict[str, Tensor], buffers: dict[str, Tensor], given: tuple[object, ...]) -> Tensor:
+            return functional_call(self.template, (parameters, buffers), given)
+
+        return torch.vmap(call, in_dims=(0, 0, None if shared else 0))(self.parameters, self.buffers, inputs)
+
+    def state(self, number: int) -> dict[str, Tensor]:
+        """The state dict of one of them."""
+        return {name: values[number].detach().clone() for name, values in (self.parameters | self.buffers).items()}
+
+
+class _StackedTraining:
+    """Encoders that are trained at once, and how an epoch of them goes."""
+
+    def __init__(
+        self, spec: StudySpec, plans: Sequence[EncoderPlan], samples: StudySamples, loader: ImageLoader, checkpoint: Path
+    ) -> None:
+        self.spec, self.plans, self.loader, self.checkpoint = spec, plans, loader, checkpoint
+        training = spec.training
+        ids = np.stack([samples.slots(plan) for plan in plans])
+        self.occupied = torch.from_numpy(ids >= 0)
+        ((self.batch, self.steps),) = {samples.batches(plan) for plan in plans}
+        anywhere = ids.max(axis=0)  # a slot holds one sample or none
+        self.labels = torch.from_numpy(labels_of(samples, anywhere)).to(loader.device)
+        known = np.where(anywhere >= 0, anywhere, samples.dataset.ids[0])  # what an empty slot shows is seen by nobody
+        self.images = next(loader.batches([known]))
+        self.objectives: list[Objective] = [new_objective(spec, plan, samples, loader.device).train() for plan in plans]
+        self.view_specs = self.objectives[0].view_specs(training.policy)
+        # Encoders of one seed see one another's views.
+        seeds = [encoder_seed(spec, plan, "views") for plan in plans]
+        self.view_seeds = list(dict.fromkeys(seeds))
+        self.source = torch.tensor([self.view_seeds.index(seed) for seed in seeds], device=loader.device)[:, None]
+        self.stacked = StackedModules(self.objectives)
+        self.optimizer = build_optimizer(self.objectives[0], training, stacked=self.stacked.parameters)
+        self.epoch = 0
+        self.seconds: list[float] = []  # of all encoders, after each epoch
+        self.losses: list[np.ndarray] = []
+        self.rates: list[float] = []
+        self.told, self.saved = -math.inf, time.monotonic()
+        if checkpoint.exists():
+            self.load()
+
+    def train_epoch(self, epoch: int, *, steps: int | None = None) -> float:
+        """Train one epoch, or its first ``steps``; images a second."""
+        spec, started = self.spec, time.monotonic()
+        orders = torch.stack([self.order(number, epoch) for number in range(len(self.plans))]).to(self.loader.device)
+        views, noise = self.draw(epoch)
+        total = torch.zeros(len(self.plans), dtype=torch.float64, device=self.loader.device)
+        for step, slots in enumerate(orders.split(self.batch, dim=1)[:steps]):
+            step_info = StepInfo(epoch * self.steps + step, self.steps, spec.training.epochs)
+            rate = learning_rate(spec.training, step_info)
+            for parameters in self.optimizer.param_groups:
+                parameters["lr"] = rate
+            self.objectives[0].begin_step(step_info)
+            self.optimizer.zero_grad(set_to_none=True)
+            batch = Batch(tuple(view[self.source, slots] for view in views), noise[self.source, slots], self.labels[slots])
+            with autocast(torch.device(self.loader.device).type, spec.training.precision):
+                losses = self.losses_of(batch)
+            losses.sum().backward()
+            self.optimizer.step()
+            total += losses.detach()
+        self.losses.append((total / self.steps).cpu().numpy())
+        self.rates.append(rate)
+        for number, loss in enumerate(self.losses[-1]):
+            if not math.isfinite(loss):
+                raise self.diverged("loss", number, epoch + 1)
+        self.epoch = epoch + 1
+        taken = time.monotonic() - started
+        self.seconds.append((self.seconds[-1] if self.seconds else 0.0) + taken)
+        return self.steps * self.batch * len(self.plans) / taken
+
+    def diverged(self, what: str, number: int, epoch: int) -> UserError:
+        """The error of a training that cannot go on."""
+        training = self.spec.training
+        return UserError(
+            f"training: the {what} of {self.plans[number].id} {'is' if what == 'loss' else 'are'} not finite in epoch {epoch}; lower "
+            f"training.learning_rate ({training.learning_rate}) or raise training.warmup_epochs ({training.warmup_epochs})"
+        )
+
+    def losses_of(self, batch: Batch) -> Tensor:
+        """The loss of each encoder, [encoder]."""
+        try:
+            return self.stacked(batch)
+        except RuntimeError as error:
+            if "randomness" not in str(error):
+                raise
+            raise UserError(
+                "encoder: dropout or another chance of its own is not for encoders that are trained at once; set design.together to 1"
+            ) from None
+
+    def order(self, number: int, epoch: int) -> Tensor:
+        """The slots that an encoder sees in an epoch, in their order, without those left over at the end."""
+        order = epoch_order(self.occupied[number], encoder_seed(self.spec, self.plans[number], "order", epoch))
+        return order[: self.steps * self.batch]
+
+    def draw(self, epoch: int) -> tuple[tuple[Tensor, ...], Tensor]:
+        """The views of every slot, one [seed, slot, channel, y, x] each, and what keys an objective's own chance, [seed, slot]."""
+        slots = torch.arange(len(self.images), device=self.loader.device)
+        drawn = [
+            make_training_views(self.view_specs, self.images, slots, first=epoch * len(self.view_specs), seed=seed)
+            for seed in self.view_seeds
+        ]
+        noise = torch.stack([sample_keys(seed, slots, -1 - epoch) for seed in self.view_seeds])
+        return tuple(torch.stack(view) for view in zip(*drawn, strict=True)), noise
+
+    def finish(self) -> list[tuple[Encoder, Progress]]:
+        """Every encoder by itself."""
+        finished = []
+        for number, objective in enumerate(self.objectives):
+            state = self.stacked.state(number)
+            if not all(bool(torch.isfinite(values).all()) for values in state.values()):
+                raise self.diverged("weights", number, self.epoch)
+            objective.load_state_dict(state, strict=False)  # criteria have buffers that are no state
+            each = [seconds / len(self.plans) for seconds in self.seconds]
+            rows = [
+                {"epoch": epoch, "loss": float(losses[number]), "learning_rate": rate, "seconds": round(seconds, 3)}
+                for epoch, (losses, rate, seconds) in enumerate(zip(self.losses, self.rates, each, strict=True), start=1)
+            ]
+            progress = Progress(epoch=len(rows), seconds=each[-1], history=rows)
+            finished.append((objective.encoder.eval(), progress))
+        return finished
+
+    def save(self) -> None:
+        """Write what an interrupted run goes on from."""
+        state = {
+            "plans": [plan.id for plan in self.plans],
+            "stacked": {name: values.detach() for name, values in (self.stacked.parameters | self.stacked.buffers).items()},
+            "optimizer": self.optimizer.state_dict(),
+            "losses": torch.from_numpy(np.stack(self.losses)),
+            "rates": self.rates,
+            "seconds": self.seconds,
+        }
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.checkpoint, buffer.getvalue())
+        self.saved = time.monotonic()
+
+    def load(self) -> None:
+        """Go on from where :meth:`save` was called; a state of other encoders is not taken."""
+        state = checkpoints.read(self.checkpoint, self.loader.device)
+        if state.get("plans") != [plan.id for plan in self.plans]:
+            return
+        with torch.no_grad():
+            for name, values in (self.stacked.parameters | self.stacked.buffers).items():
+                values.copy_(state["stacked"][name])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.losses, self.rates, self.seconds = list(state["losses"].cpu().numpy()), state["rates"], state["seconds"]
+        self.epoch = len(self.losses)
