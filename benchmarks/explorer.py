@@ -29,12 +29,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.support import ROOT
+
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks"), str(ROOT / "tests" / "explorer"), str(ROOT / "tests" / "serving")]
 
-from bokeh_client import answer, ask, models_of
-from browser import open_browser
 from large_study import IMAGENET, make_large_study
+
+from tests.support.bokeh_client import answer, ask, models_of
+from tests.support.browser import open_browser
 
 PAINTS, ACTIONS = 3, 8
 QUIET_MS = 300

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from fake_study import make_study
 
 from sslmem_kit.cli import app
+from tests.support import ROOT
+from tests.support.fake_study import make_study
 
-ROOT = Path(__file__).parents[1]
 HEAVY = ("numpy", "pandas", "xarray", "zarr", "torch", "torchvision", "timm", "matplotlib", "holoviews", "scipy", "pydantic")
 
 

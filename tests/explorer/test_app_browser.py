@@ -15,9 +15,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from browser import free_port, needs_browser, open_browser
-from fake_study import CLASSES, add_group, make_study
-from pages import (
+from PIL import Image
+from scipy import stats
+
+from sslmem_kit import store
+from sslmem_kit.data.partition import UNUSED
+from sslmem_kit.data.samples import load_samples
+from sslmem_kit.explorer.link_state import pack_ids
+from sslmem_kit.names import PARTITION_CODE, PARTITIONS, SSLMEM
+from sslmem_kit.spec.loading import load_spec
+from sslmem_kit.store.directory import create_or_resume
+from sslmem_kit.study import open_study
+from tests.support.browser import free_port, needs_browser, open_browser
+from tests.support.fake_study import CLASSES, add_group, make_study
+from tests.support.pages import (
     FIGURE,
     ROOT,
     counts,
@@ -33,17 +44,6 @@ from pages import (
     wait_for,
     wait_for_counts,
 )
-from PIL import Image
-from scipy import stats
-
-from sslmem_kit import store
-from sslmem_kit.data.partition import UNUSED
-from sslmem_kit.data.samples import load_samples
-from sslmem_kit.explorer.link_state import pack_ids
-from sslmem_kit.names import PARTITION_CODE, PARTITIONS, SSLMEM
-from sslmem_kit.spec.loading import load_spec
-from sslmem_kit.store.directory import create_or_resume
-from sslmem_kit.study import open_study
 
 pytestmark = [pytest.mark.browser, needs_browser]
 CANDIDATE = PARTITION_CODE["candidate"]

@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import xarray as xr
-from fake_study import make_study
 from scipy import stats
 
 from sslmem_kit import store
@@ -25,6 +24,7 @@ from sslmem_kit.explorer.study_cache import Library
 from sslmem_kit.names import PARTITION_CODE
 from sslmem_kit.scores import score, select_protocol
 from sslmem_kit.study import open_study
+from tests.support.fake_study import make_study
 
 
 @pytest.fixture(scope="module")

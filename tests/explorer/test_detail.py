@@ -5,7 +5,6 @@ import shutil
 import numpy as np
 import pytest
 import xarray as xr
-from fake_study import add_group, give_to_design, make_study
 from panel.models.esm import DataEvent
 
 from sslmem_kit import store
@@ -15,6 +14,7 @@ from sslmem_kit.explorer.gallery.gallery import ranked, sort_key
 from sslmem_kit.explorer.session import Session
 from sslmem_kit.explorer.study_cache import Library
 from sslmem_kit.store import integrity
+from tests.support.fake_study import add_group, give_to_design, make_study
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from fake_study import make_study
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -15,6 +14,7 @@ from sslmem_kit.explorer.gallery.gallery import PAGE, Gallery, number, rank, ran
 from sslmem_kit.explorer.link_state import State
 from sslmem_kit.explorer.session import Session
 from sslmem_kit.explorer.study_cache import Cache, Library
+from tests.support.fake_study import make_study
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,13 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from browser import needs_browser, open_browser
-from fake_study import make_study
-from lab import Notebook, running_lab, write_notebook
-from pages import STATUS, counts, new_page, status, wait_for, wait_for_counts
 from PIL import Image
 
 from sslmem_kit.explorer.notebook.display import _HINT
+from tests.support.browser import needs_browser, open_browser
+from tests.support.fake_study import make_study
+from tests.support.lab import Notebook, running_lab, write_notebook
+from tests.support.pages import STATUS, counts, new_page, status, wait_for, wait_for_counts
 
 pytestmark = [pytest.mark.browser, needs_browser]
 

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 import yaml
-from fake_study import make_study
 
-from sslmem_kit import store
 from sslmem_kit.errors import UserError
 from sslmem_kit.explorer.notebook.monitor import EncoderProgress, loss_curves, monitor, newest_change, read_progress, seconds_left
 from sslmem_kit.spec.audit import parse_audit
 from sslmem_kit.store import write
 from sslmem_kit.store.directory import as_yaml
 from sslmem_kit.study import Study
+from tests.support import ROOT
+from tests.support.fake_study import make_study
 
 HEAD = "epoch,loss,learning_rate,seconds,probe_accuracy,mean_alignment\n"
 ROWS = ("1,4.5,0.001,0.5,,\n", "2,3.25,0.001,1.0,0.5,0.25\n", "3,2.125,0.001,1.5,,\n")
@@ -241,6 +241,6 @@ def test_neither_torch_nor_a_plotting_library_is_imported() -> None:
         "import sys, sslmem_kit.explorer.notebook.monitor, sslmem_kit.explorer.notebook.pickers\n"
         "print([name for name in ('torch', 'panel', 'holoviews', 'matplotlib') if name in sys.modules], 'xarray' in sys.modules)"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(store.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", ask], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[] True"

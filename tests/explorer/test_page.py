@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fake_study import CLASSES, make_study
 
 from sslmem_kit.errors import UserError
 from sslmem_kit.explorer.filters import LISTED, Filters
@@ -13,6 +12,7 @@ from sslmem_kit.explorer.link_state import State
 from sslmem_kit.explorer.page import Explorer, explore
 from sslmem_kit.explorer.session import Session
 from sslmem_kit.explorer.study_cache import Library
+from tests.support.fake_study import CLASSES, make_study
 
 
 @pytest.fixture(scope="module")

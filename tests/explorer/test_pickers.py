@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from fake_study import make_study
 
 from sslmem_kit.errors import UserError
 from sslmem_kit.explorer.notebook.pickers import ClassPicker, ThresholdPicker, pick_class, pick_threshold
 from sslmem_kit.names import PARTITIONS
+from tests.support.fake_study import make_study
 
 
 def made_up(n: int = 500, *, names: list[str] | None = None, values: np.ndarray | None = None, seed: int = 0) -> xr.Dataset:

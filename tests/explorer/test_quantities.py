@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xarray as xr
-from fake_study import make_study
 
 from sslmem_kit import store
 from sslmem_kit.explorer.session import Session
 from sslmem_kit.explorer.study_cache import Library
 from sslmem_kit.names import PARTITION_CODE
+from tests.support.fake_study import make_study
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from fake_study import make_study
 from matplotlib.path import Path as Polygon
 from scipy.stats import binned_statistic_2d
 
@@ -16,6 +15,7 @@ from sslmem_kit.explorer.scatter.points import REACH, STRIDE, Points, Window
 from sslmem_kit.explorer.scatter.scatter import Scatter
 from sslmem_kit.explorer.session import Session
 from sslmem_kit.explorer.study_cache import Library
+from tests.support.fake_study import make_study
 
 WINDOW = Window(0.0, 2.0, 0.0, 1.0, 200, 100)
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_study import CLASSES, make_study
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.path import Path as Polygon
@@ -17,6 +16,7 @@ from sslmem_kit.explorer.link_state import State, from_query, to_query
 from sslmem_kit.explorer.session import Session, inside
 from sslmem_kit.explorer.study_cache import Cache, Library
 from sslmem_kit.names import PARTITIONS
+from tests.support.fake_study import CLASSES, make_study
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fake_study import CLASSES, make_study
 
 from sslmem_kit.explorer.link_state import State
 from sslmem_kit.explorer.session import Session
@@ -13,6 +12,7 @@ from sslmem_kit.explorer.threshold import distributions as distributions_module
 from sslmem_kit.explorer.threshold import shares as shares_module
 from sslmem_kit.explorer.threshold.threshold import Threshold
 from sslmem_kit.names import PARTITION_CODE, PARTITIONS, SSLMEM
+from tests.support.fake_study import CLASSES, make_study
 
 
 @pytest.fixture(scope="module")
