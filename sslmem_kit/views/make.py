@@ -109,7 +109,7 @@ def make_views(images: Tensor, ids: Tensor, *, view: int | Tensor, seed: int, po
     for position, step in enumerate(policy.steps):
         op = OPS[step.op]
         # The position is the stream, so that two steps of a policy never share numbers.
-        work = op.apply(work, op.draw(CounterRNG(key, position), step, tuple(images.shape[1:])))
+        work = op.apply(work, op.sample(CounterRNG(key, position), step, tuple(images.shape[1:])))
     return work.to(images.dtype)
 
 
