@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sslmem_kit.names import PARTITION_CODE
 from sslmem_kit.run.progress import shown
-from sslmem_kit.run.study import run
+from sslmem_kit.run.study import run_study
 from sslmem_kit.study import Study, load_spec
 
 CLAIMS: dict[str, list[tuple[str, str, str, int]]] = {
@@ -94,7 +94,7 @@ def run_preset(name: str, seed: int, out: Path) -> Study:
     spec = load_spec(name, seed=seed)
     print(f"{name}, seed {seed}", file=sys.stderr, flush=True)
     with shown() as on_event:
-        return run(spec, out / f"{spec.name}-{seed}", on_event=on_event)
+        return run_study(spec, out / f"{spec.name}-{seed}", on_event=on_event)
 
 
 def _measure(study: Study) -> dict[str, np.ndarray]:

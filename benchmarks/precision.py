@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from sslmem_kit import store
 from sslmem_kit.names import PARTITION_CODE
 from sslmem_kit.run.progress import shown
-from sslmem_kit.run.study import run
+from sslmem_kit.run.study import run_study
 from sslmem_kit.scores import PROTOCOLS
 from sslmem_kit.spec.loading import parse_spec
 from sslmem_kit.spec.presets.mini import ENCODERS, SETTINGS, SHARED_TRAINING
@@ -96,7 +96,7 @@ def study_of(out: Path, data: str, method: str, coupled: bool, *, run_it: bool) 
     }
     print(name, file=sys.stderr, flush=True)
     with shown() as on_event:
-        return run(parse_spec(spec, where=name).resolved(Path.cwd()), study.path, on_event=on_event)
+        return run_study(parse_spec(spec, where=name).resolved(Path.cwd()), study.path, on_event=on_event)
 
 
 def _mnist(out: Path) -> Path:

@@ -11,14 +11,19 @@ import xarray as xr
 from sslmem_kit import scores, store
 from sslmem_kit.errors import UserError
 from sslmem_kit.scores.audit import NOT_SCORES, alignment_table, is_one_model, is_subset, subset_scores
+from sslmem_kit.spec.audit import AuditSpec
 from sslmem_kit.spec.places import find_study, no_study
 from sslmem_kit.statistics import fdr as discovery
 from sslmem_kit.statistics.caveats import caveats
+from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.store.directory import StudyFolder
 
 
-class Study(StudyFolder):
-    """A study on disk and its scores. Opening one runs no code of its author's and imports no torch."""
+class StudyResults(StudyFolder):
+    """A directory with results: what a study of `sslmem run` and an audit of `sslmem score` have in common for who reads them.
+
+    Opening one runs no code of its author's and imports no torch.
+    """
 
     @cached_property
     def tree(self) -> xr.DataTree:
@@ -96,7 +101,31 @@ class Study(StudyFolder):
         return results.assign({name: array.variable for name, array in lazy.data_vars.items()})
 
 
-def open_study(path: Path | str) -> Study:
+class Study(StudyResults):
+    """A study that `sslmem run` trains and scores."""
+
+    @cached_property
+    def spec(self) -> StudySpec:
+        """The resolved spec."""
+        spec = self.read_spec()
+        if not isinstance(spec, StudySpec):
+            raise UserError(f"STUDY: {self.path} is an audit of encoders that were trained elsewhere, a study of `sslmem run` is needed")
+        return spec
+
+
+class AuditStudy(StudyResults):
+    """An audit: encoders that were trained elsewhere, scored by `sslmem score`."""
+
+    @cached_property
+    def spec(self) -> AuditSpec:
+        """The resolved spec."""
+        spec = self.read_spec()
+        if not isinstance(spec, AuditSpec):
+            raise UserError(f"STUDY: {self.path} is a study of `sslmem run`, an audit of `sslmem score` is needed")
+        return spec
+
+
+def open_study(path: Path | str) -> Study | AuditStudy:
     """Open a study directory, given by its path or by its name; see :func:`sslmem_kit.spec.places.find_study`.
 
     Raises
@@ -104,7 +133,7 @@ def open_study(path: Path | str) -> Study:
     UserError
         There is none, or its ``study.yaml`` is not a valid spec.
     """
-    study = Study(find_study(path))
+    study = StudyResults(find_study(path))
     if not study.spec_path.is_file():
         raise no_study(path)
     for name in ("zip", "tar", "tar.gz", "tgz"):
@@ -113,5 +142,4 @@ def open_study(path: Path | str) -> Study:
             raise UserError(
                 f"STUDY: the results are packed in {archive}, which is not read from: unpack it to {study.results_path}"
             )
-    _ = study.spec
-    return study
+    return AuditStudy(study.path) if isinstance(study.read_spec(), AuditSpec) else Study(study.path)

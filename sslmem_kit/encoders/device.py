@@ -20,6 +20,10 @@ def resolve_device(device: str) -> str:
     """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.partition(":")[0] == "mps":
+        raise UserError(
+            f"--device: {device!r} has no float64, in which views, losses and alignments are added up; use cpu, which auto takes on a Mac"
+        )
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:

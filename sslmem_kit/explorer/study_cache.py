@@ -27,7 +27,7 @@ from sslmem_kit.spec.audit import AuditSpec
 from sslmem_kit.spec.places import find_study
 from sslmem_kit.statistics import fdr as discovery
 from sslmem_kit.statistics.caveats import caveats
-from sslmem_kit.study import Study, open_study
+from sslmem_kit.study import StudyResults, open_study
 
 CACHE_BYTES = 400_000_000
 """Of the columns that a library keeps."""
@@ -82,7 +82,7 @@ class OpenStudy:
     """
 
     key: str
-    study: Study
+    study: StudyResults
     stamp: Stamp
     tree: xr.DataTree | None
     lacking: str
@@ -315,10 +315,10 @@ class Library:
             raise UserError("STUDY: name at least one study directory")
         self.cache = Cache(cache_bytes)
         self._lock = threading.Lock()
-        self._studies: dict[str, Study] = {}
+        self._studies: dict[str, StudyResults] = {}
         self._open: dict[str, OpenStudy] = {}
         for path in paths:
-            study = Study(find_study(path))
+            study = StudyResults(find_study(path))
             if len(paths) == 1 or not study.spec_path.is_file():
                 open_study(path)
             if any(study.path.resolve() == other.path.resolve() for other in self._studies.values()):
@@ -361,7 +361,7 @@ def _stamp(path: Path) -> Stamp:
         return (0, 0)
 
 
-def _opened(key: str, study: Study, stamp: Stamp, cache: Cache) -> OpenStudy:
+def _opened(key: str, study: StudyResults, stamp: Stamp, cache: Cache) -> OpenStudy:
     try:
         made_by = "sslmem score" if isinstance(study.spec, AuditSpec) else "sslmem run"
     except UserError as error:

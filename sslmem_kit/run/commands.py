@@ -142,7 +142,7 @@ def _run(
     from sslmem_kit.run.progress import shown
     from sslmem_kit.run.progress.tensorboard import logged
     from sslmem_kit.run.schedulers.ranks import launched
-    from sslmem_kit.run.study import run as run_study
+    from sslmem_kit.run.study import run_study
     from sslmem_kit.spec import load_spec
 
     loaded = load_spec(spec, seed=seed, remove=remove, data=data)

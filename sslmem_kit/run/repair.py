@@ -23,7 +23,7 @@ from sslmem_kit.store.directory import as_yaml, begun_as, is_of
 from sslmem_kit.store.file_record import ADDED, COMPLETENESS, STORE, Damage
 from sslmem_kit.store.files import remove, write_atomically
 from sslmem_kit.store.metadata import DOCUMENT, read_documents, root_is_whole, write_root
-from sslmem_kit.study import Study
+from sslmem_kit.store.directory import StudyFolder
 
 WEIGHTS = "weights.safetensors"
 
@@ -39,7 +39,7 @@ class Mended:
     """Encoders with whole weights whose configuration or history is damaged."""
 
 
-def mend_spec(study: Study, spec: StudySpec | AuditSpec) -> bool:
+def mend_spec(study: StudyFolder, spec: StudySpec | AuditSpec) -> bool:
     """Write ``study.yaml`` again, as the study was begun, where it is gone or damaged and the results are of this spec; whether it was.
 
     Raises
@@ -67,7 +67,7 @@ def mend_spec(study: Study, spec: StudySpec | AuditSpec) -> bool:
     return True
 
 
-def begun_threads(study: Study) -> int | None:
+def begun_threads(study: StudyFolder) -> int | None:
     """Threads that a study was begun with, also where its metadata are damaged; None where it is new or nobody knows."""
     if not study.results_path.exists():
         return None
@@ -87,7 +87,7 @@ def is_whole(path: Path) -> bool:
         return False
 
 
-def mend(study: Study, create: Callable[[Path], None], *, encoders: Sequence[str]) -> Mended:
+def mend(study: StudyFolder, create: Callable[[Path], None], *, encoders: Sequence[str]) -> Mended:
     """See that the next steps of a run make again what is damaged, and no more.
 
     Parameters

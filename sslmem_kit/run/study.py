@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from sslmem_kit.training.distributed import DeviceGroup
 
 
-def run(
+def run_study(
     spec: StudySpec | Path | str,
     out: Path | str,
     *,

@@ -64,11 +64,15 @@ class StudyFolder:
         """Folder of an encoder: ``weights.safetensors``, ``config.json``, ``history.csv``, ``resume/``."""
         return self.path / "encoders" / encoder_id
 
-    @cached_property
-    def spec(self) -> StudySpec | AuditSpec:
+    def read_spec(self) -> StudySpec | AuditSpec:
         """The resolved spec: that of a study, or of an audit of encoders that were trained elsewhere."""
         loaded = read_yaml(self.spec_path)
         return (parse_audit if is_audit(loaded) else parse_spec)(loaded, where=str(self.spec_path))
+
+    @cached_property
+    def spec(self) -> StudySpec | AuditSpec:
+        """The resolved spec, read once."""
+        return self.read_spec()
 
     @property
     def command(self) -> str:

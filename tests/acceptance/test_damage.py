@@ -14,7 +14,7 @@ from sslmem_kit.errors import UserError
 from sslmem_kit.events import Event, Message, Planned, Scored, Trained, Warned
 from sslmem_kit.report.validate import problems
 from sslmem_kit.run.audit.run import run_audit
-from sslmem_kit.run.study import run
+from sslmem_kit.run.study import run_study
 from sslmem_kit.spec.audit import AuditSpec, load_audit
 from sslmem_kit.statistics.caveats import caveats
 from sslmem_kit.store.metadata import RECORD, read_documents
@@ -33,7 +33,7 @@ def _quick() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trained study of 90 samples, one pair of encoders."""
-    return run(make_spec("simclr", epochs=2), tmp_path_factory.mktemp("damage") / "tiny", workers=1).path
+    return run_study(make_spec("simclr", epochs=2), tmp_path_factory.mktemp("damage") / "tiny", workers=1).path
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_a_run_makes_again_what_is_damaged_and_no_more(
 ) -> None:
     harm(*((study / "results.zarr" / name).resolve() for name in files))
     events: list[Event] = []
-    run(make_spec("simclr", epochs=2), study, workers=1, on_event=events.append)
+    run_study(make_spec("simclr", epochs=2), study, workers=1, on_event=events.append)
     assert any(told in event.text for event in events if isinstance(event, Warned)), events
     assert work_of(events) == done
     assert list(problems(study)) == []
@@ -169,7 +169,7 @@ def test_a_folder_in_the_place_of_an_encoders_file_is_somebodys(name: str, study
     put_folder(file)
     assert any(name in problem for problem in problems(study))
     with pytest.raises(UserError, match=f"{file}: a folder is in the place of a file of the study; move it away"):
-        run(make_spec("simclr", epochs=2), study, workers=1)
+        run_study(make_spec("simclr", epochs=2), study, workers=1)
     assert (file / "inside").is_dir()
 
 
@@ -180,7 +180,7 @@ def test_a_run_never_scores_with_weights_that_were_not_trained(whole: Path, stud
         *(results / f"alignment/c/{block}/0/0" for block in range(3)), *(results / f"completeness/scored/c/0/{b}" for b in range(3))
     )
     swap(study / "encoders/f-0/weights.safetensors", study / "encoders/g-0/weights.safetensors")
-    run(make_spec("simclr", epochs=2), study, workers=1)
+    run_study(make_spec("simclr", epochs=2), study, workers=1)
     assert numbers(study)[1] == numbers(whole)[1]
     assert list(problems(study)) == []
 
@@ -188,7 +188,7 @@ def test_a_run_never_scores_with_weights_that_were_not_trained(whole: Path, stud
 def test_a_whole_study_is_left_as_it_is(study: Path) -> None:
     before = {file: file.stat().st_mtime_ns for file in study.rglob("*")}
     events: list[Event] = []
-    run(make_spec("simclr", epochs=2), study, workers=1, on_event=events.append)
+    run_study(make_spec("simclr", epochs=2), study, workers=1, on_event=events.append)
     assert [event for event in events if not isinstance(event, Message)] == [Planned((), 2, 0)]
     assert {file: file.stat().st_mtime_ns for file in study.rglob("*") if file.name != ".lock"} == {
         file: time for file, time in before.items() if file.name != ".lock"
@@ -299,7 +299,7 @@ def test_old_stores_open_and_say_that_they_carry_no_checksums(study: Path) -> No
     assert any("carry no checksums" in sentence for sentence in caveats(Study(study).tree))
     lose(results / "alignment/c/1/0/1")
     assert any("alignment of g-0, block 1" in problem and "is missing" in problem for problem in problems(study))
-    run(make_spec("simclr", epochs=2), study, workers=1)
+    run_study(make_spec("simclr", epochs=2), study, workers=1)
     assert numbers(study)[1] == expected[1]
 
 

@@ -16,7 +16,7 @@ from sslmem_kit.data.samples import load_samples
 from sslmem_kit.encoders.backbone import build_encoder
 from sslmem_kit.encoders.weights import load_weights
 from sslmem_kit.names import PARTITIONS
-from sslmem_kit.run.study import run
+from sslmem_kit.run.study import run_study
 from sslmem_kit.spec.loading import parse_spec
 from sslmem_kit.spec.seeds import derive_seed
 from sslmem_kit.study import Study
@@ -39,7 +39,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
         },
         where="test",
     ).resolved(Path())
-    return run(spec, tmp_path_factory.mktemp("oracle") / "study", scheduler="serial")
+    return run_study(spec, tmp_path_factory.mktemp("oracle") / "study", scheduler="serial")
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ from sslmem_kit.report.build import build_report
 from sslmem_kit.report.text import as_text
 from sslmem_kit.report.validate import problems
 from sslmem_kit.run.resources import required_bytes
-from sslmem_kit.run.study import run
+from sslmem_kit.run.study import run_study
 from sslmem_kit.spec.encoder import BackboneSpec
 from sslmem_kit.spec.loading import parse_spec
 from sslmem_kit.spec.study import StudySpec
@@ -275,7 +275,7 @@ def with_layers(wanted: object = "auto") -> StudySpec:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    return run(with_layers(), tmp_path_factory.mktemp("layers") / "tiny", workers=1)
+    return run_study(with_layers(), tmp_path_factory.mktemp("layers") / "tiny", workers=1)
 
 
 @pytest.fixture
@@ -285,7 +285,7 @@ def study(whole: Study, tmp_path: Path) -> Study:
 
 
 def test_a_study_stores_layers_beside_unchanged_scores(whole: Study, tmp_path: Path) -> None:
-    plain = run(make_spec("simclr", epochs=2), tmp_path / "plain", workers=1)
+    plain = run_study(make_spec("simclr", epochs=2), tmp_path / "plain", workers=1)
     assert np.array_equal(whole.tree["alignment"].values, plain.tree["alignment"].values)
     assert "layers" not in plain.tree.children
     stored = whole.tree["layers/alignment"]
@@ -313,7 +313,7 @@ def test_an_interrupted_study_goes_on_to_the_same_layers(study: Study, whole: St
     group["alignment"][40:, :, 1] = np.nan
     store.set_attributes(study.results_path, {"seconds": 1.0})  # takes the consolidated metadata away
     assert store.is_finished(study.results_path) is False
-    resumed = run(with_layers(), study.path, workers=1)
+    resumed = run_study(with_layers(), study.path, workers=1)
     for name in ("layers", "units"):
         xr.testing.assert_identical(resumed.tree[name].to_dataset().load(), whole.tree[name].to_dataset().load())
     assert list(problems(resumed.path)) == []
@@ -323,7 +323,7 @@ def test_units_that_were_lost_are_made_again(study: Study, whole: Study) -> None
     shutil.rmtree(study.results_path / "units")
     store.finish(study.results_path)
     assert store.unlisted_details(study.results_path) == ["units"]
-    resumed = run(with_layers(), study.path, workers=1)
+    resumed = run_study(with_layers(), study.path, workers=1)
     xr.testing.assert_identical(resumed.tree["units"].to_dataset().load(), whole.tree["units"].to_dataset().load())
 
 
@@ -364,7 +364,7 @@ def test_the_spec_names_layers_and_old_hashes_stay() -> None:
 
 def test_an_unknown_layer_is_told_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"scoring\.layers: the backbone has no module 'layr1', near are layer1"):
-        run(with_layers(["layr1"]), tmp_path / "out", workers=1)
+        run_study(with_layers(["layr1"]), tmp_path / "out", workers=1)
     assert not (tmp_path / "out").exists()
 
 

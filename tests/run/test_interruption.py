@@ -20,7 +20,7 @@ from sslmem_kit.run.interruption import interruptible
 from sslmem_kit.run.plan import plan
 from sslmem_kit.run.schedulers import pool as scheduling
 from sslmem_kit.run.schedulers.pool import WorkerDied
-from sslmem_kit.run.study import run
+from sslmem_kit.run.study import run_study
 from sslmem_kit.spec.loading import load_spec
 from tests.support.fake_study import make_study
 
@@ -74,7 +74,7 @@ def test_a_signal_is_a_sentence(
             if name != "SIGINT":
                 os.kill(os.getpid(), getattr(signal, name))  # a second one does not disturb the ending
 
-    monkeypatch.setattr("sslmem_kit.run.study.run", struck)
+    monkeypatch.setattr("sslmem_kit.run.study.run_study", struck)
     monkeypatch.setattr("sslmem_kit.run.plan.plan", struck)
     monkeypatch.setattr("sslmem_kit.report.notebooks.render", struck)
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)]
@@ -93,7 +93,7 @@ async def write(): ...
 def struck(*_, **__):
     kept.append(write())
     raise KeyboardInterrupt
-kept, sslmem_kit.run.study.run = [], struck
+kept, sslmem_kit.run.study.run_study = [], struck
 entry()
 """
 
@@ -117,7 +117,7 @@ def test_children_that_the_signal_reaches_first_are_not_blamed(
         finally:
             raise WorkerDied("most often for lack of memory")
 
-    monkeypatch.setattr("sslmem_kit.run.study.run", struck)
+    monkeypatch.setattr("sslmem_kit.run.study.run_study", struck)
     assert main(["run", "digits", "--out", str(tmp_path)]) == 1
     assert "interrupted by SIGTERM" in capsys.readouterr().err
 
@@ -143,7 +143,7 @@ def test_a_worker_that_is_gone_before_its_first_task(command: str, tmp_path: Pat
     monkeypatch.setattr(scheduling, "_begin_worker", die)
     loaded = load_spec("digits")
     with pytest.raises(WorkerDied, match=f"a worker process was killed, .*{HINT}"):
-        run(loaded, tmp_path / "out") if command == "run" else plan(loaded)
+        run_study(loaded, tmp_path / "out") if command == "run" else plan(loaded)
     assert not (tmp_path / "out").exists()
 
 

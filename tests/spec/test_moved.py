@@ -16,7 +16,7 @@ from sslmem_kit import store
 from sslmem_kit.cli import main
 from sslmem_kit.data import samples as samples_module
 from sslmem_kit.errors import UserError
-from sslmem_kit.run.study import run as run_study
+from sslmem_kit.run.study import run_study
 from sslmem_kit.spec.audit import load_audit
 from sslmem_kit.spec.loading import load_spec, parse_spec
 from sslmem_kit.spec.study import StudySpec

@@ -19,7 +19,7 @@ from sslmem_kit.data.samples import load_samples
 from sslmem_kit.measures.alignment import scored_images
 from sslmem_kit.measures.features import nearest, pooled_features
 from sslmem_kit.report.validate import problems
-from sslmem_kit.run.study import run
+from sslmem_kit.run.study import run_study
 from sslmem_kit.run.worker import _load_encoder
 from sslmem_kit.spec.policy import POLICIES
 from sslmem_kit.store import details, integrity
@@ -38,7 +38,7 @@ def _quick() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Study:
     """A trained study of 90 samples, one pair of encoders, two random views."""
-    return run(make_spec("simclr", epochs=2), tmp_path_factory.mktemp("details") / "tiny", workers=2)
+    return run_study(make_spec("simclr", epochs=2), tmp_path_factory.mktemp("details") / "tiny", workers=2)
 
 
 @pytest.fixture
@@ -212,7 +212,7 @@ def test_a_run_that_ended_between_the_groups_goes_on_from_there(lost: str, study
     other = next(name for name in store.DETAILS if name != lost)
     before = (study.results_path / other / "zarr.json").stat().st_mtime_ns
     (study.path / f"results.zarr.{lost}.partial").mkdir()
-    run(study.spec, study.path, workers=2)
+    run_study(study.spec, study.path, workers=2)
     assert (study.results_path / other / "zarr.json").stat().st_mtime_ns == before
     assert {path.name for path in study.path.iterdir()} == {"study.yaml", "encoders", "results.zarr", ".lock"}
     assert_same_details(study, whole)
@@ -228,7 +228,7 @@ def test_a_run_that_ended_before_the_last_write_is_finished(study: Study, whole:
     for name in store.DETAILS:
         (held / name).rename(study.results_path / name)
     assert not set(store.DETAILS) & set(Study(study.path).tree.children)
-    run(study.spec, study.path, workers=2)
+    run_study(study.spec, study.path, workers=2)
     assert_same_details(study, whole)
 
 

@@ -20,7 +20,7 @@ from sslmem_kit import store
 from sslmem_kit.cli import main
 from sslmem_kit.data.samples import load_samples
 from sslmem_kit.errors import UserError
-from sslmem_kit.run.study import run
+from sslmem_kit.run.study import run_study
 from sslmem_kit.spec.loading import load_spec
 from sslmem_kit.store import files
 from sslmem_kit.store.directory import StudyBusy, check_directory, create_or_resume
@@ -275,7 +275,7 @@ def test_a_complete_study_is_cleaned_too(tmp_path: Path) -> None:
     store.set_attributes(study.results_path, {"data_fingerprint": load_samples(study.spec).dataset.fingerprint})
     store.finish(study.results_path)
     (study.path / "study.yaml.9.partial").write_text("")
-    run(study.spec, study.path)
+    run_study(study.spec, study.path)
     assert not list(study.path.rglob("*.partial"))
 
 

@@ -173,7 +173,7 @@ def add_group(study: Study, name: str, group: xr.Dataset) -> None:
 
 @contextmanager
 def workers_in_this_process() -> Iterator[None]:
-    """Within, :func:`sslmem_kit.run.study.run` does the work of its workers itself, one task after the other: no start of a process."""
+    """Within, :func:`sslmem_kit.run.study.run_study` does the work of its workers itself, one task after the other: no start of a process."""
 
     @contextmanager
     def pool(workers: int, threads: int, on_event: OnEvent, **_: Any) -> Iterator[InThisProcess]:

@@ -20,7 +20,7 @@ from sslmem_kit.events import Completed, Event, OnEvent, Scored, Trained
 from sslmem_kit.run.schedulers.pool import WorkerDied
 from sslmem_kit.run.schedulers.process_group import process_group
 from sslmem_kit.run.schedulers.ranks import RankInfo, launched, set_environment, start
-from sslmem_kit.run.study import run
+from sslmem_kit.run.study import run_study
 from sslmem_kit.spec.loading import parse_spec
 from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.training.distributed import DeviceGroup, share_batch_norm
@@ -100,8 +100,8 @@ def test_two_ranks_train_what_one_process_trains(trained: tuple[Path, Path], met
 def test_a_study_by_two_ranks_is_complete(tmp_path: Path) -> None:
     spec = make_spec("simclr", "resnet", epochs=2)
     events: list[Event] = []
-    study = run(spec, tmp_path / "two", device="cpu", devices=2, on_event=events.append)
-    alone = run(spec, tmp_path / "one", device="cpu", scheduler="serial")
+    study = run_study(spec, tmp_path / "two", device="cpu", devices=2, on_event=events.append)
+    alone = run_study(spec, tmp_path / "one", device="cpu", scheduler="serial")
     assert store.missing(study.tree) == ""
     assert store.is_finished(study.results_path)
     np.testing.assert_allclose(study.results["alignment"], alone.results["alignment"], atol=2e-3)
@@ -112,7 +112,7 @@ def test_a_study_by_two_ranks_is_complete(tmp_path: Path) -> None:
 
 def test_a_killed_rank_ends_the_run_which_then_goes_on(tmp_path: Path) -> None:
     spec = make_spec("dino", "resnet", epochs=12, checkpoint_seconds=0.01)
-    whole = run(spec, tmp_path / "whole", device="cpu", devices=2)
+    whole = run_study(spec, tmp_path / "whole", device="cpu", devices=2)
     killed = []
 
     def kill(event: Event) -> None:
@@ -123,9 +123,9 @@ def test_a_killed_rank_ends_the_run_which_then_goes_on(tmp_path: Path) -> None:
             os.kill(max(ranks), signal.SIGKILL)
 
     with pytest.raises(WorkerDied, match=r"rank \d of 2 was killed \(SIGKILL\).*run the same command again"):
-        run(spec, tmp_path / "killed", device="cpu", devices=2, on_event=kill)
+        run_study(spec, tmp_path / "killed", device="cpu", devices=2, on_event=kill)
     epochs: list[float] = []
-    again = run(
+    again = run_study(
         spec,
         tmp_path / "killed",
         device="cpu",
@@ -141,7 +141,7 @@ def test_a_killed_rank_ends_the_run_which_then_goes_on(tmp_path: Path) -> None:
 def test_the_users_mistake_is_told_by_the_rank_that_finds_it(tmp_path: Path) -> None:
     spec = make_spec("simclr", "resnet", batch_size=33)
     with pytest.raises(UserError, match=r"training.batch_size: 33 has to be a multiple of the 2 devices"):
-        run(spec, tmp_path / "out", device="cpu", devices=2)
+        run_study(spec, tmp_path / "out", device="cpu", devices=2)
 
 
 def test_batch_norm_of_one_rank_is_torchs(tmp_path: Path) -> None:

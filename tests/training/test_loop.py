@@ -23,7 +23,7 @@ from sslmem_kit.data.samples import load_samples
 from sslmem_kit.errors import UserError
 from sslmem_kit.events import Event, Trained, Warned
 from sslmem_kit.measures.evaluation import record
-from sslmem_kit.run.study import run
+from sslmem_kit.run.study import run_study
 from sslmem_kit.spec.loading import parse_spec
 from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.store import write
@@ -270,7 +270,7 @@ def test_a_collapsed_run_says_so(tmp_path: Path) -> None:
 
 def test_too_few_samples_for_a_step_are_told_before_anything_begins(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"training.accumulate: 9 micro-batches of 16 need 144 samples, a family trains on 70"):
-        run(make_spec("simclr", accumulate=9), tmp_path / "study", workers=1)
+        run_study(make_spec("simclr", accumulate=9), tmp_path / "study", workers=1)
     assert not (tmp_path / "study").exists()
 
 
@@ -282,7 +282,7 @@ def command(spec_file: Path, out: Path) -> list[str]:
 def test_killed_at_any_moment_and_started_again(tmp_path: Path) -> None:
     """SIGKILL while training, then while the rest is done: weights, alignments and trajectory are those of one uninterrupted run."""
     spec = make_spec("simclr", epochs=30, checkpoint_seconds=0.05)
-    whole = run(spec, tmp_path / "whole", workers=1)
+    whole = run_study(spec, tmp_path / "whole", workers=1)
     spec_file = tmp_path / "spec.yaml"
     spec_file.write_text(yaml.safe_dump(spec.as_dict()))
     out = tmp_path / "killed"
@@ -299,7 +299,7 @@ def test_killed_at_any_moment_and_started_again(tmp_path: Path) -> None:
         assert reached.exists()
         with pytest.raises(UserError, match="incomplete"):
             _ = open_study(out).tree
-    killed = run(spec, out, workers=1)
+    killed = run_study(spec, out, workers=1)
     for plan in spec.encoders:
         assert_same_bits(*(load_file(study.encoder(plan.id) / "weights.safetensors") for study in (whole, killed)))
     np.testing.assert_array_equal(killed.results["alignment"].values, whole.results["alignment"].values)
@@ -342,13 +342,13 @@ def interrupted_scoring(study: Study) -> None:
     group["completeness/scored"][0, 1] = False
     with pytest.raises(UserError, match="f-0"):
         _ = Study(study.path).tree
-    again = run(study.spec, study.path, workers=1)
+    again = run_study(study.spec, study.path, workers=1)
     np.testing.assert_array_equal(again.results["alignment"].values, before)
 
 
 def test_what_a_study_directory_holds(tmp_path: Path) -> None:
     spec = make_spec("mae", seeds=1, epochs=2)
-    study = run(spec, tmp_path / "study", workers=2)
+    study = run_study(spec, tmp_path / "study", workers=2)
     assert study.spec == spec
     for plan in spec.encoders:
         folder = study.encoder(plan.id)
@@ -360,4 +360,4 @@ def test_what_a_study_directory_holds(tmp_path: Path) -> None:
         assert config["stem"] == "patch"
     assert study.results["alignment"].shape == (90, 3, 2)
     with pytest.raises(UserError, match=r"training.epochs is 2 there and 3 here"):
-        run(make_spec("mae", seeds=1, epochs=3), tmp_path / "study", workers=1)
+        run_study(make_spec("mae", seeds=1, epochs=3), tmp_path / "study", workers=1)

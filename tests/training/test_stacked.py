@@ -14,7 +14,7 @@ from sslmem_kit.data.loader import ImageLoader
 from sslmem_kit.data.samples import load_samples
 from sslmem_kit.errors import UserError
 from sslmem_kit.events import Trained
-from sslmem_kit.run.study import run
+from sslmem_kit.run.study import run_study
 from sslmem_kit.spec.partition import PartitionSpec
 from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.training.loop import train
@@ -140,7 +140,7 @@ def test_what_cannot_be_trained_at_once_is_told(changes: dict[str, Any], telling
 def test_what_cannot_be_trained_at_once_is_told_before_the_pairs_are_trained(tmp_path: Path) -> None:
     for changes in ({"encoder": MLP | {"options": MLP["options"] | {"proj_drop_rate": 0.1}}}, {"training": {"clip_norm": 1.0}}):
         with pytest.raises(UserError):
-            run(small_spec(**changes), tmp_path / "study", scheduler="serial", device="cpu")
+            run_study(small_spec(**changes), tmp_path / "study", scheduler="serial", device="cpu")
         assert not (tmp_path / "study").exists()
 
 
@@ -178,7 +178,7 @@ def test_a_study_with_all_designs_is_whole_and_scored_alike(tmp_path: Path) -> N
     """Trained and scored at once, the store holds what one-by-one training and scoring gives."""
     values = {}
     for together in (1, 4):
-        study = run(small_spec(design={"together": together}), tmp_path / str(together), scheduler="serial", device="cpu")
+        study = run_study(small_spec(design={"together": together}), tmp_path / str(together), scheduler="serial", device="cpu")
         tree = study.tree
         assert not store.missing(tree)
         values[together] = tree["alignment"].values

@@ -24,7 +24,7 @@ from sslmem_kit.errors import UserError
 from sslmem_kit.spec.audit import AuditSpec
 from sslmem_kit.spec.places import find_study
 from sslmem_kit.statistics.caveats import caveats
-from sslmem_kit.study import Study
+from sslmem_kit.study import Study, StudyResults
 
 QUIET_SECONDS = 30
 """Without a change for so long, the monitor says what to do if nothing is running."""
@@ -94,13 +94,13 @@ def read_progress(path: Path | str) -> list[EncoderProgress]:
     return progress
 
 
-def _no_study(study: Study) -> UserError:
+def _no_study(study: StudyResults) -> UserError:
     return UserError(
         f"study_path: {str(study.path)!r} is an audit, whose encoders are not trained here; `sslmem score` shows how far it is itself"
     )
 
 
-def _is_audit(study: Study) -> bool:
+def _is_audit(study: StudyResults) -> bool:
     try:
         return isinstance(study.spec, AuditSpec)
     except _DAMAGE:  # not there yet, or half written
@@ -230,7 +230,7 @@ class Monitor(widgets.VBox):
     running = traitlets.Bool(False, help="Whether the study is still being watched.")
 
     def __init__(self, path: Path, every: float) -> None:
-        self._path, self._every, self._results = path, every, Study(path).results_path
+        self._path, self._every, self._results = path, every, StudyResults(path).results_path
         self._status, self._body = widgets.HTML(), widgets.HTML()
         self._button = widgets.Button(
             description="Stop watching", icon="stop", tooltip="Ends this display; the study itself goes on", disabled=True
@@ -339,6 +339,6 @@ def monitor(study_path: Path | str, *, every: float = 1.0) -> Monitor:
     path = find_study(study_path)
     if path.is_file():
         raise UserError(f"study_path: {str(path)!r} is a file, a study directory is needed")
-    if _is_audit(Study(path)):
-        raise _no_study(Study(path))
+    if _is_audit(StudyResults(path)):
+        raise _no_study(StudyResults(path))
     return Monitor(path, float(every))

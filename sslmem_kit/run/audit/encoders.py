@@ -223,8 +223,7 @@ def _study(spec: StudyEncoderSpec, where: str) -> Study:
         study = open_study(spec.path)
     except UserError as error:
         raise UserError(f"{where}.study.path: {error}") from None
-    plans = getattr(study.spec, "pairs", None)
-    if plans is None:
+    if not isinstance(study, Study):
         raise UserError(f"{where}.study.path: {spec.path} is an audit, which has no weights of its own; name a study")
     known = [plan.id for plan in study.spec.encoders]
     if spec.encoder not in known:

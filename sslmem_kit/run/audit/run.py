@@ -41,7 +41,7 @@ from sslmem_kit.store import details, file_record
 from sslmem_kit.store.directory import check_directory, create_or_resume, places_changed, take_places
 from sslmem_kit.store.files import write_json
 from sslmem_kit.store.metadata import root_is_whole
-from sslmem_kit.study import Study
+from sslmem_kit.study import AuditStudy
 
 READ_AS = "read_as"
 """The entry of ``config.json`` that says how an encoder reads samples, but for its modules."""
@@ -51,7 +51,7 @@ LEFT_OUT = 4
 """Names of tensors that are left out, that a warning lists."""
 
 
-def run_audit(spec: AuditSpec, out: Path | str, *, device: str = "auto", on_event: OnEvent = ignore) -> Study:
+def run_audit(spec: AuditSpec, out: Path | str, *, device: str = "auto", on_event: OnEvent = ignore) -> AuditStudy:
     """Score what an audit still lacks.
 
     Parameters
@@ -63,7 +63,7 @@ def run_audit(spec: AuditSpec, out: Path | str, *, device: str = "auto", on_even
     device
         ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
     listen
-        Hears of progress, as :func:`sslmem_kit.run.study.run` tells of it.
+        Hears of progress, as :func:`sslmem_kit.run.study.run_study` tells of it.
 
     Returns
     -------
@@ -76,24 +76,24 @@ def run_audit(spec: AuditSpec, out: Path | str, *, device: str = "auto", on_even
     """
     started = time.monotonic()
     out = absolute(out)
-    if Study(out).results_path.exists() and mending.mend_spec(Study(out), spec):
+    if AuditStudy(out).results_path.exists() and mending.mend_spec(AuditStudy(out), spec):
         on_event(Warned(spec.name, "study.yaml was gone or damaged: it is made again"))
     check_directory(out, spec)
     device = resolve_device(device)
     use_device(device)
-    threads = share_cores(1, begun=mending.begun_threads(Study(out))).threads
+    threads = share_cores(1, begun=mending.begun_threads(AuditStudy(out))).threads
     torch.set_num_threads(threads)
     samples = load_data(spec)
     messages: list[str] = []
     scored = _scored(spec, samples, messages)
     members = _members(spec, samples, scored, messages)
-    ids, path, record = samples.ids[scored], Study(out).results_path, samples.record(scored, members.codes)
+    ids, path, record = samples.ids[scored], AuditStudy(out).results_path, samples.record(scored, members.codes)
     with ExitStack() as stack:
         if path.exists():
             _mend(
-                Study(out),
+                AuditStudy(out),
                 samples,
-                lambda at: _create_store(Study(out), samples, scored, members, record, device, threads, path=at),
+                lambda at: _create_store(AuditStudy(out), samples, scored, members, record, device, threads, path=at),
                 on_event,
             )
             _check_same(out, spec, samples, ids, members, device)
@@ -101,7 +101,7 @@ def run_audit(spec: AuditSpec, out: Path | str, *, device: str = "auto", on_even
         if not todo and store.is_finished(path):
             _report_data(record, messages, on_event)
             on_event(Planned((), 0, 0))
-            study = Study(out)
+            study = AuditStudy(out)
             study.sweep_files()
             if places_changed(study, spec):
                 with study.lock():
@@ -115,7 +115,7 @@ def run_audit(spec: AuditSpec, out: Path | str, *, device: str = "auto", on_even
         facts = [_look(spec, place, samples, measure, device, on_event) for place in todo]
         compared_anyway = _check_agreement(spec, dict(zip(todo, facts, strict=True)), members, out)
         create_or_resume(out, spec)
-        study = Study(out)
+        study = AuditStudy(out)
         stack.enter_context(study.lock())
         take_places(study, spec)
         if not path.exists():
@@ -152,7 +152,7 @@ def run_audit(spec: AuditSpec, out: Path | str, *, device: str = "auto", on_even
             seconds = store.attributes(path).get("seconds", 0.0) + time.monotonic() - started
             store.set_attributes(path, {"seconds": round(seconds, 3)})
         store.finish(path)
-    return Study(out)
+    return AuditStudy(out)
 
 
 def _report_data(record: dict[str, Any], lists: list[str], on_event: OnEvent) -> None:
@@ -242,7 +242,7 @@ def _check_agreement(spec: AuditSpec, looked: dict[int, dict[str, Any]], members
         return []
     read, weights = {}, {}
     for place, plan in enumerate(spec.encoders):
-        config = Study(out).encoder(plan.id) / "config.json"
+        config = AuditStudy(out).encoder(plan.id) / "config.json"
         known = looked[place] if place in looked else read_json(config) if config.exists() else {}
         read[plan.id] = known.get(READ_AS, {})
         if known.get("parameters"):
@@ -256,7 +256,7 @@ def _check_agreement(spec: AuditSpec, looked: dict[int, dict[str, Any]], members
     return [*equal, *check(read, anyway=spec.compare_anyway, remedy="compare_anyway: true")]
 
 
-def _record(study: Study, place: int, facts: dict[str, Any]) -> None:
+def _record(study: AuditStudy, place: int, facts: dict[str, Any]) -> None:
     """Write an encoder's ``config.json``, or see that it is of the same weights.
 
     Raises
@@ -291,7 +291,7 @@ def _config_name(encoder_id: str) -> str:
     return file_record.files_of(encoder_id)[0]
 
 
-def _mend(study: Study, samples: Samples, create: Callable[[Path], None], on_event: OnEvent) -> None:
+def _mend(study: AuditStudy, samples: Samples, create: Callable[[Path], None], on_event: OnEvent) -> None:
     """Say what of an earlier run's results is damaged, and see that it is made again."""
     path = study.results_path
     if mending.is_whole(path):
@@ -326,7 +326,7 @@ def _check_view(path: Path, measure: Measure) -> None:
 
 def _check_same(out: Path, spec: AuditSpec, samples: Samples, ids: np.ndarray, members: Membership, device: str) -> None:
     """Refuse what an earlier run's results would not go together with."""
-    study = Study(out)
+    study = AuditStudy(out)
     path = study.results_path
     _check_data(path, samples)
     tree = store.open_results(path, allow_incomplete=True)
@@ -352,7 +352,7 @@ def _check_same(out: Path, spec: AuditSpec, samples: Samples, ids: np.ndarray, m
 
 
 def _create_store(
-    study: Study,
+    study: AuditStudy,
     samples: Samples,
     scored: np.ndarray,
     members: Membership,
@@ -403,12 +403,12 @@ def _create_store(
     )
 
 
-def _write_views(study: Study, measure: Measure) -> None:
+def _write_views(study: AuditStudy, measure: Measure) -> None:
     """Add the views of the samples with the most telling scores to the store, small."""
     scoring, loader = study.spec.scoring, measure.loader
     each = details.view_bytes(loader.dataset.image_shape, scoring.views)
     # A study of its own: this one's tree is opened when its store is finished.
-    kept = details.choose_kept(Study(study.path).scores(), bytes_each=each)
+    kept = details.choose_kept(AuditStudy(study.path).scores(), bytes_each=each)
     drawn = scored_images(
         loader,
         kept[store.KEPT].values,

@@ -16,7 +16,7 @@ from sslmem_kit.events import OnEvent
 
 @contextmanager
 def shown() -> Iterator[OnEvent]:
-    """A function for the events of :func:`sslmem_kit.run.study.run` that shows how the run stands.
+    """A function for the events of :func:`sslmem_kit.run.study.run_study` that shows how the run stands.
 
     In a terminal: a bar for each encoder at work and one for all, on standard error. In a cell of JupyterLab: the same in the cell's
     output, where the last state stays when the notebook is saved. Elsewhere (a log, papermill, nbconvert): a line every 15 seconds.

@@ -20,7 +20,7 @@ from sslmem_kit.encoders.backbone import build_encoder
 from sslmem_kit.errors import UserError
 from sslmem_kit.run.audit.agreement import differences, structure
 from sslmem_kit.run.audit.encoders import _as_trained
-from sslmem_kit.run.study import run
+from sslmem_kit.run.study import run_study
 from sslmem_kit.spec.audit import parse_audit
 from sslmem_kit.spec.encoder import BackboneSpec
 from sslmem_kit.spec.loading import parse_spec
@@ -203,7 +203,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "scoring": {"views": 1},
     }
     with workers_in_this_process():
-        return run(parse_spec(spec, where="test").resolved(root), root / "study", device="cpu", workers=1).path
+        return run_study(parse_spec(spec, where="test").resolved(root), root / "study", device="cpu", workers=1).path
 
 
 def of_study(study: Path, **data: Any) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from sslmem_kit.explorer.session import Session
 from sslmem_kit.explorer.study_cache import Library
 from sslmem_kit.report.validate import problems
 from sslmem_kit.run.audit.user_code import call
-from sslmem_kit.run.study import run
+from sslmem_kit.run.study import run_study
 from sslmem_kit.scores import leave_out
 from sslmem_kit.scores.audit import alignment_table
 from sslmem_kit.spec.audit import CodeSpec
@@ -213,7 +213,7 @@ def test_a_study_scored_again_has_its_own_scores(tmp_path: Path, capsys) -> None
         "scoring": {"views": 2},
     }
     with workers_in_this_process():
-        study = run(parse_spec(spec, where="test").resolved(tmp_path), tmp_path / "study", device="cpu", workers=1)
+        study = run_study(parse_spec(spec, where="test").resolved(tmp_path), tmp_path / "study", device="cpu", workers=1)
     ids = [encoder.id for encoder in study.spec.encoders]
     audit = {
         "name": "again",

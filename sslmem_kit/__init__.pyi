@@ -1,0 +1,34 @@
+from .errors import UserError
+from .explorer.notebook.monitor import monitor
+from .explorer.notebook.pickers import pick_class, pick_threshold
+from .explorer.page import explore
+from .names import PARTITION_CODE, PARTITIONS
+from .report.notebook_catalog import check_parameters
+from .run.audit.in_memory import score_encoders
+from .run.study import run_study
+from .scores.estimators import estimate
+from .scores.sslmem import family_contrast, leave_out, score
+from .spec.loading import load_spec
+from .study import Study, open_study
+
+__version__: str
+
+__all__ = [
+    "PARTITIONS",
+    "PARTITION_CODE",
+    "Study",
+    "UserError",
+    "check_parameters",
+    "estimate",
+    "explore",
+    "family_contrast",
+    "leave_out",
+    "load_spec",
+    "monitor",
+    "open_study",
+    "pick_class",
+    "pick_threshold",
+    "run_study",
+    "score",
+    "score_encoders",
+]
