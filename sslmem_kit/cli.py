@@ -16,7 +16,7 @@ import click
 
 from sslmem_kit.arguments import complete_specs, json_option
 from sslmem_kit.explorer.serving.commands import app_user, explore
-from sslmem_kit.report.commands import export, render, report, validate
+from sslmem_kit.report.commands import export, notebooks, render, report, validate
 from sslmem_kit.run.commands import demo, plan, run, score
 from sslmem_kit.spec import paths
 
@@ -50,7 +50,7 @@ def studies(pattern: str | None, show: str | None, as_json: bool) -> None:
     click.echo(json.dumps(rows, indent=2) if as_json else as_text(rows))
 
 
-for command in (demo, run, plan, score, report, render, validate, export, explore, app_user):
+for command in (demo, run, plan, score, report, render, validate, export, notebooks, explore, app_user):
     app.add_command(command)
 
 
@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run_command(arguments: list[str] | None, came: list[str]) -> int:
     """The exit status of a command; ``came`` is the signal that has ended it, if one has."""
-    from sslmem_kit.errors import Failure, UserError
+    from sslmem_kit.errors import EXTRAS, Failure, UserError, missing_extra
 
     try:
         app.main(arguments, prog_name="sslmem", standalone_mode=False)
@@ -90,6 +90,10 @@ def _run_command(arguments: list[str] | None, came: list[str]) -> int:
         return _complain(error.format_message(), 2)
     except (KeyboardInterrupt, click.Abort):
         return _complain(_interrupted(came), 1)
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRAS:
+            raise
+        return _complain(missing_extra(error.name), 2)
     except OSError as error:
         if came:  # the terminal is gone, and what was written to it with it
             return _complain(_interrupted(came), 1)

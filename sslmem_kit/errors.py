@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
 
 FEW = 6
 """Names that a sentence lists, at most."""
@@ -55,3 +56,34 @@ def short(value: object) -> str:
 
 def _one_line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:160]
+
+
+EXTRAS = {
+    **dict.fromkeys(("accelerate", "lightly", "rich", "safetensors", "sklearn", "timm", "torch", "torchvision"), "train"),
+    "opacus": "privacy",
+    **dict.fromkeys(("ipykernel", "jupyterlab", "jupytext", "nbclient", "nbconvert", "nbformat", "papermill"), "notebooks"),
+    "tensorboard": "tensorboard",
+}
+"""Packages that a reader of studies does without, by the name that they are imported by, and the extra that installs them."""
+
+
+def missing_extra(package: str) -> UserError:
+    """Return the error that says which extra installs a package of :data:`EXTRAS`.
+
+    >>> print(missing_extra("torch"))
+    this needs torch, which is not installed: pip install 'sslmem_kit[train]'
+    """
+    return UserError(f"this needs {package}, which is not installed: pip install 'sslmem_kit[{EXTRAS[package]}]'")
+
+
+def require(*packages: str) -> None:
+    """Refuse work whose packages are not installed, before any of it is done.
+
+    Raises
+    ------
+    UserError
+        One of ``packages``, all of :data:`EXTRAS`, is missing; it names the extra that installs it.
+    """
+    for package in packages:
+        if find_spec(package) is None:
+            raise missing_extra(package)

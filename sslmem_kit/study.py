@@ -13,9 +13,9 @@ from sslmem_kit.errors import UserError
 from sslmem_kit.scores.audit import NOT_SCORES, alignment_table, is_one_model, is_subset, subset_scores
 from sslmem_kit.spec.audit import AuditSpec
 from sslmem_kit.spec.places import find_study, no_study
+from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.statistics import fdr as discovery
 from sslmem_kit.statistics.caveats import caveats
-from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.store.directory import StudyFolder
 
 
@@ -109,7 +109,9 @@ class Study(StudyResults):
         """The resolved spec."""
         spec = self.read_spec()
         if not isinstance(spec, StudySpec):
-            raise UserError(f"STUDY: {self.path} is an audit of encoders that were trained elsewhere, a study of `sslmem run` is needed")
+            raise UserError(
+                f"STUDY: {self.path} is an audit of encoders that were trained elsewhere, a study of `sslmem run` is needed"
+            )
         return spec
 
 

@@ -109,3 +109,17 @@ def _render(study: Path, names: tuple[str, ...], pairs: tuple[tuple[str, str], .
 
     parameters = parse_parameters(pairs, names or None)
     return render_notebooks(study, names or None, parameters, progress=say, **options)
+
+
+@click.command(short_help="List the notebooks, or copy them to work with.")
+@click.option("--copy", "folder", type=Place(), metavar="DIR", help="Copy them into DIR, which is made; no file is overwritten.")
+def notebooks(folder: Path | None) -> None:
+    """List the notebooks that come with the toolkit, or copy them into a folder of your own, to open in JupyterLab and to edit."""
+    from sslmem_kit.report.notebook_catalog import available, copy_notebooks
+
+    if folder is None:
+        for name, path in available().items():
+            click.echo(f"{name:<20} {path}")
+        return
+    for path in copy_notebooks(folder):
+        click.echo(path)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import json
 import math
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sslmem_kit.errors import UserError, near
+from sslmem_kit.errors import UserError, few, near
 from sslmem_kit.names import PAIR
 from sslmem_kit.scores import PROTOCOLS
 from sslmem_kit.scores.audit import mode_of
@@ -44,6 +45,25 @@ RANGES = {
 def available() -> dict[str, Path]:
     """Names and paths of the notebooks that can be rendered."""
     return notebooks_in(FOLDERS)
+
+
+def copy_notebooks(folder: Path) -> list[Path]:
+    """Copy all notebooks into a folder, which is made where it is not there; the paths of the copies.
+
+    Raises
+    ------
+    UserError
+        A file of one of the names is there already, or the folder cannot be made.
+    """
+    own = available()
+    there = [path.name for path in own.values() if (folder / path.name).exists()]
+    if there:
+        raise UserError(f"--copy: {folder} has {few(there)} already; choose another folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"--copy: {error.filename} is a file, a folder is needed") from None
+    return [Path(shutil.copyfile(path, folder / path.name)) for path in own.values()]
 
 
 def parameters_of(path: Path) -> dict[str, Any]:

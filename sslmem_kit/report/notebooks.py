@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from sslmem_kit.errors import Failure, UserError
+from sslmem_kit.errors import Failure, UserError, require
 from sslmem_kit.report.kernel_process import PID
 from sslmem_kit.report.notebook_catalog import OUT, STUDY, _checked_values, _chosen, _without, parameters_of
 from sslmem_kit.spec.paths import no_more_files
@@ -79,6 +79,7 @@ def render(
     NotebookError
         A cell failed. What an earlier run wrote stays; the notebook with the failure in it is ``NAME.failed.ipynb``.
     """
+    require("papermill", "nbconvert", "ipykernel")
     notebooks = _chosen(names)
     values = _checked_values(notebooks, parameters or {})
     if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:

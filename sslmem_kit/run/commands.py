@@ -17,6 +17,7 @@ import click
 
 from sslmem_kit import arguments
 from sslmem_kit.arguments import Place, json_option, out_option, run_options, spec_argument, tensorboard_option
+from sslmem_kit.errors import require
 from sslmem_kit.events import Event, Message, OnEvent
 from sslmem_kit.names import RUNS
 from sslmem_kit.report.commands import _render
@@ -126,6 +127,7 @@ def score(spec: Path, out: Path | None, device: str) -> None:
     from sslmem_kit.spec.audit import load_audit
 
     loaded = load_audit(spec)
+    require("torch", "timm")
     from sslmem_kit.names import PAIR
     from sslmem_kit.run.audit.run import run_audit
     from sslmem_kit.scores.audit import mode_of
@@ -168,6 +170,8 @@ def _open_next(study: Path, *commands: str, page: Path | None = None) -> None:
         jupyter = "jupyter" if program == "sslmem" else shlex.quote(str(beside)) if beside.is_file() else None
         if jupyter and Path("notebooks", f"{page.stem}.ipynb").is_file():  # of a checkout; a wheel has no such folder
             click.echo(f"  {jupyter} lab notebooks/")
+        else:
+            click.echo(f"  {program} notebooks --copy notebooks")
     for command in commands:
         click.echo(f"  {program} {command} {shlex.quote(str(study))}")
 

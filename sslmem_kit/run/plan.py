@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sslmem_kit import store
 from sslmem_kit.data.samples import samples_to_plan, without_download
+from sslmem_kit.errors import require
 from sslmem_kit.events import Message, OnEvent, ignore
 from sslmem_kit.run.removal import chosen_by_scores
 from sslmem_kit.run.resources import WORKER, Scheduler, _for_workers, _share_cores, required_bytes
@@ -41,6 +42,7 @@ def plan(
     ``train_seconds`` and ``score_seconds`` of one encoder (``together_seconds``: trained at once with others), and ``seconds`` of
     the whole study.
     """
+    require("torch", "timm", "lightly")
     workers, threads, _ = _share_cores(spec, Path(os.devnull), scheduler, 1 if devices > 1 else workers, threads, device)
     with pool(1, threads, ignore, warm_up=f"{WORKER}:versions") as executor:
         on_event(Message(f"loading {spec.data.name}"))

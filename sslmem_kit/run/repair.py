@@ -19,11 +19,10 @@ from sslmem_kit.errors import UserError
 from sslmem_kit.spec.audit import AuditSpec
 from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.store import file_record, integrity
-from sslmem_kit.store.directory import as_yaml, begun_as, is_of
+from sslmem_kit.store.directory import StudyFolder, as_yaml, begun_as, is_of
 from sslmem_kit.store.file_record import ADDED, COMPLETENESS, STORE, Damage
 from sslmem_kit.store.files import remove, write_atomically
 from sslmem_kit.store.metadata import DOCUMENT, read_documents, root_is_whole, write_root
-from sslmem_kit.store.directory import StudyFolder
 
 WEIGHTS = "weights.safetensors"
 

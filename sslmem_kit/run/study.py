@@ -18,7 +18,7 @@ import numpy as np
 from sslmem_kit import store
 from sslmem_kit.data.record import lines, read_before
 from sslmem_kit.data.samples import StudySamples
-from sslmem_kit.errors import Failure, UserError
+from sslmem_kit.errors import Failure, UserError, require
 from sslmem_kit.events import DetailsAdded, Message, OnEvent, Planned, Warned, ignore
 from sslmem_kit.run import repair as mending
 from sslmem_kit.run.new_store import _create_store
@@ -86,6 +86,7 @@ def run_study(
     sslmem_kit.run.schedulers.pool.WorkerDied
         A worker was killed, most often for lack of memory.
     """
+    require("torch", "timm", "lightly")
     started, out = time.monotonic(), absolute(out)
     if not isinstance(spec, StudySpec):
         spec = load_spec(spec)

@@ -28,7 +28,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sslmem_kit.encoders.device import autocast
-from sslmem_kit.errors import UserError
+from sslmem_kit.errors import UserError, require
 from sslmem_kit.spec.training import Precision, PrivacySpec
 from sslmem_kit.training.objectives.base import Batch, Objective
 
@@ -214,6 +214,7 @@ def accuracy(epsilon: float) -> float:
 
 def spent_epsilon(sigma: float, delta: float, *, rate: float, steps: int, error: float) -> float:
     """An upper bound of epsilon after ``steps`` steps, by composition of privacy loss variables (Gopi et al. 2021)."""
+    require("opacus")
     from opacus.accountants import PRVAccountant  # seconds to import, for who trains privately only
 
     accountant = PRVAccountant()

@@ -4,3 +4,7 @@
 function of the user's, and writes a study directory that is read like any other; :func:`~sslmem_kit.run.audit.in_memory.score_encoders`
 does the same for callables and arrays in memory. Code of the user's runs only there: whoever opens the result runs none of it.
 """
+
+from sslmem_kit.errors import require
+
+require("torch", "timm")

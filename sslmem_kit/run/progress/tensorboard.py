@@ -6,14 +6,13 @@ The process that listens to a run follows every encoder's ``history.csv``, which
 from __future__ import annotations
 
 import csv
-import importlib.util
 import time
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sslmem_kit.errors import UserError
+from sslmem_kit.errors import require
 from sslmem_kit.events import Completed, Event, OnEvent, Planned, Trained
 
 FLUSH_SECONDS = 5
@@ -32,10 +31,7 @@ def logged(study_path: Path | str, on_event: OnEvent) -> Iterator[OnEvent]:
     UserError
         The package ``tensorboard`` is missing; before anything is trained.
     """
-    if importlib.util.find_spec("tensorboard") is None:
-        raise UserError(
-            "--tensorboard: needs the package tensorboard, which is not installed; pip install 'sslmem_kit[tensorboard]'"
-        )
+    require("tensorboard")
     encoders, logs = Path(study_path) / "encoders", {}
 
     def write(event: Event) -> None:
