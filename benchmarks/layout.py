@@ -19,17 +19,30 @@ PACKAGE = "sslmem_kit"
 LEVELS = (
     ("errors", "events", "names"),
     ("spec", "scores"),
-    ("data", "views", "store"),
+    ("data", "views", "store", "arguments"),
     ("encoders", "statistics"),
     ("training", "figures", "study"),
     ("measures", "report"),
     ("run", "explorer"),
-    ("cli", "completion"),
+    ("cli",),
     ("__main__",),
 )
 """Units by level, lowest first: a module imports from its own level or lower ones only."""
 
-WITHOUT_TORCH = ("errors", "events", "names", "spec", "store", "scores", "statistics", "figures", "study", "report", "explorer")
+WITHOUT_TORCH = (
+    "errors",
+    "events",
+    "names",
+    "spec",
+    "store",
+    "scores",
+    "statistics",
+    "figures",
+    "study",
+    "report",
+    "explorer",
+    "arguments",
+)
 """Units that a reader of finished studies needs: none of their modules imports torch, nor anything that does."""
 
 
@@ -93,6 +106,19 @@ def _handed_on(path: Path, package: str) -> dict[str, str]:
         return {}
     nodes = [node for node in ast.parse(stub.read_text(encoding="utf-8")).body if isinstance(node, ast.ImportFrom) and node.module]
     return {alias.name: f"{package}.{node.module}".lstrip(".") for node in nodes for alias in node.names}
+
+
+def packages_at_the_top(path: Path) -> set[str]:
+    """Packages, other than this one, that a module imports as soon as it is imported itself."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    skipped = {inner for node in ast.walk(tree) if _is_for_types(node) for inner in ast.walk(node)}
+    skipped |= {
+        inner for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) for inner in ast.walk(node)
+    }
+    nodes = [node for node in ast.walk(tree) if node not in skipped]
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+    return {name.split(".")[0] for name in names} - {PACKAGE}
 
 
 def unit_of(module: str) -> str:
