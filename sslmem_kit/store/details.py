@@ -12,17 +12,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 from numpy.dtypes import StringDType
 
-from sslmem_kit.data import Dataset
 from sslmem_kit.names import CHANNEL, ENCODER, LAYER, PARTITION_CODE, SAMPLE, UNIT, VIEW
 from sslmem_kit.scores import pair_positions
 from sslmem_kit.store import file_record, integrity
 from sslmem_kit.store.files import folder_appearing
 from sslmem_kit.store.schema import CHECKED, DETAILS, KEPT, LAYERS, LOCALIZED, RANK, UNITS
+
+if TYPE_CHECKING:
+    from sslmem_kit.data import Dataset
 
 THUMBNAIL_SIDE = 64
 """Thumbnails are at most this many pixels a side."""

@@ -69,7 +69,7 @@ def differences(read: Mapping[str, Mapping[str, Any]]) -> list[str]:
         first, value = having[0], read[having[0]][field]
         other = next((name for name in having if not _same(value, read[name][field])), None)
         if other is not None:
-            here, there = _told(field, value, read[other][field])
+            here, there = _in_words(field, value, read[other][field])
             found.append(f"{field} is {here} of {first} and {there} of {other}")
     return found
 
@@ -111,7 +111,7 @@ def _same(a: Any, b: Any) -> bool:
     return type(a) is type(b) and a == b
 
 
-def _told(field: str, here: Any, there: Any) -> tuple[str, str]:
+def _in_words(field: str, here: Any, there: Any) -> tuple[str, str]:
     """Two values that differ, short: of modules the first layer that does."""
     if field == MODULES:
         pairs = zip_longest(here, there, fillvalue="nothing")

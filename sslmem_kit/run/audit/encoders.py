@@ -233,7 +233,7 @@ def _study(spec: StudyEncoderSpec, where: str) -> Study:
     return study
 
 
-def told_by_study(plan: AuditEncoderSpec, place: int) -> dict[str, Any]:
+def training_in_study(plan: AuditEncoderSpec, place: int) -> dict[str, Any]:
     """Seed, method and backbone of an encoder of a study."""
     study = _study(plan.study, where_of(plan, place))
     own = next(encoder for encoder in study.spec.encoders if encoder.id == plan.study.encoder)
@@ -308,3 +308,9 @@ def _tensor(answer: Any, where: str) -> Tensor:
         return torch.as_tensor(answer)
     except (TypeError, ValueError, RuntimeError):
         raise UserError(f"{where}: it returns a {type(answer).__name__}, a tensor or an array [sample, ...] is needed") from None
+
+
+def known_training(plan: AuditEncoderSpec, place: int) -> dict[str, Any]:
+    """What the spec, or the study that an encoder comes from, says of it: its training seed, ..."""
+    told = training_in_study(plan, place) if plan.study else {}
+    return told if plan.seed is None else {**told, "seed": plan.seed}

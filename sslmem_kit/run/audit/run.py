@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import xarray as xr
 
 from sslmem_kit import store
 from sslmem_kit.data.membership import Membership, membership
@@ -22,16 +21,16 @@ from sslmem_kit.data.record import lines
 from sslmem_kit.encoders.device import resolve_device, use_device
 from sslmem_kit.errors import UserError, few
 from sslmem_kit.events import Completed, DetailsAdded, Message, OnEvent, Planned, Scored, Warned, ignore
-from sslmem_kit.measures.alignment import scored_images
-from sslmem_kit.names import COMPARED_ANYWAY, FAMILIES, FILE, MODE, ONE_MODEL, PAIR, TRAINED_ON
+from sslmem_kit.names import COMPARED_ANYWAY, FAMILIES, ONE_MODEL, PAIR, TRAINED_ON
 from sslmem_kit.run import repair as mending
 from sslmem_kit.run.audit.agreement import MODULES, check
 from sslmem_kit.run.audit.alignment import Measure
-from sslmem_kit.run.audit.encoders import Built, build, seen_by, told_by_study, where_of
+from sslmem_kit.run.audit.encoders import Built, build, known_training, seen_by, where_of
+from sslmem_kit.run.audit.new_store import create_store, write_views
 from sslmem_kit.run.audit.samples import Samples, load_data
 from sslmem_kit.run.audit.state_dicts import file_hash
 from sslmem_kit.run.audit.user_code import with_arguments
-from sslmem_kit.run.resources import processor, share_cores
+from sslmem_kit.run.resources import share_cores
 from sslmem_kit.run.versions import versions
 from sslmem_kit.spec.audit import AuditEncoderSpec, AuditSpec
 from sslmem_kit.spec.paths import absolute
@@ -93,7 +92,7 @@ def run_audit(spec: AuditSpec, out: Path | str, *, device: str = "auto", on_even
             _mend(
                 AuditStudy(out),
                 samples,
-                lambda at: _create_store(AuditStudy(out), samples, scored, members, record, device, threads, path=at),
+                lambda at: create_store(AuditStudy(out), samples, scored, members, record, device, threads, path=at),
                 on_event,
             )
             _check_same(out, spec, samples, ids, members, device)
@@ -119,7 +118,7 @@ def run_audit(spec: AuditSpec, out: Path | str, *, device: str = "auto", on_even
         stack.enter_context(study.lock())
         take_places(study, spec)
         if not path.exists():
-            _create_store(study, samples, scored, members, record, device, threads)
+            create_store(study, samples, scored, members, record, device, threads)
         if OF_VIEWS not in store.attributes(path):
             store.set_attributes(path, {OF_VIEWS: json.dumps(measure.of_views())})
         for sentence in compared_anyway:
@@ -146,7 +145,7 @@ def run_audit(spec: AuditSpec, out: Path | str, *, device: str = "auto", on_even
                 on_event(Completed(plan.id))
             if samples.dataset and not spec.view and members.mode == PAIR and "views" in details.unwritten(path):
                 on_event(DetailsAdded(0, 1))
-                _write_views(study, measure)
+                write_views(study, measure)
                 on_event(DetailsAdded(1, 1))
         finally:
             seconds = store.attributes(path).get("seconds", 0.0) + time.monotonic() - started
@@ -161,12 +160,6 @@ def _report_data(record: dict[str, Any], lists: list[str], on_event: OnEvent) ->
         on_event(Message(line))
 
 
-def _told(plan: AuditEncoderSpec, place: int) -> dict[str, Any]:
-    """What the spec, or the study that an encoder comes from, says of it: its training seed, ..."""
-    told = told_by_study(plan, place) if plan.study else {}
-    return told if plan.seed is None else {**told, "seed": plan.seed}
-
-
 def _doubts_about_seeds(spec: AuditSpec, members: Membership) -> list[str]:
     """What the report will say of scores for which too few encoders, or some that do not belong together, are compared."""
     if members.mode == ONE_MODEL and members.trained_on is not None:
@@ -178,7 +171,7 @@ def _doubts_about_seeds(spec: AuditSpec, members: Membership) -> list[str]:
     seeds: dict[str, list[int]] = {family: [] for family in FAMILIES}
     for place, (plan, family) in enumerate(zip(spec.encoders, members.families, strict=True)):
         if family in seeds:
-            seeds[family].append(_told(plan, place)["seed"])
+            seeds[family].append(known_training(plan, place)["seed"])
     return of_seeds(*seeds.values())
 
 
@@ -349,72 +342,3 @@ def _check_same(out: Path, spec: AuditSpec, samples: Samples, ids: np.ndarray, m
             raise UserError(
                 f"{where_of(plan, place)}.weights: {weights} has changed since this audit began; restore it, or choose another --out"
             )
-
-
-def _create_store(
-    study: AuditStudy,
-    samples: Samples,
-    scored: np.ndarray,
-    members: Membership,
-    record: dict[str, Any],
-    device: str,
-    threads: int,
-    *,
-    path: Path | None = None,
-) -> None:
-    spec, dataset = study.spec, samples.dataset
-    coords: dict[str, Any] = {
-        "sample": samples.ids[scored],
-        "label": ("sample", samples.labels[scored], {"class_names": list(samples.class_names)}),
-    }
-    if members.codes is not None:
-        coords["partition"] = ("sample", members.codes)
-    if dataset and dataset.files is not None:
-        coords[FILE] = ("sample", dataset.files[scored])
-    name = spec.data.name if spec.data else spec.source.function
-    rows = []
-    for place, (plan, family, design) in enumerate(zip(spec.encoders, members.families, members.designs, strict=True)):
-        made_by = plan.factory.function if plan.factory else plan.encoder.backbone if plan.encoder else ""
-        row = {"method": plan.method or "unknown", "backbone": made_by, **_told(plan, place)}
-        rows.append({"encoder": plan.id, "family": family, "design": design, "dataset": name, **row})
-    store.create(
-        path or study.results_path,
-        samples=xr.Dataset(coords=coords),
-        encoders=rows,
-        trained_on=members.trained_on,
-        views=spec.scoring.views,
-        policy=spec.scoring.policy.name if spec.scoring.policy else spec.view.function,
-        block=spec.scoring.block,
-        thumbnails=details.thumbnails(dataset, samples.ids[scored]) if dataset else None,
-        original_shapes=dataset.original_shapes[scored] if dataset else None,
-        attrs={
-            "name": spec.name,
-            MODE: members.mode,
-            "spec": json.dumps(spec.as_dict()),
-            "spec_hash": spec.hash,
-            "data_fingerprint": samples.fingerprint,
-            "data": json.dumps(record),
-            "skipped_files": json.dumps(list(dataset.skipped) if dataset else []),
-            "versions": json.dumps(versions()),
-            "device": device,
-            "threads": threads,
-            "processor": processor(),
-        },
-    )
-
-
-def _write_views(study: AuditStudy, measure: Measure) -> None:
-    """Add the views of the samples with the most telling scores to the store, small."""
-    scoring, loader = study.spec.scoring, measure.loader
-    each = details.view_bytes(loader.dataset.image_shape, scoring.views)
-    # A study of its own: this one's tree is opened when its store is finished.
-    kept = details.choose_kept(AuditStudy(study.path).scores(), bytes_each=each)
-    drawn = scored_images(
-        loader,
-        kept[store.KEPT].values,
-        views=scoring.views,
-        policy=scoring.policy,
-        seed=measure.seed,
-        batch_size=scoring.batch_size,
-    )
-    details.write_views(study.results_path, kept, np.concatenate([details.shrink(images) for images in drawn]))
