@@ -295,7 +295,8 @@ def short_studies() -> Iterator[None]:
         return short(real(*given, **options))
 
     with pytest.MonkeyPatch.context() as patch, workers_in_this_process():
-        patch.setattr("sslmem_kit.spec.loading.load_spec", load)
+        for package in ("sslmem_kit", "sslmem_kit.spec", "sslmem_kit.spec.loading"):
+            patch.setattr(f"{package}.load_spec", load)
         yield
 
 

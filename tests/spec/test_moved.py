@@ -406,7 +406,7 @@ def test_two_specs_that_are_begun_at_once_in_one_folder(tmp_path: Path, monkeypa
         study.spec_path.write_text(as_yaml(other))
         return study
 
-    monkeypatch.setattr("sslmem_kit.store.directory.create_or_resume", both)
+    monkeypatch.setattr("sslmem_kit.run.study.create_or_resume", both)
     with pytest.raises(UserError, match=r"holds a study of another spec, training.epochs is 3 there and 2 here"):
         run_study(mine, tmp_path / "out", workers=1)
     assert not (tmp_path / "out" / "results.zarr").exists()

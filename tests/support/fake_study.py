@@ -180,5 +180,5 @@ def workers_in_this_process() -> Iterator[None]:
         yield InThisProcess(on_event)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sslmem_kit.run.schedulers.pool.pool", pool)
+        patch.setattr("sslmem_kit.run.study.pool", pool)
         yield

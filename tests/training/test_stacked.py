@@ -107,7 +107,7 @@ def test_going_on_from_a_checkpoint_ends_on_the_same_bits(tmp_path: Path, monkey
         if event.epochs >= 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("sslmem_kit.training.loop.EVENT_SECONDS", -1)
+    monkeypatch.setattr("sslmem_kit.training.stacked.EVENT_SECONDS", -1)
     with pytest.raises(KeyboardInterrupt):
         train_together(spec, plans, samples, loader, tmp_path / "part.pt", emit=stop)
     epochs = []
