@@ -3,14 +3,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help env demo test test-slow browser lint clean
+.PHONY: help env demo test test-slow browser lint build clean
 
 help:
 	@echo "make demo       install into $(VENV) and run the bundled study: two minutes on 2 cores"
 	@echo "make test       install into $(VENV) and run the default test suite"
 	@echo "make test-slow  the tests that take minutes"
 	@echo "make browser    install Chromium (Debian, Ubuntu), which the browser tests drive; without one they are skipped"
-	@echo "make lint       ruff"
+	@echo "make lint       ruff, and types by basedpyright against their baseline"
+	@echo "make build      wheel and sdist, into dist/"
 	@echo "make clean      remove $(VENV)"
 
 env: $(VENV)/.installed
@@ -21,7 +22,10 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@echo "installing into $(VENV), 7 GB on disk in all; minutes, by the network"
 	$(PYTHON) -m venv $(VENV)
 	@echo "1 of 3: torch and torchvision with what they need of CUDA, about 5 GB on disk"
-	$(BIN)/python -m pip install --quiet $$(grep -E '^(torch|torchvision)==' requirements.lock)
+	@# Without a GPU the smaller builds for the CPU, where the index has them.
+	{ command -v nvidia-smi >/dev/null || ! $(BIN)/python -m pip install --quiet $$(sed -nE 's/^(torch|torchvision)==.*/&+cpu/p' requirements.lock) 2>/dev/null; } \
+		&& $(BIN)/python -m pip install --quiet $$(grep -E '^(torch|torchvision)==' requirements.lock) || true
+	$(BIN)/python -c 'import torch, torchvision'
 	@echo "2 of 3: all other packages of requirements.lock, about 2 GB on disk"
 	$(BIN)/python -m pip install --quiet -r requirements.lock
 	@echo "3 of 3: this package"
@@ -33,6 +37,7 @@ demo: env
 
 test: env
 	$(BIN)/python -m pytest -n 2 -m "not slow and not browser"
+	$(BIN)/python -m pytest --doctest-modules sslmem_kit
 	$(BIN)/python -m pytest -m "browser and not slow"
 
 test-slow: env
@@ -42,7 +47,10 @@ browser:
 	command -v chromium || { SUDO=$$([ $$(id -u) = 0 ] || echo sudo); $$SUDO apt-get update && $$SUDO apt-get install -y --no-install-recommends chromium; }
 
 lint: env
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/basedpyright
+
+build: env
+	rm -rf dist && $(BIN)/python -m build
 
 clean:
 	rm -rf $(VENV)

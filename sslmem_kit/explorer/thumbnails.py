@@ -1,6 +1,6 @@
 """Thumbnails as PNG data: URIs, so that no picture of a study has an address of its own that could be asked for without a session.
 
-A part of the page that shows samples is sent their ids, and asks for the pictures that it does not hold (``pictures.js``). So text is
+A part of the page that shows samples is sent their ids, and asks for the pictures that it does not hold (``thumbnails.js``). So text is
 there at once, no picture is sent twice, and what is read is shared by all sessions of a process.
 """
 
@@ -85,7 +85,7 @@ def source(opened: OpenStudy) -> str:
 
 def esm(module: str) -> str:
     """Source of the front end of a part, given its ``__file__``: what parts share, and the .js file beside it."""
-    files = (Path(__file__).with_name("pictures.js"), Path(module).with_suffix(".js"))
+    files = (Path(__file__).with_name("thumbnails.js"), Path(module).with_suffix(".js"))
     return "\n".join(file.read_text(encoding="utf-8") for file in files)
 
 
