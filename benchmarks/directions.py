@@ -23,7 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from sslmem_kit.names import PARTITION_CODE
 from sslmem_kit.run.progress import shown
 from sslmem_kit.run.study import run_study
-from sslmem_kit.study import Study, load_spec
+from sslmem_kit.spec import load_spec
+from sslmem_kit.study import Study
 
 CLAIMS: dict[str, list[tuple[str, str, str, int]]] = {
     "Figure 4, SimCLR": [

@@ -25,11 +25,8 @@ import numpy as np
 import pandas as pd
 from IPython.display import display
 
-from sslmem_kit import open_study, statistics
+from sslmem_kit import PARTITIONS, check_parameters, open_study, statistics
 from sslmem_kit.figures import fig02c, gallery, interactive_figures, save_figure, show, tab02, warn
-from sslmem_kit.names import PARTITIONS
-from sslmem_kit.report.notebook_catalog import check_parameters
-from sslmem_kit.spec.places import find_study
 
 # %% tags=["parameters"]
 study = "papermill_runs/digits"  # path of a study directory
@@ -40,7 +37,7 @@ table_rows = 10  # rows of the table of top samples
 
 # %%
 check_parameters(protocol=protocol, gallery_count=gallery_count, table_rows=table_rows)
-opened = open_study(find_study(study))
+opened = open_study(study)
 display(warn(opened))
 interactive_figures()
 

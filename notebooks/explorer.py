@@ -22,10 +22,7 @@
 import numpy as np
 from IPython.display import display
 
-from sslmem_kit import explore
-from sslmem_kit.names import PARTITION_CODE
-from sslmem_kit.report.notebook_catalog import check_parameters
-from sslmem_kit.spec.places import find_study
+from sslmem_kit import PARTITION_CODE, check_parameters, explore
 
 # %% tags=["parameters"]
 study = "papermill_runs/digits"  # path of a study directory
@@ -40,7 +37,7 @@ split = ""  # npz file that the ids of these samples are written to; empty: none
 
 # %%
 check_parameters(protocol=protocol, count=count)
-explorer = explore(find_study(study), link=f"protocol={protocol}")
+explorer = explore(study, link=f"protocol={protocol}")
 display(explorer)
 
 # %% [markdown]

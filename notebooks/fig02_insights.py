@@ -22,11 +22,9 @@
 # %%
 from IPython.display import display
 
-from sslmem_kit import open_study, statistics
+from sslmem_kit import check_parameters, open_study, statistics
 from sslmem_kit.figures import fig02a, fig02b, fig02c, interactive_figures, save_figure, show, warn
-from sslmem_kit.report.notebook_catalog import check_parameters
-from sslmem_kit.spec.places import find_study
-from sslmem_kit.statistics.trajectory import memorization_over_training
+from sslmem_kit.statistics import memorization_over_training
 
 # %% tags=["parameters"]
 study = "papermill_runs/digits"  # path of a study directory
@@ -36,7 +34,7 @@ bins = 60  # bins of the histograms in 2c
 
 # %%
 check_parameters(protocol=protocol, bins=bins)
-opened = open_study(find_study(study))
+opened = open_study(study)
 scores = opened.scores(protocol)
 display(warn(opened))
 interactive_figures()

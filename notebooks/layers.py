@@ -23,11 +23,9 @@
 import pandas as pd
 from IPython.display import Markdown, display
 
-from sslmem_kit import open_study
+from sslmem_kit import check_parameters, open_study
 from sslmem_kit.figures import interactive_figures, layers, save_figure, show, units, warn
-from sslmem_kit.report import layers as layers_
-from sslmem_kit.report.notebook_catalog import check_parameters
-from sslmem_kit.spec.places import find_study
+from sslmem_kit.report import localized
 
 # %% tags=["parameters"]
 study = "papermill_runs/digits"  # path of a study directory
@@ -36,12 +34,12 @@ protocol = "corrected"  # scores by layer are those of this protocol alone: the 
 
 # %%
 check_parameters(protocol=protocol)
-opened = open_study(find_study(study))
+opened = open_study(study)
 display(warn(opened))
-localized = layers_.localized(opened.tree)
+found = localized(opened.tree)
 if protocol != "corrected":
     display(Markdown(f"**Scores by layer are kept for protocol corrected alone, {protocol} was asked for; shown is corrected.**"))
-if localized:
+if found:
     display(interactive_figures())
 else:
     display(Markdown("**This study was scored without layers.** Set `scoring: {layers: auto}` in the spec of a new study."))
@@ -53,13 +51,13 @@ else:
 # encoders; those of two layers are of the same samples and not independent.
 
 # %%
-if localized:
-    by_layer = layers.draw(localized["layers"])
+if found:
+    by_layer = layers.draw(found["layers"])
     save_figure(by_layer, out or opened.figures, "layers")
     display(show(by_layer))
 
 # %%
-if localized:
+if found:
     rows = {
         row["layer"]: {
             **{name: part["mean"] for name, part in row["partitions"].items()},
@@ -68,7 +66,7 @@ if localized:
             "high": row["effect_interval"][1],
             **{f"p ({test['alternative']})": test["p"] for test in row["tests"]},
         }
-        for row in localized["layers"]
+        for row in found["layers"]
     }
     display(pd.DataFrame.from_dict(rows, orient="index").rename_axis("layer").map(lambda value: f"{value:.3g}"))
 
@@ -80,11 +78,11 @@ if localized:
 # one, in how many has their encoder been trained on it? The grey bars are 95 % of what chance gives.
 
 # %%
-if "units" in localized:
-    by_unit = units.draw(localized["units"], localized["strongest_seen"])
+if "units" in found:
+    by_unit = units.draw(found["units"], found["strongest_seen"])
     save_figure(by_unit, out or opened.figures, "units")
     display(show(by_unit))
 
 # %%
-if "units" in localized:
-    display(pd.DataFrame(localized["strongest_seen"]).set_index("layer").round(4))
+if "units" in found:
+    display(pd.DataFrame(found["strongest_seen"]).set_index("layer").round(4))

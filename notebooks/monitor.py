@@ -22,11 +22,7 @@
 # %%
 from IPython.display import display
 
-from sslmem_kit import open_study
-from sslmem_kit.explorer.notebook.monitor import monitor
-from sslmem_kit.explorer.notebook.pickers import pick_class, pick_threshold
-from sslmem_kit.report.notebook_catalog import check_parameters
-from sslmem_kit.spec.places import find_study
+from sslmem_kit import check_parameters, monitor, open_study, pick_class, pick_threshold
 
 # %% tags=["parameters"]
 study = "papermill_runs/digits"  # path of a study directory
@@ -44,8 +40,7 @@ protocol = "corrected"  # paper, released or corrected: how a score is made of t
 
 # %%
 check_parameters(protocol=protocol)
-path = find_study(study)
-monitor(path)
+monitor(study)
 
 # %% [markdown]
 # Cells run while the monitor goes on: try one here. Those below need the results, so wait for the end.
@@ -55,7 +50,7 @@ monitor(path)
 # name, `picked_class.selected` the scores of its samples.
 
 # %%
-scores = open_study(path).scores(protocol)
+scores = open_study(study).scores(protocol)
 picked_class = pick_class(scores)
 display(picked_class)
 

@@ -23,14 +23,10 @@
 import pandas as pd
 from IPython.display import display
 
-from sslmem_kit import open_study
+from sslmem_kit import check_parameters, open_study
 from sslmem_kit.figures import error_parts, interactive_figures, planning_curve, save_figure, show, warn
-from sslmem_kit.report.notebook_catalog import check_parameters
 from sslmem_kit.scores import usable_protocols
-from sslmem_kit.spec.places import find_study
-from sslmem_kit.statistics.precision import curve_of_study, variance_shares
-from sslmem_kit.statistics.reliability import assess
-from sslmem_kit.statistics.variance_components import CrossedScores
+from sslmem_kit.statistics import CrossedScores, assess, curve_of_study, variance_shares
 
 # %% tags=["parameters"]
 study = "papermill_runs/digits"  # path of a study directory
@@ -41,7 +37,7 @@ most_seeds = 40  # the planning curve ends at so many pairs of encoders
 
 # %%
 check_parameters(protocol=protocol, target=target, most_seeds=most_seeds)
-opened = open_study(find_study(study))
+opened = open_study(study)
 display(warn(opened))
 results = opened.results
 found = assess(results, protocol=protocol, target=target)

@@ -22,10 +22,8 @@
 import pandas as pd
 import xarray as xr
 
-from sslmem_kit import open_study, statistics
+from sslmem_kit import check_parameters, open_study, statistics
 from sslmem_kit.figures import save_figure, tab02, warn
-from sslmem_kit.report.notebook_catalog import check_parameters
-from sslmem_kit.spec.places import find_study
 
 # %% tags=["parameters"]
 study = "papermill_runs/digits"  # path of a study directory
@@ -34,7 +32,7 @@ protocol = "corrected"  # paper, released or corrected: how a score is made of t
 
 # %%
 check_parameters(protocol=protocol)
-opened = open_study(find_study(study))
+opened = open_study(study)
 scores = opened.scores(protocol)
 warn(opened)
 

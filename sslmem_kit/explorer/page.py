@@ -24,7 +24,7 @@ from sslmem_kit.explorer.session import Session
 from sslmem_kit.explorer.study_cache import Library
 from sslmem_kit.explorer.theme import Text, palette, variables
 from sslmem_kit.explorer.threshold.threshold import Threshold
-from sslmem_kit.study import Study
+from sslmem_kit.study import StudyResults
 
 TABS = ("explore", "compare", "take away")
 LINK_DELAY_MS = 500
@@ -235,7 +235,7 @@ def _follow(explorer: Explorer, location: Any, theme: str) -> None:
     location.param.watch(read, ["search"])
 
 
-def explore(*studies: Study | Path | str, link: str = "", dark: bool = False) -> Explorer:
+def explore(*studies: StudyResults | Path | str, link: str = "", dark: bool = False) -> Explorer:
     """The explorer in a notebook.
 
     Parameters
@@ -258,6 +258,6 @@ def explore(*studies: Study | Path | str, link: str = "", dark: bool = False) ->
         What is given is no study.
     """
     display.load()
-    paths: Sequence[Path | str] = [study.path if isinstance(study, Study) else study for study in studies]
+    paths: Sequence[Path | str] = [study.path if isinstance(study, StudyResults) else study for study in studies]
     state, note = from_query(link.partition("?")[2] or link)
     return Explorer(Library(paths), state, note=note, dark=dark)

@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sslmem_kit import store
 from sslmem_kit.data.samples import samples_to_plan, without_download
 from sslmem_kit.errors import require
 from sslmem_kit.events import Message, OnEvent, ignore
+from sslmem_kit.names import PARTITIONS
 from sslmem_kit.run.removal import chosen_by_scores
 from sslmem_kit.run.resources import WORKER, Scheduler, _for_workers, _share_cores, required_bytes
 from sslmem_kit.run.schedulers.pool import call_worker, pool, result
@@ -51,7 +51,6 @@ def plan(
         spec = without_download(spec)
         arguments = {"samples": _for_workers(spec, samples), "calibrate": True, "devices": devices}
         facts = result(executor.submit(call_worker, f"{WORKER}:inspect", spec, device, threads, **arguments))
-    names = store.PARTITIONS
     encoders = [encoder.id for encoder in spec.encoders]
     pairs, others = len(spec.pairs), len(encoders) - len(spec.pairs)
     each = facts["score_seconds"] + facts["train_seconds"]
@@ -60,7 +59,7 @@ def plan(
     return {
         "study": spec.name,
         "encoders": encoders,
-        "samples": {name: int((samples.codes == code).sum()) for code, name in enumerate(names)},
+        "samples": {name: int((samples.codes == code).sum()) for code, name in enumerate(PARTITIONS)},
         "image_shape": list(samples.dataset.image_shape),
         "classes": len(samples.dataset.class_names),
         "data": {"read": True, **samples.record},

@@ -123,7 +123,7 @@ def reason(line: str) -> str | None:
 
 def test_there_are_blocks_and_every_one_is_of_a_known_kind() -> None:
     assert len(ALL) > 30
-    assert {block.language for block in ALL} == {"sh", "python", "yaml", "text"}
+    assert {block.language for block in ALL} == {"sh", "python", "yaml", "text", "mermaid"}
     for block in ALL:
         hidden = [line for line in block.text.splitlines() if block.language == "text" and line.startswith(PROMPTS[:2])]
         assert not hidden, f"{block.file}:{block.line}: commands in a block that is taken for text"

@@ -14,6 +14,7 @@ from sslmem_kit.errors import UserError
 from sslmem_kit.report import notebook_catalog, notebooks
 from sslmem_kit.report.notebook_catalog import parameters_of, parse_parameters
 from sslmem_kit.report.notebooks import NotebookError, render
+from sslmem_kit.spec import places
 from tests.support import ROOT
 from tests.support.fake_study import make_study
 
@@ -31,7 +32,7 @@ def folder(tmp_path, monkeypatch):
     """An empty folder of notebooks in place of the real ones."""
     path = tmp_path / "own_notebooks"
     path.mkdir()
-    monkeypatch.setattr(notebooks, "FOLDERS", (path,))
+    monkeypatch.setattr(notebook_catalog, "FOLDERS", (path,))
     return path
 
 
@@ -69,7 +70,7 @@ def test_available_looks_into_the_wheel_first(folder, tmp_path, monkeypatch):
     assert list(notebook_catalog.available()) == ["mine"]
     monkeypatch.undo()
     assert list(notebook_catalog.available()) == NAMES
-    assert notebooks.FOLDERS[0].name == "_notebooks"
+    assert notebook_catalog.FOLDERS[0].name == "_notebooks"
 
 
 @pytest.mark.parametrize(
@@ -157,8 +158,8 @@ def test_a_study_is_found_from_a_folder_below(study, monkeypatch):
     below = study.path / "figures" / "deep"
     below.mkdir(parents=True)
     monkeypatch.chdir(below)
-    assert notebooks.find_study(study.path.name).resolve() == study.path.resolve()
-    assert notebooks.find_study("nowhere/at/all") == Path("nowhere/at/all")
+    assert places.find_study(study.path.name).resolve() == study.path.resolve()
+    assert places.find_study("nowhere/at/all") == Path("nowhere/at/all")
 
 
 def test_a_failing_cell_is_named_and_the_earlier_run_stays(folder, study, capfd):

@@ -28,9 +28,9 @@ HINT = "run the same command again to go on"
 RENDER = """
 import sys
 from pathlib import Path
-from sslmem_kit import notebooks
 from sslmem_kit.cli import main
-notebooks.FOLDERS = (Path(sys.argv[1]),)
+from sslmem_kit.report import notebook_catalog
+notebook_catalog.FOLDERS = (Path(sys.argv[1]),)
 sys.exit(main(["render", sys.argv[2]]))
 """
 SECONDS = 90

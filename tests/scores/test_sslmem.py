@@ -14,9 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from sslmem_kit import scores
 from sslmem_kit.errors import UserError
-from sslmem_kit.scores import family_contrast, leave_out, normalize_range, score, select_protocol
+from sslmem_kit.scores import contrast, family_contrast, leave_out, normalize_range, score, select_protocol
 from tests.support.fake_study import make_study
 
 CANDIDATE = 1
@@ -94,8 +93,8 @@ def test_block_by_block_is_as_plainly(protocol, lazy, monkeypatch):
     expected = plainly(root, protocol)
     if lazy:  # chunks that are neither the blocks nor what is read at once
         root = root.chunk(sample=13, encoder=1)
-    monkeypatch.setattr(scores, "BLOCK", 7)
-    monkeypatch.setattr(scores, "READ_BYTES", 2 * 7 * 10 * 6 * 4)
+    monkeypatch.setattr(contrast, "BLOCK", 7)
+    monkeypatch.setattr(contrast, "READ_BYTES", 2 * 7 * 10 * 6 * 4)
     found = score(root.transpose("encoder", "sample", "augmentation"), protocol=protocol)
     for name in expected.data_vars:
         assert expected[name].notnull().all()
@@ -114,8 +113,8 @@ def test_alignments_are_never_in_memory_all_at_once(monkeypatch):
             "seed": ("encoder", [0, 0, 1, 1]),
         },
     )
-    monkeypatch.setattr(scores, "BLOCK", 1024)
-    monkeypatch.setattr(scores, "READ_BYTES", alignment.nbytes // 16)
+    monkeypatch.setattr(contrast, "BLOCK", 1024)
+    monkeypatch.setattr(contrast, "READ_BYTES", alignment.nbytes // 16)
     family_contrast(alignment[:1024])
     tracemalloc.start()
     try:

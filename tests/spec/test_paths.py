@@ -20,7 +20,7 @@ from sslmem_kit.cli import main
 from sslmem_kit.data import load
 from sslmem_kit.errors import UserError
 from sslmem_kit.explorer.study_cache import Library
-from sslmem_kit.report import notebooks
+from sslmem_kit.report import notebook_catalog, notebooks
 from sslmem_kit.report.notebooks import NotebookError, render
 from sslmem_kit.spec import paths
 from sslmem_kit.spec.audit import load_audit
@@ -50,7 +50,7 @@ def home(tmp_path, monkeypatch):
 @pytest.fixture
 def own_notebook(tmp_path, monkeypatch):
     """A folder with the one notebook ``own``, of the cells that it is called with."""
-    monkeypatch.setattr(notebooks, "FOLDERS", (tmp_path / "own",))
+    monkeypatch.setattr(notebook_catalog, "FOLDERS", (tmp_path / "own",))
 
     def write(*cells: str) -> None:
         (tmp_path / "own").mkdir()

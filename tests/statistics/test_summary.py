@@ -19,6 +19,7 @@ from sslmem_kit.statistics import (
     partition_tests,
     rank_agreement,
     share_above,
+    summary,
     top_overlap,
     two_sample_test,
     wilson_interval,
@@ -181,7 +182,7 @@ def test_the_intervals_of_rank_agreement_cover_as_often_as_they_say():
 def test_the_interval_of_many_values_is_that_of_the_bootstrap(monkeypatch):
     values = np.random.default_rng(0).exponential(1, statistics.LARGE + 1)
     normal = bootstrap_interval(values)
-    monkeypatch.setattr(statistics, "LARGE", len(values))
+    monkeypatch.setattr(summary, "LARGE", len(values))
     drawn = bootstrap_interval(values)
     error = values.std() / np.sqrt(len(values))
     assert drawn != normal

@@ -155,7 +155,7 @@ def perform(
 
     def inside() -> None:
         from sslmem_kit import cli
-        from sslmem_kit.report import notebooks
+        from sslmem_kit.report import notebook_catalog
         from tests.support.fake_study import workers_in_this_process
 
         devnull = os.open(os.devnull, os.O_WRONLY)
@@ -166,7 +166,7 @@ def perform(
         scratch.mkdir(exist_ok=True)
         tempfile.tempdir = str(scratch)
         os.environ["TMPDIR"] = str(scratch)
-        notebooks.FOLDERS = (home / "own",)
+        notebook_catalog.FOLDERS = (home / "own",)
         if log is not None:
             log.touch()
             if process == "kernel":

@@ -68,7 +68,7 @@ def train_cases(shared: DeviceGroup, out: Path) -> None:
         spec = make_spec(method, encoder)
         samples = load_samples(spec)
         folder = out / f"{method}-{encoder}"
-        trained, progress = train(spec, spec.encoders[0], samples, ImageLoader(samples.dataset, "cpu"), folder, team=shared)
+        trained, progress = train(spec, spec.encoders[0], samples, ImageLoader(samples.dataset, "cpu"), folder, device_group=shared)
         if shared.first:
             loss = [row["loss"] for row in progress.history]
             np.savez(folder / "end.npz", loss=loss, **{name: value.numpy() for name, value in trained.state_dict().items()})
