@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help env demo test test-slow browser lint build clean
+.PHONY: help env demo test test-slow browser floors lint build clean
 
 help:
 	@echo "make demo       install into $(VENV) and run the bundled study: two minutes on 2 cores"
 	@echo "make test       install into $(VENV) and run the default test suite"
 	@echo "make test-slow  the tests that take minutes"
 	@echo "make browser    install Chromium (Debian, Ubuntu), which the browser tests drive; without one they are skipped"
+	@echo "make floors     tests of what reads studies, with the lowest versions that are allowed, in .venv-floors"
 	@echo "make lint       ruff, and types by basedpyright against their baseline"
 	@echo "make build      wheel and sdist, into dist/"
 	@echo "make clean      remove $(VENV)"
@@ -45,6 +46,12 @@ test-slow: env
 
 browser:
 	command -v chromium || { SUDO=$$([ $$(id -u) = 0 ] || echo sudo); $$SUDO apt-get update && $$SUDO apt-get install -y --no-install-recommends chromium; }
+
+floors:
+	$(PYTHON) -m venv .venv-floors
+	.venv-floors/bin/python -m pip install --quiet packaging pytest hypothesis
+	.venv-floors/bin/python -m pip install --quiet $$(.venv-floors/bin/python -m tests.support.floors)
+	.venv-floors/bin/python -m pytest -m "not slow and not browser" tests/scores tests/statistics tests/store tests/report tests/figures tests/explorer tests/spec
 
 lint: env
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/basedpyright
