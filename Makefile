@@ -51,7 +51,7 @@ floors:
 	$(PYTHON) -m venv .venv-floors
 	.venv-floors/bin/python -m pip install --quiet packaging pytest hypothesis
 	.venv-floors/bin/python -m pip install --quiet $$(.venv-floors/bin/python -m tests.support.floors)
-	.venv-floors/bin/python -m pytest -m "not slow and not browser" tests/scores tests/statistics tests/store tests/report tests/figures tests/explorer tests/spec
+	.venv-floors/bin/python -m pytest -o filterwarnings= -m "not slow and not browser" tests/scores tests/statistics tests/store tests/report tests/figures tests/explorer tests/spec
 
 lint: env
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/basedpyright

@@ -13,7 +13,9 @@ import pytest
 from sslmem_kit.errors import EXTRAS
 
 MISSING = [package for package in EXTRAS if find_spec(package) is None]
-LEFT = r"from sslmem_kit\.(encoders|training|measures|views|run\.(audit|calibration|worker|schedulers\.process_group)|data\.loader)\b"
+LEFT = (
+    r"from sslmem_kit\.(encoders|training|measures|views|run\.(audit|calibration|worker|schedulers\.process_group)|data\.loader)\b"
+)
 """Imports at the top of a test module that need the extra ``train``."""
 
 
@@ -22,7 +24,9 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     if not MISSING or collection_path.suffix != ".py":
         return None
     text = collection_path.read_text(encoding="utf-8")
-    needs = rf"^(?:import|from) (?:{'|'.join(MISSING)})\b|^{LEFT}"
+    needs = (
+        rf"^(?:import|from) (?:{'|'.join(MISSING)})\b|^{LEFT}|^from tests\.(?:run|training|acceptance|encoders|measures|views)\b"
+    )
     return True if re.search(needs, text, flags=re.MULTILINE) else None
 
 

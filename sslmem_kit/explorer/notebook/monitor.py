@@ -67,7 +67,7 @@ def read_progress(path: Path | str) -> list[EncoderProgress]:
         A file is damaged or half written; read again later. Or it is an audit.
     """
     study = Study(Path(path))
-    if not study.spec_path.is_file():
+    if isinstance(study.read_spec(), AuditSpec):
         return []
     if isinstance(study.spec, AuditSpec):
         raise _no_study(study)
@@ -102,7 +102,7 @@ def _no_study(study: StudyResults) -> UserError:
 
 def _is_audit(study: StudyResults) -> bool:
     try:
-        return isinstance(study.spec, AuditSpec)
+        return isinstance(study.read_spec(), AuditSpec)
     except _DAMAGE:  # not there yet, or half written
         return False
 
