@@ -24,7 +24,8 @@ from sslmem_kit.errors import UserError
 from sslmem_kit.spec.audit import AuditSpec
 from sslmem_kit.spec.places import find_study
 from sslmem_kit.statistics.caveats import caveats
-from sslmem_kit.study import Study, StudyResults
+from sslmem_kit.store.directory import StudyFolder
+from sslmem_kit.study import Study
 
 QUIET_SECONDS = 30
 """Without a change for so long, the monitor says what to do if nothing is running."""
@@ -67,9 +68,9 @@ def read_progress(path: Path | str) -> list[EncoderProgress]:
         A file is damaged or half written; read again later. Or it is an audit.
     """
     study = Study(Path(path))
-    if isinstance(study.read_spec(), AuditSpec):
+    if not study.spec_path.is_file():
         return []
-    if isinstance(study.spec, AuditSpec):
+    if isinstance(study.read_spec(), AuditSpec):
         raise _no_study(study)
     # Pairs come first; of other designs there may be thousands.
     plans, epochs = study.spec.pairs, study.spec.training.epochs
@@ -94,13 +95,13 @@ def read_progress(path: Path | str) -> list[EncoderProgress]:
     return progress
 
 
-def _no_study(study: StudyResults) -> UserError:
+def _no_study(study: StudyFolder) -> UserError:
     return UserError(
         f"study_path: {str(study.path)!r} is an audit, whose encoders are not trained here; `sslmem score` shows how far it is itself"
     )
 
 
-def _is_audit(study: StudyResults) -> bool:
+def _is_audit(study: StudyFolder) -> bool:
     try:
         return isinstance(study.read_spec(), AuditSpec)
     except _DAMAGE:  # not there yet, or half written
@@ -230,7 +231,7 @@ class Monitor(widgets.VBox):
     running = traitlets.Bool(False, help="Whether the study is still being watched.")
 
     def __init__(self, path: Path, every: float) -> None:
-        self._path, self._every, self._results = path, every, StudyResults(path).results_path
+        self._path, self._every, self._results = path, every, StudyFolder(path).results_path
         self._status, self._body = widgets.HTML(), widgets.HTML()
         self._button = widgets.Button(
             description="Stop watching", icon="stop", tooltip="Ends this display; the study itself goes on", disabled=True
@@ -339,6 +340,6 @@ def monitor(study_path: Path | str, *, every: float = 1.0) -> Monitor:
     path = find_study(study_path)
     if path.is_file():
         raise UserError(f"study_path: {str(path)!r} is a file, a study directory is needed")
-    if _is_audit(StudyResults(path)):
-        raise _no_study(StudyResults(path))
+    if _is_audit(StudyFolder(path)):
+        raise _no_study(StudyFolder(path))
     return Monitor(path, float(every))

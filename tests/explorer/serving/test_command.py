@@ -21,7 +21,7 @@ from tests.support.servers import Served
 @pytest.fixture
 def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """The page itself is beside the point, and slow to import."""
-    for name, attribute in [("page", "make_page"), ("library", "Library"), ("session", "Session")]:
+    for name, attribute in [("page", "make_page"), ("study_cache", "Library"), ("session", "Session")]:
         module = ModuleType(f"sslmem_kit.explorer.{name}")
         setattr(module, attribute, lambda _: None)
         monkeypatch.setitem(sys.modules, module.__name__, module)
