@@ -219,7 +219,7 @@ def completeness(path: Path) -> Done:
     for name in ("scored", "evaluated"):
         array = group[name]
         try:
-            values = array[...]
+            values = array[...].astype(bool)  # some versions of xarray write booleans as integers
         except (ValueError, RuntimeError, OSError):
             values = np.zeros(array.shape, bool)
             for index in np.ndindex(*array.cdata_shape):

@@ -93,13 +93,13 @@ def _mark(path: Path, encoder: int, block: int | None, *, done: bool) -> None:
 
 def unscored_blocks(path: Path, encoder: int) -> list[int]:
     """Numbers of the blocks that are still to be scored by an encoder."""
-    return np.flatnonzero(~_open_for_writing(path)["completeness/scored"][encoder]).tolist()
+    return np.flatnonzero(~_open_for_writing(path)["completeness/scored"][encoder].astype(bool)).tolist()
 
 
 def complete(path: Path) -> np.ndarray:
     """Whether each encoder is scored and evaluated, (encoder,) bool."""
     group = _open_for_writing(path)
-    return group["completeness/scored"][:].all(axis=1) & group["completeness/evaluated"][:]
+    return group["completeness/scored"][:].all(axis=1) & group["completeness/evaluated"][:].astype(bool)
 
 
 def is_evaluated(path: Path, encoder: int) -> bool:
