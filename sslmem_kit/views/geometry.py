@@ -23,7 +23,7 @@ def _sample(images: Tensor, x: Tensor, y: Tensor, padding: str) -> Tensor:
 
 def sample_crop(rng: CounterRNG, step: Crop, shape: Shape) -> Params:
     """`offset` Int64[n, 2]: first row and column of the crop, negative in the padding."""
-    padding = torch.tensor([round(step.padding * side) for side in shape[1:]], device=rng.keys.device)
+    padding = torch.tensor([round(step.padding * side) for side in shape[1:]], device=rng.sample_keys.device)
     return {"offset": (rng.uniform(2) * (2 * padding + 1)).long() - padding}
 
 
