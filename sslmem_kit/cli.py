@@ -32,8 +32,15 @@ def app() -> None:
 @click.option(
     "--show", metavar="NAME", shell_complete=complete_specs, help="Print the whole spec of one as YAML, to copy and edit."
 )
+@click.option(
+    "--schema",
+    type=click.Choice(["study", "audit"]),
+    is_flag=False,
+    flag_value="study",
+    help="Print the JSON schema of a spec, for editors: of a study (the default) or of an audit.",
+)
 @json_option
-def studies(pattern: str | None, show: str | None, as_json: bool) -> None:
+def studies(pattern: str | None, show: str | None, schema: str | None, as_json: bool) -> None:
     """List the studies that come by name: what in the paper each serves, and what it costs.
 
     PATTERN is a part of a name or an artifact ("Table 9", mini/), or a pattern with * and ?.
@@ -41,6 +48,11 @@ def studies(pattern: str | None, show: str | None, as_json: bool) -> None:
     from sslmem_kit.spec.loading import load_spec
     from sslmem_kit.spec.presets.listing import as_text, listed
 
+    if schema is not None:
+        from sslmem_kit.spec.schema import as_json as schema_as_json
+
+        click.echo(schema_as_json(schema), nl=False)
+        return
     if show is not None:
         from sslmem_kit.store.directory import as_yaml
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from sslmem_kit.errors import UserError
 from sslmem_kit.spec.data import DataSpec
@@ -23,7 +23,7 @@ from sslmem_kit.spec.paths import absolute, expanded
 from sslmem_kit.spec.policy import Policy
 from sslmem_kit.spec.reading import read_yaml
 from sslmem_kit.spec.scoring import ScoringSpec
-from sslmem_kit.spec.section import Positive, Section
+from sslmem_kit.spec.section import Positive, Section, also_as
 from sslmem_kit.spec.seeds import derive_seed
 
 _FUNCTION = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
@@ -41,12 +41,14 @@ ALL, NONE = "all", "none"
 class CodeSpec(Section):
     """A function of the user's. A spec may write ``module:function`` alone."""
 
+    model_config = ConfigDict(json_schema_extra=also_as({"type": "string", "pattern": f"^{_FUNCTION}$"}))
+
     function: str
     """``module:function``; the module is looked for in ``folder``, then on the Python path."""
     arguments: dict[str, Any] = {}
-    """Given by name."""
+    """Keyword arguments that the function is called with; none by default."""
     folder: str | None = None
-    """None: that of the spec."""
+    """Folder that modules are looked for in; null: the folder of the spec."""
 
     @model_validator(mode="before")
     @classmethod
@@ -77,9 +79,13 @@ class CodeSpec(Section):
 class NormalizeSpec(Section):
     """What is done to images in [0, 1] before the encoder, by channel; or a name: ``imagenet``, ``none``, or ``data`` for the data's own."""
 
+    model_config = ConfigDict(json_schema_extra=also_as({"enum": [*_NORMALIZATIONS]}))
+
     mean: tuple[float, ...] | None
-    """One number, or one a channel; None: the mean of the data's train side, as studies have it."""
+    """Mean that is subtracted, one number or one per channel, in units of the pixel range [0, 1]; null: that of the train split, as
+    in studies."""
     std: tuple[Positive, ...] | None
+    """Standard deviation that is divided by, as many numbers as ``mean``; null: that of the train split."""
 
     @model_validator(mode="before")
     @classmethod
@@ -101,37 +107,42 @@ class StudyEncoderSpec(Section):
     """An encoder that a study has trained; what it was trained on is read from there."""
 
     path: str
-    """Of the study directory."""
+    """Folder of the study."""
     encoder: str
-    """Its id there, such as f-0."""
+    """Id of the encoder in that study, such as f-0."""
 
 
 class AuditEncoderSpec(Section):
     """One encoder: exactly one of ``encoder``, ``factory`` and ``study`` says what it is."""
 
     id: str
+    """Name of the encoder, and of its folder: letters, digits, '.', '_' and '-'."""
     family: Annotated[str, Field(pattern=r"^([fg]|[0-9]{1,6})$")] | None = None
-    """f, g or the number of a subset; None: by ``trained_on``, encoders of the same training samples being a family."""
+    """f, g or the number of a subset; null: by ``trained_on``, encoders of the same training samples being a family."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
-    """An f and a g of the same seed belong together; None: its place in the list, so that none do."""
+    """Number of the pair: an f and a g of the same seed belong together; null: the encoder's position in the list, so that none
+    do, or its seed in the study."""
     method: Annotated[str, Field(min_length=1, max_length=100)] | None = None
-    """How it was trained, a word for tables."""
+    """How the encoder was trained, a word for tables; null: not known."""
     encoder: BackboneSpec | None = None
-    """A timm backbone."""
+    """timm backbone that ``weights`` are loaded into."""
     factory: CodeSpec | None = None
-    """Returns an ``nn.Module``, or any callable ``encode(batch) -> features`` [sample, ...]."""
+    """Function that returns an ``nn.Module``, or any callable ``encode(batch) -> features`` of shape (sample, ...)."""
     study: StudyEncoderSpec | None = None
+    """Encoder of a finished study."""
     weights: Annotated[str, Field(min_length=1)] | None = None
-    """A state dict: .safetensors, or .pt, .pth, .bin, .ckpt, .pth.tar without code in it."""
+    """File of a state dict: .safetensors, or .pt, .pth, .bin, .ckpt, .pth.tar without code in it."""
     key: str | None = None
-    """Which entry of the file holds the state dict, where several could; entries of entries behind dots."""
+    """Entry of the file that holds the state dict, where several could; entries of entries behind dots."""
     prefix: str = ""
-    """Taken off the names in the file; names without it are left out."""
+    """Prefix that is removed from the names in the file; names without it are left out."""
     drop_keys: tuple[str, ...] = ()
     """Beginnings of further names, without the prefix, that are left out: projection heads, decoders."""
     normalize: NormalizeSpec | None = None
+    """Normalization of images in [0, 1] before the encoder; needed with ``encoder``; null: none, or that of the study."""
     trained_on: Annotated[str, Field(min_length=1)] | None = None
-    """A .csv, .txt, .npy or .npz file of sample ids (of a folder: or file names), ``all`` or ``none``."""
+    """Samples that the encoder was trained on: a .csv, .txt, .npy or .npz file of sample ids (of a folder: or file names), ``all``
+    or ``none``; null: not known, or read from the study."""
 
     @field_validator("id")
     @classmethod
@@ -183,22 +194,26 @@ class AuditSpec(HashedSpec):
     """One audit: its data, how views are drawn, and the encoders that are scored."""
 
     name: str
+    """Name of the audit, and of its folder: letters, digits, '.', '_' and '-'."""
     description: str = ""
+    """What the audit is for, in words; empty by default."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Of the scored views (and, of data without one, the test side), as in a study."""
+    """Seed of the scored views (and of the test split, of data without one), as in a study."""
     data: DataSpec | None = None
-    """Images, as in a study."""
+    """Images, as in a study; null: data of another kind, which ``source`` gives."""
     source: CodeSpec | None = None
-    """Returns ids, an array (sample, ...) and, if there are any, labels: data of any kind."""
+    """Function that returns ids, an array (sample, ...) and, if there are any, labels: data of any kind."""
     view: CodeSpec | None = None
-    """``view(batch, ids, view, seed)`` -> batch; None: images by ``scoring.policy``."""
+    """Function ``view(batch, ids, view, seed) -> batch`` that makes views; null: images by ``scoring.policy``."""
     samples: Annotated[str, Field(min_length=1)] | None = None
-    """A file of the sample ids (of a folder: or file names) that are scored; None: every sample."""
+    """File of the sample ids (of a folder: or file names) that are scored; null: every sample."""
     scoring: ScoringSpec = ScoringSpec()
+    """How alignment is measured."""
     compare_anyway: bool = False
-    """Compare encoders that read samples differently (shape of the representation, backbone, stem, normalization ...), and say so with every
-    number."""
-    encoders: tuple[AuditEncoderSpec, ...]
+    """Whether encoders are compared that read samples differently (shape of the representation, backbone, stem, normalization ...);
+    the difference is then stated with every number."""
+    encoders: Annotated[tuple[AuditEncoderSpec, ...], Field(json_schema_extra={"minItems": 1})]
+    """Encoders that are scored, at least one."""
 
     @field_validator("encoders", mode="before")
     @classmethod

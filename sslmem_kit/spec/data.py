@@ -16,36 +16,24 @@ PATH_KINDS = ("folder", "npz")
 
 
 class DataSpec(Section):
-    """Which data, and how it is brought to one size.
+    """Which data, and how they are brought to one size."""
 
-    Parameters
-    ----------
-    name
-        A built-in name (a key of `BUILTIN`), ``folder:PATH`` or ``npz:PATH``.
-    image_size
-        Exact side of the square images in pixels. None: the median of the images' shorter sides, at most ``max_image_size``.
-    max_image_size
-        Upper bound of a derived side, in pixels.
-    test_fraction
-        Share of every class that is held out, where the data has no test side of its own.
-    on_error
-        Image files that cannot be decoded: refuse the data, or skip them (recorded in `Dataset.skipped`).
-    root
-        Folder of the downloaded data sets; None is ``~/.cache/sslmem_kit``.
-    download
-        Whether a missing data set may be downloaded.
-    memory_limit_mb
-        Sets whose final uint8 images need at most this many MiB are held in memory; larger ones are decoded on every read.
-    """
-
-    name: str
+    name: str = Field(json_schema_extra={"anyOf": [{"enum": [*BUILTIN]}, {"pattern": rf"^({'|'.join(PATH_KINDS)}):.*\S"}]})
+    """Data set: a built-in name, ``folder:PATH`` (images in folders, one per class) or ``npz:PATH``."""
     image_size: int | None = Field(None, ge=1, le=4096)
+    """Side of the square images in pixels; null: the median of the images' shorter sides, at most ``max_image_size``."""
     max_image_size: int = Field(224, ge=1, le=4096)
+    """Upper bound of a side that follows from the images, in pixels."""
     test_fraction: float = Field(0.2, ge=0, lt=1)
+    """Share of every class that is held out as the test split, where the data have none of their own."""
     on_error: Literal["refuse", "skip"] = "refuse"
+    """What is done about image files that cannot be decoded: ``refuse`` the data, or ``skip`` (leave out and record) the files."""
     root: str | None = None
+    """Folder of downloaded data sets; null: ``~/.cache/sslmem_kit``."""
     download: bool = True
+    """Whether a data set that is missing may be downloaded."""
     memory_limit_mb: int = Field(2048, ge=0)
+    """Largest size in MiB, as final uint8 images, of data that are held in memory; larger data are decoded at every read."""
 
     @field_validator("name")
     @classmethod

@@ -18,40 +18,46 @@ class SubsetsSpec(Section):
     """Random-subset ensembles: ``folds`` x ``repeats`` encoders, each trained on all folds but one of a random cut."""
 
     folds: Annotated[int, Field(ge=2)] = 2
-    """Parts of a cut: an encoder is trained on 1 - 1/folds of the train side."""
+    """Parts of a random cut: an encoder is trained on 1 - 1/folds of the train split."""
     repeats: Count
-    """Random cuts; the encoders of one cut share a seed."""
+    """Number of random cuts; the encoders of one cut share a seed."""
 
 
 class LeaveOneOutSpec(Section):
     """Exact leave-one-out: for each seed an encoder on family f's samples, and one without each of ``samples`` candidates."""
 
     samples: Count
-    """Candidates that are left out in turn."""
+    """Number of candidates that are left out in turn."""
     seeds: Count
+    """Number of seeds, each with one encoder on all samples and one without each of ``samples`` candidates."""
 
 
 class DesignSpec(Section):
     """Encoders beside the pairs; their seeds follow those of the pairs, so that no two designs share one."""
 
     subsets: SubsetsSpec | None = None
+    """Encoders on random subsets; null: none."""
     leave_one_out: LeaveOneOutSpec | None = None
+    """Encoders without one sample each; null: none."""
     together: Count = 32
-    """Encoders of these designs that a process trains at once; 1: one by one. For small encoders, whose steps are too short to keep a
-    processor busy; numbers differ from one-by-one training by rounding alone."""
+    """Largest number of encoders of these designs that a process trains at once; 1: one by one. For small encoders, whose steps are
+    too short to keep a processor busy; numbers differ from one-by-one training by rounding alone."""
 
 
 class EncoderPlan(Section):
     """One encoder of a study: its readable id, its family and its seed."""
 
     id: str
+    """Readable id, and name of the encoder's folder."""
     family: str
     """f, g, or for other designs the number of the subset that it is trained on."""
     seed: int
+    """Seed of its training."""
     design: Design = "pair"
+    """Design that it belongs to."""
     left_out: int | None = None
-    """Other designs: the number of the fold, or of the candidate in the order of :func:`left_out_candidates`, that it is trained without;
-    None: nothing is left out."""
+    """Other designs: the number of the fold, or of the candidate in the order of :func:`sslmem_kit.data.folds.left_out_candidates`,
+    that it is trained without; None: nothing is left out."""
 
 
 def plans(design: DesignSpec, *, seed: int, pairs: int) -> Iterator[EncoderPlan]:

@@ -17,18 +17,25 @@ class LogisticProbeSpec(Section):
     """Multinomial logistic regression, solved to its optimum: no schedule to choose."""
 
     method: Literal["logistic"] = "logistic"
+    """Logistic regression, which has no options."""
 
 
 class SGDProbeSpec(Section):
     """A linear classifier trained by mini-batches on the device, as in the paper's Table 6: for large data."""
 
     method: Literal["sgd"] = "sgd"
+    """Linear classifier trained by mini-batches."""
     optimizer: Literal["lars", "sgd"] = "lars"
+    """Optimizer of the classifier: LARS or SGD, both with momentum 0.9 along a half cosine."""
     learning_rate: Positive = 1.6
+    """Learning rate after the warm-up."""
     epochs: Count = 90
+    """Passes over the train split."""
     warmup_epochs: Annotated[int, Field(ge=0)] = 10
+    """Epochs over which the learning rate rises linearly from zero; below ``epochs``."""
     batch_size: Annotated[int, Field(ge=1)] = 4096
-    """At the most: an epoch has at least ten steps, as the paper's 40,000 samples give, so that small data are learned too."""
+    """Samples in a mini-batch, at most: an epoch has at least ten steps, as the paper's 40,000 samples give, so that small data are
+    learned too."""
 
     @model_validator(mode="after")
     def _warmup_ends(self) -> SGDProbeSpec:
@@ -41,10 +48,11 @@ class DownstreamSpec(Section):
     """Probes of the frozen, pooled representations, on the study's own data and on others."""
 
     linear: Annotated[LogisticProbeSpec | SGDProbeSpec, Field(discriminator="method")] = LogisticProbeSpec()
+    """Linear probe: ``{method: logistic}`` (the default) or ``{method: sgd, ...}``."""
     neighbours: Count = 20
-    """Of the kNN classifier."""
+    """Number of neighbours of the kNN classifier."""
     tasks: tuple[DataSpec, ...] = ()
-    """Further data sets, which go under their names; their images are brought to the size and channels of the study's."""
+    """Further data sets, reported by their names; their images are brought to the size and channels of the study's."""
 
     @field_validator("tasks")
     @classmethod

@@ -15,13 +15,15 @@ class BackboneSpec(Section):
     """A timm backbone. ``img_size`` and ``in_chans`` follow from the data unless ``options`` give them."""
 
     backbone: str = "resnet18"
+    """Name of a timm model, such as resnet18 or vit_tiny_patch16_224."""
     stem: Literal["auto", "small", "medium", "stock"] = "auto"
-    """ResNets only. small: 3x3 stride 1, no pooling; medium: 3x3 stride 2, no pooling; stock: timm's own; auto: by image side."""
+    """First layers, ResNets only. small: 3x3 stride 1, no pooling; medium: 3x3 stride 2, no pooling; stock: timm's own; auto: small
+    up to 16 pixels a side, medium up to 32, stock above."""
     grid: Count | None = None
-    """Backbones that cut images into patches: about this many patches along a side. The patch size is the divisor of the image's side
-    that comes nearest, so that one spec fits images of any size; None: ``patch_size`` in the options, or timm's own."""
+    """Patches along a side, about, of backbones that cut images into patches: the patch size is the divisor of the image's side
+    that comes nearest, so that one spec fits images of any size; null: ``patch_size`` in the options, or timm's own."""
     options: dict[str, Any] = {}
-    """Passed to ``timm.create_model``: patch_size, embed_dim, depth, layers, channels, ..."""
+    """Arguments of ``timm.create_model``: patch_size, embed_dim, depth, layers, channels, ..."""
 
     @field_validator("options")
     @classmethod

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Tag, model_validator
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from sslmem_kit.errors import near
 from sslmem_kit.names import RUNS
 from sslmem_kit.spec.paths import absolute, expanded
-from sslmem_kit.spec.section import Section
+from sslmem_kit.spec.section import Section, also_as
 
 
 def _is_amount(value: Any) -> Any:
@@ -20,7 +20,11 @@ def _is_amount(value: Any) -> Any:
     return value
 
 
-Amount = Annotated[int | float, BeforeValidator(_is_amount)]
+Amount = Annotated[
+    int | float,
+    BeforeValidator(_is_amount),
+    Field(json_schema_extra={"anyOf": [{"type": "integer", "minimum": 0}, {"type": "number", "minimum": 0, "maximum": 1}]}),
+]
 """A count (integer) or a fraction of the train side (with a decimal point)."""
 
 NAMED: dict[str, dict[str, Any]] = {
@@ -38,12 +42,13 @@ class RemovalSpec(Section):
     study: str
     """Folder of a finished study, or the name of a preset: the folder where ``sslmem run`` puts it."""
     highest: Amount | None = None
-    """This many with the highest scores are removed."""
+    """Count or fraction of candidates with the highest scores that are removed."""
     random: Amount | None = None
-    """This many drawn at random are removed; a larger number holds the smaller one's samples."""
+    """Count or fraction of candidates, drawn at random, that are removed; a larger number holds the smaller one's samples."""
     keep_highest: Amount | None = None
-    """All but this many with the highest scores are removed."""
+    """Count or fraction of candidates with the highest scores that are kept; all other candidates are removed."""
     protocol: Literal["paper", "released", "corrected"] = "corrected"
+    """Protocol of the scores."""
 
     @model_validator(mode="after")
     def _one_way(self) -> RemovalSpec:
@@ -78,17 +83,24 @@ _FILE, _SCORES = REMOVAL_TAGS
 class PartitionSpec(Section):
     """Sizes of the four partitions, each a count or a fraction of the train side; or one of the names in ``NAMED``."""
 
+    model_config = ConfigDict(json_schema_extra=also_as({"enum": [*NAMED]}))
+
     shared: Amount = 0.8
+    """Samples of the train split that both families train on: a count (integer) or a fraction (with a decimal point)."""
     candidate: Amount = 0.1
+    """Samples of the train split that family f alone trains on, whose memorization is measured: a count or a fraction."""
     independent: Amount = 0.1
+    """Samples of the train split that family g alone trains on: a count or a fraction of the train split."""
     extra: Amount = 0.1
+    """Samples of the test split that no encoder trains on: a count, or a fraction of the train split."""
     stratified: bool = True
+    """Whether every partition holds the classes in the proportions of the data."""
     remove: Annotated[
         Annotated[str, Tag(_FILE)] | Annotated[RemovalSpec, Tag(_SCORES)],
         Discriminator(lambda value: _SCORES if isinstance(value, dict | RemovalSpec) else _FILE),
     ] | None = None  # fmt: skip
-    """Samples that are taken out after the draw: no encoder trains on them, none scores them. An npz file whose array ``sample`` lists
-    them, or how to choose candidates by another study's scores."""
+    """Samples that are removed after the partition is drawn: no encoder trains on them, none scores them. An npz file whose array
+    ``sample`` lists them, or how to choose candidates by another study's scores; null: none."""
 
     @model_validator(mode="before")
     @classmethod

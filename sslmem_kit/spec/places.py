@@ -22,6 +22,9 @@ PACKAGE = Path(__file__).parents[1]
 NOTEBOOKS = (PACKAGE / "_notebooks", PACKAGE.parent / "notebooks")
 """Where notebooks are looked for: in an installed wheel, then in a checkout."""
 
+SCHEMAS = (PACKAGE / "_schema", PACKAGE.parent / "docs" / "schema")
+"""Where the JSON schemas of specs are looked for, in the same order."""
+
 
 def notebooks_in(folders: Iterable[Path] = NOTEBOOKS) -> dict[str, Path]:
     """Names and paths of the notebooks in the first folder that is there."""

@@ -12,10 +12,10 @@ on images in [0, 1]: normalization comes after the views, or ColorJitter's clamp
 
 from typing import Annotated, Any, Literal, Union, get_args
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import ConfigDict, Field, PositiveFloat, model_validator
 
 from sslmem_kit.errors import near
-from sslmem_kit.spec.section import Section
+from sslmem_kit.spec.section import Section, also_as
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
@@ -26,15 +26,20 @@ class Crop(Section):
     """Crop of the full image size after zero padding (RandomCrop); `padding` is a fraction of the side, rounded to whole pixels."""
 
     op: Literal["crop"] = "crop"
+    """Crop after zero padding."""
     padding: Annotated[float, Field(ge=0, le=1)] = 0.125
+    """Padding on each side, as a fraction of the image's side, rounded to whole pixels."""
 
 
 class CropResize(Section):
     """Crop of random area and aspect ratio, resized to the full image size (RandomResizedCrop)."""
 
     op: Literal["crop_resize"] = "crop_resize"
+    """Crop of random area and aspect ratio, resized."""
     scale: tuple[Fraction, Fraction] = (0.08, 1.0)
+    """Least and largest area of the crop, as fractions of the image's."""
     ratio: tuple[PositiveFloat, PositiveFloat] = (3 / 4, 4 / 3)
+    """Least and largest aspect ratio (width by height) of the crop before it is resized."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "CropResize":
@@ -49,48 +54,66 @@ class Flip(Section):
     """Mirror left to right with probability `p` (RandomHorizontalFlip)."""
 
     op: Literal["flip"] = "flip"
+    """Mirroring left to right."""
     p: Probability = 0.5
+    """Probability, from 0 to 1, that the step is applied to a view."""
 
 
 class ColorJitter(Section):
     """With probability `p`, brightness, contrast, saturation (factors 1 +- value) and hue in random order (ColorJitter)."""
 
     op: Literal["color_jitter"] = "color_jitter"
+    """Random brightness, contrast, saturation and hue."""
     brightness: Strength = 0.4
+    """Largest change of brightness: factors are uniform in [1 - value, 1 + value], not below 0."""
     contrast: Strength = 0.4
+    """Largest change of contrast: factors are uniform in [1 - value, 1 + value], not below 0."""
     saturation: Strength = 0.4
+    """Largest change of saturation: factors are uniform in [1 - value, 1 + value], not below 0."""
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    """Largest shift of the hue, as a share of the colour circle, at most 0.5."""
     p: Probability = 0.8
+    """Probability, from 0 to 1, that the step is applied to a view."""
 
 
 class ColorDrop(Section):
     """Grey with probability `p` (RandomGrayscale)."""
 
     op: Literal["color_drop"] = "color_drop"
+    """Removal of colour."""
     p: Probability = 0.25
+    """Probability, from 0 to 1, that the step is applied to a view."""
 
 
 class Noise(Section):
     """Additive Gaussian noise, then clamped to [0, 1]; `mean` and `sigma` in units of the pixel range."""
 
     op: Literal["noise"] = "noise"
+    """Additive Gaussian noise."""
     mean: float = 0.0
+    """Mean of the noise, in units of the pixel range [0, 1]."""
     sigma: Strength = 0.2
+    """Standard deviation of the noise, in units of the pixel range [0, 1]."""
 
 
 class Rotate(Section):
     """Rotation by an angle uniform in (-degrees, degrees), bilinear, zeros outside (RandomRotation)."""
 
     op: Literal["rotate"] = "rotate"
+    """Rotation by a random angle."""
     degrees: Annotated[float, Field(ge=0, le=360)] = 90.0
+    """Largest angle in degrees, to either side."""
 
 
 class Mask(Section):
     """Exactly round(ratio * n) of the n square patches set to 0; `patch` is the patch's side as a fraction of the image's."""
 
     op: Literal["mask"] = "mask"
+    """Masking of square patches."""
     ratio: Probability = 0.75
+    """Share of the patches that are set to 0, rounded to whole patches."""
     patch: Fraction = 0.125
+    """Side of a patch, as a fraction of the image's side."""
 
 
 Step = Annotated[
@@ -99,6 +122,12 @@ Step = Annotated[
 ]
 STEPS: dict[str, type[Section]] = {kind.model_fields["op"].default: kind for kind in get_args(get_args(Step)[0])}
 """Every op by its name, read from the union so that the two cannot drift apart."""
+
+
+def _also_by_names(schema: dict[str, Any]) -> None:
+    """Add, in the JSON schema of a policy, the name of one and a list of names and steps."""
+    items = {"anyOf": [{"enum": [*dict.fromkeys((*POLICIES, *STEPS))]}, schema["properties"]["steps"]["items"]]}
+    also_as({"enum": [*POLICIES]}, {"type": "array", "minItems": 1, "items": items})(schema)
 
 
 class Policy(Section):
@@ -118,8 +147,12 @@ class Policy(Section):
     'flip+noise'
     """
 
+    model_config = ConfigDict(json_schema_extra=_also_by_names)
+
     name: Annotated[str, Field(min_length=1)]
+    """Name of the policy, for tables."""
     steps: tuple[Step, ...]
+    """Steps that a view goes through, in this order; none: the clean image."""
 
     @model_validator(mode="before")
     @classmethod

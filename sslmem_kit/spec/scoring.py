@@ -16,15 +16,19 @@ class ScoringSpec(Section):
     """How alignment is measured: ``views`` random views beside the clean image, all pairs among them."""
 
     views: Annotated[int, Field(ge=1, le=100)] = 5
+    """Number of random views per sample beside the clean image; all pairs among them are measured."""
     policy: Policy | None = None
-    """None: the training policy."""
+    """Policy by which scored views are made; null: the training policy (of an audit: simclr)."""
     batch_size: Count = 256
+    """Largest number of views in a forward pass."""
     block: Count = 4096
     """Samples in one unit of work, and in one chunk of the store."""
     precision: Precision = "float32"
+    """Precision of forward passes; bf16 and fp16: mixed precision."""
     layers: Literal["auto", "all"] | list[str] = []
-    """Layers whose alignment is measured too, and whose units' selectivity: ``auto`` (stem, each stage or block, whole output), ``all``
-    (every module that can be one: many, for small encoders), or names of modules of the backbone. None by default."""
+    """Layers whose alignment is measured too, and whose units' selectivity: ``auto`` (stem, each stage or block, full
+    representation), ``all`` (every module that can be one: many, for small encoders), or names of modules of the backbone. None by
+    default."""
 
     @field_validator("layers", mode="before")
     @classmethod

@@ -1,5 +1,6 @@
 """The base of every section of a study spec: frozen, unknown keys refused, defaults validated, yes and no taken for no numbers."""
 
+from collections.abc import Callable
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -10,10 +11,22 @@ Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
+def also_as(*forms: dict[str, Any]) -> Callable[[dict[str, Any]], None]:
+    """Return what adds, in the JSON schema of a section, the short forms that it may be written in: ``json_schema_extra`` of its config."""
+
+    def extend(schema: dict[str, Any]) -> None:
+        whole = {key: schema.pop(key) for key in [*schema] if key not in ("title", "description")}
+        schema["anyOf"] = [*forms, whole]
+
+    return extend
+
+
 class Section(BaseModel):
     """A frozen part of a study spec; a key that it does not know is refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     @model_validator(mode="before")
     @classmethod

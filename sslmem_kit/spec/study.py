@@ -32,17 +32,27 @@ class StudySpec(HashedSpec):
     """One study: its data, partition, encoders and scoring."""
 
     name: str
+    """Name of the study, and of its folder: letters, digits, '.', '_' and '-'."""
     description: str = ""
+    """What the study is for, in words; empty by default."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Of the partition and the scored views; the pairs of encoders have the seeds seed, seed + 1, ..."""
+    """Seed of the partition and the scored views; the pairs of encoders have the seeds seed, seed + 1, ..."""
     data: DataSpec
+    """Images that are trained on and scored."""
     partition: PartitionSpec = PartitionSpec()
+    """Sizes of the four partitions: a mapping, or ``paper``, ``overlap70``, ``overlap85`` or ``halves``."""
     encoder: BackboneSpec = BackboneSpec()
+    """Backbone that is trained."""
     objective: ObjectiveSpec = SimCLRSpec()
+    """What the encoders are trained for; ``method`` says which."""
     training: TrainingSpec = TrainingSpec()
+    """How each encoder is trained."""
     scoring: ScoringSpec = ScoringSpec()
+    """How alignment is measured."""
     downstream: DownstreamSpec = DownstreamSpec()
+    """Probes of the representations."""
     design: DesignSpec = DesignSpec()
+    """Encoders beside the pairs of f and g; none by default."""
 
     @model_validator(mode="after")
     def _vicreg_warms_up(self) -> StudySpec:

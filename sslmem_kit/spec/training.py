@@ -16,42 +16,53 @@ class PrivacySpec(Section):
     """DP-SGD: gradients of single samples are clipped and noise is added, so that training is (epsilon, delta)-private."""
 
     epsilon: Annotated[float, Field(ge=0.01, le=100)]
-    """Of the whole training; the noise follows from it."""
+    """epsilon of the whole training, from 0.01 to 100; the noise follows from it."""
     delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
-    """It has to be below one over the samples that a family trains on."""
+    """delta of the whole training; it has to be below one over the number of samples that a family trains on."""
     clip_norm: Positive = 0.1
-    """The norm that the gradient of each sample is brought down to where it is larger."""
+    """Largest l2 norm of the gradient of each sample; larger ones are scaled down to it."""
 
 
 class TrainingSpec(Section):
     """How each encoder is trained. ``seeds`` pairs of encoders, one f and one g each."""
 
     seeds: Count = 3
+    """Number of pairs of encoders, one f and one g each."""
     epochs: Count = 100
+    """Passes over the samples of an encoder."""
     warmup_epochs: Annotated[int, Field(ge=0)] = 10
+    """Epochs over which the learning rate rises linearly from zero; below ``epochs``, 0: none."""
     batch_size: Annotated[int, Field(ge=2)] = 256
     """Samples in a micro-batch, over all devices."""
     accumulate: Count = 1
     """Micro-batches whose gradients are added up before one optimizer step; a contrastive loss sees one micro-batch at a time."""
     optimizer: Literal["adamw", "sgd", "lars"] = "adamw"
+    """Optimizer: AdamW, SGD with momentum, or LARS."""
     learning_rate: Positive = 1e-3
+    """Learning rate after the warm-up; it then falls to zero along a half cosine."""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    """Weight decay; biases, norms, tokens and position embeddings are not decayed."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Momentum of SGD and LARS; AdamW ignores it."""
     clip_norm: Positive | None = None
-    """The norm that the gradient of a step is brought down to where it is larger."""
+    """Largest l2 norm of the gradient of a step, to which larger ones are scaled down; null: not clipped."""
     policy: Policy = Policy.model_validate("simclr")
+    """Policy by which training views are made."""
     coupled: bool = True
-    """f and g of one seed share initial weights, batch order and view noise, candidate i standing where independent i stands."""
+    """Whether f and g of one seed share initial weights, batch order and view noise, candidate i standing where independent i
+    stands."""
     precision: Precision = "float32"
-    """float32; bf16 or fp16: forward passes in mixed precision."""
+    """Precision of forward passes; bf16 and fp16: mixed precision."""
     compile: bool = False
-    """torch.compile the objective: half a minute first, faster steps on a GPU."""
+    """Whether the objective goes through torch.compile: half a minute first, faster steps on a GPU."""
     channels_last: bool = False
-    """Keep images and the weights of convolutions channel by channel last, which tensor cores prefer."""
+    """Whether images and the weights of convolutions are stored channels last, which tensor cores prefer."""
     privacy: PrivacySpec | None = None
+    """Differentially private training by DP-SGD; null: none."""
     record_every: Annotated[int, Field(ge=0)] = 10
     """Epochs between records of mean alignment and probe accuracy (figure 2b); 0: only after the last epoch."""
     checkpoint_seconds: Positive = 60
+    """Least number of seconds between two checkpoints within a training."""
 
     @model_validator(mode="after")
     def _warmup_ends(self) -> TrainingSpec:
