@@ -13,6 +13,7 @@ help:
 	@echo "make floors     tests of what reads studies, with the lowest versions that are allowed, in .venv-floors"
 	@echo "make lint       ruff, and types by basedpyright against their baseline"
 	@echo "make build      wheel and sdist, into dist/"
+	@echo "make docs       the documentation as a web site, into site/; installs what makes it into .venv-docs, 200 MB"
 	@echo "make clean      remove $(VENV)"
 
 env: $(VENV)/.installed
@@ -59,5 +60,15 @@ lint: env
 build: env
 	rm -rf dist && $(BIN)/python -m build
 
+# A small environment of its own: pages are made of the sources, which are read and not imported.
+docs: .venv-docs/.installed
+	PATH="$(CURDIR)/.venv-docs/bin:$$PATH" NO_MKDOCS_2_WARNING=1 mkdocs build --strict
+
+.venv-docs/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-docs
+	$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])' \
+		| xargs .venv-docs/bin/python -m pip install --quiet
+	touch $@
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) .venv-docs site
