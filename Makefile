@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help env demo test test-slow browser floors lint build clean
+.PHONY: help env demo test test-slow browser floors lint build docs clean
 
 help:
 	@echo "make demo       install into $(VENV) and run the bundled study: two minutes on 2 cores"
