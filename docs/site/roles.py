@@ -1,6 +1,7 @@
-"""Extension of griffe: roles of Sphinx in docstrings, ``:func:`` and the like, become links to what they name.
+"""Extension of griffe, by which pages show docstrings as they are meant.
 
-What has no entry on a page, being private or of another package, becomes code.
+Roles of Sphinx, ``:func:`` and the like, become links to what they name; what has no entry on a page, being private or of another package,
+becomes code. Where "Returns" holds plain text, that is taken for the description, not for a type.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 import griffe
 
 ROLE = re.compile(r":(?:func|class|meth|mod|data|attr|exc):`(?P<short>~?)(?P<name>[^`]+)`")
+RETURNS = re.compile(r"(?P<head>^(?:Returns|Yields)\n-+\n)(?P<text>(?:\S.*(?:\n|\Z))+)(?=\n|\Z)", re.MULTILINE)
+"""A section without indented lines."""
 LITERAL_BLOCK = re.compile(r"(?<=\S)::(?=\n\n? +\S)")
 
 
@@ -22,7 +25,8 @@ class Roles(griffe.Extension):
     def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
         for thing in _all(pkg):
             if thing.docstring:
-                thing.docstring.value = LITERAL_BLOCK.sub(":", ROLE.sub(partial(_link, thing), thing.docstring.value))
+                text = LITERAL_BLOCK.sub(":", ROLE.sub(partial(_link, thing), thing.docstring.value))
+                thing.docstring.value = RETURNS.sub(partial(_described, thing), text)
 
 
 def _all(thing: griffe.Object) -> Iterator[griffe.Object]:
@@ -38,6 +42,12 @@ def _link(holder: griffe.Object, role: re.Match[str]) -> str:
     shown = role["name"].rpartition(".")[2] if role["short"] else role["name"]
     public = path and not any(part.startswith("_") for part in path.split("."))
     return f"[`{shown}`][{path}]" if public else f"`{shown}`"
+
+
+def _described(holder: griffe.Object, section: re.Match[str]) -> str:
+    kind = holder.returns if isinstance(holder, griffe.Function) and holder.returns else "value"
+    text = "".join(f"    {line}\n" for line in section["text"].splitlines())
+    return f"{section['head']}{kind}\n{text}"
 
 
 def _path(holder: griffe.Object, name: str) -> str | None:
