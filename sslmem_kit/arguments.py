@@ -1,4 +1,4 @@
-"""What the command line takes: its arguments and options, and what a shell offers when Tab is pressed. Imports nothing heavy."""
+"""Arguments and options of the command line, and the completions that a shell offers. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Complete = Callable[[Context, Parameter, str], list[Any]]
 
 
 def complete_words(*names: str) -> Complete:
-    """Names of an option that begin with what is typed."""
+    """Return the completion of an option: those of ``names`` that start with what is typed."""
     return lambda context, parameter, typed: _fitting(names, typed)
 
 
 def complete_studies(context: Context, parameter: Parameter, typed: str) -> list[Any]:
-    """Studies in this folder, in ``papermill_runs/`` and below what is typed, by path or name; where there is none, folders."""
+    """Return studies in this folder, in ``papermill_runs/`` and below what is typed, by path or name; where there is none, folders."""
     from sslmem_kit.spec.places import known_studies, studies_in
 
     known = known_studies()
@@ -35,7 +35,7 @@ def complete_studies(context: Context, parameter: Parameter, typed: str) -> list
 
 
 def complete_specs(context: Context, parameter: Parameter, typed: str) -> list[Any]:
-    """Names that stand for a study's spec; where none fits, files."""
+    """Return names of bundled specs and presets; where none fits, files."""
     from sslmem_kit.spec.places import bundled_specs
     from sslmem_kit.spec.presets import presets
 
@@ -43,7 +43,7 @@ def complete_specs(context: Context, parameter: Parameter, typed: str) -> list[A
 
 
 def complete_notebooks(context: Context, parameter: Parameter, typed: str) -> list[Any]:
-    """Notebooks that were not named yet."""
+    """Return notebooks that were not named yet."""
     from sslmem_kit.spec.places import notebooks_in
 
     given = context.params.get(parameter.name or "") or ()
@@ -61,7 +61,7 @@ class Place(click.Path):
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The path, its home folder filled in."""
+        """Return the path with ``~`` expanded."""
         return super().convert(expanded(value), param, ctx)
 
 
@@ -87,7 +87,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 
 def run_options(function: Callable) -> Callable:
-    """The options of what trains encoders."""
+    """Add the options of commands that train encoders."""
     for option in (
         click.option("--scheduler", type=click.Choice(["local", "serial"]), default="local", show_default=True,
                      help="local: processes on this machine; serial: one process."),
@@ -99,7 +99,7 @@ def run_options(function: Callable) -> Callable:
                      help="Worker processes, each with an encoder of its own; by default one a core or GPU. Cores are shared out to "
                      "them, so it sets --threads too."),
         click.option("--threads", type=click.IntRange(min=1, max=1024),
-                     help="Of each worker, on which the last bits of all numbers hang; by default those that the study was begun with, "
+                     help="Of each worker, on which the last bits of all numbers depend; by default those that the study was started with, "
                      "OMP_NUM_THREADS, or an equal share of the cores."),
         click.option("--seed", type=click.IntRange(min=0), help="In place of the spec's seed: another partition, views and encoders."),
         click.option("--remove", type=Place(), metavar="FILE",

@@ -84,7 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run_command(arguments: list[str] | None, came: list[str]) -> int:
-    """The exit status of a command; ``came`` is the signal that has ended it, if one has."""
+    """Return the exit status of a command; ``came`` holds the name of the signal that has ended it, if one has."""
     from sslmem_kit.errors import EXTRAS, Failure, UserError, missing_extra
 
     try:
@@ -93,7 +93,7 @@ def _run_command(arguments: list[str] | None, came: list[str]) -> int:
     except UserError as error:
         return _complain(error, 2)
     except Failure as error:
-        # Of children that the same signal has reached first.
+        # A failure of children that the same signal has reached first.
         return _complain(_interrupted(came) if came else error, 1)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
@@ -109,17 +109,17 @@ def _run_command(arguments: list[str] | None, came: list[str]) -> int:
     except OSError as error:
         if came:  # the terminal is gone, and what was written to it with it
             return _complain(_interrupted(came), 1)
-        told = paths.told(error)
-        if told:
-            return _complain(told, 2)
+        message = paths.told(error)
+        if message:
+            return _complain(message, 2)
         reason = {**_DISK, **_ACCESS}.get(error.errno or 0)
         if reason is None:
             raise
-        return _complain(f"{error.filename or 'writing'}: {reason}; what was done is kept, run the same command again to go on", 2)
+        return _complain(f"{error.filename or 'writing'}: {reason}; what was done is kept, run the same command again to resume", 2)
 
 
 def _interrupted(came: list[str]) -> str:
-    return f"interrupted{''.join(f' by {name}' for name in came)}; run the same command again to go on where it stopped"
+    return f"interrupted{''.join(f' by {name}' for name in came)}; run the same command again to resume where it stopped"
 
 
 def _complain(error: object, status: int) -> int:
@@ -129,20 +129,20 @@ def _complain(error: object, status: int) -> int:
 
 
 def entry() -> None:
-    """The console script."""
+    """Run the console script ``sslmem`` and exit with its status."""
     wanted = {}
     if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
         # Names of files, and what is printed of them, are in UTF-8, whatever the locale is.
         wanted["PYTHONUTF8"] = "1"
     if sys.argv[1:2] == ["app"] and sys.platform == "linux" and "PYTHONMALLOC" not in os.environ:
-        # The C library's allocator: Python's own keeps most of what people took who have left.
+        # The C library's allocator: Python's own keeps most of the memory of sessions that have ended.
         wanted["PYTHONMALLOC"] = "malloc"
     if wanted:
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **wanted})  # begin again
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **wanted})  # start again
     for stream in (sys.stdout, sys.stderr):
         if stream and "utf" not in stream.encoding:
             stream.reconfigure(errors="backslashreplace")
     paths.allow_files()
-    # An interruption may leave some of zarr's behind: told of after the sentence on how to go on, they read like a fault.
+    # An interruption may leave coroutines of zarr behind; warnings of them, after the message on how to resume, look like a fault.
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     sys.exit(main())

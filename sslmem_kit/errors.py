@@ -22,11 +22,11 @@ class UserError(ValueError):
 
 
 class NotThere(UserError):
-    """Data whose files are not on this disk."""
+    """Data whose files are missing on this disk."""
 
 
 class Failure(RuntimeError):
-    """Something that is nobody's mistake in what they typed: a worker was killed, a notebook's cell failed.
+    """A failure that is no mistake of the user's: a worker was killed, a notebook's cell failed.
 
     The command line prints the message without a traceback and ends with exit status 1.
     """
@@ -39,14 +39,14 @@ def few(names: Sequence[str]) -> str:
 
 
 def near(name: object, names: Iterable[object]) -> str:
-    """What may have been meant, to be added to a sentence: ``, did you mean 'x'?``; empty where no name is close."""
+    """Return a suggestion to add to a message: ``, did you mean 'x'?``; empty where no name is close."""
     lower = {str(other).lower(): other for other in reversed([*names])}
     found = difflib.get_close_matches(str(name).lower()[:NEAR_LENGTH], lower, n=2, cutoff=0.6)
     return f", did you mean {' or '.join(repr(lower[other]) for other in found)}?" if found else ""
 
 
 def short(value: object) -> str:
-    """A value as a sentence quotes it: 80 characters at most."""
+    """Return a value as a message quotes it: 80 characters at most."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # more digits, or deeper, than Python writes
@@ -64,7 +64,7 @@ EXTRAS = {
     **dict.fromkeys(("ipykernel", "jupyterlab", "jupytext", "nbclient", "nbconvert", "nbformat", "papermill"), "notebooks"),
     "tensorboard": "tensorboard",
 }
-"""Packages that a reader of studies does without, by the name that they are imported by, and the extra that installs them."""
+"""Packages that reading studies does not need, by the name that they are imported by, and the extra that installs them."""
 
 
 def missing_extra(package: str) -> UserError:
@@ -77,12 +77,12 @@ def missing_extra(package: str) -> UserError:
 
 
 def require(*packages: str) -> None:
-    """Refuse work whose packages are not installed, before any of it is done.
+    """Raise an error where packages that the work needs are not installed, before any of it is done.
 
     Raises
     ------
     UserError
-        One of ``packages``, all of :data:`EXTRAS`, is missing; it names the extra that installs it.
+        One of ``packages``, all of :data:`EXTRAS`, is missing; the message names the extra that installs it.
     """
     for package in packages:
         if find_spec(package) is None:

@@ -14,13 +14,13 @@ from sslmem_kit.scores.audit import NOT_SCORES, alignment_table, is_one_model, i
 from sslmem_kit.spec.audit import AuditSpec
 from sslmem_kit.spec.places import find_study, no_study
 from sslmem_kit.spec.study import StudySpec
-from sslmem_kit.statistics import fdr as discovery
+from sslmem_kit.statistics import fdr
 from sslmem_kit.statistics.caveats import caveats
 from sslmem_kit.store.directory import StudyFolder
 
 
 class StudyResults(StudyFolder):
-    """A directory with results: what a study of `sslmem run` and an audit of `sslmem score` have in common for who reads them.
+    """A directory with results: the reading side that a study of `sslmem run` and an audit of `sslmem score` share.
 
     Opening one runs no code of its author's and imports no torch.
     """
@@ -32,12 +32,12 @@ class StudyResults(StudyFolder):
 
     @cached_property
     def caveats(self) -> list[str]:
-        """What is known to be wrong with the study, or to limit what its numbers say: :func:`sslmem_kit.statistics.caveats.caveats`.
+        """Known faults of the study and limits of what its numbers say: :func:`sslmem_kit.statistics.caveats.caveats`.
 
         Raises
         ------
         UserError
-            What they follow from cannot be read.
+            The results that they follow from cannot be read.
         """
         with store.reading(self.results_path):
             return caveats(self.tree)
@@ -53,7 +53,7 @@ class StudyResults(StudyFolder):
         return tuple(self.tree["label"].attrs["class_names"])
 
     def scores(self, protocol: str = "corrected", encoders: Sequence[str] | None = None) -> xr.Dataset:
-        """Scores of every sample, from all encoders or the named ones, with their ``p_value`` and ``q_value``.
+        """Return the scores of every sample, from all encoders or the named ones, with their ``p_value`` and ``q_value``.
 
         See :func:`sslmem_kit.scores.score` for the former, :mod:`sslmem_kit.statistics.fdr` for the latter.
 
@@ -68,16 +68,16 @@ class StudyResults(StudyFolder):
                 f"STUDY: {self.path} holds {NOT_SCORES}; `sslmem report` and `sslmem export` give alignment and its ranks"
             )
         with store.reading(self.results_path):
-            results, of_subsets = self._results_in_one_piece(), is_subset(self.tree) and encoders is None
+            results, of_subsets = self._results_without_dask(), is_subset(self.tree) and encoders is None
             if of_subsets:
                 result = subset_scores(results, protocol=protocol)
             else:
                 result = scores.score(results, protocol=protocol, encoders=encoders)
         store.check_whole(self.results_path, result["difference"])
-        return result if of_subsets else discovery.with_significance(result)
+        return result if of_subsets else fdr.with_significance(result)
 
     def alignments(self, protocol: str = "corrected") -> xr.Dataset:
-        """Mean alignment of every sample under each encoder, and its rank; see :func:`sslmem_kit.scores.audit.alignment_table`.
+        """Return the mean alignment of every sample under each encoder, and its rank; see :func:`sslmem_kit.scores.audit.alignment_table`.
 
         Raises
         ------
@@ -85,12 +85,12 @@ class StudyResults(StudyFolder):
             An unknown protocol; results that are missing, cannot be read, or were lost after they had been recorded.
         """
         with store.reading(self.results_path):
-            table = alignment_table(self._results_in_one_piece(), protocol=protocol)
+            table = alignment_table(self._results_without_dask(), protocol=protocol)
         store.check_whole(self.results_path, table["alignment"])
         return table
 
-    def _results_in_one_piece(self) -> xr.Dataset:
-        """The results as zarr hands them out, still lazy: where everything is read, a dask task a chunk takes longer than the reading."""
+    def _results_without_dask(self) -> xr.Dataset:
+        """Return the results as lazy zarr arrays without dask: where everything is read, a task per chunk takes longer than the reading."""
         results = self.results
         lazy = xr.open_zarr(
             self.results_path,
@@ -133,7 +133,7 @@ def open_study(path: Path | str) -> Study | AuditStudy:
     Raises
     ------
     UserError
-        There is none, or its ``study.yaml`` is not a valid spec.
+        The study does not exist, or its ``study.yaml`` is not a valid spec.
     """
     study = StudyResults(find_study(path))
     if not study.spec_path.is_file():

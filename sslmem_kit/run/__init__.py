@@ -1,1 +1,1 @@
-"""Who does it: plans, workers and schedulers of a study or an audit, from the spec to a complete results store."""
+"""Running a study or an audit: plans, workers and schedulers, from the spec to a complete results store."""

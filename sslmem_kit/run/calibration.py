@@ -1,4 +1,4 @@
-"""What a study's encoders are and how fast they train and score, told before anything starts."""
+"""Properties of a study's encoder, and how fast it trains and is scored, measured before anything starts."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ from sslmem_kit.training.stacked import check_stackable, seconds_an_epoch
 from sslmem_kit.views import sample_keys
 
 CALIBRATED_FLOPS = 1e10
-"""Of a step on the CPU that is timed, at most: about a second. Larger batches are timed by a part of them."""
+"""Largest cost of a step that is timed on the CPU, about a second. Larger batches are timed by a part of them."""
 
 
-def inspect(
+def calibrate(
     spec: StudySpec,
     device: str,
     threads: int,
     *,
     samples: StudySamples | None = None,
-    calibrate: bool = False,
+    timed: bool = False,
     devices: int = 1,
 ) -> dict[str, Any]:
-    """Build a study's encoder and objective and tell what they are; with ``calibrate`` take a few steps and tell how fast, too.
+    """Build a study's encoder and objective and return their properties; with ``timed`` take a few steps and return their speed, too.
 
     Returns
     -------
-    ``device``, ``parameters`` of the encoder, ``objective_parameters``, ``stem``, ``representation`` (shape a sample), ``layers`` that are
-    scored (units by name), ``views`` of a sample in a step, ``versions``; with ``calibrate``: ``tasks_not_read``, which are known and not
-    there, ``flops`` of one encoder's training and scoring, ``train_seconds`` and ``score_seconds`` of one encoder, shared by ``devices``.
+    ``device``, ``parameters`` of the encoder, ``objective_parameters``, ``stem``, ``representation`` (its shape), ``layers`` that are
+    scored (units by name), ``views`` of a sample in a step, ``versions``; with ``timed``: ``tasks_not_read``, which are known and missing
+    here, ``flops`` of one encoder's training and scoring, ``train_seconds`` and ``score_seconds`` of one encoder, shared by ``devices``.
 
     Raises
     ------
@@ -64,11 +64,11 @@ def inspect(
     objective = new_objective(spec, plan, samples, device)
     make_private(training, objective, len(ids), size * training.accumulate, steps_an_epoch, ranks=devices)
     unread = []
-    for number, task in enumerate(spec.downstream.tasks):  # what is missing is told, or fetched, before anything is trained
+    for number, task in enumerate(spec.downstream.tasks):  # what is missing is reported, or fetched, before anything is trained
         try:
             load_task(task, samples.dataset.image_shape, seed=spec.seed)
         except NotThere as error:
-            if not calibrate or task.name not in KNOWN:
+            if not timed or task.name not in KNOWN:
                 raise UserError(f"downstream.tasks.{number}: {error}") from None
             unread.append(task.name)
         except UserError as error:
@@ -76,7 +76,7 @@ def inspect(
     encoder = objective.encoder
     with torch.inference_mode():
         output = encoder.eval()(torch.zeros(1, *channels_first(samples), device=device))
-    told = {
+    facts = {
         "device": device,
         "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
         "objective_parameters": sum(parameter.numel() for parameter in objective.parameters()),
@@ -86,8 +86,8 @@ def inspect(
         "views": len(objective.view_specs(training.policy)),
         "versions": versions(),
     }
-    if not calibrate:
-        return told
+    if not timed:
+        return facts
 
     loader, size = image_loader(samples.dataset, device), max(2, size // devices)
     steps = steps_an_epoch * training.accumulate * training.epochs
@@ -117,8 +117,8 @@ def inspect(
     records = len(training.recorded_epochs) + (2 if spec.scoring.layers else 1)  # units take passes of their own
     train_seconds = _seconds(lambda: step(stepped), device) * steps
     if groups:
-        told["together_seconds"] = seconds_an_epoch(spec, groups[-1], samples, loader) * training.epochs
-    return told | {
+        facts["together_seconds"] = seconds_an_epoch(spec, groups[-1], samples, loader) * training.epochs
+    return facts | {
         "tasks_not_read": unread,
         "flops": step_flops * devices * steps + score_flops * scoring_batches * records,
         "train_seconds": train_seconds,
@@ -133,12 +133,12 @@ def _flops(function: Callable[[int], None], count: int) -> int:
 
 
 def _affordable(function: Callable[[int], None], count: int, *, least: int) -> int:
-    """How many of ``count`` samples to time a function with."""
+    """Return how many of ``count`` samples to time a function with."""
     return max(least, min(count, int(CALIBRATED_FLOPS / max(1, _flops(function, least)) * least)))
 
 
 def _seconds(function: Callable[[], None], device: str) -> float:
-    """Median time of a call over about two seconds, after one to warm up."""
+    """Return the median time of a call in seconds, over about two seconds, after one to warm up."""
     function()
     times: list[float] = []
     while len(times) < 3 or sum(times) < 2:

@@ -1,4 +1,4 @@
-"""The commands that make studies: ``demo``, ``run``, ``plan`` and ``score``. Heavy imports stay inside, so that help answers at once."""
+"""The commands that make studies: ``demo``, ``run``, ``plan`` and ``score``. Heavy imports stay inside, so that help is fast."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def demo(out: Path | None, **options: Any) -> None:
 def run(spec: str, out: Path | None, **options: Any) -> None:
     """Train, score and evaluate the study of SPEC, a name that `sslmem studies` lists or a YAML file.
 
-    Run again after any interruption, it goes on where it stopped.
+    Run again after any interruption, it resumes where it stopped.
     """
     study = _run(spec, out, **options)
     click.echo(f"complete: {study.path}")
@@ -80,32 +80,32 @@ def plan(spec: str, seed: int | None, remove: Path | None, data: str | None, pre
 
         precision = planned(open_study(precision_from), loaded)
     with _long_steps_shown() as on_event:
-        told = make_plan(loaded, on_event=on_event, **options) | ({"precision": precision} if precision else {})
+        facts = make_plan(loaded, on_event=on_event, **options) | ({"precision": precision} if precision else {})
     if as_json:
-        click.echo(json.dumps(told, indent=2))
+        click.echo(json.dumps(facts, indent=2))
         return
     from sslmem_kit.data.record import lines
 
-    disk = ", ".join(f"{name} {size / 1e6:.1f}" for name, size in told["disk_bytes"].items())
+    disk = ", ".join(f"{name} {size / 1e6:.1f}" for name, size in facts["disk_bytes"].items())
     for name, value in {
-        "study": told["study"],
-        "encoders": f"{len(told['encoders']):,}: {_few(told['encoders'])}",
-        "parameters": f"{told['parameters']:,} an encoder, stem {told['stem']}",
-        "representation": "x".join(map(str, told["representation"])),
-        "views": f"{told['views']} of a sample in a training step",
-        "samples": ", ".join(f"{name} {count:,}" for name, count in told["samples"].items()),
-        "images": f"{'x'.join(map(str, told['image_shape']))}, {told['classes']} classes",
-        "device": f"{told['device']}, {told['devices']} for an encoder, {told['workers']} workers of {told['threads']} threads",
-        "compute": f"{told['flops'] / 1e12:,.2f} TFLOP",
-        "disk": f"{sum(told['disk_bytes'].values()) / 1e6:,.1f} MB at most ({disk})",
-        "time": f"about {_duration(told['seconds'])} ({_duration(told['train_seconds'])} to train and "
-        f"{_duration(told['score_seconds'])} to score an encoder)",
+        "study": facts["study"],
+        "encoders": f"{len(facts['encoders']):,}: {_few(facts['encoders'])}",
+        "parameters": f"{facts['parameters']:,} an encoder, stem {facts['stem']}",
+        "representation": "x".join(map(str, facts["representation"])),
+        "views": f"{facts['views']} of a sample in a training step",
+        "samples": ", ".join(f"{name} {count:,}" for name, count in facts["samples"].items()),
+        "images": f"{'x'.join(map(str, facts['image_shape']))}, {facts['classes']} classes",
+        "device": f"{facts['device']}, {facts['devices']} for an encoder, {facts['workers']} workers of {facts['threads']} threads",
+        "compute": f"{facts['flops'] / 1e12:,.2f} TFLOP",
+        "disk": f"{sum(facts['disk_bytes'].values()) / 1e6:,.1f} MB at most ({disk})",
+        "time": f"about {_duration(facts['seconds'])} ({_duration(facts['train_seconds'])} to train and "
+        f"{_duration(facts['score_seconds'])} to score an encoder)",
     }.items():
         click.echo(f"{name:<16}{value}")
-    for line in lines(told["data"]):
+    for line in lines(facts["data"]):
         click.echo(f"{'data':<16}{line}")
-    if told["tasks_not_read"]:
-        names = ", ".join(told["tasks_not_read"])
+    if facts["tasks_not_read"]:
+        names = ", ".join(facts["tasks_not_read"])
         click.echo(f"{'tasks':<16}not here and not read: {names}; a run downloads what data.download allows")
     if precision:
         from sslmem_kit.report.precision import planned_as_text
@@ -121,7 +121,7 @@ def plan(spec: str, seed: int | None, remove: Path | None, data: str | None, pre
 def score(spec: Path, out: Path | None, device: str) -> None:
     """Score encoders that were trained elsewhere: checkpoints, or functions of your own, on images or any other data.
 
-    Run again after any interruption, it goes on where it stopped. Python functions that the spec names are run.
+    Run again after any interruption, it resumes where it stopped. Python functions that the spec names are run.
     """
     from sslmem_kit.run.progress import shown
     from sslmem_kit.spec.audit import load_audit
@@ -156,12 +156,12 @@ def _run(
         study = run_study(loaded, path, on_event=on_event, **options)
     ranks = launched()
     if ranks and ranks.rank:
-        sys.exit(0)  # the first goes on to say what was done
+        sys.exit(0)  # the first rank continues and reports what was done
     return study
 
 
 def _open_next(study: Path, *commands: str, page: Path | None = None) -> None:
-    """Say what to look at a study with, by commands that work as they are printed."""
+    """Print commands that open a study, which work as they are printed."""
     program = _program()
     click.echo("open next:")
     if page:
@@ -177,7 +177,7 @@ def _open_next(study: Path, *commands: str, page: Path | None = None) -> None:
 
 
 def _program() -> str:
-    """How to start this command line from where one is."""
+    """Return the command that starts this command line from the current folder."""
     started = Path(sys.argv[0])
     if started.name == "__main__.py":
         return shlex.join([sys.executable, "-m", "sslmem_kit"])
@@ -189,7 +189,7 @@ def _program() -> str:
 
 @contextmanager
 def _long_steps_shown(after: float = 2.0) -> Iterator[OnEvent]:
-    """A function for events that says on standard error what is being done, once it has taken some seconds."""
+    """Yield a function for events that prints the current step to standard error, once the command has taken ``after`` seconds."""
     said: list[str] = []
 
     def say() -> None:

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP as interruptions of the same kind as Ctrl-C: what was begun is ended in order, and a sentence says how to go on."""
+"""SIGTERM and SIGHUP as interruptions of the same kind as Ctrl-C: what was started is ended in order, and a message says how to resume."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 SIGNALS = ("SIGTERM", "SIGHUP")
-"""Those of a scheduler or service that ends a job, and of a terminal that is closed."""
+"""Signals of a scheduler or service that ends a job, and of a terminal that is closed."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -18,7 +18,7 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def interruptible() -> Iterator[list[str]]:
-    """Within, the first signal of ``SIGNALS`` raises :class:`Interrupted`, and further ones do not disturb the ending; its name is listed.
+    """Raise :class:`Interrupted` at the first signal of ``SIGNALS`` in the block, ignore further ones, and list the name of the first.
 
     A signal that is ignored (``nohup``) or has a handler already stays as it is, and so do all outside the main thread.
     """

@@ -1,10 +1,10 @@
-"""The results store of a study that starts."""
+"""Creation of a study's results store."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import xarray as xr
 
@@ -15,12 +15,9 @@ from sslmem_kit.run.resources import _check_space, processor
 from sslmem_kit.store import details
 from sslmem_kit.study import Study
 
-if TYPE_CHECKING:
-    pass
-
 
 def _create_store(study: Study, samples: StudySamples, facts: dict[str, Any], threads: int, *, path: Path | None = None) -> None:
-    """Create the results store of a study that begins."""
+    """Create the results store of a study that starts."""
     spec, dataset, path = study.spec, samples.dataset, path or study.results_path
     _check_space(study, samples, facts)
     ids = dataset.ids[samples.scored]

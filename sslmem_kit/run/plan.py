@@ -1,10 +1,10 @@
-"""What a study will train and what that will cost."""
+"""The plan of a study: the encoders that it will train and their cost."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sslmem_kit.data.samples import samples_to_plan, without_download
 from sslmem_kit.errors import require
@@ -14,9 +14,6 @@ from sslmem_kit.run.removal import chosen_by_scores
 from sslmem_kit.run.resources import WORKER, Scheduler, _for_workers, _share_cores, required_bytes
 from sslmem_kit.run.schedulers.pool import call_worker, pool, result
 from sslmem_kit.spec.study import StudySpec
-
-if TYPE_CHECKING:
-    pass
 
 
 def plan(
@@ -29,9 +26,9 @@ def plan(
     scheduler: Scheduler = "local",
     on_event: OnEvent = ignore,
 ) -> dict[str, Any]:
-    """What a study will train and what that will cost, from a calibration of a few seconds; nothing is downloaded or written.
+    """Return what a study will train and what that will cost, from a calibration of a few seconds; nothing is downloaded or written.
 
-    In place of published data that are not on this disk stands what is known of them. ``on_event`` is given a message for each step.
+    Published data that are missing on this disk are replaced by what is known of them. ``on_event`` is given a message for each step.
 
     Returns
     -------
@@ -49,8 +46,8 @@ def plan(
         samples = samples_to_plan(spec, choose=chosen_by_scores)
         on_event(Message("building an encoder and timing its steps"))
         spec = without_download(spec)
-        arguments = {"samples": _for_workers(spec, samples), "calibrate": True, "devices": devices}
-        facts = result(executor.submit(call_worker, f"{WORKER}:inspect", spec, device, threads, **arguments))
+        arguments = {"samples": _for_workers(spec, samples), "timed": True, "devices": devices}
+        facts = result(executor.submit(call_worker, f"{WORKER}:calibrate", spec, device, threads, **arguments))
     encoders = [encoder.id for encoder in spec.encoders]
     pairs, others = len(spec.pairs), len(encoders) - len(spec.pairs)
     each = facts["score_seconds"] + facts["train_seconds"]

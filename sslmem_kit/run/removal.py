@@ -1,4 +1,4 @@
-"""Removal by scores: which candidates another study found most memorized, or as many drawn at random (figures 3, 6 and 7, Table 17)."""
+"""Removal by scores: which candidates another study found most memorized, or as many chosen at random (figures 3, 6 and 7, Table 17)."""
 
 from __future__ import annotations
 
@@ -18,56 +18,56 @@ from sslmem_kit.study import open_study
 
 
 def chosen_by_scores(spec: RemovalSpec, dataset: Dataset, codes: np.ndarray, *, seed: int) -> np.ndarray:
-    """Positions of the candidates that leave the partition.
+    """Return the positions of the candidates that leave the partition.
 
     Parameters
     ----------
     spec
         The scored study, and how many by what.
     dataset, codes
-        This study's data and the partition codes that were drawn for it, (sample,).
+        This study's data and its partition codes, (sample,).
     seed
-        Of a random choice.
+        Seed of a random choice.
 
     Raises
     ------
     UserError
-        The study is not there or not finished, its data or its candidates are others, or it has fewer than are asked for.
+        The study is missing or not finished, its data or its candidates differ, or it has fewer candidates than are asked for.
     """
-    where = f"partition.remove.study: {spec.study}"
+    field = f"partition.remove.study: {spec.study}"
     if not Path(spec.study).is_dir():
-        raise UserError(f"{where} is not there; run the study first, `sslmem run SPEC --out {spec.study}`")
-    ids, scores = _candidates(spec, dataset, where)
+        raise UserError(f"{field} is not there; run the study first, `sslmem run SPEC --out {spec.study}`")
+    ids, scores = _candidates(spec, dataset, field)
     mine = dataset.ids[codes == PARTITION_CODE["candidate"]]
     others = int((~np.isin(ids, mine)).sum())
     if others:
         raise UserError(
-            f"{where}: {others} of its {len(ids)} candidates are none here; both studies need the same seed and partition sizes"
+            f"{field}: {others} of its {len(ids)} candidates are none here; both studies need the same seed and partition sizes"
         )
     count = removed_amount(spec, len(ids))
     if count > len(ids):
         raise UserError(
             f"partition.remove.{spec.way}: {count} of the candidates of {spec.study} are asked for, which has {len(ids)}"
         )
-    # Of equal scores, the smaller id is the higher.
+    # Ties: the smaller id ranks higher.
     order = np.lexsort((ids, -scores))
     if spec.way == "random":
         order = np.random.Generator(np.random.Philox(seed)).permutation(len(ids))
     return dataset.positions(ids[order[count:] if spec.way == "keep_highest" else order[:count]])
 
 
-def _candidates(spec: RemovalSpec, dataset: Dataset, where: str) -> tuple[np.ndarray, np.ndarray]:
-    """Ids, ascending, and scores of the study's candidates, the samples that only its family f trained on."""
+def _candidates(spec: RemovalSpec, dataset: Dataset, field: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return ids, ascending, and scores of the study's candidates, the samples that only its family f was trained on."""
     try:
         study = open_study(spec.study)
         scores = study.scores(spec.protocol)
         attributes = store.attributes(study.results_path)
     except UserError as error:
-        raise UserError(f"{where}: {error}") from None
+        raise UserError(f"{field}: {error}") from None
     fingerprint = str(attributes.get("data_fingerprint", dataset.fingerprint))
     if fingerprint != dataset.fingerprint:
         raise UserError(
-            f"{where} scored other data than {dataset.name!r} with this seed, which draws the test side "
+            f"{field} scored other data than {dataset.name!r} with this seed, which draws the test split "
             f"(data_fingerprint {fingerprint[:12]} there, {dataset.fingerprint[:12]} here)"
         )
     chosen = scores["partition"].values == PARTITION_CODE["candidate"]
@@ -77,5 +77,5 @@ def _candidates(spec: RemovalSpec, dataset: Dataset, where: str) -> tuple[np.nda
 
 
 def study_samples(spec: StudySpec) -> StudySamples:
-    """The samples of a study, those that another study's scores take out left out: :func:`sslmem_kit.data.samples.load_samples`."""
+    """Load the samples of a study without those that another study's scores remove: :func:`sslmem_kit.data.samples.load_samples`."""
     return load_samples(spec, choose=chosen_by_scores)

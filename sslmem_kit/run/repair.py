@@ -1,8 +1,8 @@
-"""What a run does about damage: it finds all of it, says so, and sees that just that is made again.
+"""Repair of damaged results: find all damage, report it, and have only that computed again.
 
-What workers make (scores, evaluations, weights) is taken back from what is recorded as done, so that the run goes on with it as with what
-was never begun. What follows from the spec and the data (ids, labels, partition, thumbnails, metadata) is copied from a store that is
-laid out anew beside the damaged one. Groups for looking at samples are removed and made again.
+Results of workers (scores, evaluations, weights) are marked as not done, so that the run computes them as if they had never been
+started. Contents that follow from the spec and the data (ids, labels, partition, thumbnails, metadata) are copied from a new store that is
+created beside the damaged one. Groups for looking at samples are removed and made again.
 """
 
 from __future__ import annotations
@@ -28,18 +28,22 @@ WEIGHTS = "weights.safetensors"
 
 
 @dataclass
-class Mended:
-    """What was found, as sentences, and what is left for workers beside what is no longer recorded as done."""
+class Repairs:
+    """Damage that was found, and work left for workers beside the results that are no longer recorded as done."""
 
-    told: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
     retrain: set[str] = field(default_factory=set)
-    """Encoders whose weights are gone or damaged; their files are removed."""
+    """Encoders whose weights are missing or damaged; their files are removed."""
     rewrite: set[str] = field(default_factory=set)
     """Encoders with whole weights whose configuration or history is damaged."""
 
 
-def mend_spec(study: StudyFolder, spec: StudySpec | AuditSpec) -> bool:
-    """Write ``study.yaml`` again, as the study was begun, where it is gone or damaged and the results are of this spec; whether it was.
+def repair_spec(study: StudyFolder, spec: StudySpec | AuditSpec) -> bool:
+    """Write ``study.yaml`` again, as the study was started, where it is missing or damaged and the results are of this spec.
+
+    Returns
+    -------
+    True where it was written.
 
     Raises
     ------
@@ -60,14 +64,14 @@ def mend_spec(study: StudyFolder, spec: StudySpec | AuditSpec) -> bool:
     attributes = store.attributes(study.results_path)
     if not is_of(spec, attributes):
         return False
-    # Not the places of `spec`: nobody has seen yet that the same is there.
+    # Not the places of `spec`: it is not checked yet that they hold the same data.
     write_atomically(study.spec_path, as_yaml(begun_as(attributes) or spec).encode())
     file_record.note(study.results_path, STORE, [file_record.SPEC])
     return True
 
 
-def begun_threads(study: StudyFolder) -> int | None:
-    """Threads that a study was begun with, also where its metadata are damaged; None where it is new or nobody knows."""
+def recorded_threads(study: StudyFolder) -> int | None:
+    """Return the threads that a study was started with, also where its metadata are damaged; None where it is new or they are unknown."""
     if not study.results_path.exists():
         return None
     if root_is_whole(study.results_path):
@@ -79,40 +83,40 @@ def begun_threads(study: StudyFolder) -> int | None:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether every file of a results store, and of its encoders, is what was written: reads all of them."""
+    """Return whether every file of a results store, and of its encoders, is as it was written, by reading all of them."""
     try:
         return not integrity.damages(path, read_documents(path), whole=True)
     except UserError:
         return False
 
 
-def mend(study: StudyFolder, create: Callable[[Path], None], *, encoders: Sequence[str]) -> Mended:
-    """See that the next steps of a run make again what is damaged, and no more.
+def repair_results(study: StudyFolder, create: Callable[[Path], None], *, encoders: Sequence[str]) -> Repairs:
+    """Restore a damaged results store so that the next steps of a run compute again what is damaged, and no more.
 
     Parameters
     ----------
     study
-        Its lock is held.
+        Study whose lock is held.
     create
-        Lays out the study's store, empty, under a path.
+        Function that creates the study's store, empty, at a path.
     encoders
-        Ids, in the order of the store.
+        Encoder ids, in the order of the store.
     """
-    path, mended = study.results_path, Mended()
+    path, repairs = study.results_path, Repairs()
     again = path.with_name(f"{path.name}.again")
     remove(again)
     try:
-        _mend_documents(path, again, create, mended)
+        _repair_documents(path, again, create, repairs)
         documents = read_documents(path)
         found = integrity.damages(path, documents, whole=True)
         if any(damage.how == "has no checksum" or damage.name.startswith(integrity.RECORD) for damage in found):
-            mended.told.append("the record of checksums is damaged")
+            repairs.messages.append("the record of checksums is damaged")
             integrity.restore_record(path)
             found = integrity.damages(path, documents, whole=True)
         _clear_folders(path, found)
         added = [damage for damage in found if damage.name.split("/")[0] in ADDED]
-        mended.told += integrity.describe([damage for damage in found if damage not in added], documents, encoders)
-        mended.told += [f"{group} is damaged" for group in sorted({damage.name.split("/")[0] for damage in added})]
+        repairs.messages += integrity.describe([damage for damage in found if damage not in added], documents, encoders)
+        repairs.messages += [f"{group} is damaged" for group in sorted({damage.name.split("/")[0] for damage in added})]
         if found:
             write_root(path, attributes={}, consolidated=False)
         for group in {damage.name.split("/")[0] for damage in added}:
@@ -132,16 +136,16 @@ def mend(study: StudyFolder, create: Callable[[Path], None], *, encoders: Sequen
         remove(again)
     for damage in found:
         if damage.encoder:
-            (mended.retrain if damage.name.endswith(WEIGHTS) else mended.rewrite).add(damage.encoder)
-    mended.rewrite -= mended.retrain
-    for encoder in mended.retrain & set(encoders):
+            (repairs.retrain if damage.name.endswith(WEIGHTS) else repairs.rewrite).add(damage.encoder)
+    repairs.rewrite -= repairs.retrain
+    for encoder in repairs.retrain & set(encoders):
         store.take_back(path, encoder=list(encoders).index(encoder), block=None)
         forget(study.encoder(encoder))
-    return mended
+    return repairs
 
 
 def _clear_folders(path: Path, found: Sequence[Damage]) -> None:
-    """Remove folders that stand in a file's place in the store, which nothing writes over; elsewhere they are somebody's."""
+    """Remove folders that stand in a file's place in the store, which nothing overwrites; raise an error for those outside it."""
     for file in (file_record.file_of(path, damage.name) for damage in found):
         if file.is_dir() and not file.is_symlink():
             if not file.is_relative_to(path):
@@ -159,13 +163,13 @@ def forget(folder: Path) -> None:
     shutil.rmtree(folder / "resume", ignore_errors=True)
 
 
-def _mend_documents(path: Path, again: Path, create: Callable[[Path], None], mended: Mended) -> None:
-    """Bring back metadata, without which nothing else can be looked at."""
+def _repair_documents(path: Path, again: Path, create: Callable[[Path], None], repairs: Repairs) -> None:
+    """Restore metadata, without which nothing else can be read."""
     entries, _ = file_record.read_record(path)
     documents = {name: entry for name, entry in entries.items() if name.endswith(f"/{DOCUMENT}") and not name.startswith("../")}
     broken = [name for name, entry in documents.items() if file_record.how_wholly(path / name, entry)]
     if broken or not root_is_whole(path):
-        mended.told += [f"{name} is damaged" for name in (broken if root_is_whole(path) else [DOCUMENT, *broken])]
+        repairs.messages += [f"{name} is damaged" for name in (broken if root_is_whole(path) else [DOCUMENT, *broken])]
         for group in {name.split("/")[0] for name in broken} & set(ADDED):
             shutil.rmtree(path / group, ignore_errors=True)
         _copy(path, again, create, [name for name in broken if name.split("/")[0] not in ADDED])
@@ -175,7 +179,7 @@ def _mend_documents(path: Path, again: Path, create: Callable[[Path], None], men
 
 
 def _copy(path: Path, again: Path, create: Callable[[Path], None], names: Sequence[str]) -> None:
-    """Write files of a store as they are in one that is laid out anew, and record them."""
+    """Copy files of a store from a newly created one, and record them."""
     if names and not again.exists():
         create(again)
     for name in names:
@@ -187,13 +191,13 @@ def _copy(path: Path, again: Path, create: Callable[[Path], None], names: Sequen
 
 
 def _is_static(damage: Damage) -> bool:
-    """Whether a file of the store follows from the spec and the data."""
+    """Return whether a file of the store follows from the spec and the data."""
     inside = not damage.encoder and damage.array not in COMPLETENESS and not damage.name.startswith(integrity.RECORD)
     return inside and integrity.place(damage) is None and damage.name.split("/")[0] not in ADDED
 
 
 def _give_back(path: Path, documents: dict) -> None:
-    """Record as done again what is whole and was recorded as written, where the mark alone was lost."""
+    """Record results as done again that are whole and were recorded as written, where only the mark was lost."""
     if not file_record.is_recorded(path):
         return
     entries, _ = file_record.read_record(path)

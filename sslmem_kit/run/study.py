@@ -1,6 +1,6 @@
-"""Running a study: from its spec to a complete results store, going on wherever an earlier run stopped.
+"""Running a study: from its spec to a complete results store, resuming wherever an earlier run stopped.
 
-This process plans, creates the store and keeps the books; encoders are trained and scored by worker processes, one encoder at a time
+This process plans, creates the store and writes results; encoders are trained and scored by worker processes, one encoder at a time
 each, that share the machine's cores. It imports no torch.
 """
 
@@ -20,7 +20,7 @@ from sslmem_kit.data.record import lines, read_before
 from sslmem_kit.data.samples import StudySamples
 from sslmem_kit.errors import Failure, UserError, require
 from sslmem_kit.events import DetailsAdded, Message, OnEvent, Planned, Warned, ignore
-from sslmem_kit.run import repair as mending
+from sslmem_kit.run import repair
 from sslmem_kit.run.new_store import _create_store
 from sslmem_kit.run.removal import study_samples
 from sslmem_kit.run.resources import WORKER, Scheduler, Share, _for_workers, _gpus, _share_cores, share_cores
@@ -52,12 +52,12 @@ def run_study(
     devices: int = 1,
     on_event: OnEvent = ignore,
 ) -> Study:
-    """Train, score and evaluate what a study still lacks.
+    """Train, score and evaluate the encoders of a study, as far as results are missing.
 
     Parameters
     ----------
     spec
-        The study, resolved; or what :func:`sslmem_kit.load_spec` takes, a name or the path of a YAML file.
+        The study's spec, resolved; or a name or the path of a YAML file for :func:`sslmem_kit.load_spec`.
     out
         The study directory: new, empty, or of the same spec.
     scheduler
@@ -65,15 +65,15 @@ def run_study(
     workers
         Number of processes; by default as many as there are cores (GPUs with a GPU) or encoders, whichever is less.
     threads
-        Of each process, on which the last bits of its numbers hang; by default those that the study was begun with, those that
-        ``OMP_NUM_THREADS`` says, or an equal share of the cores. They are recorded.
+        Threads of each process, on which the last bits of its numbers depend; by default those that the study was started with, those
+        of ``OMP_NUM_THREADS``, or an equal share of the cores. They are recorded.
     device
         ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
     devices
-        How many train each encoder together, one encoder after the other. Where ``torchrun`` or ``srun`` has started this process as one
-        of several, these are the devices, whatever is said here.
-    listen
-        Is given its events (:mod:`sslmem_kit.events`).
+        Number of devices that train each encoder together, one encoder after the other. Ignored where ``torchrun`` or ``srun`` has
+        started this process as one of several, which are the devices then.
+    on_event
+        Function that is called with each event (:mod:`sslmem_kit.events`).
 
     Returns
     -------
@@ -82,7 +82,7 @@ def run_study(
     Raises
     ------
     UserError
-        Anything the user can mend. What was done stays; the next run goes on from there.
+        Anything the user can fix. Finished results stay; the next run resumes from them.
     sslmem_kit.run.schedulers.pool.WorkerDied
         A worker was killed, most often for lack of memory.
     """
@@ -94,15 +94,17 @@ def run_study(
     given = on_event
     if ranks and ranks.rank:
         on_event = ignore
-    if Study(out).results_path.exists() and mending.mend_spec(Study(out), spec):
+    if Study(out).results_path.exists() and repair.repair_spec(Study(out), spec):
         on_event(Warned(spec.name, "study.yaml was gone or damaged: it is made again"))
     check_directory(out, spec)
     study = Study(out)
-    share_cores(1, threads=threads, begun=mending.begun_threads(Study(out)))  # what contradicts is told of a finished study too
+    share_cores(
+        1, threads=threads, recorded=repair.recorded_threads(Study(out))
+    )  # a contradiction is reported for a finished study too
     if study.results_path.exists():
         if root_is_whole(study.results_path):
             _check_same_samples(study, spec)
-        if mending.is_whole(study.results_path) and _is_complete(study):
+        if repair.is_whole(study.results_path) and _is_complete(study):
             _report_data(study_samples(spec), on_event)
             on_event(Planned((), spec.training.epochs, 0))
             study.sweep_files()
@@ -111,7 +113,7 @@ def run_study(
                     take_places(study, spec)
             return study
     if ranks:
-        share = share_cores(ranks.local_size, threads=threads, begun=mending.begun_threads(Study(out)))
+        share = share_cores(ranks.local_size, threads=threads, recorded=repair.recorded_threads(Study(out)))
         _run_as_rank(ranks, given, spec, out, share, device, started)
         return study
     if devices > 1:
@@ -119,7 +121,7 @@ def run_study(
             raise UserError(
                 f"--workers: {workers} processes with --devices {devices} each are not supported, leave one of them out"
             )
-        share = share_cores(devices, threads=threads, begun=mending.begun_threads(Study(out)))
+        share = share_cores(devices, threads=threads, recorded=repair.recorded_threads(Study(out)))
         start_ranks(devices, share.threads, _run_as_rank, (spec, out, share, device, started), on_event)
         return study
     share = _share_cores(spec, out, scheduler, workers, threads, device)
@@ -127,7 +129,7 @@ def run_study(
     with pool(workers, threads, on_event, warm_up=f"{WORKER}:versions", gpus=_gpus(device)) as executor:
         samples = study_samples(spec)
         facts = result(
-            executor.submit(call_worker, f"{WORKER}:inspect", spec, device, threads, samples=_for_workers(spec, samples))
+            executor.submit(call_worker, f"{WORKER}:calibrate", spec, device, threads, samples=_for_workers(spec, samples))
         )
         create_or_resume(out, spec)
         study = Study(out)
@@ -136,7 +138,7 @@ def run_study(
             if not study.results_path.exists():
                 _create_store(study, samples, facts, threads)
             _report_data(samples, on_event, share)
-            _mend(study, samples, executor, facts, threads, on_event)
+            _repair_results(study, samples, executor, facts, threads, on_event)
             try:
                 _complete(study, samples, executor, facts["device"], threads, on_event)
                 _add_details(study, samples, executor, facts["device"], threads, on_event)
@@ -147,15 +149,15 @@ def run_study(
 
 
 def _run_as_rank(ranks: RankInfo, on_event: OnEvent, spec: StudySpec, out: Path, share: Share, device: str, started: float) -> None:
-    """One rank's part of a study: all train and score, the first keeps the books."""
+    """Run one rank's part of a study: all ranks train and score, the first writes results."""
     from sslmem_kit.run.schedulers.process_group import process_group
 
     meeting = process_group(device, ranks, on_event)
     if ranks.rank:
         on_event = ignore
     here, study = InThisProcess(on_event), Study(out)
-    with meeting as shared, contextlib.ExitStack() as books:
-        _begin_as_rank(shared, spec, out, share.threads, here, books)
+    with meeting as shared, contextlib.ExitStack() as stack:
+        _start_as_rank(shared, spec, out, share.threads, here, stack)
         samples = study_samples(spec)
         _report_data(samples, on_event, share)
         try:
@@ -177,10 +179,10 @@ def _run_as_rank(ranks: RankInfo, on_event: OnEvent, spec: StudySpec, out: Path,
         shared.wait()
 
 
-def _begin_as_rank(
-    shared: DeviceGroup, spec: StudySpec, out: Path, threads: int, here: InThisProcess, books: contextlib.ExitStack
+def _start_as_rank(
+    shared: DeviceGroup, spec: StudySpec, out: Path, threads: int, here: InThisProcess, stack: contextlib.ExitStack
 ) -> None:
-    """Load the data, which may have to be fetched, and begin or resume the study, by the first rank; all end where it cannot."""
+    """Load the data, which may have to be fetched, and start or resume the study, by the first rank; all end where it cannot."""
     if len(set(shared.collect((str(out.resolve()), spec.hash_with_places)))) > 1:
         raise UserError(
             "the ranks that torchrun or srun has started were given different studies or folders; one study has them all"
@@ -190,14 +192,14 @@ def _begin_as_rank(
         try:
             samples = study_samples(spec)
             options = {"samples": samples, "devices": shared.size}
-            facts = result(here.submit(call_worker, f"{WORKER}:inspect", spec, shared.device, threads, **options))
+            facts = result(here.submit(call_worker, f"{WORKER}:calibrate", spec, shared.device, threads, **options))
             create_or_resume(out, spec)
             study = Study(out)
-            books.enter_context(study.lock())
+            stack.enter_context(study.lock())
             take_places(study, spec)
             if not study.results_path.exists():
                 _create_store(study, samples, facts, threads)
-            _mend(study, samples, here, facts, threads, ignore)
+            _repair_results(study, samples, here, facts, threads, ignore)
         except (UserError, Failure, OSError) as raised:
             error = raised
     if any(shared.collect(error is not None)):
@@ -205,7 +207,7 @@ def _begin_as_rank(
 
 
 def _report_data(samples: StudySamples, on_event: OnEvent, share: Share | None = None) -> None:
-    """Say what was read, and by how many threads it is worked on; not before, for what is refused is refused in one sentence."""
+    """Report what was read, and how many threads are used; only after all checks, so that a refusal is a single message."""
     for line in (*lines(samples.record), *([str(share)] if share else ())):
         on_event(Message(line))
 
@@ -214,7 +216,7 @@ def _is_complete(study: Study) -> bool:
     return store.is_finished(study.results_path) and not store.unlisted_details(study.results_path) and not _todo(study)
 
 
-def _mend(
+def _repair_results(
     study: Study,
     samples: StudySamples,
     executor: ProcessPoolExecutor | InThisProcess,
@@ -222,37 +224,37 @@ def _mend(
     threads: int,
     on_event: OnEvent,
 ) -> None:
-    """Say what of an earlier run's results is damaged, and see that it is made again."""
-    if mending.is_whole(study.results_path):
+    """Report damage to an earlier run's results, and have what is damaged made again."""
+    if repair.is_whole(study.results_path):
         return
     encoders = [plan.id for plan in study.spec.encoders]
 
     def create(path: Path) -> None:
         _create_store(study, samples, facts, threads, path=path)
 
-    mended = mending.mend(study, create, encoders=encoders)
-    for sentence in mended.told:
-        on_event(Warned(study.spec.name, f"{sentence}: it is made again"))
-    for encoder in sorted(mended.retrain):
+    repairs = repair.repair_results(study, create, encoders=encoders)
+    for message in repairs.messages:
+        on_event(Warned(study.spec.name, f"{message}: it is made again"))
+    for encoder in sorted(repairs.retrain):
         on_event(Warned(encoder, "its weights are gone or damaged, it is trained again"))
     shared = _for_workers(study.spec, samples)
-    for encoder in sorted(mended.rewrite):
+    for encoder in sorted(repairs.rewrite):
         try:
             result(
                 executor.submit(call_worker, f"{WORKER}:write_files", study.path, encoder, facts["device"], threads, samples=shared)
             )
         except UserError as error:
             on_event(Warned(encoder, f"{error}; it is trained again"))
-            mending.forget(study.encoder(encoder))
+            repair.forget(study.encoder(encoder))
             store.take_back(study.results_path, encoder=encoders.index(encoder), block=None)
 
 
 def _complete(
     study: Study, samples: StudySamples, executor: ProcessPoolExecutor, device: str, threads: int, on_event: OnEvent
 ) -> None:
-    lacking = {plan.id for plan in _todo(study)}
-    # Whole groups as long as one of them lacks something: a run that goes on forms the same ones.
-    todo = [plans for plans in samples.groups if any(plan.id in lacking for plan in plans)]
+    incomplete = {plan.id for plan in _todo(study)}
+    # Whole groups as long as one of their encoders is incomplete: a run that resumes forms the same ones.
+    todo = [plans for plans in samples.groups if any(plan.id in incomplete for plan in plans)]
     on_event(Planned(tuple(plans[0].id for plans in todo), study.spec.training.epochs, _blocks(study, samples)))
     shared = _for_workers(study.spec, samples)
     tasks: dict[Future, str] = {}
@@ -268,7 +270,7 @@ def _complete(
 def _add_details(
     study: Study, samples: StudySamples, executor: ProcessPoolExecutor | InThisProcess, device: str, threads: int, on_event: OnEvent
 ) -> None:
-    """Add the groups for looking at samples that the store of a scored study still lacks."""
+    """Add the groups for looking at samples that are missing in the store of a scored study."""
     path, spec = study.results_path, study.spec
     todo = details.unwritten(path)
     if not todo:
@@ -276,7 +278,7 @@ def _add_details(
     kept = details.written_kept(path)
     if kept is None:
         each = details.view_bytes(samples.dataset.image_shape, spec.scoring.views)
-        # A study of its own: this one's tree is opened when its store is finished.
+        # Another instance: the tree of this one is opened when its store is finished.
         kept = details.choose_kept(Study(study.path).scores(), bytes_each=each)
     ids, shared = kept[store.KEPT].values, _for_workers(spec, samples)
     scored = samples.dataset.ids[samples.scored]
@@ -295,11 +297,11 @@ def _add_details(
             tasks[executor.submit(call_worker, f"{WORKER}:find_units", *arguments, samples=shared)] = f"units of {encoder.id}"
     on_event(DetailsAdded(0, len(tasks)))
     found = {}
-    for name, answer in _results(tasks):
-        found[name] = answer
+    for name, values in _results(tasks):
+        found[name] = values
         on_event(DetailsAdded(len(found), len(tasks)))
     if "neighbours" in todo:
-        # Sought under pairs of f and g alone.
+        # Computed for pairs of f and g only.
         none = [np.full_like(values, absent) for values, absent in zip(found[spec.pairs[0].id], (-1, np.nan), strict=True)]
         neighbour, distance = (
             np.stack(parts, axis=1) for parts in zip(*(found.get(e.id, none) for e in spec.encoders), strict=True)
@@ -310,7 +312,7 @@ def _add_details(
 
 
 def _results(tasks: dict[Future, Any]) -> Iterator[tuple[Any, Any]]:
-    """What each task was for and what it returned, as they are done; none is begun any more after an error."""
+    """Yield the name of each task and its result, as they are done; no further task is started after an error."""
     try:
         for task in as_completed(tasks):
             yield tasks[task], result(task)
@@ -325,18 +327,18 @@ def _blocks(study: Study, samples: StudySamples) -> int:
 
 
 def _add_seconds(study: Study, started: float) -> None:
-    """Add to the store's account what this run has taken."""
+    """Add the duration of this run to the seconds that the store records."""
     seconds = store.attributes(study.results_path).get("seconds", 0.0) + time.monotonic() - started
     store.set_attributes(study.results_path, {"seconds": round(seconds, 3)})
 
 
 def _todo(study: Study) -> list[EncoderPlan]:
-    """The encoders that still lack something."""
+    """Return the plans of the encoders whose results are not complete."""
     return [plan for plan, whole in zip(study.spec.encoders, store.complete(study.results_path), strict=True) if not whole]
 
 
 def _check_same_samples(study: Study, spec: StudySpec) -> None:
-    """Refuse data, wherever they lie now, that are not those that the study was begun with."""
+    """Refuse data, wherever they lie now, that are not those that the study was started with."""
     path, name = spec.data.path, spec.data.name
     if path is not None and not path.exists():
         raise UserError(
@@ -344,17 +346,17 @@ def _check_same_samples(study: Study, spec: StudySpec) -> None:
             f"and served without them); where they have moved, name their place, --data {spec.data.kind}:PATH"
         )
     samples = study_samples(spec)
-    begun = store.attributes(study.results_path)
-    if begun.get("data_fingerprint") != samples.dataset.fingerprint:
+    recorded = store.attributes(study.results_path)
+    if recorded.get("data_fingerprint") != samples.dataset.fingerprint:
         if study.spec.data.name != name:
             raise UserError(
-                f"data.name: {name!r} holds other data than those that this study began with, which were at {study.spec.data.name!r}"
-                f"{read_before(begun)}; name the place of the same data, or choose another --out"
+                f"data.name: {name!r} holds other data than those that this study started with, which were at {study.spec.data.name!r}"
+                f"{read_before(recorded)}; name the place of the same data, or choose another --out"
             )
         raise UserError(
-            f"data.name: {name!r} has changed since this study began{read_before(begun)}; restore it, or choose another --out"
+            f"data.name: {name!r} has changed since this study started{read_before(recorded)}; restore it, or choose another --out"
         )
     if spec.partition.remove and not np.array_equal(store.sample_ids(study.results_path), samples.dataset.ids[samples.scored]):
         raise UserError(
-            "partition.remove: it takes out other samples than when this study began; restore what it names, or choose another --out"
+            "partition.remove: it takes out other samples than when this study started; restore what it names, or choose another --out"
         )

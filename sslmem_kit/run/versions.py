@@ -1,4 +1,4 @@
-"""Versions of what determines the numbers."""
+"""Versions of the packages that determine the numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import sslmem_kit
 
 
 def versions() -> dict[str, str]:
-    """Of what determines the numbers."""
+    """Return the versions of this package, Python, PyTorch, timm and NumPy."""
     return {
         "sslmem_kit": sslmem_kit.__version__,
         "python": platform.python_version(),

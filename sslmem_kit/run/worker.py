@@ -1,4 +1,4 @@
-"""What a worker process does for a study: inspect its spec, take encoders from their seeds to their scores, add details.
+"""Functions that a worker process runs for a study: calibrate, train, score and evaluate encoders, add details.
 
 Everything here needs torch and runs in processes of :mod:`sslmem_kit.run.study`. Each step is skipped where an earlier run has done it.
 """
@@ -23,7 +23,7 @@ from sslmem_kit.events import Completed, OnEvent, Scored, Warned, ignore
 from sslmem_kit.measures.alignment import scored_images
 from sslmem_kit.measures.evaluation import downstream_accuracy, record, score_layers, score_together, score_units
 from sslmem_kit.measures.features import nearest, pooled_features
-from sslmem_kit.run.calibration import inspect as inspect
+from sslmem_kit.run.calibration import calibrate as calibrate
 from sslmem_kit.run.removal import study_samples
 from sslmem_kit.run.repair import WEIGHTS, forget
 from sslmem_kit.run.versions import versions
@@ -47,9 +47,9 @@ def complete_encoder(
     samples: StudySamples | None = None,
     device_group: DeviceGroup | None = None,
 ) -> None:
-    """Train, score and evaluate one encoder of a study, as far as that is still to be done.
+    """Train, score and evaluate one encoder of a study, as far as results are missing.
 
-    Sample blocks are shared out to the ranks of a device group. ``emit`` is given its events.
+    Sample blocks are distributed to the ranks of a device group. ``emit`` is called with its events.
     """
     torch.set_num_threads(threads)
     use_device(device)
@@ -60,7 +60,7 @@ def complete_encoder(
     blocks = store.unscored_blocks(study.results_path, index)
     if not blocks and store.is_evaluated(study.results_path, index):
         return  # another run has done it meanwhile
-    device_group.wait()  # all have seen the same state of the store before one of them changes it
+    device_group.wait()  # all have read the same state of the store before one of them changes it
     samples = samples or study_samples(spec)
     loader = image_loader(samples.dataset, device_group.device)
     encoder, progress = _trained(study, plan, samples, loader, threads, emit, device_group)
@@ -81,9 +81,9 @@ def complete_encoder(
 def complete_group(
     path: Path, encoder_ids: Sequence[str], device: str, threads: int, *, emit: OnEvent, samples: StudySamples | None = None
 ) -> None:
-    """As :func:`complete_encoder`, for encoders of one design that are trained, and scored, at once.
+    """Train, score and evaluate encoders of one design at once, as :func:`complete_encoder` does one.
 
-    Events of the group come under the id of its first encoder.
+    Events of the group have the id of its first encoder.
     """
     torch.set_num_threads(threads)
     use_device(device)
@@ -138,7 +138,7 @@ def _evaluated(
     loader: ImageLoader,
     device_group: DeviceGroup,
 ) -> dict[str, np.ndarray]:
-    """What the store holds of a scored encoder beside its alignment; probes, and records on the way, only of pairs of f and g."""
+    """Return the store's rows of a scored encoder beside its alignment; probes and records during training only of pairs of f and g."""
     spec, training = study.spec, study.spec.training
     if spec.encoders[index].design == "pair":
         linear = progress.history[-1]["probe_accuracy"]
@@ -149,11 +149,11 @@ def _evaluated(
 
 
 def write_views(path: Path, kept: xr.Dataset, device: str, threads: int, *, samples: StudySamples | None = None) -> None:
-    """Draw the scored views of the kept samples once more and add them to the store, small."""
+    """Make the scored views of the kept samples once more and add them to the store, small."""
     torch.set_num_threads(threads)
     study = Study(path)
     spec, samples = study.spec, samples or study_samples(study.spec)
-    drawn = scored_images(
+    views = scored_images(
         image_loader(samples.dataset, device),
         kept[store.KEPT].values,
         views=spec.scoring.views,
@@ -161,7 +161,7 @@ def write_views(path: Path, kept: xr.Dataset, device: str, threads: int, *, samp
         seed=spec.view_seed,
         batch_size=spec.scoring.batch_size,
     )
-    details.write_views(study.results_path, kept, np.concatenate([details.shrink(images) for images in drawn]))
+    details.write_views(study.results_path, kept, np.concatenate([details.shrink(images) for images in views]))
 
 
 def find_neighbours(
@@ -174,7 +174,7 @@ def find_neighbours(
     *,
     samples: StudySamples | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Ids of the nearest other samples among ``references`` under one encoder, and their distances, (kept, rank)."""
+    """Return ids of the nearest other samples among ``references`` under one encoder, and their distances, (kept, rank)."""
     torch.set_num_threads(threads)
     study = Study(path)
     spec, samples = study.spec, samples or study_samples(study.spec)
@@ -186,7 +186,7 @@ def find_neighbours(
 
 
 def find_units(path: Path, encoder_id: str, device: str, threads: int, *, samples: StudySamples | None = None) -> xr.Dataset:
-    """How selective the units of one encoder are for single samples, on ``unit``."""
+    """Return how selective the units of one encoder are for single samples, on ``unit``."""
     torch.set_num_threads(threads)
     study = Study(path)
     spec, samples = study.spec, samples or study_samples(study.spec)
@@ -203,7 +203,7 @@ def _trained(
     emit: OnEvent,
     device_group: DeviceGroup,
 ) -> tuple[Encoder, Progress]:
-    """The encoder with its final weights, trained or loaded."""
+    """Return the encoder with its final weights, trained or loaded, and its training progress."""
     spec, folder = study.spec, study.encoder(plan.id)
 
     emit = emit if device_group.first else ignore
@@ -220,9 +220,9 @@ def _trained(
 
 
 def _finished(study: Study, plan: EncoderPlan, emit: OnEvent, *, first: bool) -> Progress | None:
-    """What was recorded of a training that is finished, and whose weights are those that it ended with; else None.
+    """Return the progress of a finished training whose weights are those that it ended with; else None.
 
-    Weights that are not are removed, by the first of a device group.
+    Other weights are removed, by the first of a device group.
     """
     folder = study.encoder(plan.id)
     checkpoint = folder / "resume" / "state.pt"
@@ -260,7 +260,7 @@ def write_files(path: Path, encoder_id: str, device: str, threads: int, *, sampl
 def _trained_together(
     study: Study, plans: Sequence[EncoderPlan], samples: StudySamples, loader: ImageLoader, threads: int, emit: OnEvent
 ) -> list[tuple[Encoder, Progress]]:
-    """The encoders of a group with their final weights, all trained or all loaded."""
+    """Return the encoders of a group with their final weights, all trained or all loaded, and their progress."""
     folders = [study.encoder(plan.id) for plan in plans]
 
     finished = [_finished(study, plan, emit, first=True) for plan in plans]
@@ -276,7 +276,7 @@ def _trained_together(
     trained = train_together(study.spec, plans, samples, loader, checkpoint, emit=emit)
     for number, (plan, folder, there, (encoder, progress)) in enumerate(zip(plans, folders, finished, trained, strict=True)):
         if there:
-            trained[number] = load(plan, there)  # an interrupted run, or ranks, had done it: what is on disk is scored
+            trained[number] = load(plan, there)  # an interrupted run, or ranks, had trained it: the weights on disk are scored
         else:
             folder.mkdir(parents=True, exist_ok=True)
             write_history(folder / "history.csv", progress)
@@ -294,13 +294,13 @@ def _save_encoder(
     threads: int,
     device_group: DeviceGroup,
 ) -> None:
-    """Write what a finished training leaves: its configuration, its weights, what the record says of them, then its records."""
+    """Write the files of a finished training: its configuration, its weights, their checksums, then its progress."""
     _write_config(study, plan, samples, encoder, progress, threads, device_group)
     folder = study.encoder(plan.id)
     save_weights(encoder, folder / WEIGHTS)
     weights = file_record.files_of(plan.id)[-1]
     if weights in file_record.read_record(study.results_path)[0] and integrity.damaged_files(study.results_path, [weights]):
-        # Trained again, to other bits: what rests on the old ones goes, while the record still tells of them.
+        # Trained again to other weights: results of the old ones are removed while their checksums are still recorded.
         store.forget_encoder(study.results_path, _index(study, plan.id))
     _note_files(study, plan)
     save_progress(folder / "resume" / "state.pt", progress)

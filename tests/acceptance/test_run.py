@@ -135,7 +135,7 @@ def test_a_study_of_changed_data_is_not_continued(tmp_path: Path, capsys: pytest
     samples_module._load.cache_clear()
     capsys.readouterr()
     assert main(command) == 2
-    assert "has changed since this study began" in capsys.readouterr().err
+    assert "has changed since this study started" in capsys.readouterr().err
     assert (tmp_path / "study" / "encoders" / "f-0" / "weights.safetensors").read_bytes() == stored
 
 

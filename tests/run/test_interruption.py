@@ -24,7 +24,7 @@ from sslmem_kit.run.study import run_study
 from sslmem_kit.spec.loading import load_spec
 from tests.support.fake_study import make_study
 
-HINT = "run the same command again to go on"
+HINT = "run the same command again to resume"
 RENDER = """
 import sys
 from pathlib import Path
@@ -140,7 +140,7 @@ def die(*_: object) -> None:
 @pytest.mark.parametrize("command", ["run", "plan"])
 def test_a_worker_that_is_gone_before_its_first_task(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It was BrokenProcessPool, and a traceback."""
-    monkeypatch.setattr(scheduling, "_begin_worker", die)
+    monkeypatch.setattr(scheduling, "_start_worker", die)
     loaded = load_spec("digits")
     with pytest.raises(WorkerDied, match=f"a worker process was killed, .*{HINT}"):
         run_study(loaded, tmp_path / "out") if command == "run" else plan(loaded)

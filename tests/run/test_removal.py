@@ -129,7 +129,7 @@ def test_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert run(command, out) == 2
     assert "partition.remove: " in (said := capsys.readouterr().err)
-    assert "takes out other samples than when this study began" in said
+    assert "takes out other samples than when this study started" in said
     assert run([command[0]], out) == 2
     assert "partition.remove is " in capsys.readouterr().err
 

@@ -44,8 +44,8 @@ def four_cores(monkeypatch):
         (2, {}, {}, 2, "4 cores, shared out"),
         (3, {}, {}, 1, "4 cores, shared out"),
         (8, {}, {}, 1, "4 cores, shared out"),
-        (2, {"begun": 3}, {"OMP_NUM_THREADS": "7"}, 3, "this study was begun"),
-        (2, {"begun": 3, "threads": 3}, {}, 3, "--threads"),
+        (2, {"recorded": 3}, {"OMP_NUM_THREADS": "7"}, 3, "this study was started"),
+        (2, {"recorded": 3, "threads": 3}, {}, 3, "--threads"),
         (2, {"threads": 5}, {"OMP_NUM_THREADS": "7"}, 5, "--threads"),
         (2, {}, {"OMP_NUM_THREADS": "7"}, 7, "OMP_NUM_THREADS"),
         (2, {}, {"OMP_NUM_THREADS": "6,2"}, 6, "OMP_NUM_THREADS"),
@@ -87,7 +87,7 @@ def test_a_run_tells_and_records_its_threads_and_a_study_keeps_them(tmp_path, ca
         assert (attrs["threads"], attrs["processor"]) == (1, resources.processor())
         assert json.loads((out / "encoders" / "f-0" / "config.json").read_text(encoding="utf-8"))["threads"] == 1
         assert main([*command, "--threads", "2"]) == 2
-        assert "this study was begun with 1 of each worker" in capsys.readouterr().err
+        assert "this study was started with 1 of each worker" in capsys.readouterr().err
         assert main([*command, "--workers", "1"]) == 0
     capsys.readouterr()
     assert main(["report", str(out), "--json"]) == 0

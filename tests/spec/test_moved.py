@@ -225,7 +225,7 @@ def test_other_data_are_refused(moved, tmp_path: Path, capsys, how: str) -> None
         before = spec.read_text(), before[1]
     status, said = run(capsys, spec, study, *more)
     assert status == 2
-    assert ("holds other data than" if how == "data" else "has changed since this study began") in said
+    assert ("holds other data than" if how == "data" else "has changed since this study started") in said
     assert "data.name" in said
     assert ((study / "study.yaml").read_text(), scores(study)) == before
 

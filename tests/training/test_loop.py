@@ -331,7 +331,7 @@ def test_ctrl_c_ends_with_one_line_and_a_hint(tmp_path: Path) -> None:
         process.kill()
     assert process.returncode == 1
     assert "Traceback" not in said
-    assert said.splitlines()[-1] == "sslmem: interrupted; run the same command again to go on where it stopped"
+    assert said.splitlines()[-1] == "sslmem: interrupted; run the same command again to resume where it stopped"
 
 
 def interrupted_scoring(study: Study) -> None:

@@ -1,8 +1,8 @@
-"""Progress of a run as people expect it: bars in a terminal and in JupyterLab, plain lines in logs and where nobody looks on.
+"""Display of a run's progress: bars in a terminal and in JupyterLab, plain lines in logs and in notebooks that run in batch.
 
 >>> from sslmem_kit.run.progress import shown
->>> with shown() as listen:  # doctest: +SKIP
-...     run(spec, out, listen=listen)
+>>> with shown() as on_event:  # doctest: +SKIP
+...     run_study(spec, out, on_event=on_event)
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from sslmem_kit.events import OnEvent
 
 @contextmanager
 def shown() -> Iterator[OnEvent]:
-    """A function for the events of :func:`sslmem_kit.run.study.run_study` that shows how the run stands.
+    """Yield a function for the events of :func:`sslmem_kit.run.study.run_study` that displays the progress of the run.
 
     In a terminal: a bar for each encoder at work and one for all, on standard error. In a cell of JupyterLab: the same in the cell's
     output, where the last state stays when the notebook is saved. Elsewhere (a log, papermill, nbconvert): a line every 15 seconds.
     """
-    if _someone_watches_the_cell():
+    if _is_interactive_cell():
         from sslmem_kit.run.progress.notebook import Cell
 
         with Cell() as on_event:
@@ -38,23 +38,23 @@ def shown() -> Iterator[OnEvent]:
 
 
 def _kernel() -> object | None:
-    """The Jupyter kernel that runs this, if one does."""
+    """Return the Jupyter kernel that runs this process; None outside of one."""
     ipython = sys.modules.get("IPython")
     return getattr(ipython.get_ipython(), "kernel", None) if ipython else None
 
 
-def _someone_watches_the_cell() -> bool:
-    """Whether a person's front end asked for the cell that runs.
+def _is_interactive_cell() -> bool:
+    """Return whether an interactive front end asked for the cell that runs.
 
-    A front end with a person before it can be asked for input, and says so with every request. What runs notebooks in batch (papermill,
-    nbconvert: both by nbclient) says that it cannot.
+    An interactive front end can be asked for input, and says so with every request. Runners of notebooks in batch (papermill,
+    nbconvert: both by nbclient) say that they cannot.
     """
     kernel = _kernel()
     return kernel is not None and bool(kernel.get_parent("shell").get("content", {}).get("allow_stdin"))
 
 
 def _is_dumb() -> bool:
-    """Whether the terminal cannot move its cursor."""
+    """Return whether the terminal cannot move its cursor."""
     from rich.console import Console
 
     return Console(stderr=True).is_dumb_terminal

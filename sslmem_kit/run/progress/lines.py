@@ -8,14 +8,14 @@ from sslmem_kit.events import Completed, DetailsAdded, Event, Message, Planned, 
 from sslmem_kit.run.progress.state import DETAILS, RunProgress, epochs_text, loss_text
 
 LINE_SECONDS = 15
-"""Lines about how far the run is come at most this often."""
+"""Seconds between lines about the progress of the run, at least."""
 
 NAMED = 4
-"""As many encoders at work are named in a line."""
+"""Number of encoders at work that are named in a line."""
 
 
 class Lines:
-    """A line for what begins and ends, at once for a warning, and now and then one that says how far everything is."""
+    """Lines for the start, for the end and for every warning, and now and then one about the progress of all encoders."""
 
     def __init__(self, stream: TextIO, state: RunProgress | None = None) -> None:
         self.stream, self.state = stream, state or RunProgress()
@@ -40,7 +40,7 @@ class Lines:
                     self._say(self._standing())
 
     def _planned(self) -> str:
-        """What there is to do."""
+        """Return what the run will do."""
         state, number = self.state, len(self.state.encoders)
         if not number:
             return state.counts
@@ -48,7 +48,7 @@ class Lines:
         return f"{number} encoder{'s' * (number > 1)} to {work}"
 
     def _standing(self) -> str:
-        """How far everything is."""
+        """Return the progress of all encoders."""
         state, working = self.state, self.state.at_work
         parts = [state.counts] if not working else [f"{len(state.having('done'))} of {len(state.encoders)} encoders done"]
         for encoder in working[:NAMED]:

@@ -13,14 +13,14 @@ from sslmem_kit.events import Event, Scored, Trained
 from sslmem_kit.run.progress.state import DETAILS, RunProgress, duration, loss_text, position_text, rate_text
 
 UPDATE_SECONDS = 0.25
-"""The output is replaced at most this often while encoders train."""
+"""Seconds between replacements of the output while encoders train, at least."""
 
 WARNINGS = 8
-"""As many are shown, the latest."""
+"""Number of warnings that are shown, the latest."""
 
 
 class Cell:
-    """Shows itself in the cell that enters it, from whatever thread it is called."""
+    """Display in the notebook cell that enters it; it may be called from any thread."""
 
     def __init__(self, state: RunProgress | None = None) -> None:
         self.state = state or RunProgress()
@@ -42,21 +42,21 @@ class Cell:
             self.handle.update(self._bundle(), raw=True)
 
     def _bundle(self, ended: str = "") -> dict[str, str]:
-        """The state as HTML and, for where there is none, as a sentence."""
+        """Return the state as HTML and as plain text."""
         state = self.state
-        sentence = state.counts
+        summary = state.counts
         if state.details:
-            sentence += f"; {DETAILS}: {state.details[0]} of {state.details[1]}"
+            summary += f"; {DETAILS}: {state.details[0]} of {state.details[1]}"
         if ended:
-            sentence += f"; {ended} after {duration(state.elapsed())}"
+            summary += f"; {ended} after {duration(state.elapsed())}"
         return {
-            "text/plain": "\n".join([*state.messages, sentence, *map(_warning, state.warnings)]),
-            "text/html": page(state, sentence, bool(ended)),
+            "text/plain": "\n".join([*state.messages, summary, *map(_warning, state.warnings)]),
+            "text/html": page(state, summary, bool(ended)),
         }
 
 
-def page(state: RunProgress, sentence: str, ended: bool) -> str:
-    """The table of the encoders at work, a sentence about all, and the warnings."""
+def page(state: RunProgress, summary: str, ended: bool) -> str:
+    """Return the HTML of the table of encoders at work, the summary of all, and the warnings."""
     rows = []
     for encoder in state.at_work:
         scoring = encoder.state == "scoring"
@@ -81,7 +81,7 @@ def page(state: RunProgress, sentence: str, ended: bool) -> str:
         warnings.append(f"and {len(state.warnings) - WARNINGS} earlier warnings")
     warned = "".join(f'<p style="color: #D55E00"><b>{escape(text)}</b></p>' for text in warnings)
     messages = "".join(f"<p>{escape(text)}</p>" for text in state.messages)
-    return f"{messages}{table}<p>{escape(sentence)}</p>{warned}"
+    return f"{messages}{table}<p>{escape(summary)}</p>{warned}"
 
 
 def _row(name: str, share: float, *numbers: str) -> str:

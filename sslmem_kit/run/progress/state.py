@@ -1,4 +1,4 @@
-"""What the events of a run add up to: how far each encoder is, and when it and the whole run will be done."""
+"""State of a run, from its events: progress of each encoder, and when it and the whole run will be done."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Literal
 from sslmem_kit.events import Completed, DetailsAdded, Event, Message, Planned, Scored, Trained, Warned
 
 DETAILS = "views and neighbours"
-"""What is gathered when every encoder is complete."""
+"""Name of the data that are added when every encoder is complete."""
 
 
 @dataclass
 class Encoder:
-    """How far one encoder is."""
+    """Progress of one encoder."""
 
     name: str
     state: Literal["waiting", "training", "scoring", "done"] = "waiting"
@@ -26,16 +26,16 @@ class Encoder:
     loss: float = math.nan
     images_per_second: float = 0.0
     scored: int = 0
-    """Sample blocks."""
+    """Number of sample blocks scored."""
     started: tuple[float, float] | None = None
-    """Time and epoch of the first news: an encoder that goes on from a checkpoint has not done its first epochs now."""
+    """Time and epoch of the first event: an encoder that resumes from a checkpoint has done its first epochs in an earlier run."""
     pace: float | None = None
-    """Seconds an epoch takes, measured since then."""
+    """Seconds per epoch, measured since then."""
     ends: float | None = None
-    """When it will be trained, by the state's clock."""
+    """Expected end of its training, by the state's clock."""
 
     def update(self, now: float, event: Trained, epochs: int) -> None:
-        """Take in an event of its training, which takes ``epochs`` in all."""
+        """Update the progress by an event of its training, which takes ``epochs`` in all."""
         self.state, self.epoch = "training", event.epochs
         self.loss, self.images_per_second = event.loss, event.images_per_second
         self.started = self.started or (now, event.epochs)
@@ -46,29 +46,29 @@ class Encoder:
 
 @dataclass
 class RunProgress:
-    """A run as it stands; :meth:`update` takes the events (:mod:`sslmem_kit.events`)."""
+    """State of a run; :meth:`update` takes the events (:mod:`sslmem_kit.events`)."""
 
     clock: Callable[[], float] = time.monotonic
     planned: bool = False
     epochs: int = 0
-    """Of a training; 0 where encoders come trained."""
+    """Epochs of a training; 0 where encoders come trained."""
     blocks: int = 0
     encoders: dict[str, Encoder] = field(default_factory=dict)
     details: tuple[int, int] | None = None
-    """Done and all of what follows when every encoder is complete."""
+    """Numbers of tasks done and in all that follow when every encoder is complete."""
     messages: list[str] = field(default_factory=list)
-    """What was said beside all this, a sentence each."""
+    """Texts of the messages of the run."""
     warnings: list[str] = field(default_factory=list)
     ends: float | None = None
-    """When all encoders will be trained."""
+    """Expected end of the training of all encoders."""
     workers: int = 0
-    """As many encoders have been at work at once."""
+    """Largest number of encoders that have been at work at once."""
 
     def __post_init__(self) -> None:
         self.started = self.clock()
 
     def update(self, event: Event) -> None:
-        """Take in an event."""
+        """Update the state by an event."""
         now = self.clock()
         match event:
             case Planned():
@@ -94,7 +94,7 @@ class RunProgress:
                 self.warnings.append(f"{event.subject}: {event.text}")
 
     def having(self, *states: str) -> list[Encoder]:
-        """The encoders in one of these states."""
+        """Return the encoders in one of these states."""
         return [encoder for encoder in self.encoders.values() if encoder.state in states]
 
     @property
@@ -104,7 +104,7 @@ class RunProgress:
 
     @property
     def share(self) -> float:
-        """Of all epochs that are done; of all blocks where encoders are only scored."""
+        """Share of all epochs that are done; of all blocks where encoders are only scored."""
         if not self.epochs:
             blocks = self.blocks * len(self.encoders)
             return sum(encoder.scored for encoder in self.encoders.values()) / blocks if blocks else 1.0
@@ -113,7 +113,7 @@ class RunProgress:
 
     @property
     def counts(self) -> str:
-        """How many encoders are done, at work and waiting."""
+        """Numbers of encoders that are done, at work and waiting, as text."""
         done, all_ = len(self.having("done")), len(self.encoders)
         if not all_:
             return "every encoder is complete" if self.planned else "preparing"
@@ -127,20 +127,20 @@ class RunProgress:
 
     @property
     def total_rate(self) -> str:
-        """Images a second of all that train; empty where none does."""
+        """Images per second of all encoders that train, as text; empty where none does."""
         training = self.having("training")
         return rate_text(sum(encoder.images_per_second for encoder in training)) if training else ""
 
     def elapsed(self) -> float:
-        """Seconds since the beginning."""
+        """Return the seconds since the start."""
         return self.clock() - self.started
 
     def left(self, ends: float | None) -> str:
-        """Time from now to ``ends`` as text; empty while nobody knows."""
+        """Return the time from now to ``ends`` as text; empty while it is unknown."""
         return "" if ends is None else duration(max(0.0, ends - self.clock()))
 
     def _estimate(self, now: float) -> None:
-        """When all will be trained: those at work by their own pace, those that wait, as workers become free, by the mean pace."""
+        """Estimate the end of all trainings: by the own pace of encoders at work, by the mean pace of those that wait for a worker."""
         self.workers = max(self.workers, len(self.at_work))
         paces = [encoder.pace for encoder in self.encoders.values() if encoder.pace]
         if not paces:
@@ -155,7 +155,7 @@ class RunProgress:
 
 
 def duration(seconds: float) -> str:
-    """``0:07``, ``12:34``, ``5:06:07`` or ``3 d 4 h``."""
+    """Return a duration as ``0:07``, ``12:34``, ``5:06:07`` or ``3 d 4 h``."""
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     if hours >= 48:
@@ -164,21 +164,21 @@ def duration(seconds: float) -> str:
 
 
 def position_text(encoder: Encoder, epochs: int) -> str:
-    """Epochs done of all; empty where encoders come trained."""
+    """Return epochs done and in all as text; empty where encoders come trained."""
     return f"{epochs_text(encoder.epoch)}/{epochs}" if epochs else ""
 
 
 def epochs_text(epoch: float) -> str:
-    """Epochs done, with a decimal inside an epoch; never one that is not reached yet."""
+    """Return epochs done as text, with a decimal inside an epoch; rounded down, so never one that is not reached yet."""
     tenths = math.floor(epoch * 10 + 1e-6)
     return str(tenths // 10) if epoch == int(epoch) else f"{tenths / 10:.1f}"
 
 
 def loss_text(loss: float) -> str:
-    """Four digits, so that columns stand still."""
+    """Return a loss with four digits, so that columns keep their width."""
     return f"{loss:#.4g}" if math.isfinite(loss) else str(loss)
 
 
 def rate_text(images_per_second: float) -> str:
-    """Images a second."""
+    """Return images per second as text."""
     return f"{images_per_second:,.0f}" if images_per_second >= 10 else f"{images_per_second:.1f}"

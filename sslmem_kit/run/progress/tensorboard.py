@@ -1,6 +1,6 @@
-"""TensorBoard's files of the encoders' training histories, on request. Needs the package ``tensorboard``, but no torch.
+"""TensorBoard event files of the encoders' training histories, on request. Needs the package ``tensorboard``, but no torch.
 
-The process that listens to a run follows every encoder's ``history.csv``, which is whole at any time.
+The process that receives the events of a run follows every encoder's ``history.csv``, which is whole at any time.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from sslmem_kit.errors import require
 from sslmem_kit.events import Completed, Event, OnEvent, Planned, Trained
 
 FLUSH_SECONDS = 5
-"""How long at most a point is kept in memory."""
+"""Seconds that a point is kept in memory, at most."""
 
 
 @contextmanager
 def logged(study_path: Path | str, on_event: OnEvent) -> Iterator[OnEvent]:
-    """Around a run: a function for events that passes them on to ``on_event`` and writes ``encoders/<id>/tensorboard/``.
+    """Yield a function for the events of a run that passes them on to ``on_event`` and writes ``encoders/<id>/tensorboard/``.
 
     Encoders that were trained before get their files when the run has planned what it still has to do. Of encoders that are trained
-    together only the first one is told of, the others get theirs at the end. A file is open only while its encoder is at work.
+    together only the first one has events, the others get their files at the end. A file is open only while its encoder is at work.
 
     Raises
     ------
@@ -62,16 +62,16 @@ def _log_others(encoders: Path, at_work: Container[str]) -> None:
 
 
 def _is_logged(history: Path) -> bool:
-    """Whether an event file was written after the last row of a history."""
+    """Return whether an event file was written after the last row of a history."""
     written = [file.stat().st_mtime_ns for file in (history.parent / "tensorboard").glob("events.out.tfevents.*")]
     return max(written, default=0) >= history.stat().st_mtime_ns
 
 
 class Log:
-    """The columns of an encoder's ``history.csv`` as scalars by epoch, in an event file in ``encoders/<id>/tensorboard``.
+    """Columns of an encoder's ``history.csv`` as scalars by epoch, in an event file in ``encoders/<id>/tensorboard``.
 
-    The file holds the whole history and takes the place of those that an earlier run left: from whatever checkpoint training went on,
-    no epoch is missing or shown twice.
+    The file holds the whole history and replaces those of an earlier run: from whatever checkpoint training resumed, no epoch is
+    missing or shown twice.
     """
 
     def __init__(self, encoder_folder: Path) -> None:
@@ -80,7 +80,7 @@ class Log:
         self._seen = self._written = 0
 
     def catch_up(self) -> None:
-        """Write the epochs that the history has got since the last time."""
+        """Write the epochs that were added to the history since the last call."""
         changed = self.history.stat().st_mtime_ns if self.history.exists() else 0
         if changed == self._seen:
             return
@@ -95,7 +95,7 @@ class Log:
         self._written = len(rows)
 
     def close(self) -> None:
-        """Write what is still in memory."""
+        """Write the points that are still in memory and close the file."""
         if self._writer is not None:
             self._writer.close()
 
@@ -105,8 +105,8 @@ class Log:
 
         self.folder.mkdir(exist_ok=True)
         self._writer = EventFileWriter(str(self.folder), flush_secs=FLUSH_SECONDS)
-        # Told of a start at step 0, a reader drops all points of the files before this one. They stay: a TensorBoard that is open
-        # would wait for ever for a file that is gone.
+        # At a start event of step 0, a reader drops all points of the files before this one. They stay: a TensorBoard that is open
+        # would wait for ever for a file that is removed.
         start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
         self._writer.add_event(event_pb2.Event(wall_time=time.time(), step=0, session_log=start))
 
@@ -114,6 +114,6 @@ class Log:
         from tensorboard.compat.proto import event_pb2
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        # What was not recorded in an epoch is empty.
+        # Values that were not recorded in an epoch are empty.
         values = [Summary.Value(tag=name, simple_value=float(value)) for name, value in row.items() if name != "epoch" and value]
         self._writer.add_event(event_pb2.Event(wall_time=when, step=int(row["epoch"]), summary=Summary(value=values)))

@@ -13,7 +13,7 @@ from sslmem_kit.run.progress.state import DETAILS, RunProgress, duration, loss_t
 
 
 class Bars:
-    """Redrawn in place on standard error from the first event on; messages and warnings are printed above and stay."""
+    """Bars that are updated in place on standard error from the first event; messages and warnings are printed above and stay."""
 
     def __init__(self, console: Console | None = None, state: RunProgress | None = None) -> None:
         self.state = state or RunProgress()
@@ -27,7 +27,7 @@ class Bars:
 
     def __call__(self, event: Event) -> None:
         self.state.update(event)
-        # Not before: of several ranks on one terminal only the first is given any events.
+        # Not before: of several ranks on one terminal only the first gets any events.
         self.live.start()
         if isinstance(event, Message):
             self.live.console.print(Text(event.text, style="dim"))
@@ -48,13 +48,13 @@ class Bars:
 
     def _table(self, working: list, width: int) -> Table:
         state = self.state
-        # Where there is no room for a bar and all numbers, images/s give way.
+        # Where there is no room for a bar and all numbers, images/s are dropped.
         rates = width >= 50
         numbers = ["loss", *(["images/s"] if rates else []), "left"]
         table = Table(
             Column("encoder", no_wrap=True, overflow="ellipsis", max_width=max(7, width // 4)),
             Column("", ratio=1),
-            # Wide enough for 9.9 of 60 as for 10 of 60, so that the bars stand still.
+            # Wide enough for 9.9 of 60 as for 10 of 60, so that the bars keep their place.
             Column("epoch", justify="right", no_wrap=True, min_width=2 * len(str(state.epochs)) + 3),
             *(Column(name, justify="right", no_wrap=True) for name in numbers),
             box=None,

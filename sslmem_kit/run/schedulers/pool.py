@@ -1,4 +1,4 @@
-"""Worker processes: how many there are to share, how they are started and ended, how they report progress. Imports no torch."""
+"""Pool of worker processes: start, end, and events that they send. Imports no torch."""
 
 from __future__ import annotations
 
@@ -26,35 +26,35 @@ MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000", "MA
 
 
 class _Process(SpawnProcess):
-    """A new interpreter that does not run the caller's script once more: workers need nothing of it, so that a script needs no main guard
-    and may come from standard input."""
+    """Process that does not run the caller's script once more: workers need nothing of it, so a script needs no main guard and may come
+    from standard input."""
 
     @staticmethod
     def _Popen(process: Any) -> Any:
         caller = threading.get_ident()
 
         def without_main(name: str) -> dict[str, Any]:
-            told = whole(name)
-            return {key: told[key] for key in told if caller != threading.get_ident() or not key.startswith("init_main")}
+            data = original(name)
+            return {key: data[key] for key in data if caller != threading.get_ident() or not key.startswith("init_main")}
 
         with _STARTING:
-            whole = spawn.get_preparation_data
+            original = spawn.get_preparation_data
             spawn.get_preparation_data = without_main
             try:
                 return SpawnProcess._Popen(process)
             finally:
-                spawn.get_preparation_data = whole
+                spawn.get_preparation_data = original
 
 
 class Spawning(SpawnContext):
-    """How this package starts processes."""
+    """Context in which this package starts processes."""
 
     Process = _Process
 
     def __init__(self) -> None:
         super().__init__()
         if hasattr(signal, "SIGHUP"):
-            # The tracker ignores Ctrl-C, but not that its terminal closes: Python would start another, which knows of nothing and says so.
+            # The tracker ignores Ctrl-C, but not that its terminal closes: Python would start another, which warns of unknown resources.
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
             try:
                 resource_tracker.ensure_running()
@@ -66,14 +66,14 @@ _STARTING = threading.Lock()
 
 
 class WorkerDied(Failure):
-    """A worker process ended without an answer."""
+    """A worker process ended without a result."""
 
 
-_DIED = "a worker process was killed, most often for lack of memory; run the same command again to go on"
+_DIED = "a worker process was killed, most often for lack of memory; run the same command again to resume"
 
 
 def gpu_count() -> int:
-    """Number of NVIDIA GPUs that the driver reports, without importing torch."""
+    """Return the number of NVIDIA GPUs that the driver reports, without importing torch."""
     try:
         driver, count = ctypes.CDLL("libcuda.so.1"), ctypes.c_int()
         return count.value if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 else 0
@@ -83,9 +83,9 @@ def gpu_count() -> int:
 
 @contextmanager
 def worker_environment(threads: int) -> Iterator[None]:
-    """Around the start of processes: what is read when they begin, by the C library and by what multiplies matrices outside torch.
+    """Set environment variables for processes that are started in the block: malloc's, and the threads of BLAS and OpenMP.
 
-    What the user has set himself stays.
+    Variables that the user has set stay.
     """
     wanted = {**MALLOC, "OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
     added = {name: value for name, value in wanted.items() if name not in os.environ}
@@ -99,23 +99,23 @@ def worker_environment(threads: int) -> Iterator[None]:
 
 @contextmanager
 def pool(workers: int, threads: int, on_event: OnEvent, *, warm_up: str, gpus: int = 1) -> Iterator[ProcessPoolExecutor]:
-    """Worker processes whose events reach ``on_event`` and that end with this process, however it ends.
+    """Yield an executor of worker processes whose events are passed to ``on_event`` and that end with this process, however it ends.
 
-    Each begins with a call of ``warm_up``, ``module:function``. Of several ``gpus``, worker i sees the i-th alone, and again from the
+    Each starts with a call of ``warm_up``, ``module:function``. Of several ``gpus``, worker i sees only the i-th, and again from the
     first where there are more workers.
     """
     context = Spawning()
     events, numbers = context.Queue(), context.Queue()
     for number in range(workers):
         numbers.put(number)
-    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker, initargs=(events, numbers, gpus))
+    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(events, numbers, gpus))
     finished, failed = threading.Event(), []
     pump = threading.Thread(target=_pump, args=(events, on_event, finished, failed), daemon=True)
     pump.start()
     try:
         with worker_environment(threads):
             for _ in range(workers):
-                # They come up, and import torch, while the caller loads its data.
+                # Workers start, and import torch, while the caller loads its data.
                 executor.submit(call_worker, warm_up)
         yield executor
     except BaseException as error:
@@ -124,7 +124,7 @@ def pool(workers: int, threads: int, on_event: OnEvent, *, warm_up: str, gpus: i
         executor.shutdown(wait=False, cancel_futures=True)
         for process in processes:
             process.terminate()
-        if isinstance(error, BrokenProcessPool):  # of a worker that was gone before it was given something to do
+        if isinstance(error, BrokenProcessPool):  # a worker that ended before its first task
             raise WorkerDied(_DIED) from None
         raise
     finally:
@@ -136,7 +136,7 @@ def pool(workers: int, threads: int, on_event: OnEvent, *, warm_up: str, gpus: i
 
 
 def _pump(events: multiprocessing.Queue, on_event: OnEvent, finished: threading.Event, failed: list[Exception]) -> None:
-    """Pass events on until all is done. After a failure they are still taken: a worker cannot end before its own are."""
+    """Pass events on until all is done. After a failure they are still read: a worker cannot end before its own are."""
     while True:
         try:
             event = events.get(timeout=0.1)
@@ -152,11 +152,11 @@ def _pump(events: multiprocessing.Queue, on_event: OnEvent, finished: threading.
 
 
 _emit: OnEvent = ignore
-"""Sends the events of this process, a worker, to the one that has started it."""
+"""Function that sends the events of this process, a worker, to the one that has started it."""
 
 
-def _begin_worker(events: multiprocessing.Queue, numbers: multiprocessing.Queue, gpus: int) -> None:
-    """In a new worker: remember where events go, take a GPU, and end when the parent has ended, were it by SIGKILL."""
+def _start_worker(events: multiprocessing.Queue, numbers: multiprocessing.Queue, gpus: int) -> None:
+    """Initialize a worker: set where events go, choose a GPU, and end when the parent has ended, even by SIGKILL."""
     global _emit
     _emit = events.put
     if gpus > 1:
@@ -167,14 +167,14 @@ def _begin_worker(events: multiprocessing.Queue, numbers: multiprocessing.Queue,
 
 
 def leave_to_parent() -> None:
-    """In a child process: ignore what reaches every process of a terminal, Ctrl-C and its closing; the parent is the one to answer."""
+    """Ignore, in a child process, signals that reach every process of a terminal (Ctrl-C, its closing); the parent handles them."""
     for name in ("SIGINT", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def end_with_parent() -> None:
-    """In a child process: end as soon as the parent has ended."""
+    """End this child process as soon as its parent has ended."""
     parent = multiprocessing.parent_process()
 
     def watch() -> None:
@@ -185,7 +185,7 @@ def end_with_parent() -> None:
 
 
 def call_worker(target: str, *args: Any, emit: bool = False, **kwargs: Any) -> Any:
-    """In a worker: call a function, named ``module:function``; so what imports torch is imported there and not by who submits the call."""
+    """Call a function, named ``module:function``, in a worker, so that torch is imported there and not by the process that submits the call."""
     module, _, function = target.partition(":")
     if emit:
         kwargs["emit"] = _emit
@@ -193,14 +193,14 @@ def call_worker(target: str, *args: Any, emit: bool = False, **kwargs: Any) -> A
 
 
 class InThisProcess:
-    """What :func:`pool` gives, without processes: a task is done when it is submitted; ``on_event`` is given its events."""
+    """Executor like that of :func:`pool`, without processes: tasks run when they are submitted; ``on_event`` is called with their events."""
 
     def __init__(self, on_event: OnEvent) -> None:
         global _emit
         _emit = on_event
 
     def submit(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Future:
-        """The future of a call that has been made."""
+        """Call the function and return a future of its result."""
         task: Future = Future()
         try:
             task.set_result(function(*args, **kwargs))
@@ -210,7 +210,7 @@ class InThisProcess:
 
 
 def as_completed(tasks: dict[Future, Any]) -> Iterator[Future]:
-    """Tasks, as each is done."""
+    """Yield tasks as they are done."""
     pending = set(tasks)
     while pending:
         done, pending = wait(pending, return_when="FIRST_COMPLETED")
@@ -218,7 +218,7 @@ def as_completed(tasks: dict[Future, Any]) -> Iterator[Future]:
 
 
 def result(task: Future) -> Any:
-    """What a task returned or raised; that its worker is gone is told as :class:`WorkerDied`."""
+    """Return the result of a task, or raise its error; :class:`WorkerDied` where its worker has ended."""
     try:
         return task.result()
     except BrokenProcessPool:

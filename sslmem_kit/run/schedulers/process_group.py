@@ -1,4 +1,4 @@
-"""The group of all ranks: this process's place in it, from the first meeting to the end."""
+"""Process group of all ranks: this process's place in it, from the rendezvous to the end."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from sslmem_kit.run.schedulers.rendezvous import FIRST_LOST, meet
 from sslmem_kit.training.distributed import DeviceGroup
 
 PATIENCE = timedelta(minutes=60)
-"""How long a rank waits for the others: as long as the first may take to fit a probe."""
+"""Time that a rank waits for the others: as long as the first may take to fit a probe."""
 
 _met = itertools.count()
-"""How often this process has met others: a port serves once, for torch's stores keep what an earlier group has left in them."""
+"""Number of groups that this process has joined: a port serves once, because torch's stores keep the entries of an earlier group."""
 
 
 @contextlib.contextmanager
 def process_group(device: str, ranks: RankInfo, on_event: OnEvent) -> Iterator[DeviceGroup]:
-    """This rank's place in the device group of all ranks, until the end of the block.
+    """Yield this rank's place in the device group of all ranks, until the end of the block.
 
     Parameters
     ----------
@@ -34,8 +34,8 @@ def process_group(device: str, ranks: RankInfo, on_event: OnEvent) -> Iterator[D
         ``cpu``, ``cuda`` or ``auto``.
     ranks
         This process's place.
-    listen
-        Hears of ranks that do not come.
+    on_event
+        Function that is called with a warning about ranks that do not come.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def process_group(device: str, ranks: RankInfo, on_event: OnEvent) -> Iterator[D
         raise UserError(f"--devices: {ranks.local_size} are asked for on this machine, torch sees {gpus} GPUs")
     set_environment(ranks)
     earlier = next(_met)
-    if earlier:  # what torch and its agents have left at the port of the group before would be taken for this one's
+    if earlier:  # entries of torch and its agents at the earlier group's port would be taken for this one's
         os.environ.update({"MASTER_PORT": str(int(os.environ["MASTER_PORT"]) + 1), "TORCHELASTIC_USE_AGENT_STORE": "False"})
     met = None if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" else meet(ranks, on_event)  # torchrun's agents have met
     try:
@@ -72,7 +72,7 @@ def process_group(device: str, ranks: RankInfo, on_event: OnEvent) -> Iterator[D
     except RuntimeError as error:
         if "by peer" not in str(error):  # gloo's "Connection closed by peer", "Connection reset by peer"
             raise
-        raise RankLost("another rank was lost; run the same command again to go on") from None
+        raise RankLost("another rank was lost; run the same command again to resume") from None
     finally:
         state.destroy_process_group()
         PartialState._reset_state()  # or the next device group of this process would take itself for a member of this one

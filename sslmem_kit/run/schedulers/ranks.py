@@ -1,7 +1,7 @@
-"""RankInfo: the processes that train an encoder together, one a device. Who started them, and how they are started here. Imports no torch.
+"""Ranks: the processes that train an encoder together, one per device, and how they are started. Imports no torch.
 
 Ranks are started in one of three ways: by ``sslmem run --devices N`` on this machine, by ``torchrun``, or by ``srun`` of SLURM. In each of
-them every rank runs the same function; the first keeps the books. Several machines have to share the study directory.
+them every rank runs the same function; the first writes results. Several machines have to share the study directory.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from sslmem_kit.events import OnEvent
 from sslmem_kit.run.schedulers.pool import Spawning, WorkerDied, end_with_parent, leave_to_parent, worker_environment
 
 LAST_WORDS_SECONDS = 2.0
-"""How long the ranks are heard after one has failed: that it was the user's mistake may be said by another."""
+"""Time in which errors of other ranks are still received after one has failed: another may report that it was the user's mistake."""
 
 
 class RankLost(WorkerDied):
-    """A rank was missed by another."""
+    """A rank lost the connection to another."""
 
 
 class RankInfo(NamedTuple):
@@ -37,11 +37,11 @@ class RankInfo(NamedTuple):
     local_rank: int
     size: int
     local_size: int
-    """On this machine."""
+    """Number of ranks on this machine."""
 
 
 def launched(environment: Mapping[str, str] = os.environ) -> RankInfo | None:
-    """This process's rank where ``torchrun`` or ``srun`` has started several; None where it was started alone."""
+    """Return this process's rank where ``torchrun`` or ``srun`` has started several; None where it was started alone."""
     try:
         if int(environment.get("WORLD_SIZE", 1)) > 1 and "RANK" in environment:
             size = int(environment["WORLD_SIZE"])
@@ -85,7 +85,7 @@ def _first_host(nodes: str) -> str:
     try:
         shown = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        raise UserError(f"scontrol cannot tell the hosts of {nodes!r} ({error}); set MASTER_ADDR to the first of them") from None
+        raise UserError(f"scontrol cannot list the hosts of {nodes!r} ({error}); set MASTER_ADDR to the first of them") from None
     return shown.stdout.split()[0]
 
 
@@ -97,14 +97,14 @@ def start(count: int, threads: int, function: Callable[..., None], arguments: tu
     count, threads
         Processes, and threads of each.
     function
-        Of a module; it and ``arguments`` are pickled.
-    listen
-        Is given the events of the ranks.
+        Function of a module; it and ``arguments`` are pickled.
+    on_event
+        Function that is called with the events of the ranks.
 
     Raises
     ------
     UserError, Failure
-        What a rank raised; the others are ended.
+        The error that a rank raised; the others are ended.
     WorkerDied
         A rank was killed.
     """
@@ -153,17 +153,17 @@ def _wait(processes: list[Any], events: Any, on_event: OnEvent) -> None:
     def explained() -> list[Exception]:
         return [failure for failure in failures if isinstance(failure, UserError | Failure) and not isinstance(failure, RankLost)]
 
-    # One has ended badly; the others fail when it is missed. Whoever was killed by a signal was the first, unless one has said why.
+    # One has failed; the others fail when they lose it. A rank that was killed by a signal was the first, unless one has reported why.
     for number, process in enumerate(processes):
         if (process.exitcode or 0) < 0 and not explained():
             name = signal.Signals(-process.exitcode).name
             reason = ", most often for lack of memory" if name == "SIGKILL" else ""
-            raise WorkerDied(f"rank {number} of {len(processes)} was killed ({name}){reason}; run the same command again to go on")
+            raise WorkerDied(f"rank {number} of {len(processes)} was killed ({name}){reason}; run the same command again to resume")
     end = time.monotonic() + LAST_WORDS_SECONDS
     while time.monotonic() < end and not explained():
         receive()
     failures = explained() or sorted(failures, key=lambda failure: isinstance(failure, RankLost))
-    raise failures[0] if failures else WorkerDied("a rank ended without a word; run the same command again to go on")
+    raise failures[0] if failures else WorkerDied("a rank ended without a word; run the same command again to resume")
 
 
 def _rank_main(ranks: RankInfo, port: int, events: Any, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:

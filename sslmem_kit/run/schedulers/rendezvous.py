@@ -1,4 +1,4 @@
-"""The meeting of ranks, before torch's process group is made of them: who has not come is said, and nobody waits for ever."""
+"""Rendezvous of ranks before torch's process group is made: missing ranks are reported, and no rank waits for ever."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from sslmem_kit.events import OnEvent, Warned
 from sslmem_kit.run.schedulers.ranks import RankInfo, RankLost
 
 MEETING_SECONDS = 600.0
-"""How long a rank waits at the start for others that have not come: as long as machines of one job may start apart."""
+"""Time that a rank waits at the start for others that have not come: as long as machines of one job may start apart."""
 
 WORD_SECONDS = 10.0
-"""After how long it says for whom it waits."""
+"""Time after which it reports the ranks that it waits for."""
 
 ANSWER_SECONDS = 20.0
-"""How long the first rank may take to answer another that has reached it."""
+"""Time that the first rank may take to answer another that has reached it."""
 
-FIRST_LOST = "the first rank has ended; run the same command again to go on"
+FIRST_LOST = "the first rank has ended; run the same command again to resume"
 
 
 def meet(ranks: RankInfo, on_event: OnEvent) -> dist.TCPStore:
-    """Wait until every rank has come; say after ``WORD_SECONDS`` who has not.
+    """Wait until every rank has come; after ``WORD_SECONDS`` report those that have not.
 
-    torch's own meeting waits for its whole patience without a word, and more tasks than run this command (``srun -n 4 --pty bash``) are
+    torch's own rendezvous waits for its whole timeout without a message, and more tasks than run this command (``srun -n 4 --pty bash``) are
     easily started.
 
     Parameters
     ----------
     ranks
-        This process's place; ``MASTER_ADDR`` and ``MASTER_PORT`` say where the first is to be found.
-    listen
-        Hears whom this rank waits for.
+        This process's place; ``MASTER_ADDR`` and ``MASTER_PORT`` are the address of the first.
+    on_event
+        Function that is called with a warning about the ranks that this one waits for.
 
     Returns
     -------
@@ -49,7 +49,7 @@ def meet(ranks: RankInfo, on_event: OnEvent) -> dist.TCPStore:
     Raises
     ------
     UserError
-        The address or port does not do, something else answers there, or ranks were told different numbers of ranks.
+        The address or port does not do, something else answers there, or ranks were started with different numbers of ranks.
     Failure
         Some have not come for ``MEETING_SECONDS``.
     """
@@ -72,7 +72,7 @@ def meet(ranks: RankInfo, on_event: OnEvent) -> dist.TCPStore:
         return f"rank{'s' * (len(numbers) > 1)} {', '.join(numbers)}" if numbers else ""
 
     def wait(absent: Callable[[], str]) -> None:
-        started, told = time.monotonic(), False
+        started, warned = time.monotonic(), False
         while who := absent():
             waited = time.monotonic() - started
             if waited > MEETING_SECONDS:
@@ -80,8 +80,8 @@ def meet(ranks: RankInfo, on_event: OnEvent) -> dist.TCPStore:
                     f"rank {ranks.rank} of {ranks.size} has waited {waited / 60:.0f} min at {place} for {who}; start this command in every "
                     "task of torchrun or srun, or in one alone with WORLD_SIZE=1 (under SLURM: SLURM_STEP_NUM_TASKS=1) before it"
                 )
-            if waited > WORD_SECONDS and not told:
-                told = True
+            if waited > WORD_SECONDS and not warned:
+                warned = True
                 on_event(
                     Warned(
                         f"rank {ranks.rank} of {ranks.size}", f"waits at {place} for {who}, {MEETING_SECONDS / 60:.0f} min at most"
@@ -105,7 +105,7 @@ def meet(ranks: RankInfo, on_event: OnEvent) -> dist.TCPStore:
             ) from None
         raise UserError(f"MASTER_PORT: {place} cannot be used ({str(error).split(', message: ')[-1]}); set another") from None
     try:
-        # Twice: whoever has come and ended since, while the others were waited for, does not come again.
+        # Twice: a rank that has come and ended since, while the others were waited for, does not come again.
         for step in ("size", "here"):
             store.set(f"{step}/{ranks.rank}", str(ranks.size))
             if ranks.rank:
@@ -123,7 +123,7 @@ def meet(ranks: RankInfo, on_event: OnEvent) -> dist.TCPStore:
 
 
 def _store_at(host: str, port: int, *, is_first: bool) -> dist.TCPStore:
-    """The store that the first rank serves. In a thread, for torch would wait for ever, and for no signal, where something else is silent."""
+    """Return the store that the first rank serves. In a thread, because torch would wait for a silent server for ever, and ignore signals."""
     made: list[Any] = []
 
     def make() -> None:

@@ -418,4 +418,4 @@ def test_in_jupyterlab_the_table_moves_and_stays(tmp_path: Path) -> None:
 
 
 def test_outside_a_kernel_nobody_watches_a_cell() -> None:
-    assert not progress._someone_watches_the_cell()
+    assert not progress._is_interactive_cell()

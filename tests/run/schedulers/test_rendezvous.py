@@ -136,7 +136,7 @@ def test_who_has_come_and_ended_meanwhile_is_missed(port: int, spec: Path) -> No
     (_, err), (_, said) = first.communicate(timeout=90), last.communicate(timeout=90)
     assert (first.returncode, last.returncode) == (1, 1), err + said
     assert "for rank 1;" in err.splitlines()[-1]
-    assert said.splitlines()[-1] == "sslmem: the first rank has ended; run the same command again to go on"
+    assert said.splitlines()[-1] == "sslmem: the first rank has ended; run the same command again to resume"
 
 
 TWICE = """
