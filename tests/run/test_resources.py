@@ -33,7 +33,7 @@ SPEC = {
 
 @pytest.fixture(autouse=True)
 def four_cores(monkeypatch):
-    monkeypatch.setattr(images, "cores", lambda: 4)
+    monkeypatch.setattr(resources, "cores", lambda: 4)
     for name in ("OMP_NUM_THREADS", "TORCHELASTIC_RUN_ID"):
         monkeypatch.delenv(name, raising=False)
 
@@ -70,7 +70,7 @@ def test_numbers_of_threads_that_are_none_are_refused(threads):
 
 @pytest.mark.parametrize(("cores", "words"), [(1, "1 core, shared out"), (2, "2 cores, shared out")])
 def test_a_share_reads_well(cores, words, monkeypatch):
-    monkeypatch.setattr(images, "cores", lambda: cores)
+    monkeypatch.setattr(resources, "cores", lambda: cores)
     text = str(share_cores(cores))
     assert text.startswith("1 worker of 1 thread (" if cores == 1 else "2 workers of 1 thread each (")
     assert words in text
