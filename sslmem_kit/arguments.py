@@ -96,7 +96,7 @@ def run_options(function: Callable) -> Callable:
                      help="Devices that train each encoder together: GPUs, or processes with --device cpu. "
                      "Under torchrun and srun: all of theirs."),
         click.option("--workers", type=click.IntRange(min=1),
-                     help="Worker processes, each with an encoder of its own; by default one a core or GPU. Cores are shared out to "
+                     help="Worker processes, each with an encoder of its own; by default one per core or GPU. Cores are shared out to "
                      "them, so it sets --threads too."),
         click.option("--threads", type=click.IntRange(min=1, max=1024),
                      help="Of each worker, on which the last bits of all numbers depend; by default those that the study was started with, "

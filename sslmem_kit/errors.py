@@ -1,4 +1,4 @@
-"""The exceptions of the toolkit's public edge."""
+"""Exceptions of the toolkit's public API."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NEAR_LENGTH = 200
 
 
 class UserError(ValueError):
-    """A mistake in what the user gave: a field, a path, a name.
+    """Mistake of the user: in a field, a path, a name.
 
     The message is one sentence that names the field (or file), the value that was got and what is allowed. The command line prints
     it without a traceback and ends with exit status 2.
@@ -26,7 +26,7 @@ class NotThere(UserError):
 
 
 class Failure(RuntimeError):
-    """A failure that is no mistake of the user's: a worker was killed, a notebook's cell failed.
+    """Failure that is no mistake of the user's: a worker was killed, a notebook's cell failed.
 
     The command line prints the message without a traceback and ends with exit status 1.
     """

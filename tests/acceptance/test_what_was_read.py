@@ -128,7 +128,7 @@ def test_arrays_of_an_audit_are_counted_too(place: Path) -> None:
 
     values = np.random.default_rng(0).normal(size=(6, 3))
     values[4] = values[1]
-    samples = from_arrays((None, values, np.array([0, 0, 1, 1, 1, 0])), where="here")
+    samples = from_arrays((None, values, np.array([0, 0, 1, 1, 1, 0])), field="here")
     record = samples.record(np.arange(6), np.array([0, 1, 2, 3, 0, 1], np.int8))
     assert (record["images"], record["samples"], record["shape"], record["classes"]) == (None, 6, [3], 2)
     assert record["copies"]["across"] == {"shared": {"candidate": 1}, "candidate": {"shared": 1}}

@@ -1,4 +1,4 @@
-"""The machine: threads are asked for, kept, recorded and told, and what the last bits hang on is said."""
+"""The machine: threads are asked for, kept, recorded and reported, with a note on what the last bits depend on."""
 
 from __future__ import annotations
 

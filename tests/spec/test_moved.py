@@ -355,9 +355,9 @@ def test_an_audit_is_gone_on_with_where_everything_moved(checkpoints: Path, tmp_
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"weights": "2.safetensors"}, "its weights have changed since this audit began"),
+        ({"weights": "2.safetensors"}, "its weights have changed since this audit started"),
         ({"weights": "none.safetensors"}, "none.safetensors"),
-        ({"trained_on": "h.npy"}, "list other samples than when this audit began"),
+        ({"trained_on": "h.npy"}, "list other samples than when this audit started"),
     ],
 )
 @pytest.mark.parametrize("inside", [False, True])
@@ -417,14 +417,14 @@ def test_two_specs_that_are_begun_at_once_in_one_folder(tmp_path: Path, monkeypa
     ("change", "message"),
     [
         (("", ""), ""),
-        (("0.1 * (view", "0.2 * (view"), "view: it draws other views than when this audit began"),
-        (("0.1 * (view > 0)", "(0.1 + 0.1 * (view == 2 and len(ids) > 1)) * (view > 0)"), "view: it draws other views than when"),
+        (("0.1 * (view", "0.2 * (view"), "view: it makes other views than when this audit started"),
+        (("0.1 * (view > 0)", "(0.1 + 0.1 * (view == 2 and len(ids) > 1)) * (view > 0)"), "view: it makes other views than when"),
         (
             ("batch + 0.1", "(batch.flip(-1) if view == 2 else batch) + 0.1"),
-            "view: it draws other views than when this audit began",
+            "view: it makes other views than when this audit started",
         ),
-        (("default_rng(0).random", "default_rng(9).random"), "data: it has changed since this audit began"),
-        (("_made(2)", "_made(3)"), "its weights have changed since this audit began"),
+        (("default_rng(0).random", "default_rng(9).random"), "data: it has changed since this audit started"),
+        (("_made(2)", "_made(3)"), "its weights have changed since this audit started"),
     ],
 )
 def test_code_that_has_moved_is_known_by_what_it_gives(tmp_path: Path, capsys, change: tuple[str, str], message: str) -> None:

@@ -1,4 +1,4 @@
-"""Whether encoders that are compared read their samples alike: shape, backbone, stem, normalization, image size and precision.
+"""Comparison of how encoders read their samples: shape, backbone, stem, normalization, image size and precision.
 
 A difference of alignment between two encoders is memorization only where nothing else differs between them.
 """
@@ -17,32 +17,32 @@ from sslmem_kit.errors import UserError
 MODULES = "modules"
 """The field that holds :func:`structure`."""
 _CLOSE = 1e-4
-"""Numbers that differ by less were rounded."""
+"""Absolute tolerance within which numbers are equal but for rounding."""
 _DROPOUT = nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.Dropout3d | nn.AlphaDropout | nn.FeatureAlphaDropout
 """Layers that do nothing once a module is trained."""
 
 
 def structure(module: nn.Module) -> list[str]:
-    """What a module computes, as far as can be seen: its layers with weights, activations and poolings, with strides and sizes, in order."""
-    return [_told_layer(layer) for layer in module.modules() if _computes(layer)]
+    """Return the visible structure of a module: its layers with weights, activations and poolings, with strides and sizes, in order."""
+    return [_layer_text(layer) for layer in module.modules() if _computes(layer)]
 
 
 def _computes(layer: nn.Module) -> bool:
-    """Whether a layer changes what passes through it: one with weights, or one of torch's own that does more than to drop or to reshape."""
+    """Return whether a layer changes its input: it has weights, or is one of torch's own that does more than to drop or to reshape."""
     if next(layer.parameters(recurse=False), None) is not None or hasattr(layer, "kernel_size"):
         return True
     passing = isinstance(layer, nn.Identity | nn.Flatten | nn.Unflatten | _DROPOUT) or ".container" in type(layer).__module__
     return _is_torchs(type(layer)) and not passing and not list(layer.children())
 
 
-def _told_layer(layer: nn.Module) -> str:
-    """A layer's kind and settings; whether it writes in place changes nothing."""
+def _layer_text(layer: nn.Module) -> str:
+    """Return a layer's class and settings, without ``inplace``, which changes no values."""
     settings = layer.extra_repr() if _is_torchs(type(layer)) or not list(layer.children()) else ""
     return f"{_kind(layer)}({', '.join(part for part in settings.split(', ') if part != 'inplace=True')})"
 
 
 def _kind(layer: nn.Module) -> str:
-    """Name of a layer's class; of a subclass of one of torch's, torch's."""
+    """Return the name of a layer's class; for a subclass of one of torch's, that of torch's."""
     return next((kind.__name__ for kind in type(layer).__mro__ if _is_torchs(kind) and kind is not nn.Module), type(layer).__name__)
 
 
@@ -51,12 +51,12 @@ def _is_torchs(kind: type) -> bool:
 
 
 def differences(read: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """How encoders differ in how they read samples, a phrase for each field.
+    """Return how encoders differ in reading samples, a phrase for each field.
 
     Parameters
     ----------
     read
-        By encoder: values by field; fields that are not known of an encoder are absent.
+        Values by field, by encoder; fields that are not known of an encoder are absent.
 
     Returns
     -------
@@ -75,28 +75,28 @@ def differences(read: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def check(read: Mapping[str, Mapping[str, Any]], *, anyway: bool, remedy: str) -> list[str]:
-    """Sentences about what differs between encoders that are compared anyway.
+    """Return messages about differences between encoders that are compared anyway.
 
     Parameters
     ----------
     read
-        As in :func:`differences`.
+        Values by field, by encoder; see :func:`differences`.
     anyway
         Compare them though they differ.
     remedy
-        How the user says so.
+        Setting by which the user allows it, for the error.
 
     Raises
     ------
     UserError
-        They differ, and nobody has said that they are to be compared anyway.
+        They differ, and ``anyway`` is false.
     """
     found = differences(read)
     if found and not anyway:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         raise UserError(
             f"encoders: they are compared but read samples differently, {found[0]}{more}; a score would be of this difference as much as of "
-            f"memorization: make them agree, or write {remedy}, and it is told with every number"
+            f"memorization: make them agree, or write {remedy}, and it is reported with every number"
         )
     return [f"encoders are compared although they read samples differently: {phrase}" for phrase in found]
 
@@ -112,7 +112,7 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def _in_words(field: str, here: Any, there: Any) -> tuple[str, str]:
-    """Two values that differ, short: of modules the first layer that does."""
+    """Return two values that differ as short text; of modules the first layers that differ."""
     if field == MODULES:
         pairs = zip_longest(here, there, fillvalue="nothing")
         place, pair = next((place, pair) for place, pair in enumerate(pairs) if pair[0] != pair[1])

@@ -1,4 +1,4 @@
-"""Alignment of any samples under any encoder, and a first look at what the user's functions return."""
+"""Alignment of any samples under any encoder, and checks of the user's functions."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from sslmem_kit.errors import UserError
 from sslmem_kit.measures.alignment import View, align, draw_all, keys_of, measure
 from sslmem_kit.run.audit.encoders import Encode, checked
 from sslmem_kit.run.audit.samples import Samples
-from sslmem_kit.run.audit.user_code import told
+from sslmem_kit.run.audit.user_code import error_text
 from sslmem_kit.spec.scoring import ScoringSpec
 from sslmem_kit.store import view_pairs
 from sslmem_kit.views import scored_view
 
 KNOWN_BY = 16
-"""Samples by whose views a view function is known again."""
+"""Number of samples whose views identify a view function."""
 
 
 class Measure:
@@ -29,20 +29,20 @@ class Measure:
     Parameters
     ----------
     samples
-        What is scored.
+        Samples to score.
     scoring
         Number of views, policy, batch size and precision.
     view
         ``view(batch, ids, view, seed)`` -> batch, view 0 the batch as it is; None: images by the policy.
     seed
-        Of the views.
+        Seed of the views.
     device
-        Torch's name of it.
+        Device as PyTorch names it.
 
     Raises
     ------
     UserError
-        A precision that the device does not have; a view function that fails, returns something else, or is not a pure function of
+        The device does not support the precision; a view function that fails, returns something else, or is not a pure function of
         (seed, id, view).
     """
 
@@ -54,9 +54,9 @@ class Measure:
         self.view = None if view is None else self._checked_view(view)
         self._first = self._first_views()
 
-    def __call__(self, encode: Encode, ids: np.ndarray, *, where: str) -> np.ndarray:
-        """Alignment of the samples ``ids`` under an encoder, (sample, augmentation) float32; ``where`` is its name for errors."""
-        scoring, encode = self.scoring, checked(encode, where)
+    def __call__(self, encode: Encode, ids: np.ndarray, *, field: str) -> np.ndarray:
+        """Return the alignment of the samples ``ids`` under an encoder, (sample, augmentation) float32; ``field`` is its name in errors."""
+        scoring, encode = self.scoring, checked(encode, field)
         with torch.inference_mode():
             if self.view is None:
                 values = measure(
@@ -83,21 +83,21 @@ class Measure:
                 values = np.concatenate([np.empty((0, len(view_pairs(scoring.views))), np.float32), *parts])
         if not np.isfinite(values).all():
             raise UserError(
-                f"{where}: it gives representations that are not finite, of {int((~np.isfinite(values)).any(axis=1).sum())} samples"
+                f"{field}: it gives representations that are not finite, of {int((~np.isfinite(values)).any(axis=1).sum())} samples"
             )
         return values
 
-    def look(self, encode: Encode, *, where: str) -> dict[str, Any]:
-        """Shape and precision of an encoder's representation of a sample, by a look at two, and at one, which has to do as well."""
-        encode = checked(encode, where)
+    def output_format(self, encode: Encode, *, field: str) -> dict[str, Any]:
+        """Return shape and precision of an encoder's representation of a sample, from a batch of two; one of a single sample must work, too."""
+        encode = checked(encode, field)
         with torch.inference_mode(), autocast(torch.device(self.device).type, self.scoring.precision):
             features = encode(self._first)
             encode(self._first[:1])
         return {"representation": list(features.shape[1:]), "precision": str(features.dtype).removeprefix("torch.")}
 
-    def of_views(self) -> list[float]:
-        """Numbers by which a view function is known again, of every view of samples from all of the data: mean, standard deviation and a
-        sum whose weights differ from value to value. Empty of policies, which a spec tells whole."""
+    def view_statistics(self) -> list[float]:
+        """Return numbers that identify a view function: mean, standard deviation and a sum with unequal weights of every view of samples
+        from all of the data. Empty for policies, which the spec describes completely."""
         if self.view is None:
             return []
         chosen = self.samples.ids[np.unique(np.linspace(0, len(self.samples.ids) - 1, KNOWN_BY).astype(int))]
@@ -110,8 +110,8 @@ class Measure:
         return torch.cat(numbers).tolist()
 
     def _first_views(self) -> Tensor:
-        """View 1 of the first two samples; that of a view function is drawn once more of each alone, to see that it is the same, and with
-        it the other views, to see that they are alike."""
+        """Return view 1 of the first two samples; with a view function make all views, which must have one shape, and view 1 of each sample
+        alone, which must be the same."""
         ids, batch = next(iter(self.samples.batches(self.samples.ids[:2], 2, self.loader, self.device)))
         keys = keys_of(ids, batch)
         if self.view is None:
@@ -123,7 +123,7 @@ class Measure:
             same = alone.shape == both[own].shape
             if not same or not torch.allclose(both[own].float(), alone.float(), rtol=1e-4, atol=1e-5, equal_nan=True):
                 raise UserError(
-                    "view: it draws other views of a sample alone than in a batch, or each time; it has to be a pure function of "
+                    "view: it makes other views of a sample alone than in a batch, or each time; it has to be a pure function of "
                     "(sample, id, view, seed), for instance by sslmem_kit.views.counter_rng"
                 )
         return both
@@ -137,10 +137,10 @@ class Measure:
             except UserError:
                 raise
             except Exception as error:
-                raise UserError(f"view: view(batch, ids, view={number}, seed) has failed ({told(error)})") from error
+                raise UserError(f"view: view(batch, ids, view={number}, seed) has failed ({error_text(error)})") from error
             if not views.ndim or len(views) != len(ids):
                 raise UserError(
-                    f"view: it returns the shape {tuple(views.shape)} of {len(ids)} samples, one view a sample is needed"
+                    f"view: it returns the shape {tuple(views.shape)} of {len(ids)} samples, one view per sample is needed"
                 )
             return views
 

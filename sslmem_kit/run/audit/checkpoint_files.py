@@ -1,4 +1,4 @@
-"""Reading files of weights without running what is in them; what is no checkpoint is called what it is.
+"""Reading files of weights without running code in them; errors name the kind of a file that is no checkpoint.
 
 safetensors holds no code. ``.pt`` and its like are pickles, which torch reads with ``weights_only``: tensors and plain containers. Objects of
 training scripts beside them (arguments, paths, configurations, dates) are replaced by empty containers: the classes that the file names are
@@ -44,7 +44,7 @@ _HARMLESS = frozenset(
     }.items()
     for name in names.split()
 )
-"""Names of the standard library and of torch that objects beside weights have."""
+"""Classes of the standard library and of torch whose objects may stand beside weights."""
 _HARMLESS_PACKAGES = ("torch.nn", "torch.optim")
 _LISTS = ("collections.deque",)
 _LEGACY_PARTS = 4
@@ -61,51 +61,51 @@ _COMPRESSED = {
 }
 
 
-def read_checkpoint(path: Path, where: str) -> tuple[Any, set[str]]:
-    """What is in a file of weights, and the names of classes in it whose objects are left out.
+def read_checkpoint(path: Path, field: str) -> tuple[Any, set[str]]:
+    """Return the content of a file of weights, and the names of classes in it whose objects are left out.
 
     Parameters
     ----------
     path
-        Its content, and not its suffix, says how it is read.
-    where
-        What an error calls it: the field.
+        File that is read by its content, not by its suffix.
+    field
+        Name of the field, for errors.
 
     Raises
     ------
     UserError
-        No such file, a file of another kind, one with code in it, or a damaged one.
+        The file does not exist, is of another kind, has code in it, or is damaged.
     """
     if not path.name.lower().endswith(SUFFIXES):
         raise UserError(
-            f"{where}: {path.name!r} is no kind of checkpoint that is read, its suffix has to be one of {', '.join(SUFFIXES)}"
+            f"{field}: {path.name!r} is no kind of checkpoint that is read, its suffix has to be one of {', '.join(SUFFIXES)}"
         )
     if path.is_dir():
-        raise UserError(f"{where}: {path} is a folder, a file of weights in it is needed")
+        raise UserError(f"{field}: {path} is a folder, a file of weights in it is needed")
     if not path.is_file():
-        raise UserError(f"{where}: there is no file {str(path)!r}")
+        raise UserError(f"{field}: there is no file {str(path)!r}")
     try:
         with open(path, "rb") as handle:
             head = handle.read(_HEAD)
     except OSError as error:
-        raise UserError(f"{where}: {path} cannot be read ({error.strerror})") from None
-    other = _called(path, head)
+        raise UserError(f"{field}: {path} cannot be read ({error.strerror})") from None
+    other = _other_kind(path, head)
     if other:
-        raise UserError(f"{where}: {path} is no checkpoint, or it is damaged: it is {other}")
+        raise UserError(f"{field}: {path} is no checkpoint, or it is damaged: it is {other}")
     if head[8:9] == b"{":
-        return _read_safetensors(path, where), set()
+        return _read_safetensors(path, field), set()
     if path.name.lower().endswith(".safetensors") and head[:2] not in (b"PK", b"\x80\x02"):
-        raise UserError(f"{where}: {path} is not a safetensors file, or it is damaged (it does not begin as one)")
-    return _read_pickle(path, where)
+        raise UserError(f"{field}: {path} is not a safetensors file, or it is damaged (it does not start as one)")
+    return _read_pickle(path, field)
 
 
-def _called(path: Path, head: bytes) -> str | None:
-    """What a file is that cannot be a checkpoint; None where it may be one."""
+def _other_kind(path: Path, head: bytes) -> str | None:
+    """Return the kind of a file that cannot be a checkpoint, in words; None where it may be one."""
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not head:
         return "an empty file, of a download that did not finish perhaps"
     if not head.strip(b"\0"):
-        return "nothing but zeros at its beginning, as of a download or a copy that did not finish"
+        return "nothing but zeros at its start, as of a download or a copy that did not finish"
     if text.startswith(b"version https://git-lfs"):
         return "a Git LFS pointer in place of the weights, `git lfs pull` in its repository fetches them"
     if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
@@ -118,13 +118,13 @@ def _called(path: Path, head: bytes) -> str | None:
     if head[257:262] == b"ustar":
         return "a tar archive, unpack it (torch's own legacy .tar format is refused too, it cannot be read safely)"
     if head.startswith(b"PK"):
-        return _zip_called(path)
+        return _other_zip(path)
     if head.isascii() and head.decode("ascii").replace("\n", "").replace("\r", "").replace("\t", "").isprintable():
         return f"text ({' '.join(head.decode('ascii').split())[:40]!r} ...), as a server answers in place of a file, or a list of several files"
     return None
 
 
-def _zip_called(path: Path) -> str | None:
+def _other_zip(path: Path) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -135,26 +135,26 @@ def _zip_called(path: Path) -> str | None:
     return f"a ZIP archive of something else ({', '.join(names[:3]) or 'nothing'})" + (", unpack it" if names else "")
 
 
-def _read_safetensors(path: Path, where: str) -> dict[str, torch.Tensor]:
+def _read_safetensors(path: Path, field: str) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
-        raise UserError(f"{where}: {path} is not a safetensors file, or it is damaged ({_one_line(error)})") from None
+        raise UserError(f"{field}: {path} is not a safetensors file, or it is damaged ({_one_line(error)})") from None
 
 
-def _read_pickle(path: Path, where: str) -> tuple[Any, set[str]]:
-    names = {name for name in _names_in(path, where) if _is_harmless(name)}
+def _read_pickle(path: Path, field: str) -> tuple[Any, set[str]]:
+    names = {name for name in _names_in(path, field) if _is_harmless(name)}
     try:
         try:
             return _load(path, {name: _stand_in(name) for name in names}), names
         except Exception:  # objects that are keys, or whose states are no mappings
             return _load(path, dict.fromkeys(names, _Nothing)), names
     except pickle.UnpicklingError as error:
-        # Torch's own text is a page of advice, of which some is to run the code.
+        # Torch's own message is long, and some of its advice is to run the code.
         named = re.search(r"(?:GLOBAL|global|class|function|type) ([\w.]+\.[\w.]+)", str(error))
         what = f"it names {named[1]}" if named else "or it is damaged"
         raise UserError(
-            f"{where}: {path} is refused, a checkpoint may hold tensors, plain values and what training scripts put beside them, but no "
+            f"{field}: {path} is refused, a checkpoint may hold tensors, plain values and what training scripts put beside them, but no "
             f"code ({what}); where it was made, save its state dict alone: safetensors.torch.save_file(model.state_dict(), ...)"
         ) from None
     except RuntimeError as error:
@@ -164,14 +164,14 @@ def _read_pickle(path: Path, where: str) -> tuple[Any, set[str]]:
         }
         kind = next((text for mark, text in kinds.items() if mark in str(error)), None)
         if kind:
-            raise UserError(f"{where}: {path} is refused, it is {kind}; save its state dict as safetensors") from None
-        raise UserError(f"{where}: {path} is no checkpoint, or it is damaged ({_one_line(error)})") from None
-    except Exception as error:  # a stranger's file can make the reader fail in any way
-        raise UserError(f"{where}: {path} is no checkpoint, or it is damaged ({_one_line(error)})") from None
+            raise UserError(f"{field}: {path} is refused, it is {kind}; save its state dict as safetensors") from None
+        raise UserError(f"{field}: {path} is no checkpoint, or it is damaged ({_one_line(error)})") from None
+    except Exception as error:  # an untrusted file can make the reader fail in any way
+        raise UserError(f"{field}: {path} is no checkpoint, or it is damaged ({_one_line(error)})") from None
 
 
 def _is_harmless(name: str) -> bool:
-    """Whether an object of this class may be left out: what scripts save beside weights, or a class of any other package."""
+    """Return whether objects of a class may be left out: classes that scripts save beside weights, or of any other package."""
     package = name.partition(".")[0]
     if package == "torch":
         return name in _HARMLESS or (
@@ -192,7 +192,7 @@ def _load(path: Path, stand_ins: dict[str, type]) -> Any:
 
 
 class _Nothing:
-    """Takes the place of an object: it takes any arguments and any state, and does nothing."""
+    """Substitute for an object: takes any arguments and any state, and does nothing."""
 
     __slots__ = ()
 
@@ -207,32 +207,32 @@ class _Nothing:
 
 
 class _List(list):
-    """Takes the place of what is filled like a list."""
+    """Substitute for objects that are filled like a list."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         pass
 
 
 class _Mapping:
-    """Takes the place of what may be filled like a mapping: an empty one, of the type that torch's reader fills."""
+    """Substitute for objects that may be filled like a mapping: an empty one, of the type that torch's reader fills."""
 
     def __new__(cls, *arguments: Any, **named: Any) -> OrderedDict:
         return OrderedDict()
 
 
 def _stand_in(name: str) -> type:
-    """What takes the place of a class; numpy's types have states that are no attributes."""
+    """Return the substitute for a class; numpy's types have states that are no attributes."""
     return _List if name in _LISTS else _Nothing if name.startswith("numpy.") else _Mapping
 
 
-def _names_in(path: Path, where: str) -> set[str]:
-    """Everything that the pickles of a file name, as ``module.name``; nothing is run."""
+def _names_in(path: Path, field: str) -> set[str]:
+    """Return all globals that the pickles of a file name, as ``module.name``; nothing is run."""
     names: set[str] = set()
     try:
         for opcode, argument in _opcodes(path):
             if opcode == "PROTO" and argument > 2:
                 raise UserError(
-                    f"{where}: {path} is refused, it was saved with pickle's protocol {argument}, which torch does not read safely; where it "
+                    f"{field}: {path} is refused, it was saved with pickle's protocol {argument}, which torch does not read safely; where it "
                     "was made, save it again with torch.save(state_dict, path)"
                 )
             if opcode == "GLOBAL":
@@ -241,7 +241,7 @@ def _names_in(path: Path, where: str) -> set[str]:
                 names.add(f"{module}.{name}")
     except UserError:
         raise
-    except Exception:  # it is damaged, which the reader then tells
+    except Exception:  # it is damaged, which the reader then reports
         return names
     return names
 

@@ -1,10 +1,11 @@
-"""The encoders of an audit, from their specs to callables that give checked features; needs torch."""
+"""Encoders of an audit, from their specs to callables that return checked features; needs torch."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from sslmem_kit.names import SAMPLE, TRAINED_ON
 from sslmem_kit.run.audit.agreement import MODULES, structure
 from sslmem_kit.run.audit.samples import Samples
 from sslmem_kit.run.audit.state_dicts import file_hash, fit, module_hash, read_state_dict, select
-from sslmem_kit.run.audit.user_code import call, source_hash, told
+from sslmem_kit.run.audit.user_code import call, error_text, source_hash
 from sslmem_kit.spec.audit import ALL, NONE, AuditEncoderSpec, NormalizeSpec, StudyEncoderSpec
 from sslmem_kit.spec.encoder import BackboneSpec
 from sslmem_kit.study import Study, open_study
@@ -30,50 +31,50 @@ Encode = Callable[[Any], Any]
 
 @dataclass
 class Built:
-    """An encoder that is ready to score, and what is recorded of it."""
+    """An encoder that is ready to score, and its properties that are recorded."""
 
     encode: Encode
     fingerprint: str
-    """sha256 of the weights as they are; of a callable that is no module: of the files that it comes from."""
-    facts: dict[str, Any] = field(default_factory=dict)
-    left_out: list[str] = field(default_factory=list)
+    """sha256 of the weights as they are loaded; for a callable that is no module, of the file that it comes from."""
+    facts: dict[str, Any] = dataclass_field(default_factory=dict)
+    left_out: list[str] = dataclass_field(default_factory=list)
     """Names in the file of weights that are not the encoder's."""
-    read_as: dict[str, Any] = field(default_factory=dict)
-    """How it reads samples, by field, as far as is known: what encoders that are compared have to agree in."""
+    read_as: dict[str, Any] = dataclass_field(default_factory=dict)
+    """Properties of how it reads samples, by field, as far as they are known; encoders that are compared have to agree in them."""
 
 
-def where_of(plan: AuditEncoderSpec, place: int) -> str:
-    """What errors call an encoder."""
+def field_of(plan: AuditEncoderSpec, place: int) -> str:
+    """Return the name of an encoder in errors."""
     return f"encoders.{place} ({plan.id})"
 
 
 def build(plan: AuditEncoderSpec, place: int, samples: Samples, device: str) -> Built:
-    """The encoder of a plan.
+    """Build the encoder of a plan.
 
     Parameters
     ----------
     plan
-        Its spec, resolved.
+        Spec of the encoder, resolved.
     place
-        In the list of encoders, for errors.
+        Position in the list of encoders, for errors.
     samples
-        What it is to encode: images have a shape and channel statistics.
+        Samples to encode: images have a shape and channel statistics.
     device
-        Torch's name of it.
+        Device as PyTorch names it.
 
     Raises
     ------
     UserError
         Its weights are refused, damaged or another encoder's; the user's function fails or returns something else.
     """
-    where = where_of(plan, place)
+    field = field_of(plan, place)
     if plan.study:
-        return _of_study(plan.study, samples, where, device)
-    return _of_backbone(plan, samples, where, device) if plan.encoder else _of_factory(plan, samples, where, device)
+        return _of_study(plan.study, samples, field, device)
+    return _of_backbone(plan, samples, field, device) if plan.encoder else _of_factory(plan, samples, field, device)
 
 
-def _of_study(spec: StudyEncoderSpec, samples: Samples, where: str, device: str) -> Built:
-    study = _study(spec, where)
+def _of_study(spec: StudyEncoderSpec, samples: Samples, field: str, device: str) -> Built:
+    study = _study(spec, field)
     trained = _as_trained(study, spec.encoder)
     encoder = build_encoder(trained["spec"], samples.dataset.image_shape)  # normalization is among its weights
     weights = study.encoder(spec.encoder) / "weights.safetensors"
@@ -87,8 +88,8 @@ def _of_study(spec: StudyEncoderSpec, samples: Samples, where: str, device: str)
 
 
 def _as_trained(study: Study, name: str) -> dict[str, Any]:
-    """The spec of a study's encoder with the stem and the patches that it was trained with, which follow from the images there, and their
-    shape where it is known."""
+    """Return the spec of a study's encoder with the stem and the patches that it was trained with, which follow from the images there,
+    and their shape where it is known."""
     spec = study.spec.encoder
     try:
         config = json.loads((study.encoder(name) / "config.json").read_text())
@@ -104,28 +105,28 @@ def _options(spec: BackboneSpec, height: int) -> dict[str, Any]:
 
 
 def _architecture(spec: BackboneSpec, encoder: Encoder, image_shape: tuple[int, ...]) -> dict[str, Any]:
-    """What encoders of timm backbones are compared by; timm's names of pretrained weights, behind the dot, are none of it."""
+    """Return the properties by which encoders of timm backbones are compared, without timm's names of pretrained weights after the dot."""
     named = {"backbone": spec.backbone.partition(".")[0], "stem": encoder.stem, "options": _options(spec, image_shape[0])}
     return {**{f"encoder.{name}": value for name, value in named.items()}, MODULES: structure(encoder)}
 
 
-def _of_backbone(plan: AuditEncoderSpec, samples: Samples, where: str, device: str) -> Built:
-    mean, std = _channels(plan.normalize, samples, where)
+def _of_backbone(plan: AuditEncoderSpec, samples: Samples, field: str, device: str) -> Built:
+    mean, std = _channels(plan.normalize, samples, field)
     try:
         encoder = build_encoder(plan.encoder, samples.dataset.image_shape, mean=mean, std=std)
     except UserError as error:
-        raise UserError(f"{where}.{error}") from None
+        raise UserError(f"{field}.{error}") from None
     backbone = encoder.backbone
-    whole, state, left_out, facts = _state(plan, where, backbone)
+    whole, state, left_out, facts = _state(plan, field, backbone)
     if plan.encoder.stem == "auto" and encoder.stem != "patch":
-        _ask_for_stem(state, f"{where}.encoder.stem", plan.weights)
+        _ask_for_stem(state, f"{field}.encoder.stem", plan.weights)
     # A classifier is no part of a representation, and of timm's backbones it is known.
     heads = (getattr(backbone, "pretrained_cfg", None) or {}).get("classifier") or ()
     heads = tuple(f"{name}." for name in ([heads] if isinstance(heads, str) else heads))
     own = backbone.state_dict()
     dropped = [name for name in state if name.startswith(heads) and name not in own] if heads else []
     state = {name: tensor for name, tensor in state.items() if name not in dropped}
-    fit(backbone, state, path=Path(plan.weights), where=f"{where}.weights", whole=whole)
+    fit(backbone, state, path=Path(plan.weights), field=f"{field}.weights", whole=whole)
     left_out += [plan.prefix + name for name in dropped]
     statistics = _statistics(encoder.mean, encoder.std)
     facts |= {"stem": encoder.stem, **statistics, **_size(encoder)}
@@ -133,17 +134,17 @@ def _of_backbone(plan: AuditEncoderSpec, samples: Samples, where: str, device: s
     return Built(encoder.to(device).eval(), module_hash(encoder), facts, left_out, read_as)
 
 
-def _ask_for_stem(state: Mapping[str, Tensor], where: str, weights: str) -> None:
+def _ask_for_stem(state: Mapping[str, Tensor], field: str, weights: str) -> None:
     """Refuse to guess a ResNet's stem, whose stride and pooling are not among its weights.
 
     Raises
     ------
     UserError
-        Its first convolution is in the file, which says what it can be.
+        Its first convolution is in the file; the message names the stems that it fits.
     """
     first = next((name for name in ("conv1.weight", "conv1.0.weight") if name in state), None)
     if first is None:
-        return  # the names do not fit, which is told with the prefix that would
+        return  # the names do not fit, which is reported with the prefix that would
     size = "x".join(map(str, state[first].shape[2:]))
     if size == "3x3" and first == "conv1.weight":
         what, remedy = (
@@ -153,24 +154,24 @@ def _ask_for_stem(state: Mapping[str, Tensor], where: str, weights: str) -> None
     else:
         what, remedy = "stock (timm's and torchvision's own, stride 2 and max-pooling)", "stem: stock"
     raise UserError(
-        f"{where} is missing: conv1 of {weights} is {size}, that of {what}, and no checkpoint holds strides; write {remedy}, as it was trained"
+        f"{field} is missing: conv1 of {weights} is {size}, that of {what}, and no checkpoint holds strides; write {remedy}, as it was trained"
     )
 
 
-def _of_factory(plan: AuditEncoderSpec, samples: Samples, where: str, device: str) -> Built:
-    made = call(plan.factory, where=f"{where}.factory")
+def _of_factory(plan: AuditEncoderSpec, samples: Samples, field: str, device: str) -> Built:
+    made = call(plan.factory, field=f"{field}.factory")
     if not callable(made):
         raise UserError(
-            f"{where}.factory: {plan.factory.function} returned a {type(made).__name__}, an nn.Module or a callable is needed"
+            f"{field}.factory: {plan.factory.function} returned a {type(made).__name__}, an nn.Module or a callable is needed"
         )
     facts: dict[str, Any] = {"source_sha256": source_hash(plan.factory)}
     read_as: dict[str, Any] = {}
     left_out: list[str] = []
     if plan.weights:
         if not isinstance(made, nn.Module):
-            raise UserError(f"{where}.weights: {plan.factory.function} returned no nn.Module that they could be loaded into")
-        whole, state, left_out, read = _state(plan, where, made)
-        fit(made, state, path=Path(plan.weights), where=f"{where}.weights", whole=whole)
+            raise UserError(f"{field}.weights: {plan.factory.function} returned no nn.Module that they could be loaded into")
+        whole, state, left_out, read = _state(plan, field, made)
+        fit(made, state, path=Path(plan.weights), field=f"{field}.weights", whole=whole)
         facts |= read
     if isinstance(made, nn.Module):
         made = made.to(device).eval()
@@ -182,29 +183,29 @@ def _of_factory(plan: AuditEncoderSpec, samples: Samples, where: str, device: st
             count = samples.dataset.image_shape[2]
             read_as["normalize"] = {"mean": [0.0] * count, "std": [1.0] * count}
         return Built(made, fingerprint, facts, left_out, read_as)
-    mean, std = (torch.tensor(values, device=device).view(-1, 1, 1) for values in _channels(plan.normalize, samples, where))
+    mean, std = (torch.tensor(values, device=device).view(-1, 1, 1) for values in _channels(plan.normalize, samples, field))
     facts |= _statistics(mean, std)
     read_as["normalize"] = _statistics(mean, std)
     return Built(lambda images: made((images - mean) / std), fingerprint, facts, left_out, read_as)
 
 
 def _state(
-    plan: AuditEncoderSpec, where: str, module: nn.Module
+    plan: AuditEncoderSpec, field: str, module: nn.Module
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], list[str], dict[str, Any]]:
-    """The state dict in a plan's weights, what of it is under the encoder's names, the names left out, and what is recorded of the file."""
+    """Return the state dict in a plan's weights, its part under the encoder's names, the names left out, and facts of the file."""
     path = Path(plan.weights)
-    state = read_state_dict(path, key=plan.key, where=f"{where}.weights")
-    kept, left_out = select(state, prefix=plan.prefix, drop=plan.drop_keys, path=path, where=where, module=module)
+    state = read_state_dict(path, key=plan.key, field=f"{field}.weights")
+    kept, left_out = select(state, prefix=plan.prefix, drop=plan.drop_keys, path=path, field=field, module=module)
     return state, kept, left_out, {"weights": str(path), "weights_sha256": file_hash(path)}
 
 
-def _channels(spec: NormalizeSpec, samples: Samples, where: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of every channel."""
+def _channels(spec: NormalizeSpec, samples: Samples, field: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation of every channel."""
     if spec.mean is None:
         return channel_statistics(samples.dataset)
     count = samples.dataset.image_shape[2]
     if len(spec.mean) not in (1, count):
-        raise UserError(f"{where}.normalize: mean has {len(spec.mean)} numbers, the images have {count} channel{'s' * (count > 1)}")
+        raise UserError(f"{field}.normalize: mean has {len(spec.mean)} numbers, the images have {count} channel{'s' * (count > 1)}")
     each = count // len(spec.mean)
     return spec.mean * each, spec.std * each
 
@@ -217,100 +218,100 @@ def _size(module: nn.Module) -> dict[str, int]:
     return {"parameters": sum(parameter.numel() for parameter in module.parameters())}
 
 
-def _study(spec: StudyEncoderSpec, where: str) -> Study:
-    """The study that an encoder is of, checked to have it."""
+def _study(spec: StudyEncoderSpec, field: str) -> Study:
+    """Open the study that an encoder is of, and check that the study has it."""
     try:
         study = open_study(spec.path)
     except UserError as error:
-        raise UserError(f"{where}.study.path: {error}") from None
+        raise UserError(f"{field}.study.path: {error}") from None
     if not isinstance(study, Study):
-        raise UserError(f"{where}.study.path: {spec.path} is an audit, which has no weights of its own; name a study")
+        raise UserError(f"{field}.study.path: {spec.path} is an audit, which has no weights of its own; name a study")
     known = [plan.id for plan in study.spec.encoders]
     if spec.encoder not in known:
         raise UserError(
-            f"{where}.study.encoder: there is none named {spec.encoder!r}, that study has {few(known)}{near(spec.encoder, known)}"
+            f"{field}.study.encoder: there is none named {spec.encoder!r}, that study has {few(known)}{near(spec.encoder, known)}"
         )
     return study
 
 
 def training_in_study(plan: AuditEncoderSpec, place: int) -> dict[str, Any]:
-    """Seed, method and backbone of an encoder of a study."""
-    study = _study(plan.study, where_of(plan, place))
+    """Return seed, method and backbone of an encoder of a study."""
+    study = _study(plan.study, field_of(plan, place))
     own = next(encoder for encoder in study.spec.encoders if encoder.id == plan.study.encoder)
     return {"seed": own.seed, "method": study.spec.objective.method, "backbone": study.spec.encoder.backbone}
 
 
 def seen_by(plan: AuditEncoderSpec, place: int, samples: Samples, *, messages: list[str]) -> np.ndarray | None:
-    """Whether an encoder was trained on each sample, (sample,) bool; None where nobody says.
+    """Return whether an encoder was trained on each sample, (sample,) bool; None where it is not known.
 
     Parameters
     ----------
-    tell
-        Hears what of a list was used.
+    messages
+        List to which a message is added about the part of a list that was used.
 
     Raises
     ------
     UserError
-        A list that cannot be read, or an encoder of a study that had other data.
+        The list cannot be read, or the encoder is of a study that had other data.
     """
-    where = where_of(plan, place)
+    field = field_of(plan, place)
     if plan.trained_on in (ALL, NONE):
         return np.full(len(samples.ids), plan.trained_on == ALL)
     if plan.trained_on:
         seen = np.zeros(len(samples.ids), bool)
-        listed = samples.listed(plan.trained_on, where=f"{where}.trained_on")
+        listed = samples.listed(plan.trained_on, field=f"{field}.trained_on")
         messages.append(f"{plan.id} was trained on {Path(plan.trained_on).name}: {listed.how}")
         seen[listed.positions] = True
         return seen
     if not plan.study:
         return None
-    study = _study(plan.study, where)
+    study = _study(plan.study, field)
     if study.tree.attrs.get("data_fingerprint") != samples.fingerprint:
         raise UserError(
-            f"{where}.trained_on is missing: the study at {plan.study.path} had other data (or another seed, which draws the test side), "
+            f"{field}.trained_on is missing: the study at {plan.study.path} had other data (or another seed, which draws the test split), "
             "so that its sample ids mean nothing here"
         )
     own = study.results[TRAINED_ON].sel(encoder=plan.study.encoder)
     return np.isin(samples.ids, own[SAMPLE].values[own.values])
 
 
-def checked(encode: Encode, where: str) -> Encode:
-    """The same callable, whose answers are tensors [sample, ...], as many samples as it was given; what goes wrong in it is told."""
+def checked(encode: Encode, field: str) -> Encode:
+    """Wrap a callable so that its results are tensors [sample, ...], one row per input sample; errors in it are raised as UserErrors."""
     shapes: set[torch.Size] = set()
 
     def checked_encode(batch: Any) -> Tensor:
         try:
-            answer = encode(batch)
+            output = encode(batch)
         except UserError:
             raise
         except Exception as error:
-            raise UserError(f"{where}: it fails on a batch of shape {tuple(batch.shape)} ({told(error)})") from error
-        if isinstance(answer, Mapping):
+            raise UserError(f"{field}: it fails on a batch of shape {tuple(batch.shape)} ({error_text(error)})") from error
+        if isinstance(output, Mapping):
             raise UserError(
-                f"{where}: it returns several things by name ({', '.join(map(str, list(answer)[:4]))}), return one tensor"
+                f"{field}: it returns several things by name ({', '.join(map(str, list(output)[:4]))}), return one tensor"
             )
-        features = answer if isinstance(answer, Tensor) else _tensor(answer, where)
+        features = output if isinstance(output, Tensor) else _tensor(output, field)
         if features.ndim < 2 or len(features) != len(batch) or not features[0].numel():
             raise UserError(
-                f"{where}: it returns the shape {tuple(features.shape)} of {len(batch)} samples, [sample, ...] is needed"
+                f"{field}: it returns the shape {tuple(features.shape)} of {len(batch)} samples, [sample, ...] is needed"
             )
         shapes.add(features.shape[1:])
         if len(shapes) > 1:
             named = " and ".join(sorted(str(tuple(shape)) for shape in shapes))
-            raise UserError(f"{where}: it returns features of the shapes {named} of different batches, one shape is needed")
+            raise UserError(f"{field}: it returns features of the shapes {named} of different batches, one shape is needed")
         return features
 
     return checked_encode
 
 
-def _tensor(answer: Any, where: str) -> Tensor:
+def _tensor(output: Any, field: str) -> Tensor:
     try:
-        return torch.as_tensor(answer)
+        return torch.as_tensor(output)
     except (TypeError, ValueError, RuntimeError):
-        raise UserError(f"{where}: it returns a {type(answer).__name__}, a tensor or an array [sample, ...] is needed") from None
+        raise UserError(f"{field}: it returns a {type(output).__name__}, a tensor or an array [sample, ...] is needed") from None
 
 
 def known_training(plan: AuditEncoderSpec, place: int) -> dict[str, Any]:
-    """What the spec, or the study that an encoder comes from, says of it: its training seed, ..."""
-    told = training_in_study(plan, place) if plan.study else {}
-    return told if plan.seed is None else {**told, "seed": plan.seed}
+    """Return the training seed, method and backbone of an encoder, as far as its spec or its study says."""
+    training = training_in_study(plan, place) if plan.study else {}
+    return training if plan.seed is None else {**training, "seed": plan.seed}

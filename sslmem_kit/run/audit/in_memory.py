@@ -45,37 +45,37 @@ def score_encoders(
     device: str = "auto",
     compare_anyway: bool = False,
 ) -> xr.Dataset:
-    """Alignment of every sample under encoders of any kind.
+    """Return the alignment of every sample under encoders of any kind.
 
     Parameters
     ----------
     encoders
-        By id: an ``nn.Module``, or any callable ``encode(batch) -> features`` [sample, ...]. Modules are put into evaluation mode and onto
-        ``device``, and stay there.
+        Encoders by id: an ``nn.Module``, or any callable ``encode(batch) -> features`` [sample, ...]. Modules are put into evaluation mode
+        and onto ``device``, and stay there.
     data
-        An array (sample, ...) of any type, of which batches are handed on as tensors; or images as
+        An array (sample, ...) of any type, whose batches are passed on as tensors; or images as
         :func:`sslmem_kit.data.load` gives them, which arrive as [sample, channel, y, x] in [0, 1].
     view
         ``view(batch, ids, view, seed)`` -> batch, view 0 the batch as it is; a pure function of (sample, id, view, seed). None: images by
         ``policy``.
     trained_on
-        By the id of each encoder, what it was trained on: sample ids (whole numbers) or a mask (booleans, one for each sample in the order
+        Samples that each encoder was trained on, by its id: sample ids (whole numbers) or a mask (booleans, one for each sample in the order
         of ``data``), as an array, list, set, tensor or series; None where it is not known.
     ids, labels
-        Of the samples of an array: different integers, by default 0, 1, ...; integers or text.
+        Ids and labels of the samples of an array: different integers, by default 0, 1, ...; integers or text.
     seeds
-        An f and a g of the same seed belong together; by default none do.
+        Training seeds by encoder id: an f and a g of the same seed are a pair; by default there are no pairs.
     views, policy, seed, batch_size, precision
-        As in the ``scoring`` section of a spec; ``seed`` as a study's.
+        Settings of the ``scoring`` section of a spec, and ``seed`` of a study.
     device
         ``auto``, ``cpu``, ``cuda`` ...
     compare_anyway
         Compare encoders that read samples differently, as far as can be seen: shape and precision of the representation, and of modules the
-        layers with their strides and sizes. How they differ is in the attribute ``compared_anyway``, a JSON list of sentences.
+        layers with their strides and sizes. The differences are in the attribute ``compared_anyway``, a JSON list of texts.
 
     Returns
     -------
-    What the root of a results store holds: ``alignment(sample, augmentation, encoder)`` and, where it is known, ``trained_on(sample,
+    Dataset like the root of a results store: ``alignment(sample, augmentation, encoder)`` and, where it is known, ``trained_on(sample,
     encoder)`` and ``partition``. The attribute ``mode`` says what it allows: ``pair`` :func:`sslmem_kit.score`, ``pair`` and ``subset``
     :func:`sslmem_kit.scores.audit.subset_scores`, and ``one model``
     :func:`sslmem_kit.scores.audit.alignment_table`, which is no memorization score.
@@ -83,12 +83,12 @@ def score_encoders(
     Raises
     ------
     UserError
-        Anything about the arguments; an encoder or a view function that fails or returns something else; encoders that read samples
+        An argument is not valid; an encoder or a view function that fails or returns something else; encoders that read samples
         differently.
     """
     samples = _samples(data, ids, labels)
     if samples.dataset is None and view is None:
-        raise UserError("view is missing: a function view(batch, ids, view, seed) that draws the views of an array's samples")
+        raise UserError("view is missing: a function view(batch, ids, view, seed) that makes the views of an array's samples")
     if not encoders:
         raise UserError("encoders: none is given, a mapping of ids to callables is needed")
     device = resolve_device(device)
@@ -103,13 +103,13 @@ def score_encoders(
     members = membership(list(encoders), _trained_on(trained_on, encoders, samples), [None] * len(encoders))
     measure = Measure(samples, scoring, view=view, seed=derive_seed(seed, "scored views"), device=device)
     read = {
-        name: measure.look(encode, where=f"encoders[{name!r}]")
+        name: measure.output_format(encode, field=f"encoders[{name!r}]")
         | ({MODULES: structure(encode)} if isinstance(encode, nn.Module) else {})
         for name, encode in encoders.items()
     }
     compared = members.mode != ONE_MODEL
     differing = check(read, anyway=compare_anyway, remedy="compare_anyway=True") if compared else []
-    columns = [measure(encode, samples.ids, where=f"encoders[{name!r}]") for name, encode in encoders.items()]
+    columns = [measure(encode, samples.ids, field=f"encoders[{name!r}]") for name, encode in encoders.items()]
     pairs = np.array(view_pairs(views))
     known = {}
     if members.trained_on is not None:
@@ -138,7 +138,7 @@ def score_encoders(
 
 def _samples(data: Any, ids: Any, labels: Any) -> Samples:
     if not isinstance(data, Dataset):
-        return from_arrays((ids, data, labels), where="data")
+        return from_arrays((ids, data, labels), field="data")
     if ids is not None or labels is not None:
         raise UserError("ids, labels: a data set of images has its own, leave them out")
     return from_images(data)
@@ -152,12 +152,12 @@ def _policy(policy: str | list | Policy) -> Policy:
 
 
 def _trained_on(given: Mapping[str, Any] | None, encoders: Mapping[str, Encode], samples: Samples) -> np.ndarray | None:
-    """(sample, encoder) bool."""
+    """Return which samples each encoder was trained on, (sample, encoder) bool; None where it is not known."""
     if given is None:
         return None
     strange, missing = (sorted(set(one) - set(other), key=str) for one, other in ((given, encoders), (encoders, given)))
     if strange or missing:
-        what = f"has {strange[0]!r}, which is no encoder{near(strange[0], encoders)}" if strange else f"lacks {missing[0]!r}"
+        what = f"has {strange[0]!r}, which is no encoder{near(strange[0], encoders)}" if strange else f"is missing {missing[0]!r}"
         raise UserError(f"trained_on {what}; sample ids are needed for each of {', '.join(map(str, encoders))}")
     seen = np.zeros((len(samples.ids), len(encoders)), bool)
     for place, name in enumerate(encoders):

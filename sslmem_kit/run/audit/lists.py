@@ -1,6 +1,6 @@
-"""Lists of samples: files and values that say which samples are meant, by ids, by names of files, or by a column or mask of memberships.
+"""Lists of samples: files and values that select samples by ids, by names of files, or by a column or mask of memberships.
 
-What can be read in two ways is refused: a membership that is not understood must not count every row as trained on.
+Ambiguous lists are refused: a membership that is not understood must not count every row as trained on.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _MEMBER = frozenset({
     "in_sample",
 })  # fmt: skip
 _SPLIT = frozenset({"split", "subset", "set", "fold", "partition", "usage"})
-"""Headings of columns that say who was trained on, as yes or no and as the name of a split."""
+"""Headings of columns of membership in the training set, as yes or no and as the name of a split."""
 _ABOUT_TRAINING = frozenset({"train", "trained", "training", "member", "members", "membership", "seen", "split", "used"})
 _OPPOSITE = frozenset({
     "unseen", "held", "heldout", "holdout", "test", "val", "valid", "validation", "excluded", "removed", "nonmember", "not", "non", "eval",
 })  # fmt: skip
-"""Words in headings of further columns that could say who was, or was not."""
+"""Words in headings of further columns that could say which samples were, or were not."""
 _AMOUNT = frozenset({"trained", "member", "members", "membership", "seen", "used"})
 """Words in headings of columns that could say it by a number of times or a probability."""
 _CHOOSING = frozenset({"mask", "include", "included", "in", "select", "selected", "chosen", "keep", "kept", "flag"})
@@ -51,14 +51,14 @@ Files = Callable[[], Mapping[str, int]]
 
 @dataclass(frozen=True)
 class Listed:
-    """The samples that a list means.
+    """Samples that a list selects.
 
     Attributes
     ----------
     positions
         Ascending and without repetition.
     how
-        What of the list was used, in words.
+        Part of the list that was used, in words.
     """
 
     positions: np.ndarray
@@ -66,39 +66,39 @@ class Listed:
 
 
 def read_list(
-    path: Path, *, where: str, positions: Positions, files: Files | None, order: np.ndarray, members: bool = True
+    path: Path, *, field: str, positions: Positions, files: Files | None, order: np.ndarray, members: bool = True
 ) -> Listed:
-    """The samples that a file lists.
+    """Return the samples that a file lists.
 
     Parameters
     ----------
     path
         ``.csv`` or ``.tsv`` (columns ``sample``, ``id`` or ``file``, and a membership; or one column without a heading), ``.txt`` (one a
         line, or a table), ``.npy`` or ``.npz``.
-    where
-        What an error calls it: the field.
+    field
+        Name of the field, for errors.
     positions
-        Of sample ids; raises a UserError for ids that are not there.
+        Function that returns positions of sample ids; raises a UserError for ids that are not there.
     files
-        Ids by the names of image files; None where samples have none.
+        Function that returns ids by the names of image files; None where samples have none.
     order
         Positions of the samples in the order in which the data were given, which a mask is in.
     members
-        Whether a column may say which rows count; where not, one that does is refused.
+        A column may say which rows count; if false, such a column is refused.
 
     Raises
     ------
     UserError
-        No such file, another kind of file, a damaged one, one that can be read in two ways, or samples that the data does not have.
+        The file does not exist, is of another kind, damaged or ambiguous, or lists samples that the data does not have.
     """
     suffix = path.suffix.lower()
     if suffix not in TEXTS + ARRAYS:
         remedy = "; write the table as .csv" if suffix in (".parquet", ".feather", ".xlsx", ".xls", ".json") else ""
         raise UserError(
-            f"{where}: {path.name!r} is no list of samples that is read, its suffix has to be one of {', '.join(TEXTS + ARRAYS)}{remedy}"
+            f"{field}: {path.name!r} is no list of samples that is read, its suffix has to be one of {', '.join(TEXTS + ARRAYS)}{remedy}"
         )
     if not path.is_file():
-        raise UserError(f"{where}: there is no file {str(path)!r}")
+        raise UserError(f"{field}: there is no file {str(path)!r}")
     try:
         table = _arrays(path) if suffix in ARRAYS else _table(path, suffix)
         if isinstance(table, np.ndarray) and table.dtype.kind == "U" and table.ndim == 1:
@@ -107,16 +107,16 @@ def read_list(
             return _chosen(table, positions=positions, order=order, what="ids")
         return _of_table(table, positions=positions, files=files, order=order, members=members)
     except UserError as error:
-        raise UserError(f"{where}: {path}: {error}") from None
+        raise UserError(f"{field}: {path}: {error}") from None
 
 
 def positions_of(values: Any, *, positions: Positions, order: np.ndarray) -> np.ndarray:
-    """Positions of the samples that a value in memory means: ids or a mask, as an array, a list, a set, a tensor or a series.
+    """Return the positions of the samples that a value in memory selects: ids or a mask, as an array, a list, a set, a tensor or a series.
 
     Raises
     ------
     UserError
-        It is something else, or can be read in two ways.
+        The value is something else, or ambiguous.
     """
     if isinstance(values, str | bytes | Mapping):
         raise UserError(f"got a {type(values).__name__}, sample ids or a mask are needed")
@@ -147,7 +147,7 @@ def positions_of(values: Any, *, positions: Positions, order: np.ndarray) -> np.
 
 
 def _chosen(values: np.ndarray, *, positions: Positions, order: np.ndarray, what: str) -> Listed:
-    """What an array of ids or a mask means."""
+    """Return the samples that an array of ids or a mask selects."""
     count = len(order)
     if values.dtype.kind == "b":
         if values.shape != (count,):
@@ -176,8 +176,8 @@ def _chosen(values: np.ndarray, *, positions: Positions, order: np.ndarray, what
     found = positions(values.astype(np.int64))
     chosen = np.unique(found)
     repeated = len(found) - len(chosen)
-    said = f" ({repeated:,} more entries repeat some)" if repeated else ""
-    return _not_empty(Listed(chosen, f"{what}, {len(chosen):,} of {count:,} samples{said}"))
+    note = f" ({repeated:,} more entries repeat some)" if repeated else ""
+    return _not_empty(Listed(chosen, f"{what}, {len(chosen):,} of {count:,} samples{note}"))
 
 
 def _not_empty(listed: Listed) -> Listed:
@@ -189,7 +189,7 @@ def _not_empty(listed: Listed) -> Listed:
 def _of_table(
     table: Mapping[str, list[str]], *, positions: Positions, files: Files | None, order: np.ndarray, members: bool
 ) -> Listed:
-    """What a table means: every column that names samples, in the rows that every column of memberships says yes in."""
+    """Return the samples that a table selects: those of the rows in which every column of memberships says yes."""
     named = [name for name in table if name in COLUMNS]
     rows = _rows(table, members)
     if not named:
@@ -221,8 +221,8 @@ def _of_table(
 
 
 def _rows(table: Mapping[str, list[str]], members: bool) -> tuple[np.ndarray, str] | None:
-    """Which rows are of samples that were trained on, and by which columns; None where no column says."""
-    told: list[tuple[str, np.ndarray]] = []
+    """Return a mask of the rows of samples that were trained on, and the columns it is from; None where no column says."""
+    memberships: list[tuple[str, np.ndarray]] = []
     for name, cells in table.items():
         if name in (*COLUMNS, *_CLASSES):
             continue
@@ -237,29 +237,29 @@ def _rows(table: Mapping[str, list[str]], members: bool) -> tuple[np.ndarray, st
                 f"column {name!r} could say who was not trained on; give a column trained_on in its place, or take it out if it does not"
             )
         if plain in _MEMBER or plain in _SPLIT or (words & _ABOUT_TRAINING and yes_or_no):
-            told.append((name, _memberships(name, cells, split=plain in _SPLIT or "split" in words)))
+            memberships.append((name, _memberships(name, cells, split=plain in _SPLIT or "split" in words)))
         elif (yes_or_no and (not numbers or words & _CHOOSING)) or (members and words & _AMOUNT):
             raise UserError(
                 f"column {name!r} of {' and '.join(sorted(values)[:3])} could say who was trained on; call it trained_on if it does, take it "
                 "out if not"
             )
-    if not told:
+    if not memberships:
         return None
     if not members:
         raise UserError(
-            f"column {told[0][0]!r} looks as if it chose among the rows, and every row counts here; take the column out"
+            f"column {memberships[0][0]!r} looks as if it chose among the rows, and every row counts here; take the column out"
         )
-    for name, column in told[1:]:
-        if (column != told[0][1]).any():
-            row = int(np.flatnonzero(column != told[0][1])[0]) + 2
+    for name, column in memberships[1:]:
+        if (column != memberships[0][1]).any():
+            row = int(np.flatnonzero(column != memberships[0][1])[0]) + 2
             raise UserError(
-                f"columns {told[0][0]!r} and {name!r} both say who was trained on and differ in row {row}; give one of them"
+                f"columns {memberships[0][0]!r} and {name!r} both say who was trained on and differ in row {row}; give one of them"
             )
-    return told[0][1], " and ".join(name for name, _ in told)
+    return memberships[0][1], " and ".join(name for name, _ in memberships)
 
 
 def _memberships(name: str, cells: Sequence[str], *, split: bool) -> np.ndarray:
-    """A column's cells as booleans; splits are words, because 0 could be the first of them or no."""
+    """Return a column's cells as booleans; splits are words, because 0 could mean the first of them or no."""
     for row, cell in enumerate(cells, 2):
         if cell.lower() not in (_IN | _OUT if split else _TRUE | _FALSE):
             wanted = "train, test, val" if split else "True, False, 1, 0, yes, no, train, test"
@@ -271,7 +271,7 @@ def _memberships(name: str, cells: Sequence[str], *, split: bool) -> np.ndarray:
 
 
 def _ids_of(cells: Sequence[str], name: str, files: Files | None) -> np.ndarray:
-    """Sample ids of text: whole numbers, or names of image files."""
+    """Return sample ids from text: whole numbers, or names of image files."""
     empty = next((number for number, cell in enumerate(cells, 1) if not cell), None)
     if empty:
         raise UserError(f"entry {empty} of {len(cells)} in column {name!r} is empty, every row has to name its sample")
@@ -292,7 +292,7 @@ def _ids_of(cells: Sequence[str], name: str, files: Files | None) -> np.ndarray:
 
 
 def _arrays(path: Path) -> np.ndarray | dict[str, list[str]]:
-    """The array in a NumPy file, or the arrays as a table where there are memberships beside the samples; nothing is unpickled."""
+    """Return the array in a NumPy file, or the arrays as a table where there are memberships beside the samples; nothing is unpickled."""
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
@@ -323,7 +323,7 @@ def _arrays(path: Path) -> np.ndarray | dict[str, list[str]]:
 
 
 def _heading(name: str) -> str:
-    """A heading in lower case, the words of ``trainedOn`` apart."""
+    """Return a heading in lower case, the words of ``trainedOn`` separated."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.strip()).lower()
 
 
@@ -332,7 +332,7 @@ def _cell(value: Any) -> str:
 
 
 def _table(path: Path, suffix: str) -> dict[str, list[str]] | np.ndarray:
-    """The columns of a text file by their headings, in lower case; of one without a heading ``sample``."""
+    """Return the columns of a text file by their headings, in lower case; that of a file without a heading is ``sample``."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -346,19 +346,19 @@ def _table(path: Path, suffix: str) -> dict[str, list[str]] | np.ndarray:
     except csv.Error as error:
         raise UserError(f"it is no table ({error})") from None
     heading = [_heading(cell) for cell in rows[0]]
-    told = set(heading) & {*COLUMNS, *_MEMBER, *_SPLIT}
-    if len(heading) == 1 and not told:
+    known = set(heading) & {*COLUMNS, *_MEMBER, *_SPLIT}
+    if len(heading) == 1 and not known:
         return {"sample": [row[0].strip() for row in rows]}
     ragged = next((number for number, row in enumerate(rows, 1) if len(row) != len(heading)), None)
     if ragged:
-        lacking = heading[len(rows[ragged - 1])] if len(rows[ragged - 1]) < len(heading) else None
+        absent = heading[len(rows[ragged - 1])] if len(rows[ragged - 1]) < len(heading) else None
         what = (
-            f"has no column {lacking!r}"
-            if lacking is not None
+            f"has no column {absent!r}"
+            if absent is not None
             else f"has {len(rows[ragged - 1])} columns, the heading {len(heading)}"
         )
         raise UserError(f"row {ragged} {what}")
-    twice = next((name for name in heading if heading.count(name) > 1 and name in told), None)
+    twice = next((name for name in heading if heading.count(name) > 1 and name in known), None)
     if twice:
         raise UserError(f"it has two columns {twice!r}, give one of them")
     if len(rows) == 1:
@@ -367,7 +367,7 @@ def _table(path: Path, suffix: str) -> dict[str, list[str]] | np.ndarray:
 
 
 def _delimiter(first: str, suffix: str) -> str | None:
-    """What is between the columns of a first line; None: one column, of whole lines."""
+    """Return the delimiter between the columns of a first line; None: one column, of whole lines."""
     several = [mark for mark in _DELIMITERS if len(next(csv.reader([first], delimiter=mark))) > 1]
     if suffix == ".tsv":
         several = [mark for mark in several if mark == "\t"]

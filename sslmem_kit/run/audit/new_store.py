@@ -1,4 +1,4 @@
-"""The results store of an audit that starts, and the pictures of its views."""
+"""Creation of an audit's results store, and the images of its views."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ def create_store(
     *,
     path: Path | None = None,
 ) -> None:
+    """Create the results store of an audit that starts."""
     spec, dataset = study.spec, samples.dataset
     coords: dict[str, Any] = {
         "sample": samples.ids[scored],
@@ -75,12 +76,12 @@ def create_store(
 
 
 def write_views(study: AuditStudy, measure: Measure) -> None:
-    """Add the views of the samples with the most telling scores to the store, small."""
+    """Add the views of the samples with the most informative scores to the store, small."""
     scoring, loader = study.spec.scoring, measure.loader
     each = details.view_bytes(loader.dataset.image_shape, scoring.views)
-    # A study of its own: this one's tree is opened when its store is finished.
+    # Another instance: the tree of this one is opened when its store is finished.
     kept = details.choose_kept(AuditStudy(study.path).scores(), bytes_each=each)
-    drawn = scored_images(
+    views = scored_images(
         loader,
         kept[store.KEPT].values,
         views=scoring.views,
@@ -88,4 +89,4 @@ def write_views(study: AuditStudy, measure: Measure) -> None:
         seed=measure.seed,
         batch_size=scoring.batch_size,
     )
-    details.write_views(study.results_path, kept, np.concatenate([details.shrink(images) for images in drawn]))
+    details.write_views(study.results_path, kept, np.concatenate([details.shrink(images) for images in views]))

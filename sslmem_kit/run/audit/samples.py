@@ -24,12 +24,12 @@ from sslmem_kit.spec.audit import AuditSpec
 from sslmem_kit.spec.seeds import derive_seed
 
 HASHED_BYTES = 2**26
-"""Of an array that are hashed at a time, so that one on disk is not read into memory."""
+"""Bytes of an array that are hashed at a time, so that one on disk is not read into memory."""
 
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """What there is to score.
+    """Samples that can be scored.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class Samples:
     labels, class_names
         int64 (sample,), and the names that they stand for.
     fingerprint
-        sha256 over all of it.
+        sha256 over ids, values, labels and class names.
     dataset
         The images; None for other data.
     """
@@ -54,10 +54,10 @@ class Samples:
     keys: np.ndarray | None = None
     """uint64 (sample,), the same for samples whose values are the same; None where `dataset` has them."""
     order: np.ndarray | None = None
-    """Where the samples stand here, in the order in which they were given; None where that is the same."""
+    """Positions here of the samples in the order in which they were given; None where that is the same."""
 
     def record(self, scored: np.ndarray, codes: np.ndarray | None) -> dict[str, Any]:
-        """What was read, and the copies among the samples that are scored, across partitions where these are known.
+        """Return the record of the data that were read, with the copies among scored samples, across partitions where these are known.
 
         Parameters
         ----------
@@ -84,24 +84,24 @@ class Samples:
         return {**read, "copies": {**read["copies"], **across}}
 
     def positions(self, ids: np.ndarray) -> np.ndarray:
-        """Where sample ids stand; a UserError for ids that are not there."""
+        """Return the positions of sample ids; a UserError for ids that are not there."""
         if self.dataset:
             return self.dataset.positions(ids)
         found = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
         unknown = ids[self.ids[found] != ids] if len(ids) else ids
         if len(unknown):
-            few = ", ".join(map(str, unknown[:5].tolist()))
-            raise UserError(f"{len(unknown)} of {len(ids)} ids are not samples of the data ({few}), which has {len(self.ids)}")
+            shown = ", ".join(map(str, unknown[:5].tolist()))
+            raise UserError(f"{len(unknown)} of {len(ids)} ids are not samples of the data ({shown}), which has {len(self.ids)}")
         return found
 
-    def listed(self, path: str, *, where: str, members: bool = True) -> Listed:
-        """The samples that a file lists; where ``members``, a column of it may say which of its rows count."""
+    def listed(self, path: str, *, field: str, members: bool = True) -> Listed:
+        """Return the samples that a file lists; with ``members``, a column of it may say which of its rows count."""
         named = self.dataset is not None and self.dataset.files is not None
         files = self._files if named else None
-        return read_list(Path(path), where=where, positions=self.positions, files=files, order=self._order, members=members)
+        return read_list(Path(path), field=field, positions=self.positions, files=files, order=self._order, members=members)
 
     def meant(self, values: Any) -> np.ndarray:
-        """Positions of the samples that ids or a mask mean, which is in the order in which the samples were given."""
+        """Return the positions of the samples that ids or a mask mean; a mask is in the order in which the samples were given."""
         return positions_of(values, positions=self.positions, order=self._order)
 
     @property
@@ -109,11 +109,11 @@ class Samples:
         return np.arange(len(self.ids)) if self.order is None else self.order
 
     def _files(self) -> Mapping[str, int]:
-        """Ids by the names of image files."""
+        """Return ids by the names of image files."""
         return dict(zip(map(str, self.dataset.files), self.ids.tolist(), strict=True))
 
     def batches(self, ids: np.ndarray, size: int, loader: ImageLoader | None, device: str) -> Iterator[tuple[np.ndarray, Any]]:
-        """Pairs of ids and their samples: images [sample, channel, y, x] in [0, 1], or stretches of the array, tensors where torch has
+        """Yield pairs of ids and their samples: images [sample, channel, y, x] in [0, 1], or parts of the array, tensors where torch has
         the type."""
         parts = in_batches(ids, size)
         if loader:
@@ -124,7 +124,7 @@ class Samples:
 
 
 def as_tensor(values: np.ndarray, device: str) -> Any:
-    """A tensor on the device; the array itself where torch has no such type (text)."""
+    """Return a tensor on the device; the array itself where torch has no such type (text)."""
     try:
         return torch.from_numpy(np.ascontiguousarray(values)).to(device)
     except TypeError:
@@ -132,7 +132,7 @@ def as_tensor(values: np.ndarray, device: str) -> Any:
 
 
 def load_data(spec: AuditSpec) -> Samples:
-    """The samples of an audit.
+    """Load the samples of an audit.
 
     Raises
     ------
@@ -140,40 +140,40 @@ def load_data(spec: AuditSpec) -> Samples:
         They cannot be read, or the function that returns them returns something else.
     """
     if spec.source:
-        return from_arrays(call(spec.source, where="source"), where=f"source: {spec.source.function}")
+        return from_arrays(call(spec.source, field="source"), field=f"source: {spec.source.function}")
     dataset = load(spec.data, seed=derive_seed(spec.seed, "test side"))
     return from_images(dataset)
 
 
 def from_images(dataset: Dataset) -> Samples:
-    """The samples of a data set of images."""
+    """Return the samples of a data set of images."""
     return Samples(dataset.ids, None, dataset.labels, dataset.class_names, dataset.fingerprint, dataset)
 
 
-def from_arrays(returned: Any, *, where: str) -> Samples:
-    """The samples that a function returns: ``(ids, array)`` or ``(ids, array, labels)``.
+def from_arrays(returned: Any, *, field: str) -> Samples:
+    """Return the samples of a function's result: ``(ids, array)`` or ``(ids, array, labels)``.
 
     ``ids`` are different integers, or None for 0, 1, ...; ``labels`` are integers or text, or None.
 
     Raises
     ------
     UserError
-        It is something else, or the lengths differ.
+        The result is something else, or the lengths differ.
     """
     if not isinstance(returned, tuple) or len(returned) not in (2, 3):
-        raise UserError(f"{where} returned a {_kind(returned)}, (ids, array) or (ids, array, labels) is needed")
+        raise UserError(f"{field} returned a {_kind(returned)}, (ids, array) or (ids, array, labels) is needed")
     ids, values, labels = (*returned, None) if len(returned) == 2 else returned
     values = _array(values)
     if values.ndim < 1 or values.dtype.kind == "O" or len(values) < 2:
         raise UserError(
-            f"{where}: the array is {values.dtype} of shape {values.shape}, (sample, ...) of numbers or text is needed, 2 or more"
+            f"{field}: the array is {values.dtype} of shape {values.shape}, (sample, ...) of numbers or text is needed, 2 or more"
         )
     ids = np.arange(len(values)) if ids is None else _array(ids)
     if ids.shape != (len(values),) or ids.dtype.kind not in "iu" or len(np.unique(ids)) < len(ids):
         raise UserError(
-            f"{where}: ids are {ids.dtype} of shape {ids.shape}, {len(values)} different integers are needed, one a sample"
+            f"{field}: ids are {ids.dtype} of shape {ids.shape}, {len(values)} different integers are needed, one per sample"
         )
-    labels, names = _labels(labels, len(values), where)
+    labels, names = _labels(labels, len(values), field)
     ids, places = ids.astype(np.int64), None
     if (np.diff(ids) < 0).any():
         order = np.argsort(ids)
@@ -181,14 +181,14 @@ def from_arrays(returned: Any, *, where: str) -> Samples:
     return Samples(ids, values, labels, names, *_fingerprint(ids, values, labels, names), places)
 
 
-def _labels(labels: Any, count: int, where: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Class numbers and their names: the values that occur, sorted."""
+def _labels(labels: Any, count: int, field: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return class numbers and their names: the values that occur, sorted."""
     if labels is None:
         return np.zeros(count, np.int64), ("no label",)
     labels = _array(labels)
     if labels.shape != (count,) or labels.dtype.kind not in "iuUb":
         raise UserError(
-            f"{where}: labels are {labels.dtype} of shape {labels.shape}, {count} integers or texts are needed, one a sample"
+            f"{field}: labels are {labels.dtype} of shape {labels.shape}, {count} integers or texts are needed, one per sample"
         )
     names, codes = np.unique(labels, return_inverse=True)
     return codes.astype(np.int64), tuple(map(str, names.tolist()))
@@ -200,7 +200,7 @@ def _array(values: Any) -> np.ndarray:
 
 
 def _fingerprint(ids: np.ndarray, values: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> tuple[str, None, np.ndarray]:
-    """sha256 over all, no images, and the key of each sample's values: the last fields of `Samples`."""
+    """Return sha256 over all, no images, and the key of each sample's values: the last fields of `Samples`."""
     digest = hashlib.sha256(json.dumps({"classes": names, "shape": values.shape, "dtype": str(values.dtype)}).encode())
     digest.update(ids.astype("<i8").tobytes())
     digest.update(labels.astype("<i8").tobytes())

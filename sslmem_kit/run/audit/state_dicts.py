@@ -1,4 +1,4 @@
-"""State dicts from files of others: found in what was read, their names fitted to an encoder's, every mismatch told."""
+"""State dicts from files of others: found in a checkpoint, fitted to an encoder's names, every mismatch reported."""
 
 from __future__ import annotations
 
@@ -14,59 +14,59 @@ from sslmem_kit.errors import UserError
 from sslmem_kit.run.audit.checkpoint_files import read_checkpoint
 
 NAMED = 4
-"""Names that a sentence lists, at most."""
+"""Largest number of names that a message lists."""
 WHOLE_FILE = "."
-"""The ``key`` of the outermost entry."""
+"""Value of ``key`` for the outermost entry."""
 
 
-def read_state_dict(path: Path, *, key: str | None, where: str) -> dict[str, Tensor]:
-    """The state dict in a file.
+def read_state_dict(path: Path, *, key: str | None, field: str) -> dict[str, Tensor]:
+    """Return the state dict in a file.
 
     Parameters
     ----------
     path
-        Of a file that :func:`sslmem_kit.run.audit.checkpoint_files.read_checkpoint` reads.
+        Path of a file that :func:`sslmem_kit.run.audit.checkpoint_files.read_checkpoint` reads.
     key
-        Which entry of the file, entries of entries behind dots (``state_dict.model``), the file itself ``.``; None: the only one that is a
+        Entry of the file, entries of entries after dots (``state_dict.model``), the file itself ``.``; None: the only one that is a
         state dict.
-    where
-        What an error calls it: the field.
+    field
+        Name of the field, for errors.
 
     Raises
     ------
     UserError
-        No such file, another kind of file, one with code in it, a damaged one, or none or several state dicts in it.
+        The file does not exist, is of another kind, has code in it, is damaged, or holds no or several state dicts.
     """
-    content, left_out = read_checkpoint(path, where)
+    content, left_out = read_checkpoint(path, field)
     of = str(path)
     if key not in (None, WHOLE_FILE):
         entries = list(_entries(content, key))
         if not entries:
-            raise UserError(f"{where}: {path} has no entry {key!r}, it holds {_listed(content)}")
+            raise UserError(f"{field}: {path} has no entry {key!r}, it holds {_listed(content)}")
         if len(entries) > 1:
-            raise UserError(f"{where}: {path} has {len(entries)} entries that {key!r} could be, their names have dots in them")
+            raise UserError(f"{field}: {path} has {len(entries)} entries that {key!r} could be, their names have dots in them")
         content, of = entries[0], f"entry {key!r} of {path}"
         if not isinstance(content, dict):
-            raise UserError(f"{where}: {of} is no state dict (names and tensors), it is {_listed(content)}")
+            raise UserError(f"{field}: {of} is no state dict (names and tensors), it is {_listed(content)}")
     found = dict(_state_dicts(content))
     if key is not None and WHOLE_FILE in found:
         found = {WHOLE_FILE: found[WHOLE_FILE]}
     if len(found) > 1:
         names = [name if key in (None, WHOLE_FILE) or name == WHOLE_FILE else f"{key}.{name}" for name in found]
-        raise UserError(f"{where}: {of} holds several state dicts, say by key which: {_few(names, 8)}")
+        raise UserError(f"{field}: {of} holds several state dicts, say by key which: {_few(names, 8)}")
     if not found:
         modules = sorted(name for name in left_out if name.startswith("torch.nn.modules."))
         if modules:
             raise UserError(
-                f"{where}: {of} holds a whole module ({modules[0]} ...) in place of a state dict, which is refused because only its code could "
+                f"{field}: {of} holds a whole module ({modules[0]} ...) in place of a state dict, which is refused because only its code could "
                 "read it; where it was made, save model.state_dict()"
             )
-        raise UserError(f"{where}: {of} holds no state dict (names and tensors), but {_listed(content)}")
+        raise UserError(f"{field}: {of} holds no state dict (names and tensors), but {_listed(content)}")
     return next(iter(found.values()))
 
 
 def _entries(content: Any, key: str) -> Iterator[Any]:
-    """What a dotted key may stand for: names can have dots in them."""
+    """Yield the entries that a dotted key may stand for: names can have dots in them."""
     if not isinstance(content, dict):
         return
     entries = dict(dict.items(content))  # whatever attributes the file has given to it
@@ -78,9 +78,9 @@ def _entries(content: Any, key: str) -> Iterator[Any]:
 
 
 def _state_dicts(content: Any) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Every mapping of names to tensors in a content, by its dotted name; numbers and texts beside the tensors are passed over.
+    """Yield every mapping of names to tensors in a content, with its dotted name, without numbers and texts beside the tensors.
 
-    States of optimizers (beside ``param_groups``) and of random generators (no floating point, or single numbers) are none.
+    States of optimizers (beside ``param_groups``) and of random generators (no floating point, or single numbers) are skipped.
     """
     seen: set[int] = set()
     waiting = [((), content)]
@@ -99,52 +99,52 @@ def _state_dicts(content: Any) -> Iterator[tuple[str, dict[str, Tensor]]]:
 
 
 def select(
-    state: Mapping[str, Tensor], *, prefix: str, drop: Sequence[str], path: Path, where: str, module: nn.Module | None = None
+    state: Mapping[str, Tensor], *, prefix: str, drop: Sequence[str], path: Path, field: str, module: nn.Module | None = None
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """The entries of an encoder under its own names, and the names in the file of what is left out.
+    """Return the entries of an encoder under its own names, and the names in the file of those that are left out.
 
     Parameters
     ----------
     prefix
-        Taken off; names without it are left out.
+        Prefix that is removed; names without it are left out.
     drop
-        Beginnings of names, after the prefix, that are left out too.
+        Starts of names, after the prefix, that are left out too.
     module
-        What they are for, so that an error can name the prefix that would do.
+        Module to load, so that an error can name the prefix that would fit.
 
     Raises
     ------
     UserError
-        No name has the prefix, or none begins as ``drop`` says.
+        No name has the prefix, or none starts with an entry of ``drop``.
     """
     chosen = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
     if not chosen:
         raise UserError(
-            f"{where}.prefix: no name in {path} begins with {prefix!r}, names there are {_few(list(state))}{_hint(module, state)}"
+            f"{field}.prefix: no name in {path} starts with {prefix!r}, names there are {_few(list(state))}{_hint(module, state)}"
         )
-    for beginning in drop:
-        if not any(name.startswith(beginning) for name in chosen):
+    for start in drop:
+        if not any(name.startswith(start) for name in chosen):
             raise UserError(
-                f"{where}.drop_keys: no name in {path} begins with {prefix + beginning!r}, names there are {_few(list(state))}"
+                f"{field}.drop_keys: no name in {path} starts with {prefix + start!r}, names there are {_few(list(state))}"
             )
     kept = {name: tensor for name, tensor in chosen.items() if not name.startswith(tuple(drop))}
     return kept, [name for name in state if not name.startswith(prefix) or name.removeprefix(prefix) not in kept]
 
 
 def fit(
-    module: nn.Module, state: Mapping[str, Tensor], *, path: Path, where: str, whole: Mapping[str, Tensor] | None = None
+    module: nn.Module, state: Mapping[str, Tensor], *, path: Path, field: str, whole: Mapping[str, Tensor] | None = None
 ) -> None:
     """Load a state dict whose names and shapes are all those of a module; counters of batch normalization may be missing.
 
     Parameters
     ----------
     whole
-        All that the file holds, under its own names, so that an error can name the prefix that would do.
+        All entries of the file, under its own names, so that an error can name the prefix that would fit.
 
     Raises
     ------
     UserError
-        Anything is missing, unexpected or of another shape.
+        An entry is missing, unexpected or of another shape.
     """
     own = module.state_dict()
     missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
@@ -164,13 +164,13 @@ def fit(
     if parts:
         hint = _hint(module, state if whole is None else whole) or _pooling_hint(missing, unexpected)
         hint = hint or _stem_hint(own, state)
-        hint = hint or "; prefix, drop_keys, encoder.stem, encoder.options and data.image_size are what they hang on"
-        raise UserError(f"{where}: {path} does not fit the encoder: {'; '.join(parts)}{hint}")
+        hint = hint or "; prefix, drop_keys, encoder.stem, encoder.options and data.image_size are what they depend on"
+        raise UserError(f"{field}: {path} does not fit the encoder: {'; '.join(parts)}{hint}")
     module.load_state_dict(dict(state), strict=False)
 
 
 def _stem_hint(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
-    """Which ``encoder.stem`` the first convolution of a ResNet is of, where only that has another shape."""
+    """Return a hint at the ``encoder.stem`` of a ResNet's first convolution, where only that has another shape."""
     first = "conv1.weight"
     if first not in own or first not in state or own[first].shape[2:] == state[first].shape[2:]:
         return ""
@@ -180,53 +180,53 @@ def _stem_hint(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
 
 
 def prefixes(module: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
-    """Beginnings of names in a file with which every tensor of a module is there, in its shape."""
+    """Return the prefixes of names in a file with which every tensor of a module is there, in its shape."""
     own = {name: tensor.shape for name, tensor in module.state_dict().items() if not name.endswith("num_batches_tracked")}
     first = next(iter(own), None)
     if first is None:
         return []
-    begin = [name.removesuffix(first) for name in state if name == first or name.endswith(f".{first}")]
+    candidates = [name.removesuffix(first) for name in state if name == first or name.endswith(f".{first}")]
     shapes = {name: tensor.shape for name, tensor in state.items()}
-    return [prefix for prefix in begin if all(shapes.get(prefix + name) == shape for name, shape in own.items())]
+    return [prefix for prefix in candidates if all(shapes.get(prefix + name) == shape for name, shape in own.items())]
 
 
 def _hint(module: nn.Module | None, state: Mapping[str, Tensor]) -> str:
-    """The prefix that would make all names fit, in words; empty where there is none."""
+    """Return the prefix that would make all names fit, in words; empty where there is none."""
     if module is None:
         return ""
     fitting = prefixes(module, state)
     if fitting:
-        told = [f"prefix: {prefix}" if prefix else "no prefix" for prefix in fitting]
+        choices = [f"prefix: {prefix}" if prefix else "no prefix" for prefix in fitting]
         rest = [name for name in state if name.startswith(fitting[0]) and name.removeprefix(fitting[0]) not in module.state_dict()]
-        more = f" and drop_keys for {_few([name.removeprefix(fitting[0]) for name in rest])}" if rest and len(told) == 1 else ""
-        return f"; with {' or '.join(told)}{more} all names would fit"
+        more = f" and drop_keys for {_few([name.removeprefix(fitting[0]) for name in rest])}" if rest and len(choices) == 1 else ""
+        return f"; with {' or '.join(choices)}{more} all names would fit"
     names = list(state)
     inner = next((name.removesuffix(names[0]) for name in module.state_dict() if name.endswith(f".{names[0]}")), None)
     own = {name for name in module.state_dict() if not name.endswith("num_batches_tracked")}
     if inner and own <= {inner + name for name in names}:
-        return f"; the encoder's names begin with {inner!r} and those of the file do not, return the module without that wrapping"
+        return f"; the encoder's names start with {inner!r} and those of the file do not, return the module without that wrapping"
     return ""
 
 
 def _pooling_hint(missing: Sequence[str], unexpected: Sequence[str]) -> str:
-    """timm's vision transformers call the last norm ``fc_norm`` where it comes after the mean over tokens."""
-    for lacking, other, remedy in (
+    """Return a hint at ``global_pool``: timm's vision transformers call the last norm ``fc_norm`` where it follows the mean over tokens."""
+    for absent, other, remedy in (
         (missing, unexpected, "encoder.options: {global_pool: avg}"),
         (unexpected, missing, "encoder.options without global_pool: avg"),
     ):
-        if any(name.startswith("norm.") for name in lacking) and any(name.startswith("fc_norm.") for name in other):
+        if any(name.startswith("norm.") for name in absent) and any(name.startswith("fc_norm.") for name in other):
             return f"; fc_norm in place of norm is that of a vision transformer that pools by the mean, write {remedy}"
     return ""
 
 
 def file_hash(path: Path) -> str:
-    """sha256 of a file."""
+    """Return the sha256 of a file."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def module_hash(module: nn.Module) -> str:
-    """sha256 over names, types, shapes and values of what a module's state dict holds."""
+    """Return the sha256 over names, types, shapes and values of a module's state dict."""
     digest = hashlib.sha256()
     for name, tensor in module.state_dict().items():
         tensor = tensor.detach().cpu().contiguous()

@@ -1,4 +1,4 @@
-"""Functions of the user's: found by ``module:function``, run only for a spec that the user has given to ``sslmem score``."""
+"""User functions: found by ``module:function``, run only for a spec that the user has given to ``sslmem score``."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from sslmem_kit.spec.audit import CodeSpec
 
 _KIT = __name__.partition(".")[0]
 _FOLDERS: set[str] = set()
-"""Of the specs whose functions this process has looked for."""
+"""Folders of the specs whose functions this process has looked for."""
 
 
-def find_function(spec: CodeSpec, *, where: str) -> Callable[..., Any]:
-    """The function that a spec names; its module is imported.
+def find_function(spec: CodeSpec, *, field: str) -> Callable[..., Any]:
+    """Import the module that a spec names and return the function in it.
 
     Parameters
     ----------
-    where
-        What an error calls it: the field.
+    field
+        Name of the field, for errors.
 
     Raises
     ------
     UserError
-        There is no such module or function, or the module cannot be imported, or another one of its name is.
+        The module or function does not exist, the module cannot be imported, or another one of its name already is.
     """
     module, _, function = spec.function.partition(":")
     _put_first(spec.folder)
@@ -40,34 +40,34 @@ def find_function(spec: CodeSpec, *, where: str) -> Callable[..., Any]:
     except ModuleNotFoundError as error:
         if error.name != module.split(".")[0] and error.name != module:
             raise UserError(
-                f"{where}: module {module!r} cannot be imported, it needs {error.name!r}, which is not installed"
+                f"{field}: module {module!r} cannot be imported, it needs {error.name!r}, which is not installed"
             ) from None
         raise UserError(
-            f"{where}: there is no module {error.name!r} in {spec.folder} or on the Python path, {spec.function!r} is asked for"
+            f"{field}: there is no module {error.name!r} in {spec.folder} or on the Python path, {spec.function!r} is asked for"
         ) from None
     except Exception as error:
-        raise UserError(f"{where}: module {module!r} cannot be imported ({told(error)})") from error
+        raise UserError(f"{field}: module {module!r} cannot be imported ({error_text(error)})") from error
     package = module.partition(".")[0]
-    # The kit itself is the one that runs, whatever lies in the spec's folder.
+    # The kit itself is the one that is running, whatever the spec's folder holds.
     own, taken = PathFinder.find_spec(package, [spec.folder]), getattr(sys.modules[package], "__file__", None)
     if own and own.origin and package != _KIT and (taken is None or os.path.realpath(taken) != os.path.realpath(own.origin)):
         raise UserError(
-            f"{where}: module {package!r} in {spec.folder} cannot be imported, because another of that name already is "
+            f"{field}: module {package!r} in {spec.folder} cannot be imported, because another of that name already is "
             f"({taken or 'one of Python itself'}); give it another name"
         )
     for name in function.split("."):
         if not hasattr(found, name):
             raise UserError(
-                f"{where}: module {module!r} has no {function!r}, it is looked for in {getattr(found, '__file__', module)}"
+                f"{field}: module {module!r} has no {function!r}, it is looked for in {getattr(found, '__file__', module)}"
             )
         found = getattr(found, name)
     if not callable(found):
-        raise UserError(f"{where}: {spec.function!r} is a {type(found).__name__}, a function is needed")
+        raise UserError(f"{field}: {spec.function!r} is a {type(found).__name__}, a function is needed")
     return found
 
 
 def _put_first(folder: str) -> None:
-    """Have modules looked for in a folder first; those of the same names that came from folders of other specs are imported no more."""
+    """Put a folder first on the Python path; forget imported modules of the same names that came from folders of other specs."""
     others = _FOLDERS - {folder}
     packages = {name.partition(".")[0] for name in sys.modules} - {_KIT} if others else set()
     own = {package for package in packages if PathFinder.find_spec(package, [folder])}
@@ -79,35 +79,35 @@ def _put_first(folder: str) -> None:
 
 
 def _is_of(name: str, folder: str) -> bool:
-    """Whether an imported module has come from a folder on the Python path."""
+    """Return whether an imported module has come from a folder on the Python path."""
     path = os.path.join(folder, *name.split("."))
     return getattr(sys.modules[name], "__file__", None) in (f"{path}.py", os.path.join(path, "__init__.py"))
 
 
-def with_arguments(spec: CodeSpec, *, where: str) -> Callable[..., Any]:
-    """The function with the spec's arguments bound by name."""
-    function = find_function(spec, where=where)
+def with_arguments(spec: CodeSpec, *, field: str) -> Callable[..., Any]:
+    """Return the function with the spec's arguments bound by name."""
+    function = find_function(spec, field=field)
     return partial(function, **spec.arguments) if spec.arguments else function
 
 
-def call(spec: CodeSpec, *, where: str) -> Any:
-    """What the function returns; an exception in it is told as the user's."""
-    function = with_arguments(spec, where=where)
+def call(spec: CodeSpec, *, field: str) -> Any:
+    """Call the function and return its result; an exception in it is raised as a UserError."""
+    function = with_arguments(spec, field=field)
     try:
         return function()
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"{where}: {spec.function} has failed ({told(error)})") from error
+        raise UserError(f"{field}: {spec.function} has failed ({error_text(error)})") from error
 
 
 def source_hash(spec: CodeSpec) -> str:
-    """sha256 of the file of the module that a spec names; empty where it has none. Nothing is imported that is not yet."""
+    """Return the sha256 of the file of the module that a spec names; empty where it has none. Nothing is imported."""
     module = sys.modules.get(spec.function.partition(":")[0])
     file = getattr(module, "__file__", None)
     return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file and Path(file).is_file() else ""
 
 
-def told(error: BaseException) -> str:
-    """An exception of the user's function in one line: its type and its text."""
+def error_text(error: BaseException) -> str:
+    """Return an exception of a user function in one line: its type and its text."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]

@@ -1,4 +1,4 @@
-"""Encoders that are compared have to read samples alike: what differs is refused, or told with every number."""
+"""Encoders that are compared have to read samples alike: what differs is refused, or reported with every number."""
 
 from __future__ import annotations
 

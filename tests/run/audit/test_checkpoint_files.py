@@ -93,9 +93,9 @@ def test_what_scripts_put_beside_weights_is_passed_over(tmp_path, kind, legacy, 
     monkeypatch.delitem(sys.modules, "their_configs", raising=False)
     if (kind, legacy) == ("loss", True):  # with the source of its class, which torch does not read
         with pytest.raises(UserError, match="is refused"):
-            read_state_dict(path, key=None, where="w")
+            read_state_dict(path, key=None, field="w")
         return
-    fit(small(), read_state_dict(path, key=None, where="w"), path=path, where="w")
+    fit(small(), read_state_dict(path, key=None, field="w"), path=path, field="w")
 
 
 LAYOUTS: dict[str, tuple[str, Any, str | None, str]] = {
@@ -126,18 +126,18 @@ LAYOUTS: dict[str, tuple[str, Any, str | None, str]] = {
 def test_official_layouts(tmp_path, layout) -> None:
     name, content, key, prefix = LAYOUTS[layout]
     torch.save(content, tmp_path / name)
-    state = read_state_dict(tmp_path / name, key=key, where="w")
+    state = read_state_dict(tmp_path / name, key=key, field="w")
     heads = ["head."] if f"{prefix}head.weight" in state else []
-    kept, _ = select(state, prefix=prefix, drop=heads, path=Path(name), where="w")
+    kept, _ = select(state, prefix=prefix, drop=heads, path=Path(name), field="w")
     module = small()
     nn.init.zeros_(module[0].weight)
-    fit(module, kept, path=Path(name), where="w")
+    fit(module, kept, path=Path(name), field="w")
     torch.testing.assert_close(module[0].weight, small()[0].weight)
     if prefix:
         with pytest.raises(UserError, match=f"with prefix: {prefix} all names would fit"):
-            fit(small(), state, path=Path(name), where="w")
-        with pytest.raises(UserError, match=f"no name in .* begins with 'vit.'.*; with prefix: {prefix} all names would fit"):
-            select(state, prefix="vit.", drop=[], path=Path(name), where="w", module=small())
+            fit(small(), state, path=Path(name), field="w")
+        with pytest.raises(UserError, match=f"no name in .* starts with 'vit.'.*; with prefix: {prefix} all names would fit"):
+            select(state, prefix="vit.", drop=[], path=Path(name), field="w", module=small())
 
 
 @pytest.mark.parametrize(
@@ -154,25 +154,25 @@ def test_keys_that_do_not_say_which(tmp_path, key, message) -> None:
     path = tmp_path / "a.pt"
     torch.save({"model": {"student": named(""), "teacher": named("")}, "epoch": 3}, path)
     with pytest.raises(UserError, match=message):
-        read_state_dict(path, key=key, where="w")
+        read_state_dict(path, key=key, field="w")
 
 
 def test_the_outermost_entry_has_a_key(tmp_path) -> None:
     path = tmp_path / "a.pt"
     torch.save({**named(""), "extra": {"queue": torch.ones(3)}}, path)
     with pytest.raises(UserError, match=r"say by key which: \., extra"):
-        read_state_dict(path, key=None, where="w")
-    assert list(read_state_dict(path, key=".", where="w")) == list(named(""))
+        read_state_dict(path, key=None, field="w")
+    assert list(read_state_dict(path, key=".", field="w")) == list(named(""))
 
 
 def test_two_prefixes_that_fit_are_both_named() -> None:
     with pytest.raises(UserError, match=r"with prefix: encoder_q\. or prefix: encoder_k\. all names would fit"):
-        fit(small(), named("encoder_q.") | named("encoder_k."), path=Path("f"), where="w")
+        fit(small(), named("encoder_q.") | named("encoder_k."), path=Path("f"), field="w")
 
 
 def test_a_wrapped_module_is_told() -> None:
-    with pytest.raises(UserError, match=r"the encoder's names begin with 'backbone\.' and those of the file do not"):
-        fit(nn.ModuleDict({"backbone": small()}), named(""), path=Path("f"), where="w")
+    with pytest.raises(UserError, match=r"the encoder's names start with 'backbone\.' and those of the file do not"):
+        fit(nn.ModuleDict({"backbone": small()}), named(""), path=Path("f"), field="w")
 
 
 @pytest.mark.parametrize("pooled", [False, True])
@@ -184,7 +184,7 @@ def test_fc_norm_hints_at_how_a_transformer_pools(pooled) -> None:
     )
     remedy = r"write encoder.options: \{global_pool: avg\}" if pooled else "write encoder.options without global_pool: avg"
     with pytest.raises(UserError, match=remedy):
-        fit(ours, theirs.state_dict(), path=Path("f"), where="w")
+        fit(ours, theirs.state_dict(), path=Path("f"), field="w")
 
 
 def archive(path: Path) -> None:
@@ -217,7 +217,7 @@ def test_other_files_are_called_what_they_are(tmp_path, suffix, content, message
     path = tmp_path / f"a{suffix}"
     content(path) if callable(content) else path.write_bytes(content)
     with pytest.raises(UserError, match=message) as caught:
-        read_state_dict(path, key=None, where="w")
+        read_state_dict(path, key=None, field="w")
     assert "\n" not in str(caught.value)
 
 
@@ -225,19 +225,19 @@ def test_the_content_says_how_a_file_is_read(tmp_path) -> None:
     save_file(dict(named("")), tmp_path / "a.pth")
     torch.save(named(""), tmp_path / "b.safetensors")
     for name in ("a.pth", "b.safetensors"):
-        fit(small(), read_state_dict(tmp_path / name, key=None, where="w"), path=Path(name), where="w")
+        fit(small(), read_state_dict(tmp_path / name, key=None, field="w"), path=Path(name), field="w")
 
 
 def test_a_whole_module_and_a_folder_and_a_later_protocol(tmp_path) -> None:
     torch.save(small(), tmp_path / "module.pt")
     with pytest.raises(UserError, match=r"holds a whole module \(torch.nn.modules.* save model.state_dict"):
-        read_state_dict(tmp_path / "module.pt", key=None, where="w")
+        read_state_dict(tmp_path / "module.pt", key=None, field="w")
     torch.save(named(""), tmp_path / "late.pt", pickle_protocol=4)
     with pytest.raises(UserError, match="was saved with pickle's protocol 4"):
-        read_state_dict(tmp_path / "late.pt", key=None, where="w")
+        read_state_dict(tmp_path / "late.pt", key=None, field="w")
     (tmp_path / "folder.pt").mkdir()
     with pytest.raises(UserError, match="is a folder"):
-        read_state_dict(tmp_path / "folder.pt", key=None, where="w")
+        read_state_dict(tmp_path / "folder.pt", key=None, field="w")
 
 
 class Calls:
@@ -283,7 +283,7 @@ def test_nothing_of_another_package_runs(tmp_path, monkeypatch, kind, legacy) ->
     path = tmp_path / "a.pth"
     torch.save({"x": beside, "model": named("")}, path, _use_new_zipfile_serialization=not legacy)
     sign.unlink(missing_ok=True)
-    fit(small(), read_state_dict(path, key=None, where="w"), path=path, where="w")
+    fit(small(), read_state_dict(path, key=None, field="w"), path=path, field="w")
     assert not sign.exists()
     torch.load(path, weights_only=False) if kind != "through torch" else module.mark()
     assert sign.exists(), "the file would have run something"
@@ -296,7 +296,7 @@ def test_functions_of_python_are_refused(tmp_path, function) -> None:
     path = tmp_path / "a.pth"
     torch.save({"x": Calls(function, "touch it-ran"), "model": named("")}, path)
     with pytest.raises(UserError, match="is refused"):
-        read_state_dict(path, key=None, where="w")
+        read_state_dict(path, key=None, field="w")
 
 
 def test_a_class_that_is_listed_does_not_shadow_the_readers_methods(tmp_path) -> None:
@@ -308,4 +308,4 @@ def test_a_class_that_is_listed_does_not_shadow_the_readers_methods(tmp_path) ->
     path = tmp_path / "a.pth"
     torch.save(content, path)
     for key in (None, "model"):
-        fit(small(), read_state_dict(path, key=key, where="w"), path=path, where="w")
+        fit(small(), read_state_dict(path, key=key, field="w"), path=path, field="w")

@@ -36,7 +36,7 @@ def listed(path: Path, content: str | np.ndarray | dict[str, np.ndarray], files:
             np.savez(handle, **content)
     else:
         path.write_bytes(content.encode())
-    return read_list(path, where="trained_on", positions=positions, files=files, order=np.arange(10), members=members)
+    return read_list(path, field="trained_on", positions=positions, files=files, order=np.arange(10), members=members)
 
 
 def read(path: Path, content: Any, files: Any = None) -> list[int]:
@@ -151,7 +151,7 @@ def test_bad_lists_are_told(tmp_path, name, content, message) -> None:
         read(tmp_path / name, content)
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="there is no file"):
-        read_list(tmp_path / "gone.csv", where="w", positions=positions, files=None, order=np.arange(10))
+        read_list(tmp_path / "gone.csv", field="w", positions=positions, files=None, order=np.arange(10))
 
 
 def test_an_unknown_file_name_is_told(tmp_path) -> None:
@@ -167,7 +167,7 @@ def test_a_list_of_nothing_is_no_list(tmp_path: Path) -> None:
     (tmp_path / "headed.csv").write_text("sample\n")
     for name in ("ids.csv", "headed.csv", "ids.npy"):
         with pytest.raises(UserError, match=r"trained_on: .* lists no samples"):
-            read_list(tmp_path / name, where="trained_on", positions=lambda ids: ids, files=None, order=np.arange(10))
+            read_list(tmp_path / name, field="trained_on", positions=lambda ids: ids, files=None, order=np.arange(10))
 
 
 def test_what_was_used_is_told(tmp_path: Path) -> None:

@@ -283,10 +283,10 @@ def test_what_has_changed_is_refused(scored: Path, checkpoints: Path, tmp_path: 
     refused("encoders.0 (f-0).weights: ")
     shutil.copy(checkpoints / "0.safetensors", root / "0.safetensors")
     (root / "f.csv").write_text("sample\n1\n2\n3")
-    refused("the files list other samples than when this audit began")
+    refused("the files list other samples than when this audit started")
     shutil.copy(checkpoints / "f.csv", root / "f.csv")
     shutil.copy(root / "photos/cat/1.png", root / "photos/cat/0.png")
-    refused("data: it has changed since this audit began")
+    refused("data: it has changed since this audit started")
     shutil.copy(checkpoints / "photos/cat/0.png", root / "photos/cat/0.png")
     write(root, pair(seed=1))
     refused("holds a study of another spec, seed is 0 there and 1 here")
@@ -508,9 +508,9 @@ def test_modules_of_one_name_in_two_folders(tmp_path: Path, monkeypatch: pytest.
     def spec(folder: str, function: str) -> CodeSpec:
         return CodeSpec(function=function, folder=str(tmp_path / folder))
 
-    assert [call(spec(folder, "alike:tell"), where="source") for folder in "aba"] == ["a", "b", "a"]
+    assert [call(spec(folder, "alike:tell"), field="source") for folder in "aba"] == ["a", "b", "a"]
     with pytest.raises(UserError, match=r"source: module 'csv' in .* because another of that name already is \(.*csv\.py\)"):
-        call(spec("b", "csv:tell"), where="source")
+        call(spec("b", "csv:tell"), field="source")
 
 
 def test_specs_that_are_none_are_told(tmp_path: Path, capsys) -> None:

@@ -158,7 +158,7 @@ def test_the_first_views_are_drawn_by_ids_on_the_device_of_the_batch() -> None:
         raise KeyError
 
     with pytest.raises(UserError, match="has failed"):
-        Measure(from_arrays((None, VALUES), where="data"), ScoringSpec(), view=view, seed=0, device="meta")
+        Measure(from_arrays((None, VALUES), field="data"), ScoringSpec(), view=view, seed=0, device="meta")
     assert seen == [("meta", "meta")]
 
 
@@ -171,7 +171,7 @@ def test_the_first_views_are_drawn_by_ids_on_the_device_of_the_batch() -> None:
         ({"data": VALUES[:1]}, "2 or more"),
         ({"ids": [1, 1, *range(28)]}, "30 different integers are needed"),
         ({"labels": [0.5] * 30}, "labels are float64"),
-        ({"trained_on": {"f": [1]}}, "trained_on lacks 'g'"),
+        ({"trained_on": {"f": [1]}}, "trained_on is missing 'g'"),
         ({"trained_on": {"f": [1], "g": [2], "h": [3]}}, "has 'h', which is no encoder"),
         ({"trained_on": {"f": [1], "g": [200]}}, r"trained_on\['g'\]: 1 of 1 ids are not samples"),
         ({"policy": "blur", "view": None, "data": "digits"}, "policy: got 'blur'"),

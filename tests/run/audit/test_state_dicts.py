@@ -74,7 +74,7 @@ def test_code_in_a_checkpoint_is_refused_and_does_not_run(tmp_path, write, suffi
     path, sign = tmp_path / f"evil{suffix}", tmp_path / "it-ran"
     write(path, sign)
     with pytest.raises(UserError, match=r"encoders\.0\.weights: .*(refused|no checkpoint|not a safetensors file)") as caught:
-        read_state_dict(path, key=None, where="encoders.0.weights")
+        read_state_dict(path, key=None, field="encoders.0.weights")
     assert not sign.exists()
     assert "\n" not in str(caught.value)
 
@@ -93,10 +93,10 @@ def test_pickled_ids_are_refused_and_do_not_run(tmp_path, suffix) -> None:
     values = np.array([Evil(sign)], object)
     np.save(path, values) if suffix == ".npy" else np.savez(path, sample=values)
     with pytest.raises(UserError, match="only pickle could read it"):
-        read_list(path, where="trained_on", positions=lambda ids: ids, files=None, order=np.arange(9))
+        read_list(path, field="trained_on", positions=lambda ids: ids, files=None, order=np.arange(9))
     path.write_bytes(pickle.dumps(Evil(sign)))
     with pytest.raises(UserError, match="refused or damaged"):
-        read_list(path, where="trained_on", positions=lambda ids: ids, files=None, order=np.arange(9))
+        read_list(path, field="trained_on", positions=lambda ids: ids, files=None, order=np.arange(9))
     assert not sign.exists()
 
 
@@ -111,38 +111,38 @@ def test_a_damaged_file_is_told(tmp_path, suffix, content) -> None:
     else:
         path.write_bytes(content)
     with pytest.raises(UserError, match=r"w: .*(damaged|refused)"):
-        read_state_dict(path, key=None, where="w")
+        read_state_dict(path, key=None, field="w")
 
 
 def test_nested_state_dicts(tmp_path) -> None:
     path, state = tmp_path / "nested.pth", small().state_dict()
     torch.save({"epoch": 3, "model": state, "optimizer": {"lr": 0.1}}, path)
-    assert list(read_state_dict(path, key=None, where="w")) == list(state)
+    assert list(read_state_dict(path, key=None, field="w")) == list(state)
     torch.save({"student": state, "teacher": OrderedDict(state)}, path)
-    assert list(read_state_dict(path, key="teacher", where="w")) == list(state)
+    assert list(read_state_dict(path, key="teacher", field="w")) == list(state)
     with pytest.raises(UserError, match="several state dicts, say by key which: student, teacher"):
-        read_state_dict(path, key=None, where="w")
+        read_state_dict(path, key=None, field="w")
     with pytest.raises(UserError, match="has no entry 'ema', it holds student, teacher"):
-        read_state_dict(path, key="ema", where="w")
+        read_state_dict(path, key="ema", field="w")
     torch.save({"epoch": 3}, path)
     with pytest.raises(UserError, match=r"no state dict .*but epoch"):
-        read_state_dict(path, key=None, where="w")
+        read_state_dict(path, key=None, field="w")
     with pytest.raises(UserError, match=r"has to be one of \.safetensors"):
-        read_state_dict(tmp_path / "x.h5", key=None, where="w")
+        read_state_dict(tmp_path / "x.h5", key=None, field="w")
     with pytest.raises(UserError, match="there is no file"):
-        read_state_dict(tmp_path / "x.pt", key=None, where="w")
+        read_state_dict(tmp_path / "x.pt", key=None, field="w")
 
 
 def test_prefix_and_drop_keys() -> None:
     state = {f"module.encoder.{name}": tensor for name, tensor in small().state_dict().items()}
     state |= {"module.head.weight": torch.zeros(1), "module.encoder.mlp.0": torch.zeros(1)}
-    kept, left_out = select(state, prefix="module.encoder.", drop=["mlp."], path=Path("f"), where="w")
-    fit(small(), kept, path=Path("f"), where="w")
+    kept, left_out = select(state, prefix="module.encoder.", drop=["mlp."], path=Path("f"), field="w")
+    fit(small(), kept, path=Path("f"), field="w")
     assert left_out == ["module.head.weight", "module.encoder.mlp.0"]
-    with pytest.raises(UserError, match=r"w\.prefix: no name in f begins with 'vit\.'"):
-        select(state, prefix="vit.", drop=[], path=Path("f"), where="w")
+    with pytest.raises(UserError, match=r"w\.prefix: no name in f starts with 'vit\.'"):
+        select(state, prefix="vit.", drop=[], path=Path("f"), field="w")
     with pytest.raises(UserError, match=r"w\.drop_keys: no name"):
-        select(state, prefix="", drop=["decoder"], path=Path("f"), where="w")
+        select(state, prefix="", drop=["decoder"], path=Path("f"), field="w")
 
 
 def test_nothing_is_loaded_in_part() -> None:
@@ -152,14 +152,14 @@ def test_nothing_is_loaded_in_part() -> None:
     wrong = {name: tensor + 1 for name, tensor in state.items() if name != "0.bias"}
     wrong |= {"0.weight": torch.ones(5, 3), "extra": torch.ones(1)}
     with pytest.raises(UserError) as caught:
-        fit(module, wrong, path=Path("f.pt"), where="w")
+        fit(module, wrong, path=Path("f.pt"), field="w")
     told = str(caught.value)
     assert "1 tensors of the encoder are missing there (0.bias)" in told
     assert "1 are not the encoder's (extra)" in told
     assert "0.weight is [5, 3] there and [4, 3] in the encoder" in told
     assert module_hash(module) == before
     state.pop("1.num_batches_tracked")  # a counter that older files lack
-    fit(module, {name: tensor + 1 for name, tensor in state.items()}, path=Path("f.pt"), where="w")
+    fit(module, {name: tensor + 1 for name, tensor in state.items()}, path=Path("f.pt"), field="w")
     assert module_hash(module) != before
 
 
@@ -168,7 +168,7 @@ def test_torchvision_resnets_fit_those_of_timm() -> None:
     theirs = torchvision.models.resnet18(weights=None).eval()
     ours = timm.create_model("resnet18", pretrained=False, num_classes=0).eval()
     state = {name: tensor for name, tensor in theirs.state_dict().items() if not name.startswith("fc.")}
-    fit(ours, state, path=Path("f.pt"), where="w")
+    fit(ours, state, path=Path("f.pt"), field="w")
     images = torch.rand(2, 3, 64, 64)
     theirs.fc = nn.Identity()
     with torch.inference_mode():
@@ -183,4 +183,4 @@ def test_the_stem_of_a_first_convolution_is_named(kernel: int, stem: str) -> Non
             self.conv1 = nn.Conv2d(3, 4, side, bias=False)
 
     with pytest.raises(UserError, match=f"a first convolution of {kernel}x{kernel} is that of encoder.stem: {stem}$"):
-        fit(Net(10 - kernel), Net(kernel).state_dict(), path=Path("f.pth"), where="encoders.0 (f-0).weights")
+        fit(Net(10 - kernel), Net(kernel).state_dict(), path=Path("f.pth"), field="encoders.0 (f-0).weights")
