@@ -39,8 +39,8 @@ sys.path.insert(0, str(ROOT))
 from sslmem_kit import scores
 from sslmem_kit.data.partition import trained_on
 from sslmem_kit.names import ALIGNMENT, ENCODER, PARTITION_CODE, TRAINED_ON
-from sslmem_kit.statistics import fdr as discovery
 from sslmem_kit.statistics import wilson_interval
+from sslmem_kit.statistics.fdr import NULL, TESTED, with_significance
 from sslmem_kit.study import open_study
 
 STUDIES = 200
@@ -83,7 +83,7 @@ def simulate(
     common = rng.normal(0, 0.008, encoders) + rng.normal(0, 0.006, (10, encoders))[classes]
     rank = (np.argsort(np.argsort(hardness)) + 0.5) / n
     remembered = rng.random(n) < memorized * (1 + tilt * (2 * rank - 1))
-    remembered &= np.isin(codes, [PARTITION_CODE[name] for name in discovery.TESTED])
+    remembered &= np.isin(codes, [PARTITION_CODE[name] for name in TESTED])
     lowered = np.where(remembered, rng.gamma(4, effect / 4, n), 0)[:, None] * seen
     pairs = np.array(list(itertools.combinations(range(views + 1), 2)))
     noise = 0.15 * rng.normal(size=(n, len(pairs), 1)) + 0.05 * rng.normal(size=(n, len(pairs), encoders))
@@ -161,7 +161,7 @@ def measure_study(path: str) -> dict[str, Any]:
     at_05 = at_01 = tested = rejected = lists = listed = 0
     for part in _relabelled(root):
         found = _scored(part)
-        for name in discovery.TESTED:
+        for name in TESTED:
             members = codes == PARTITION_CODE[name]
             p = found["p_value"].values[members]
             at_05, at_01, tested = at_05 + (p <= 0.05).sum(), at_01 + (p <= 0.01).sum(), tested + len(p)
@@ -170,7 +170,7 @@ def measure_study(path: str) -> dict[str, Any]:
             lists += 1
     return {
         "encoders": root.sizes[ENCODER],
-        "samples": int(np.isin(codes, [PARTITION_CODE[name] for name in discovery.TESTED]).sum()),
+        "samples": int(np.isin(codes, [PARTITION_CODE[name] for name in TESTED]).sum()),
         "lists": lists,
         "at_5_percent": at_05 / tested,
         "at_1_percent": at_01 / tested,
@@ -188,7 +188,7 @@ def measure_study(path: str) -> dict[str, Any]:
 
 def _count(true: xr.Dataset, divisor: Any = 1) -> int:
     """Discoveries at 10 %, candidates and independents together."""
-    found = discovery.with_significance(true.assign(difference=true["difference"] / divisor))
+    found = with_significance(true.assign(difference=true["difference"] / divisor))
     return int((found["q_value"] <= 0.1).sum())
 
 
@@ -203,12 +203,12 @@ def _relabelled(root: xr.Dataset) -> Iterator[xr.Dataset]:
 
 
 def _scored(root: xr.Dataset) -> xr.Dataset:
-    return discovery.with_significance(scores.score(root))
+    return with_significance(scores.score(root))
 
 
 def _differs(found: xr.Dataset, members: np.ndarray) -> bool:
     """Whether the two-sample test tells some samples from the null at 5 %; it is exact for exchangeable samples."""
-    null = np.isin(found["partition"].values, [PARTITION_CODE[name] for name in discovery.NULL])
+    null = np.isin(found["partition"].values, [PARTITION_CODE[name] for name in NULL])
     difference = found["difference"].values
     return bool(stats.ks_2samp(difference[members], difference[null]).pvalue <= 0.05)
 

@@ -37,7 +37,8 @@ PARTS = ("open", "scores", "tests", "quantiles", "discoveries")
 _COMPUTE = """
 import json, resource, sys, time
 import numpy as np
-from sslmem_kit import discovery, open_study, statistics
+from sslmem_kit import open_study, statistics
+from sslmem_kit.statistics.fdr import fdr_summary
 
 times = [time.monotonic()]
 study = open_study(sys.argv[1])
@@ -51,7 +52,7 @@ levels, thresholds = np.linspace(0, 1, 101), np.linspace(-0.2, 0.2, 41)
 quantiles = {name: np.quantile(values, levels) for name, values in statistics.by_partition(scores).items()}
 shares = {name: statistics.share_above(values, thresholds) for name, values in statistics.by_partition(scores).items()}
 times.append(time.monotonic())
-found = discovery.fdr_summary(scores, 0.05)
+found = fdr_summary(scores, 0.05)
 times.append(time.monotonic())
 print(json.dumps({
     "times": times,

@@ -6,6 +6,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
@@ -100,7 +102,7 @@ top[columns].astype(dict.fromkeys(columns[1:], float)).round(4)
 
 # %%
 summary = statistics.partition_summary(scores)
-partitions = fig02c.draw(scores, summary)
+partitions = fig02c.plot(scores, summary)
 save_figure(partitions, out or opened.figures, "fig02c")
 show(partitions)
 
@@ -113,7 +115,7 @@ show(partitions)
 
 # %%
 tests = statistics.partition_tests(scores, statistics.TABLE_2)
-tab02.draw(tests).dframe().style.hide(axis="index")
+tab02.plot(tests).dframe().style.hide(axis="index")
 
 # %% [markdown]
 # ## The images
@@ -123,7 +125,7 @@ tab02.draw(tests).dframe().style.hide(axis="index")
 # %%
 thumbnails = None
 if "images" in opened.tree.children:
-    thumbnails = gallery.draw(scores, opened.tree["images/thumbnail"], count=gallery_count)
+    thumbnails = gallery.plot(scores, opened.tree["images/thumbnail"], count=gallery_count)
     save_figure(thumbnails, out or opened.figures, "gallery")
 show(thumbnails) if thumbnails is not None else "The samples of this study are no images."
 

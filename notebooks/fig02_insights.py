@@ -6,6 +6,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
@@ -47,7 +49,7 @@ interactive_figures()
 # over a point for its id, class and score.
 
 # %%
-scatter = fig02a.draw(scores)
+scatter = fig02a.plot(scores)
 save_figure(scatter, out or opened.figures, "fig02a")
 show(scatter)
 
@@ -62,7 +64,7 @@ show(scatter)
 # %%
 trajectory = memorization_over_training(opened.tree) if "trajectory" in opened.tree.children else None
 if trajectory is not None:
-    over_training = fig02b.draw(trajectory)
+    over_training = fig02b.plot(trajectory)
     save_figure(over_training, out or opened.figures, "fig02b")
 show(over_training) if trajectory is not None else "These encoders were trained elsewhere: nothing is known of their epochs."
 
@@ -77,6 +79,6 @@ trajectory[columns].to_dataframe().round(4) if trajectory is not None else None
 # reduce it.
 
 # %%
-partitions = fig02c.draw(scores, statistics.partition_summary(scores), bins=bins)
+partitions = fig02c.plot(scores, statistics.partition_summary(scores), bins=bins)
 save_figure(partitions, out or opened.figures, "fig02c")
 show(partitions)

@@ -52,7 +52,7 @@ else:
 
 # %%
 if found:
-    by_layer = layers.draw(found["layers"])
+    by_layer = layers.plot(found["layers"])
     save_figure(by_layer, out or opened.figures, "layers")
     display(show(by_layer))
 
@@ -79,7 +79,7 @@ if found:
 
 # %%
 if "units" in found:
-    by_unit = units.draw(found["units"], found["strongest_seen"])
+    by_unit = units.plot(found["units"], found["strongest_seen"])
     save_figure(by_unit, out or opened.figures, "units")
     display(show(by_unit))
 

@@ -6,6 +6,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
@@ -72,7 +74,7 @@ tables = {name: CrossedScores.of(results, name) for name in usable_protocols(res
 parts = {name: table.parts() for name, table in tables.items()}
 known = bool(found["required"])
 if known:
-    made_up = error_parts.draw(variance_shares(parts, seeds=found["seeds"], views=found["views"]))
+    made_up = error_parts.plot(variance_shares(parts, seeds=found["seeds"], views=found["views"]))
     save_figure(made_up, out or opened.figures, "error_parts")
 show(made_up) if known else "Nothing to draw: " + "; ".join(found["unknown"])
 
@@ -82,7 +84,7 @@ show(made_up) if known else "Nothing to draw: " + "; ".join(found["unknown"])
 
 # %%
 if known:
-    curve = planning_curve.draw(curve_of_study(parts[protocol], found, most_seeds=most_seeds))
+    curve = planning_curve.plot(curve_of_study(parts[protocol], found, most_seeds=most_seeds))
     save_figure(curve, out or opened.figures, "planning_curve")
 show(curve) if known else "Nothing to draw: " + "; ".join(found["unknown"])
 

@@ -6,6 +6,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
@@ -53,7 +55,7 @@ summary[["mean", "low", "high", "sd"]].astype(float).round(5).join(summary["n"])
 
 # %%
 tests = statistics.partition_tests(scores)
-table = tab02.draw(tests)
+table = tab02.plot(tests)
 rows = table.dframe()
 rows[rows["alternative"].isin(statistics.TABLE_2)].style.hide(axis="index")
 

@@ -14,8 +14,8 @@ from sslmem_kit.scores.audit import NOT_SCORES, alignment_table, is_one_model, i
 from sslmem_kit.spec.audit import AuditSpec
 from sslmem_kit.spec.places import find_study, no_study
 from sslmem_kit.spec.study import StudySpec
-from sslmem_kit.statistics import fdr
 from sslmem_kit.statistics.caveats import caveats
+from sslmem_kit.statistics.fdr import with_significance
 from sslmem_kit.store.directory import StudyFolder
 
 
@@ -74,7 +74,7 @@ class StudyResults(StudyFolder):
             else:
                 result = scores.score(results, protocol=protocol, encoders=encoders)
         store.check_whole(self.results_path, result["difference"])
-        return result if of_subsets else fdr.with_significance(result)
+        return result if of_subsets else with_significance(result)
 
     def alignments(self, protocol: str = "corrected") -> xr.Dataset:
         """Return the mean alignment of every sample under each encoder, and its rank; see :func:`sslmem_kit.scores.audit.alignment_table`.

@@ -25,8 +25,8 @@ from sslmem_kit.names import ALIGNMENT, ENCODER, EPOCH, FAMILIES, FILE, ONE_MODE
 from sslmem_kit.scores.audit import NOT_SCORES, mode_of
 from sslmem_kit.spec.audit import AuditSpec
 from sslmem_kit.spec.places import find_study
-from sslmem_kit.statistics import fdr as discovery
 from sslmem_kit.statistics.caveats import caveats
+from sslmem_kit.statistics.fdr import with_significance
 from sslmem_kit.study import StudyResults, open_study
 
 CACHE_BYTES = 400_000_000
@@ -158,7 +158,7 @@ class OpenStudy:
             with store.reading(self.study.results_path):
                 made = scores.score(self.tree.to_dataset(), protocol=protocol, encoders=encoders)
             store.check_whole(self.study.results_path, made["difference"])
-            made = discovery.with_significance(made)
+            made = with_significance(made)
             small = {name: column.astype(np.float32) for name, column in made.data_vars.items() if column.dtype == np.float64}
             return made.assign(small).drop_vars("augmentation", errors="ignore")
 

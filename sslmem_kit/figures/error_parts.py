@@ -11,14 +11,14 @@ from sslmem_kit.figures.style import dress, frame
 _PARTS = {
     "score": ("#D55E00", "true scores"),
     "seeds": ("#0072B2", "seeds"),
-    "both": ("#56B4E9", "views under one seed"),
+    "interaction": ("#56B4E9", "views under one seed"),
     "views": ("#009E73", "views"),
 }
 """Colours and names of the parts, from the bottom up."""
 _WIDTH = 0.6
 
 
-def draw(shares: xr.Dataset) -> hv.Overlay:
+def plot(shares: xr.Dataset) -> hv.Overlay:
     """A stacked bar for each protocol.
 
     Parameters

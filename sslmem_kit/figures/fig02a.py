@@ -15,11 +15,11 @@ from sslmem_kit.figures.style import class_labels, score_label
 from sslmem_kit.names import PARTITION_CODE, SSLMEM
 
 
-def draw(scores: xr.Dataset) -> hv.Overlay:
+def plot(scores: xr.Dataset) -> hv.Overlay:
     """The scatter plot of the candidates of :func:`sslmem_kit.scores.score`, with the identity line."""
     chosen = scores.isel(sample=np.flatnonzero(scores["partition"] == PARTITION_CODE["candidate"]))
     columns = {name: chosen[name].values.astype(float) for name in ("alignment_f", "alignment_g", SSLMEM, "standard_error")}
-    return scatter.draw(
+    return scatter.plot(
         {**columns, "sample": chosen["sample"].values, "class": class_labels(chosen)},
         labels=(
             "alignment on f, which saw them (mean distance)",

@@ -13,7 +13,7 @@ from sslmem_kit.figures.style import INK, dress, frame
 from sslmem_kit.names import COLOURS, EPOCH
 
 
-def draw(trajectory: xr.Dataset) -> hv.Layout:
+def plot(trajectory: xr.Dataset) -> hv.Layout:
     """Four panels over one epoch axis, of :func:`sslmem_kit.statistics.trajectory.memorization_over_training`.
 
     Bands are one standard deviation over the encoders for loss and accuracy, one standard error for the scores; the line is bare

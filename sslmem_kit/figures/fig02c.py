@@ -23,7 +23,7 @@ _SEEN_BY = {"candidate": "f only", "shared": "both", "extra": "neither", "indepe
 _HEIGHT = 0.82
 
 
-def draw(scores: xr.Dataset, summary: Mapping[str, Mapping[str, Any]], *, bins: int = 60) -> hv.Overlay:
+def plot(scores: xr.Dataset, summary: Mapping[str, Mapping[str, Any]], *, bins: int = 60) -> hv.Overlay:
     """Four histograms above each other, with mean markers.
 
     Parameters

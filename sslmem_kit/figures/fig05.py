@@ -25,7 +25,7 @@ _DASHES = {
 """For bokeh and matplotlib; colour alone does not tell the lines apart in print."""
 
 
-def draw(scores: xr.Dataset, *, limit: float | None = None) -> hv.Overlay:
+def plot(scores: xr.Dataset, *, limit: float | None = None) -> hv.Overlay:
     """A falling line for each partition that has samples.
 
     Parameters

@@ -20,7 +20,7 @@ _UNIT = 100
 """Of a thumbnail in the image that is handed over, in pixels: whatever its own size, it is magnified or thinned out to this."""
 
 
-def draw(scores: xr.Dataset, thumbnails: xr.DataArray, *, count: int = 16, columns: int = 8) -> hv.Overlay:
+def plot(scores: xr.Dataset, thumbnails: xr.DataArray, *, count: int = 16, columns: int = 8) -> hv.Overlay:
     """Thumbnails with sample id, class and score: first the highest scores, then the lowest.
 
     Parameters

@@ -19,7 +19,7 @@ _APART = 0.13
 """Between partitions of one layer, in layers: error bars beside each other."""
 
 
-def draw(table: Sequence[dict[str, Any]]) -> hv.Layout:
+def plot(table: Sequence[dict[str, Any]]) -> hv.Layout:
     """Two panels over the layers in forward order, bars are 95 % intervals over samples.
 
     Parameters

@@ -11,7 +11,7 @@ _LINES = (("#0072B2", "dotted", ":"), ("#009E73", "dashed", "--"), ("#D55E00", "
 """Colour, and dash for bokeh and matplotlib, of the numbers of views."""
 
 
-def draw(curve: xr.Dataset) -> hv.Overlay:
+def plot(curve: xr.Dataset) -> hv.Overlay:
     """A rising line for each number of views, the study itself as a point.
 
     Parameters

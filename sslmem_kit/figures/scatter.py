@@ -19,7 +19,7 @@ RINGS = 3_000
 """Rings that are drawn, at most."""
 
 
-def draw(
+def plot(
     columns: Mapping[str, np.ndarray],
     *,
     labels: tuple[str, str, str],

@@ -19,7 +19,7 @@ _WORDS = {">": "above", "<": "below", "!=": "differ from"}
 COLUMNS = ("alternative", "in words", "test", "t", "p", "Cohen's d", "n")
 
 
-def draw(tests: Sequence[Mapping[str, Any]]) -> hv.Table:
+def plot(tests: Sequence[Mapping[str, Any]]) -> hv.Table:
     """A table, one row a test, of :func:`sslmem_kit.statistics.partition_tests`.
 
     Numbers are written out as text, so that a p-value of 1e-300 reads the same in every backend; ``.dframe()`` gives the same rows

@@ -12,7 +12,7 @@ from sslmem_kit.figures.style import GUIDE, INK, dress, layer_panel
 from sslmem_kit.names import COLOURS
 
 
-def draw(table: Sequence[dict[str, Any]], seen: Sequence[dict[str, Any]]) -> hv.Layout:
+def plot(table: Sequence[dict[str, Any]], seen: Sequence[dict[str, Any]]) -> hv.Layout:
     """Two panels over the layers in forward order.
 
     Left: UnitMem; dot median, thick bar the middle half of the units, thin bar the middle 90 %. Right: of the units whose strongest sample is

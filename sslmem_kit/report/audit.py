@@ -6,7 +6,7 @@ from typing import Any
 
 from sslmem_kit.data.record import as_line, stored_record
 from sslmem_kit.names import ENCODER, MODE, ONE_MODEL
-from sslmem_kit.scores.audit import NOT_SCORES, rank_agreement, summary
+from sslmem_kit.scores.audit import NOT_SCORES, alignment_summary, encoder_rank_correlations
 from sslmem_kit.store.provenance import BITS, computed_on, in_words
 from sslmem_kit.study import Study
 
@@ -18,7 +18,7 @@ def one_model_report(study: Study, *, protocol: str) -> dict[str, Any]:
     -------
     ``study``, ``protocol``; ``mode`` and ``note``, what it is not; ``warnings``, of :func:`sslmem_kit.statistics.caveats.caveats`;
     ``data``, what was read (:func:`sslmem_kit.data.record.stored_record`);
-    ``alignment`` of :func:`sslmem_kit.scores.audit.summary` by encoder;
+    ``alignment`` of :func:`sslmem_kit.scores.audit.alignment_summary` by encoder;
     ``rank_agreement`` of each two encoders (Spearman); ``encoders`` (ids); ``seconds``; ``computed_on``, of
     :func:`sslmem_kit.store.provenance.computed_on`.
     """
@@ -30,8 +30,8 @@ def one_model_report(study: Study, *, protocol: str) -> dict[str, Any]:
         "note": NOT_SCORES,
         "warnings": study.caveats,
         "data": stored_record(study.tree.attrs, study.class_names),
-        "alignment": summary(table),
-        "rank_agreement": rank_agreement(table),
+        "alignment": alignment_summary(table),
+        "rank_agreement": encoder_rank_correlations(table),
         "encoders": [str(name) for name in table[ENCODER].values],
         "seconds": study.tree.attrs.get("seconds"),
         "computed_on": computed_on(study.tree.attrs),

@@ -14,8 +14,8 @@ from sslmem_kit.report.audit import one_model_report
 from sslmem_kit.scores import of_pairs
 from sslmem_kit.scores.audit import is_one_model, mode_of
 from sslmem_kit.statistics import estimators, reliability
-from sslmem_kit.statistics import fdr as discovery
 from sslmem_kit.statistics.caveats import collapsed
+from sslmem_kit.statistics.fdr import check_rate, fdr_summary
 from sslmem_kit.store.provenance import computed_on
 from sslmem_kit.study import Study
 
@@ -45,7 +45,7 @@ def build_report(
     model it has :func:`sslmem_kit.report.audit.one_model_report`.
     """
     if fdr is not None:
-        discovery.check_rate(fdr)
+        check_rate(fdr)
     mode = mode_of(study.tree)
     if fdr is not None and mode not in (None, PAIR):
         raise UserError(f"--fdr: it compares candidates of f with samples that f and g agree on, this audit has the mode {mode!r}")
@@ -87,7 +87,7 @@ def _report(study: Study, protocol: str, fdr: float | None, with_reliability: bo
         **layers.localized(study.tree),
     }
     if fdr is not None:
-        report["discoveries"] = discovery.fdr_summary(scores, fdr)
+        report["discoveries"] = fdr_summary(scores, fdr)
     if with_reliability:  # of alignments that the scores rest on: these are whole
         report["reliability"] = {
             partition: reliability.assess(of_pairs(study.results), protocol=protocol, partition=partition)

@@ -71,7 +71,7 @@ def alignment_table(results: xr.Dataset, *, protocol: str = "corrected") -> xr.D
     return table
 
 
-def summary(table: xr.Dataset) -> dict[str, dict[str, Any]]:
+def alignment_summary(table: xr.Dataset) -> dict[str, dict[str, Any]]:
     """Of each encoder: how alignment is distributed over samples, and the samples with the smallest and the largest."""
     found = {}
     ids = table[SAMPLE].values
@@ -91,7 +91,7 @@ def summary(table: xr.Dataset) -> dict[str, dict[str, Any]]:
     return found
 
 
-def rank_agreement(table: xr.Dataset) -> dict[str, float]:
+def encoder_rank_correlations(table: xr.Dataset) -> dict[str, float]:
     """Spearman's correlation of the ranks that each two encoders give."""
     names = [str(name) for name in table[ENCODER].values]
     ranks = table["rank"].values

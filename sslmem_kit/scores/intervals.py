@@ -20,7 +20,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import special
 
-FEWEST = 20
+MIN_MODERATED_SAMPLES = 20
 """Samples below which nothing is said of what their variances have in common."""
 _FLOOR = 1e-5
 """Least variance, as a share of the median, whose logarithm counts: one of exactly 0 says no more than a small one."""
@@ -68,7 +68,7 @@ def moderate(variance: np.ndarray, degrees: np.ndarray | float) -> tuple[np.ndar
     """
     degrees = np.broadcast_to(np.asarray(degrees, float), variance.shape)
     known = np.isfinite(variance) & (degrees > 0)
-    if known.sum() < FEWEST or not (typical := np.median(variance[known])) > 0:
+    if known.sum() < MIN_MODERATED_SAMPLES or not (typical := np.median(variance[known])) > 0:
         return variance, degrees
     # Estimates of equal degrees, as of pairs of encoders, need the slow functions once.
     half = degrees[known] / 2

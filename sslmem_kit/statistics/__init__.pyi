@@ -3,20 +3,19 @@ from .fdr import fdr_summary, p_values, q_values
 from .layers import layer_scores, layer_table
 from .precision import curve_of_study, planning_curve, required_seeds, variance_shares
 from .reliability import assess, forecast
-from .summary import LARGE, bootstrap_interval, by_partition, partition_summary, share_above, wilson_interval
+from .summary import bootstrap_mean_interval, by_partition, partition_summary, share_above, wilson_interval
 from .t_tests import LETTER, TABLE_2, TABLE_16, one_sample_test, partition_tests, two_sample_test
 from .trajectory import memorization_over_training
 from .units import strongest_seen, unit_table
 from .variance_components import CrossedScores
 
 __all__ = [
-    "LARGE",
     "LETTER",
     "TABLE_2",
     "TABLE_16",
     "CrossedScores",
     "assess",
-    "bootstrap_interval",
+    "bootstrap_mean_interval",
     "by_partition",
     "curve_of_study",
     "fdr_summary",

@@ -29,13 +29,13 @@ import xarray as xr
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import ENCODER, SAMPLE, SSLMEM
 from sslmem_kit.scores.estimators import DESIGN_OF, estimate, seeds_of
-from sslmem_kit.statistics.reliability import bootstrap_interval
+from sslmem_kit.statistics.reliability import percentile_interval
 
 RESAMPLES = 2000
 """Of the samples, for the intervals of :func:`compare_estimators`."""
 RANK_RESAMPLES = 400
 """Those of them that are ranked, which takes longer."""
-FEWEST = 5
+MIN_TRUTH_SAMPLES = 5
 """Samples of the truth below which nothing is compared with it."""
 
 
@@ -70,10 +70,10 @@ def compare_estimators(results: xr.Dataset, *, protocol: str = "corrected", epoc
     """
     truth = estimate(results, "leave_one_out", protocol=protocol)
     values, error = truth[SSLMEM].values, truth["standard_error"].values
-    if truth.attrs["seeds"] < 2 or len(values) < FEWEST:
+    if truth.attrs["seeds"] < 2 or len(values) < MIN_TRUTH_SAMPLES:
         raise UserError(
-            f"estimators are compared with an exact leave-one-out of at least 2 seeds and {FEWEST} samples; design.leave_one_out of this "
-            f"study has {truth.attrs['seeds']} and {len(values)}"
+            f"estimators are compared with an exact leave-one-out of at least 2 seeds and {MIN_TRUTH_SAMPLES} samples; "
+            f"design.leave_one_out of this study has {truth.attrs['seeds']} and {len(values)}"
         )
     variance = values.var(ddof=1)
     with np.errstate(divide="ignore", invalid="ignore"):  # all scores are the same
@@ -134,7 +134,7 @@ def _measured(
     }
     for name, function in functions.items():
         row[name] = float(function(np.arange(len(known))))
-        row[f"{name}_interval"] = bootstrap_interval(function(drawn[:RANK_RESAMPLES] if name == "rank_correlation" else drawn))
+        row[f"{name}_interval"] = percentile_interval(function(drawn[:RANK_RESAMPLES] if name == "rank_correlation" else drawn))
     both = np.hypot(reach, own)
     row["coverage"] = float((np.abs(error) <= both).mean()) if np.isfinite(both).all() else np.nan
     return row

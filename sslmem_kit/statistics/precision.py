@@ -3,13 +3,13 @@
 The score of a sample from ``s`` pairs of encoders (seeds) and ``v`` random views is its true score, the expectation over all seeds and views
 that might have been drawn, and an error with the variance
 
-    error(s, v)  =  seeds / s  +  views / v  +  both / (s v)
+    error(s, v)  =  seeds / s  +  views / v  +  interaction / (s v)
 
-``seeds`` is what a seed does to this sample and not to others, ``views`` what a view does under all encoders alike, ``both`` what it does
-under one seed and not under another; ``offset``, which a seed does to all samples alike, changes no order and stands apart. The reliability
-is the share of the variance of scores that is not error, score / (score + error), and equals the correlation of two scorings with other
-seeds and views. This is generalizability theory (Brennan 2001): samples crossed with seeds, and with views within them. An estimated part
-may be negative; predictions take 0 for it.
+``seeds`` is what a seed does to this sample and not to others, ``views`` what a view does under all encoders alike, ``interaction`` what it
+does under one seed and not under another; ``offset``, which a seed does to all samples alike, changes no order and stands apart. The
+reliability is the share of the variance of scores that is not error, score / (score + error), and equals the correlation of two scorings
+with other seeds and views. This is generalizability theory (Brennan 2001): samples crossed with seeds, and with views within them. An
+estimated part may be negative; predictions take 0 for it.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class VarianceComponents:
     score: Any
     seeds: Any
     views: Any
-    both: Any
+    interaction: Any
     offset: Any
 
     def error(self, seeds: Any, views: Any) -> Any:
         """Variance of a score around its true one, but for what is common to all samples."""
-        by_views, by_both = (np.maximum(np.nan_to_num(part), 0) for part in (self.views, self.both))
-        return np.maximum(self.seeds, 0) / seeds + by_views / views + by_both / (seeds * views)
+        by_views, by_interaction = (np.maximum(np.nan_to_num(part), 0) for part in (self.views, self.interaction))
+        return np.maximum(self.seeds, 0) / seeds + by_views / views + by_interaction / (seeds * views)
 
     def reliability(self, seeds: Any, views: Any) -> Any:
         """Share of the variance of scores that is of true scores."""
@@ -55,14 +55,16 @@ class VarianceComponents:
 
     def required(self, views: int, *, reliability: float | None = None, standard_error: float | None = None) -> Any:
         """Seeds, not rounded, that reach a reliability or a standard error with so many views; infinite where no number does."""
-        of_seeds, by_views, by_both = (np.maximum(np.nan_to_num(part), 0) for part in (self.seeds, self.views, self.both))
+        of_seeds, by_views, by_interaction = (
+            np.maximum(np.nan_to_num(part), 0) for part in (self.seeds, self.views, self.interaction)
+        )
         if reliability is not None:
             allowed = np.maximum(self.score, 0) * (1 - reliability) / reliability
         else:
             allowed, of_seeds = standard_error**2, of_seeds + np.maximum(self.offset, 0)
         left = allowed - by_views / views
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(left > 0, (of_seeds + by_both / views) / left, np.inf)
+            return np.where(left > 0, (of_seeds + by_interaction / views) / left, np.inf)
 
 
 def mean_parts(parts: Sequence[VarianceComponents], weights: Sequence[float]) -> VarianceComponents:
@@ -131,7 +133,7 @@ def variance_shares(parts: dict[str, VarianceComponents], *, seeds: int, views: 
     seeds, views
         Of the study.
     """
-    divisors = {"score": 1, "seeds": seeds, "views": views, "both": seeds * views}
+    divisors = {"score": 1, "seeds": seeds, "views": views, "interaction": seeds * views}
     table = [[max(float(np.nan_to_num(getattr(part, name))), 0) / by for name, by in divisors.items()] for part in parts.values()]
     variances = np.array(table)
     return xr.Dataset(

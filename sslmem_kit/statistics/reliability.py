@@ -15,7 +15,7 @@ import xarray as xr
 
 from sslmem_kit.errors import UserError
 from sslmem_kit.statistics.precision import TARGET, VIEWS, estimable_views, mean_parts, required_seeds
-from sslmem_kit.statistics.variance_components import FEWEST, CrossedScores, weighted_sums
+from sslmem_kit.statistics.variance_components import MIN_ORDERED_SAMPLES, CrossedScores, weighted_sums
 
 if TYPE_CHECKING:
     pass
@@ -65,13 +65,13 @@ def assess(
         "seeds": table.seeds,
         "views": table.views,
         "split_half": {
-            "seeds": _correlations(table.seed_halves(), weights, table.seeds),
-            "views": _correlations(table.view_halves(), weights, table.views),
+            "seeds": _correlations(table.split_halves("seeds"), weights, table.seeds),
+            "views": _correlations(table.split_halves("views"), weights, table.views),
         },
-        "parts": {name: float(getattr(parts, name)) for name in ("score", "seeds", "views", "both", "offset")},
+        "parts": {name.replace("interaction", "both"): float(value) for name, value in vars(parts).items()},
         "reliability": {
             "value": float(parts.reliability(seeds, table.views)),
-            "interval": bootstrap_interval(resampled.reliability(seeds, table.views)),
+            "interval": percentile_interval(resampled.reliability(seeds, table.views)),
         },
         "standard_error": float(parts.standard_error(seeds, table.views)),
         "target": target,
@@ -102,13 +102,15 @@ def forecast(results: xr.Dataset, *, seeds: int, views: int, protocol: str = "co
         The study has one seed only, too few samples, or one pair of views where another number is planned.
     """
     tables = [
-        table for partition in ("candidate", "independent") if (table := CrossedScores.of(results, protocol, partition)).n >= FEWEST
+        table
+        for partition in ("candidate", "independent")
+        if (table := CrossedScores.of(results, protocol, partition)).n >= MIN_ORDERED_SAMPLES
     ]
     if tables and not tables[0].seeds:
         raise UserError(tables[0].unknown()[0])
     if not tables or tables[0].seeds < 2:
         raise UserError(
-            f"the precision of other numbers of seeds cannot be told from one seed, nor from fewer than {FEWEST} candidates; "
+            f"the precision of other numbers of seeds cannot be told from one seed, nor from fewer than {MIN_ORDERED_SAMPLES} candidates; "
             f"this study has {CrossedScores.of(results, protocol).seeds} and {CrossedScores.of(results, protocol).n}"
         )
     counts = [table.n for table in tables]
@@ -124,7 +126,7 @@ def forecast(results: xr.Dataset, *, seeds: int, views: int, protocol: str = "co
         "views": views,
         "reliability": {
             "value": float(parts.reliability(seeds, views)),
-            "interval": bootstrap_interval(resampled.reliability(seeds, views)),
+            "interval": percentile_interval(resampled.reliability(seeds, views)),
         },
         "standard_error": float(parts.standard_error(seeds, views)),
         "target": target,
@@ -156,10 +158,10 @@ def _correlations(halves: list[tuple[np.ndarray, np.ndarray]], weights: np.ndarr
             first, second = _ranks(first), _ranks(second)
         (value,), resampled = (_mean_correlation(first, second, w) for w in (np.ones((1, len(first))), weights))
         factor = count / (count // 2)
-        found[name] = {"value": float(value), "interval": bootstrap_interval(resampled)}
+        found[name] = {"value": float(value), "interval": percentile_interval(resampled)}
         found[f"full_{name}"] = {
             "value": float(spearman_brown(value, factor)),
-            "interval": bootstrap_interval(spearman_brown(resampled, factor)),
+            "interval": percentile_interval(spearman_brown(resampled, factor)),
         }
     return found
 
@@ -184,7 +186,7 @@ def _mean_correlation(first: np.ndarray, second: np.ndarray, weights: np.ndarray
         return ((xy - mean_x * mean_y) / np.sqrt((xx - mean_x**2) * (yy - mean_y**2))).mean(axis=1)
 
 
-def bootstrap_interval(values: Any) -> tuple[float, float]:
+def percentile_interval(values: Any) -> tuple[float, float]:
     """Of 95 %, from bootstrap values."""
     values = np.asarray(values, float)
     if not np.isfinite(values).any():

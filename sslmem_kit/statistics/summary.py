@@ -15,7 +15,7 @@ from scipy import special
 
 from sslmem_kit.names import PARTITION_CODE, PARTITIONS, SSLMEM
 
-LARGE = 20_000
+NORMAL_ABOVE = 20_000
 """Values above which the bootstrap distribution of their mean is taken to be normal."""
 
 
@@ -26,7 +26,7 @@ def partition_summary(scores: xr.Dataset, *, seed: int = 0) -> dict[str, dict[st
             "mean": float(values.mean()),
             "sd": float(values.std(ddof=1)) if len(values) > 1 else np.nan,
             "n": len(values),
-            "interval": bootstrap_interval(values, seed=seed),
+            "interval": bootstrap_mean_interval(values, seed=seed),
         }
         for name, values in by_partition(scores).items()
         if len(values)
@@ -39,7 +39,7 @@ def by_partition(scores: xr.Dataset) -> dict[str, np.ndarray]:
     return {name: values[codes == PARTITION_CODE[name]] for name in PARTITIONS}
 
 
-def bootstrap_interval(
+def bootstrap_mean_interval(
     values: np.ndarray, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of the mean over samples; NaN with fewer than 2.
@@ -49,7 +49,7 @@ def bootstrap_interval(
     """
     if len(values) < 2:
         return (np.nan, np.nan)
-    if len(values) > LARGE:
+    if len(values) > NORMAL_ABOVE:
         mean, reach = values.mean(), special.ndtri(0.5 + confidence / 2) * values.std() / np.sqrt(len(values))
         return (float(mean - reach), float(mean + reach))
     batch = max(1, 10_000_000 // len(values))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import xarray as xr
@@ -19,7 +20,7 @@ from sslmem_kit.statistics.precision import VarianceComponents
 
 SPLITS = 100
 """Most random halvings that are made."""
-FEWEST = 10
+MIN_ORDERED_SAMPLES = 10
 """Samples below which nothing is said of their order."""
 
 
@@ -101,30 +102,33 @@ class CrossedScores:
         of_mean = factor * (without.mean(axis=1) ** 2).sum(axis=1)
         between = factor * ((without - without.mean(axis=1, keepdims=True)) ** 2).sum(axis=(1, 2)) / (seeds * (seeds - 1))
         columns = np.stack([whole.mean(axis=1), whole.mean(axis=1) ** 2, (whole**2).sum(axis=1), of_mean, between], axis=1)
-        score, square, squares, over_views, both = (weighted_sums(weights, columns) / samples).T
+        score, square, squares, over_views, interaction = (weighted_sums(weights, columns) / samples).T
         of_seeds = weighted_sums(weights, whole) / samples
         bessel = samples / (samples - 1)
         # Of sample x seed, with the offset of each seed, its mean over samples, taken out.
         spread = bessel * (squares - seeds * square - (of_seeds**2).sum(axis=1) + seeds * score**2) / (seeds - 1)
-        both = np.nan_to_num(both)
+        interaction = np.nan_to_num(interaction)
         over_views = np.nan_to_num(over_views)
-        error = spread / seeds + over_views - both
+        error = spread / seeds + over_views - interaction
         parts = VarianceComponents(
             score=bessel * (square - score**2) - error,
-            seeds=spread - seeds * both,
-            views=views * (over_views - both) if without.size else np.full(len(weights), np.nan),
-            both=seeds * views * both if without.size else np.full(len(weights), np.nan),
+            seeds=spread - seeds * interaction,
+            views=views * (over_views - interaction) if without.size else np.full(len(weights), np.nan),
+            interaction=seeds * views * interaction if without.size else np.full(len(weights), np.nan),
             offset=of_seeds.var(axis=1, ddof=1) - spread / samples,
         )
         return parts if len(weights) > 1 else VarianceComponents(*(float(value[0]) for value in vars(parts).values()))
 
-    def seed_halves(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Scores from two halves of the seeds, for each halving."""
-        by_seed = self.differences.mean(axis=1)
-        return [(by_seed[:, one].mean(axis=1), by_seed[:, other].mean(axis=1)) for one, other in _halvings(self.seeds)]
+    def split_halves(self, over: Literal["seeds", "views"]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Scores from two halves of the seeds, or of the random views under all seeds, for each way to halve them.
 
-    def view_halves(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Scores from two halves of the random views, all seeds, for each halving."""
+        Returns
+        -------
+        Pairs of scores, (sample,) each; none where there is nothing to halve.
+        """
+        if over == "seeds":
+            by_seed = self.differences.mean(axis=1)
+            return [(by_seed[:, one].mean(axis=1), by_seed[:, other].mean(axis=1)) for one, other in _halvings(self.seeds)]
         if not self.seeds or self.views < (4 if self.protocol == "paper" else 2):
             return []
         return [
@@ -135,7 +139,7 @@ class CrossedScores:
     def unknown(self) -> list[str]:
         """What cannot be told from so little, in sentences."""
         told = []
-        if self.n < FEWEST:
+        if self.n < MIN_ORDERED_SAMPLES:
             told.append(f"{self.n} samples are too few to say how reliably they are ordered")
         if not self.seeds:
             told.append(

@@ -476,7 +476,7 @@ def test_the_report_has_a_table_of_layers(made_up: Study, tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["layers", "units"])
 def test_the_figures_show_the_tables_and_open_offline(made_up: Study, name: str, tmp_path: Path) -> None:
     told = layers_.localized(made_up.tree)
-    drawn = layers.draw(told["layers"]) if name == "layers" else units.draw(told["units"], told["strongest_seen"])
+    drawn = layers.plot(told["layers"]) if name == "layers" else units.plot(told["units"], told["strongest_seen"])
     shown = [points.dimension_values(1).tolist() for points in drawn.traverse(lambda x: x, [hv.Scatter])]
     if name == "layers":
         expected = [[row["partitions"][part]["mean"] for row in told["layers"]] for part in layers.PARTITIONS]

@@ -32,16 +32,16 @@ def scores(study):
 def drawn(name, study, scores):
     match name:
         case "fig02a":
-            return fig02a.draw(scores)
+            return fig02a.plot(scores)
         case "fig02b":
-            return fig02b.draw(memorization_over_training(study.tree))
+            return fig02b.plot(memorization_over_training(study.tree))
         case "fig02c":
-            return fig02c.draw(scores, statistics.partition_summary(scores))
+            return fig02c.plot(scores, statistics.partition_summary(scores))
         case "fig05":
-            return fig05.draw(scores, limit=0.02)
+            return fig05.plot(scores, limit=0.02)
         case "tab02":
-            return tab02.draw(statistics.partition_tests(scores))
-    return gallery.draw(scores, study.tree["images/thumbnail"], count=6)
+            return tab02.plot(statistics.partition_tests(scores))
+    return gallery.plot(scores, study.tree["images/thumbnail"], count=6)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -59,7 +59,7 @@ def test_saved_files_are_whole_and_open_offline(name, study, scores, tmp_path):
 
 
 def test_the_scatter_shows_every_candidate_with_id_class_and_score(scores):
-    points = next(iter(fig02a.draw(scores).traverse(lambda x: x, [hv.Points])))
+    points = next(iter(fig02a.plot(scores).traverse(lambda x: x, [hv.Points])))
     shown = points.dframe().set_index("sample")
     candidates = scores.where(scores["partition"] == 1, drop=True)
     assert sorted(shown.index) == candidates["sample"].values.tolist()
@@ -73,7 +73,7 @@ def test_the_scatter_shows_every_candidate_with_id_class_and_score(scores):
 
 def test_the_histograms_hold_every_sample_once_and_the_given_means(scores):
     summary = statistics.partition_summary(scores)
-    figure = fig02c.draw(scores, summary, bins=17)
+    figure = fig02c.plot(scores, summary, bins=17)
     counted = dict.fromkeys(PARTITIONS, 0)
     for bars in figure.traverse(lambda x: x, [hv.Rectangles]):
         counted[bars["partition"][0]] += int(bars["samples"].sum())
@@ -84,20 +84,20 @@ def test_the_histograms_hold_every_sample_once_and_the_given_means(scores):
 
 def test_the_curves_are_the_shares_above_with_n_in_the_legend(scores):
     groups = statistics.by_partition(scores)
-    curves = fig05.draw(scores).traverse(lambda x: x, [hv.Curve])
+    curves = fig05.plot(scores).traverse(lambda x: x, [hv.Curve])
     assert {curve.label for curve in curves} == {f"{name}, n = {len(values)}" for name, values in groups.items()}
     for curve in curves:
         values = groups[curve.label.partition(",")[0]]
         expected = [(values > threshold).mean() for threshold in curve["threshold"]]
         np.testing.assert_allclose(curve["share"], expected, atol=1e-12)
         assert (curve["share"][0], curve["share"][-1]) == (1, 0)
-    marks = [line.data for line in fig05.draw(scores, limit=0.5).traverse(lambda x: x, [hv.VLine])]
+    marks = [line.data for line in fig05.plot(scores, limit=0.5).traverse(lambda x: x, [hv.VLine])]
     assert marks == [0.0, 0.5]
 
 
 def test_a_partition_without_samples_has_no_curve(scores):
     some = scores.isel(sample=np.flatnonzero(scores["partition"] == 1))
-    figure = fig05.draw(some)
+    figure = fig05.plot(some)
     assert [curve.label.partition(",")[0] for curve in figure.traverse(lambda x: x, [hv.Curve])] == ["candidate"]
     assert png(figure).startswith(b"\x89PNG")
 
@@ -109,7 +109,7 @@ def test_drawings_are_the_same_each_time_and_many_points_are_a_picture_in_them(m
     columns["x"][:3] = np.nan
 
     def drawing():
-        return svg(scatter.draw(columns, labels=("a", "b", "c"), title="t", ringed=np.arange(900) < 20))
+        return svg(scatter.plot(columns, labels=("a", "b", "c"), title="t", ringed=np.arange(900) < 20))
 
     few = drawing()
     assert few == drawing()
@@ -130,7 +130,7 @@ def test_of_points_that_cover_each_other_the_topmost_is_drawn():
 
 def test_panels_over_training_show_the_trajectory(study):
     trajectory = memorization_over_training(study.tree)
-    layout = fig02b.draw(trajectory)
+    layout = fig02b.plot(trajectory)
     curves = {curve.vdims[0].name: curve for curve in layout.traverse(lambda x: x, [hv.Curve])}
     assert list(curves) == ["loss_every_epoch", "probe_accuracy", "mean", "top_mean"]
     for name, curve in curves.items():
@@ -142,15 +142,15 @@ def test_one_seed_leaves_out_bands_that_cannot_be_estimated(tmp_path):
     study = make_study(tmp_path / "one", samples=100, seeds=1)
     trajectory = memorization_over_training(study.tree)
     assert np.isnan(trajectory["top_mean_se"]).all()
-    bands = {band.vdims[0].name for band in fig02b.draw(trajectory).traverse(lambda x: x, [hv.Spread])}
+    bands = {band.vdims[0].name for band in fig02b.plot(trajectory).traverse(lambda x: x, [hv.Spread])}
     assert "top_mean" not in bands
-    save_figure(fig02b.draw(trajectory), tmp_path, "fig02b")
-    save_figure(fig02a.draw(study.scores("paper")), tmp_path, "fig02a")
+    save_figure(fig02b.plot(trajectory), tmp_path, "fig02b")
+    save_figure(fig02a.plot(study.scores("paper")), tmp_path, "fig02a")
 
 
 def test_the_table_gives_the_tests_as_text(scores):
     tests = statistics.partition_tests(scores)
-    rows = tab02.draw(tests).dframe()
+    rows = tab02.plot(tests).dframe()
     assert rows["alternative"].tolist() == ["C>S", "C>E", "S>I", "E>I", "C>0", "I<0", "S!=0", "E>0"]
     assert rows["t"].tolist() == [f"{test['t']:.2f}" for test in tests]
     assert rows["in words"][0] == "candidate above shared"
@@ -164,7 +164,7 @@ def test_p_values_survive_underflow(p, text):
 
 def test_the_gallery_shows_the_extremes_in_order(study, scores):
     thumbnails = study.tree["images/thumbnail"]
-    figure = gallery.draw(scores, thumbnails, count=4, columns=4)
+    figure = gallery.plot(scores, thumbnails, count=4, columns=4)
     frames = next(iter(figure.traverse(lambda x: x, [hv.Rectangles])))
     candidates = scores["sslmem"].where(scores["partition"] == 1, drop=True)
     ordered = candidates["sample"].values[np.argsort(-candidates.values)]
@@ -181,17 +181,17 @@ def test_the_gallery_shows_the_extremes_in_order(study, scores):
 
 @pytest.mark.parametrize("count", [1, 1000])
 def test_the_gallery_takes_what_there_is(study, scores, count, tmp_path):
-    figure = gallery.draw(scores, study.tree["images/thumbnail"], count=count)
+    figure = gallery.plot(scores, study.tree["images/thumbnail"], count=count)
     shown = next(iter(figure.traverse(lambda x: x, [hv.Rectangles])))["sample"]
     assert len(shown) == len(set(shown)) == 2 * min(count, int((scores["partition"] == 1).sum()) // 2)
 
 
 def test_shown_output_is_a_picture_with_a_script_behind_it(scores):
-    html = show(fig02a.draw(scores))._repr_html_()
+    html = show(fig02a.plot(scores))._repr_html_()
     assert html.startswith('<div id="sslmem-')
     assert 'src="data:image/png;base64,' in html
     assert html.count("</script>") == 1
-    assert "<script" not in show(fig02a.draw(scores), interactive=False)._repr_html_()
+    assert "<script" not in show(fig02a.plot(scores), interactive=False)._repr_html_()
     library = interactive_figures()
     assert len(library._repr_html_()) < 1.5e6
     assert len(repr(library)) < 100

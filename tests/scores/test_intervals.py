@@ -10,7 +10,7 @@ import xarray as xr
 from scipy import stats
 
 from sslmem_kit.scores import family_contrast, leave_out, select_protocol
-from sslmem_kit.scores.intervals import FEWEST, moderate, t_quantile, total_error
+from sslmem_kit.scores.intervals import MIN_MODERATED_SAMPLES, moderate, t_quantile, total_error
 
 
 def labelled(values: np.ndarray, views: int, **encoder: np.ndarray) -> xr.DataArray:
@@ -125,7 +125,7 @@ def test_samples_with_few_encoders_on_a_side_are_covered_as_often_as_those_with_
 
 
 def test_few_samples_are_left_to_themselves_and_are_an_analysis_of_variance():
-    samples, seeds, views = FEWEST - 1, 4, 5
+    samples, seeds, views = MIN_MODERATED_SAMPLES - 1, 4, 5
     rng = np.random.default_rng(0)
     alignment, _ = pairs_of_encoders(rng, samples=samples, seeds=seeds, views=views, coupled=True)
     found = family_contrast(select_protocol(alignment, "released"))

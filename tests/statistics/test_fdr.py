@@ -19,8 +19,7 @@ from sslmem_kit.report.build import build_report
 from sslmem_kit.report.export import export
 from sslmem_kit.report.text import as_text
 from sslmem_kit.scores import score
-from sslmem_kit.statistics import fdr as discovery
-from sslmem_kit.statistics.fdr import fdr_summary, p_values, q_values, with_significance
+from sslmem_kit.statistics.fdr import TESTED, fdr_summary, p_values, q_values, with_significance
 from sslmem_kit.study import Study
 from tests.support import ROOT
 from tests.support.fake_study import make_study
@@ -154,7 +153,7 @@ def test_p_values_are_uniform_where_nothing_is_memorized(simulate):
     for seed in range(60):
         found = with_significance(score(simulate(seed, 0.0, samples=550)[0]))
         codes = found["partition"].values
-        for name, sign in discovery.TESTED.items():
+        for name, sign in TESTED.items():
             members = codes == PARTITION_CODE[name]
             p.append(found["p_value"].values[members][0])  # of one sample each: those of a study share their null
             null = sign * found["difference"].values[(codes == 0) | (codes == 3)]
@@ -197,7 +196,7 @@ def test_the_report_counts_them(study: Study, capsys: pytest.CaptureFixture) -> 
     assert main(["report", str(study.path), "--fdr", "0.1", "--json"]) == 0
     report = json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     q, codes = study.scores()["q_value"].values, study.scores()["partition"].values
-    for name in discovery.TESTED:
+    for name in TESTED:
         row = report["discoveries"][name]
         assert row["memorized"] == (q[codes == PARTITION_CODE[name]] <= 0.1).sum() > 0
     text = as_text(report)

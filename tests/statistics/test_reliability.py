@@ -30,7 +30,7 @@ from sslmem_kit.study import Study
 from tests.scores.test_intervals import by_pair, labelled, of_views
 from tests.support.fake_study import make_study
 
-TRUE = {"score": 1.0, "seeds": 2.0, "views": 0.6, "both": 4.0, "offset": 0.5}
+TRUE = {"score": 1.0, "seeds": 2.0, "views": 0.6, "interaction": 4.0, "offset": 0.5}
 EXACT = VarianceComponents(**TRUE)
 
 
@@ -47,7 +47,7 @@ def made(*, samples: int = 400, seeds: int = 6, views: int = 8, seed: int = 0) -
     differences = differences + scaled("seeds", rng.normal(size=(samples, seeds, 1)))
     differences = differences + scaled("offset", rng.normal(size=(1, seeds, 1)))
     differences = differences + scaled("views", by_pair(of_views(rng, samples, 1, views + 1)))
-    differences = differences + scaled("both", by_pair(of_views(rng, samples, seeds, views + 1)))
+    differences = differences + scaled("interaction", by_pair(of_views(rng, samples, seeds, views + 1)))
     values = np.zeros((samples, 2 * seeds, differences.shape[2])) + rng.normal(size=(samples, 1, 1))
     values[:, 1::2] += differences
     trained = np.array([[code == 0 or name == "f" for name in family] for code in partition])
@@ -78,7 +78,7 @@ def test_parts_are_an_analysis_of_variance():
     ms_seeds = v * between.sum() / ((n - 1) * (s - 1))
     ms_views = s * ((by_both - by_sample[:, None]) ** 2).sum() / (n * (v - 1))
     ms_both = ((x - by_seed[:, :, None] - by_both[:, None] + by_sample[:, None, None]) ** 2).sum() / (n * (s - 1) * (v - 1))
-    assert parts.both == pytest.approx(ms_both)
+    assert parts.interaction == pytest.approx(ms_both)
     assert parts.views == pytest.approx((ms_views - ms_both) / s)
     assert parts.seeds == pytest.approx((ms_seeds - ms_both) / v)
     assert parts.score == pytest.approx(by_sample.var(ddof=1) - (ms_seeds + ms_views - ms_both) / (s * v))
@@ -159,7 +159,7 @@ def test_the_curve_is_the_prediction():
 
 
 def test_negative_parts_count_as_nothing():
-    parts = VarianceComponents(score=-0.1, seeds=-1.0, views=-1.0, both=2.0, offset=-1.0)
+    parts = VarianceComponents(score=-0.1, seeds=-1.0, views=-1.0, interaction=2.0, offset=-1.0)
     assert parts.reliability(3, 5) == 0
     assert parts.standard_error(1, 2) == 1
     assert required_seeds(parts, reliability=0.8)[0]["seeds"] is None
@@ -322,7 +322,7 @@ def test_the_figures_show_the_predictions(tmp_path):
     root = made(samples=100)
     found, parts = assess(root, protocol="released"), CrossedScores.of(root, "released").parts()
     curve = curve_of_study(parts, found, most_seeds=12)
-    drawn = planning_curve_figure.draw(curve)
+    drawn = planning_curve_figure.plot(curve)
     lines = {line.label: line for line in drawn.traverse(lambda x: x, [hv.Curve])}
     assert list(lines) == ["2 views", "5 views", "10 views", "20 views"]
     np.testing.assert_allclose(lines["5 views"].dimension_values("reliability"), parts.reliability(np.arange(1, 13), 5))
@@ -331,7 +331,7 @@ def test_the_figures_show_the_predictions(tmp_path):
     shares = variance_shares({"released": parts, "none": VarianceComponents(*(-1.0,) * 5)}, seeds=6, views=8)
     assert float(shares["share"].sel(protocol="released", part="score")) == pytest.approx(found["reliability"]["value"])
     assert float(shares["share"].sel(protocol="none").sum()) == 0
-    bars = error_parts.draw(shares)
+    bars = error_parts.plot(shares)
     tops = [boxes.dimension_values("top")[0] for boxes in bars.traverse(lambda x: x, [hv.Rectangles])]
     assert tops[-1] == pytest.approx(1)
     for name, figure in (("curve", drawn), ("bars", bars)):

@@ -7,11 +7,10 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from sslmem_kit import statistics
 from sslmem_kit.statistics import (
     TABLE_2,
     TABLE_16,
-    bootstrap_interval,
+    bootstrap_mean_interval,
     by_partition,
     highest,
     one_sample_test,
@@ -80,7 +79,7 @@ def test_cohens_d_by_hand():
 def test_too_few_samples_are_nan_and_not_a_warning(n):
     for found in (two_sample_test(FIRST[:n], SECOND, alternative="greater"), one_sample_test(FIRST[:n], alternative="less")):
         assert np.isnan([found["t"], found["p"], found["cohens_d"]]).all()
-    assert np.isnan(bootstrap_interval(FIRST[:n])).all()
+    assert np.isnan(bootstrap_mean_interval(FIRST[:n])).all()
 
 
 def test_planted_effects_give_the_alternatives_of_the_tables():
@@ -126,15 +125,17 @@ def test_the_summary_by_hand():
 
 def test_the_interval_is_reproducible_and_of_about_the_width_of_the_normal_one():
     values = np.random.default_rng(2).normal(3, 2, 400)
-    low, high = bootstrap_interval(values, seed=1)
-    assert (low, high) == bootstrap_interval(values, seed=1) != bootstrap_interval(values, seed=2)
+    low, high = bootstrap_mean_interval(values, seed=1)
+    assert (low, high) == bootstrap_mean_interval(values, seed=1) != bootstrap_mean_interval(values, seed=2)
     assert high - low == pytest.approx(2 * 1.96 * values.std(ddof=1) / 20, rel=0.1)
-    assert bootstrap_interval(values, confidence=0.5)[1] - bootstrap_interval(values, confidence=0.5)[0] < 0.5 * (high - low)
+    assert bootstrap_mean_interval(values, confidence=0.5)[1] - bootstrap_mean_interval(values, confidence=0.5)[0] < 0.5 * (
+        high - low
+    )
 
 
 def test_the_interval_covers_the_mean_as_often_as_it_says():
     rng = np.random.default_rng(3)
-    intervals = [bootstrap_interval(rng.exponential(1, 60), resamples=200, seed=trial) for trial in range(200)]
+    intervals = [bootstrap_mean_interval(rng.exponential(1, 60), resamples=200, seed=trial) for trial in range(200)]
     assert 0.86 <= np.mean([low <= 1 <= high for low, high in intervals]) <= 0.99
 
 
@@ -180,10 +181,10 @@ def test_the_intervals_of_rank_agreement_cover_as_often_as_they_say():
 
 
 def test_the_interval_of_many_values_is_that_of_the_bootstrap(monkeypatch):
-    values = np.random.default_rng(0).exponential(1, statistics.LARGE + 1)
-    normal = bootstrap_interval(values)
-    monkeypatch.setattr(summary, "LARGE", len(values))
-    drawn = bootstrap_interval(values)
+    values = np.random.default_rng(0).exponential(1, summary.NORMAL_ABOVE + 1)
+    normal = bootstrap_mean_interval(values)
+    monkeypatch.setattr(summary, "NORMAL_ABOVE", len(values))
+    drawn = bootstrap_mean_interval(values)
     error = values.std() / np.sqrt(len(values))
     assert drawn != normal
     np.testing.assert_allclose(normal, drawn, atol=0.2 * error)  # three standard errors of an end by 2,000 resamples

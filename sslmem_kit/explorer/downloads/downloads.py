@@ -259,9 +259,9 @@ class TakeAway(param.Parameterized):
         session = self.session
         scores, limit, study = session.scores, session.limit, plain(session.opened.key)
         if figure == "distributions":
-            return lambda figures: figures.fig02c.draw(scores, means(scores))
+            return lambda figures: figures.fig02c.plot(scores, means(scores))
         if figure == "shares":
-            return lambda figures: figures.fig05.draw(scores, limit=limit if np.isfinite(limit) else None)
+            return lambda figures: figures.fig05.plot(scores, limit=limit if np.isfinite(limit) else None)
         shown, selected = session.shown, session.selected
         keys = (session.x, session.y, session.colour)
         columns = {axis: session.column(key)[shown] for axis, key in zip(("x", "y", "colour"), keys, strict=True)}
@@ -270,7 +270,7 @@ class TakeAway(param.Parameterized):
         ringed = np.isin(shown, selected, assume_unique=True)
         labels = tuple(plain(session.quantities[key].label) for key in keys)
         rings = f", {int(ringed.sum()):,} selected" if ringed.any() else ""
-        return lambda figures: figures.scatter.draw(
+        return lambda figures: figures.scatter.plot(
             columns,
             labels=labels,
             title=f"{study}: {len(shown):,} samples{rings} ({scores.attrs['protocol']} protocol)",
