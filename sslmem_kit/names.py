@@ -2,6 +2,9 @@
 
 SAMPLE, AUGMENTATION, ENCODER, EPOCH, VIEW = "sample", "augmentation", "encoder", "epoch", "view"
 LAYER, UNIT, CHANNEL = "layer", "unit", "channel"
+PARTITION, ALTERNATIVE, STATISTIC, ESTIMATOR, QUANTILE = "partition", "alternative", "statistic", "estimator", "quantile"
+BOUND, BOUNDS = "bound", ("low", "high")
+"""Dimension of the two ends of an interval, and its coordinates."""
 FILE = "file"
 """Coordinate on ``sample``: path of the image file below the folder of the data, with ``/``; absent where samples have none."""
 ALIGNMENT, TRAINED_ON, SSLMEM = "alignment", "trained_on", "sslmem"

@@ -23,13 +23,12 @@ score, which anyone can apply and see.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.names import FILE, PARTITION_CODE, SAMPLE, SSLMEM
+from sslmem_kit.names import BOUND, BOUNDS, FILE, PARTITION, PARTITION_CODE, SAMPLE, SSLMEM
 from sslmem_kit.statistics.summary import wilson_interval
 
 NULL = ("shared", "extra")
@@ -73,7 +72,7 @@ def q_values(p: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     p
-        p-values of one list, (sample,); NaN takes no part.
+        p-values of one list, (sample,); NaN is left out.
 
     Returns
     -------
@@ -99,7 +98,17 @@ def with_significance(scores: xr.Dataset) -> xr.Dataset:
     Parameters
     ----------
     scores
-        Of :func:`sslmem_kit.scores.score`; protocols differ in the difference, and so in p.
+        ``difference(sample)`` with ``partition``, of :func:`sslmem_kit.scores.score`; protocols differ in the difference, and so in p.
+
+    Returns
+    -------
+    The scores with ``p_value(sample)`` of :func:`p_values` and ``q_value(sample)`` of :func:`q_values`, each partition for itself.
+
+    Examples
+    --------
+    >>> scores = xr.Dataset({"difference": ("sample", [0.1, -0.1, 0.0, 0.9])}, {"partition": ("sample", [0, 0, 3, 1])})
+    >>> with_significance(scores)["p_value"].values
+    array([ nan,  nan,  nan, 0.25])
     """
     difference, codes = scores["difference"].values, scores["partition"].values
     null = _null(scores)
@@ -111,8 +120,8 @@ def with_significance(scores: xr.Dataset) -> xr.Dataset:
     return scores.assign(p_value=(SAMPLE, p), q_value=(SAMPLE, q))
 
 
-def fdr_summary(scores: xr.Dataset, fdr: float = 0.05) -> dict[str, Any]:
-    """How many samples are memorized at a false-discovery rate, and what that amounts to.
+def fdr_summary(scores: xr.Dataset, fdr: float = 0.05) -> xr.Dataset:
+    """Number of samples that are memorized at a false-discovery rate, and what that amounts to.
 
     Parameters
     ----------
@@ -123,66 +132,136 @@ def fdr_summary(scores: xr.Dataset, fdr: float = 0.05) -> dict[str, Any]:
 
     Returns
     -------
-    ``fdr``, ``n_null``, and for ``candidate`` and ``independent`` a mapping each:
+    On ``partition``, the candidates and the independents:
 
     - ``n``; ``memorized``, how many have ``q_value <= fdr``; ``share`` of them;
-    - ``samples``: their ids, the most memorized first, and of data that have them their ``files``;
     - ``threshold``: the list holds the candidates whose ``sslmem`` is at or above it (independents: at or below); NaN for an empty list;
     - ``fewest``: the least number that a list can hold with this null, for p is at least ``1 / (n_null + 1)``; NaN where no list is
       possible. ``null_for_one``: null samples that are needed for a list of one, ``null_for_any``: for a list of all;
-    - ``not_memorized``: estimated share of those that are not memorized, with ``not_memorized_interval`` (95 %): twice the share of
-      p-values above a half, where few memorized ones lie (Storey 2002). An estimate from above. It needs no list: where many are
-      memorized by little, few can be named.
+    - ``null_proportion``: estimated share of those that are not memorized, of :func:`null_proportion`, and ``null_proportion_interval``
+      (95 %), on (``partition``, ``bound``).
+
+    On ``discovery``, the lists one after the other, the most memorized first: ``discovered``, the ids of samples, with the coordinates
+    ``listed_in`` (partition) and, of data that have them, ``file``. The scalar ``n_null`` counts the null; ``fdr`` is in the attrs.
 
     Raises
     ------
     UserError
         ``fdr`` is not between 0 and 1.
+
+    References
+    ----------
+    Benjamini and Hochberg, JRSS B 57 (1995); Bates et al., Annals of Statistics 51 (2023); Storey, JRSS B 64 (2002).
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> values, codes = np.append(rng.normal(size=99), [9.0, 8.0, 0.0]), np.repeat([0, 1], [99, 3])
+    >>> scores = xr.Dataset(
+    ...     {"sslmem": ("sample", values), "difference": ("sample", values)}, {"sample": range(102), "partition": ("sample", codes)}
+    ... )
+    >>> found = fdr_summary(scores, 0.1)
+    >>> found["memorized"].to_series().to_dict()
+    {'candidate': 2, 'independent': 0}
+    >>> found["discovered"].values, found["threshold"].sel(partition="candidate").item()
+    (array([ 99, 100]), 8.0)
     """
     check_rate(fdr)
     if "q_value" not in scores:
         scores = with_significance(scores)
     n_null = len(_null(scores))
-    result: dict[str, Any] = {"fdr": fdr, "n_null": n_null}
+    rows, lists = [], []
     for name, sign in TESTED.items():
         members = scores["partition"].values == PARTITION_CODE[name]
         p, q, values = (scores[column].values[members] for column in ("p_value", "q_value", SSLMEM))
         listed, n = q <= fdr, len(p)
         count, fewest = int(listed.sum()), _at_least(n / (fdr * (n_null + 1)))
-        order = np.flatnonzero(members)[listed][np.argsort(-sign * values[listed], kind="stable")]
-        result[name] = {
-            "n": n,
-            "memorized": count,
-            "samples": scores[SAMPLE].values[order].tolist(),
-            **({"files": list(map(str, scores[FILE][order].values))} if FILE in scores.coords else {}),
-            "share": count / n if n else math.nan,
-            "threshold": float(sign * (sign * values[listed]).min()) if count else math.nan,
-            "fewest": fewest if fewest <= n else math.nan,
-            "null_for_one": max(0, _at_least(n / fdr) - 1),
-            "null_for_any": _at_least(1 / fdr) - 1,
-            **_not_memorized(p),
-        }
-    return result
+        lists.append(np.flatnonzero(members)[listed][np.argsort(-sign * values[listed], kind="stable")])
+        proportion, low, high = null_proportion(p)
+        rows.append(
+            {
+                "n": n,
+                "memorized": count,
+                "share": count / n if n else math.nan,
+                "threshold": float(sign * (sign * values[listed]).min()) if count else math.nan,
+                "fewest": fewest if fewest <= n else math.nan,
+                "null_for_one": max(0, _at_least(n / fdr) - 1),
+                "null_for_any": _at_least(1 / fdr) - 1,
+                "null_proportion": proportion,
+                "null_proportion_interval": (low, high),
+            }
+        )
+    order = np.concatenate(lists)
+    coords = {"listed_in": ("discovery", np.repeat(list(TESTED), [len(part) for part in lists]))}
+    if FILE in scores.coords:
+        coords[FILE] = ("discovery", scores[FILE].values[order].astype(object))
+    return xr.Dataset(
+        {
+            **{
+                name: ((PARTITION, BOUND) if name.endswith("_interval") else PARTITION, [row[name] for row in rows]) for name in rows[0]
+            },
+            "discovered": ("discovery", scores[SAMPLE].values[order]),
+            "n_null": n_null,
+        },
+        {PARTITION: list(TESTED), BOUND: list(BOUNDS), **coords},
+        {"fdr": fdr},
+    )
 
 
 def check_rate(fdr: float) -> None:
-    """Refuse what is no false-discovery rate."""
+    """Refuse a number that is no false-discovery rate.
+
+    Raises
+    ------
+    UserError
+        It is not above 0 and below 1.
+
+    Examples
+    --------
+    >>> check_rate(1.5)
+    Traceback (most recent call last):
+    sslmem_kit.errors.UserError: --fdr: a false-discovery rate lies above 0 and below 1, for instance 0.05, got 1.5
+    """
     if not 0 < fdr < 1:
         raise UserError(f"--fdr: a false-discovery rate lies above 0 and below 1, for instance 0.05, got {fdr:g}")
+
+
+def null_proportion(p: np.ndarray) -> tuple[float, float, float]:
+    """Estimated share of samples that are not memorized, with its 95 % interval: ``#{p > lambda} / (n (1 - lambda))``, lambda = 1/2.
+
+    Few memorized samples have a p-value above a half, so that nearly all there are of the null, whose p-values are uniform. It is an
+    estimate from above, and needs no list: where many samples are memorized by little, few can be named.
+
+    Parameters
+    ----------
+    p
+        p-values of one partition, (sample,); NaN is left out.
+
+    Returns
+    -------
+    The share and the ends of its interval (Wilson's), at most 1; NaN without p-values.
+
+    References
+    ----------
+    Storey, JRSS B 64 (2002).
+
+    Examples
+    --------
+    >>> share, low, high = null_proportion(np.array([0.01, 0.02, 0.3, 0.7]))
+    >>> share, round(low, 2), round(high, 2)
+    (0.5, 0.09, 1.0)
+    """
+    p = p[~np.isnan(p)]
+    if not len(p):
+        return (math.nan, math.nan, math.nan)
+    high = int((p > STOREY_LAMBDA).sum())
+    share, *ends = (min(1.0, float(part) / (1 - STOREY_LAMBDA)) for part in (high / len(p), *wilson_interval(high, len(p))))
+    return (share, ends[0], ends[1])
 
 
 def _null(scores: xr.Dataset) -> np.ndarray:
     values = scores["difference"].values[np.isin(scores["partition"].values, [PARTITION_CODE[name] for name in NULL])]
     return values[np.isfinite(values)]
-
-
-def _not_memorized(p: np.ndarray) -> dict[str, Any]:
-    p = p[~np.isnan(p)]
-    if not len(p):
-        return {"not_memorized": math.nan, "not_memorized_interval": (math.nan, math.nan)}
-    high = int((p > STOREY_LAMBDA).sum())
-    among = [min(1.0, float(share) / (1 - STOREY_LAMBDA)) for share in (high / len(p), *wilson_interval(high, len(p)))]
-    return {"not_memorized": among[0], "not_memorized_interval": (among[1], among[2])}
 
 
 def _at_least(number: float) -> int:

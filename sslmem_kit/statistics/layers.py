@@ -1,25 +1,24 @@
-"""Where it is memorized: scores layer by layer, and whether units respond most to what their encoder has seen.
+"""Scores layer by layer: where in an encoder it is memorized.
 
-Everything here is read from ``/layers`` and ``/units`` of a study with ``scoring.layers``. Distances of different layers differ in size for
+All is computed from ``/layers`` of a study with ``scoring.layers``. Distances of different layers differ in size for
 reasons that have nothing to do with memorization: between layers compare ``effect``, a number without unit, not the means.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import xarray as xr
 from scipy import special
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.names import ALIGNMENT, ENCODER, FAMILIES, LAYER, SAMPLE, SSLMEM
+from sslmem_kit.names import ALIGNMENT, ALTERNATIVE, BOUND, BOUNDS, ENCODER, FAMILIES, LAYER, PARTITION, PARTITIONS, SAMPLE, SSLMEM
 from sslmem_kit.scores import pair_positions
 from sslmem_kit.statistics.summary import by_partition
 from sslmem_kit.statistics.t_tests import TABLE_2, partition_tests
 from sslmem_kit.store import LAYERS
 
 NORMAL_975 = 1.959964
+"""Quantile of the normal distribution that a 95 % interval reaches to."""
 
 
 def layer_scores(tree: xr.DataTree) -> xr.Dataset:
@@ -32,13 +31,20 @@ def layer_scores(tree: xr.DataTree) -> xr.Dataset:
 
     Returns
     -------
-    ``sslmem(sample, layer)`` with ``partition`` and ``label``; the last layer, the whole output, has the raw difference of protocol
-    ``corrected``. Of encoders those that are pairs of f and g count.
+    ``sslmem`` on (``sample``, ``layer``) with ``partition`` and ``label``; the last layer, the full representation, has the raw difference of
+    protocol ``corrected``. Only encoders that are pairs of f and g count; ``n_f`` and ``n_g`` in the attrs are their numbers.
 
     Raises
     ------
     UserError
         The study was scored without layers, or one family has no encoder.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import _example
+    >>> scores = layer_scores(_example.tree())
+    >>> dict(scores["sslmem"].sizes)
+    {'sample': 64, 'layer': 3}
     """
     if LAYERS not in tree.children:
         raise UserError("scoring.layers: this study was scored without layers; set it to 'auto' in the spec of a new study")
@@ -57,37 +63,86 @@ def layer_scores(tree: xr.DataTree) -> xr.Dataset:
     return scores.assign_attrs(protocol="corrected", normalized_by_range="false", n_f=f.shape[1], n_g=g.shape[1])
 
 
-def layer_table(scores: xr.Dataset) -> list[dict[str, Any]]:
-    """Means and tests of each layer.
+def layer_table(scores: xr.Dataset) -> xr.Dataset:
+    """Means of each layer, and the effect, which alone compares between layers.
 
     Parameters
     ----------
     scores
-        Of :func:`layer_scores`.
+        ``sslmem`` on (``sample``, ``layer``), of :func:`layer_scores`.
 
     Returns
     -------
-    One mapping a layer, in forward order: ``layer``; ``partitions``, of each that has samples ``mean``, ``sd``, ``n`` and the 95 %
-    ``interval`` of the mean (Student's); ``tests``, those of Table 2; ``effect``, Cohen's d of candidates against shared samples, and its
-    95 % ``effect_interval`` (large-sample, Hedges and Olkin 1985). Intervals and tests are over samples, given the encoders.
+    On (``layer``, ``partition``), layers in forward order, the partitions that have samples: ``mean``, ``sd`` and ``n``, with the 95 % ``interval``
+    of the mean (Student's) on ``bound`` too. On ``layer``: ``effect``, Cohen's d of candidates against shared samples, NaN where one has no
+    samples, with its 95 % ``effect_interval`` on ``bound`` too: ``d +- 1.96 sqrt(1 / n1 + 1 / n2 + d**2 / (2 (n1 + n2)))``. Intervals are over
+    samples, given the encoders.
+
+    References
+    ----------
+    Hedges and Olkin, Statistical methods for meta-analysis (1985), for the interval of d.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import _example
+    >>> table = layer_table(layer_scores(_example.tree()))
+    >>> table["mean"].sel(partition="candidate").round(1).to_series().to_dict()
+    {'stem': 0.0, 'block': 0.1, 'head': 0.2}
+    >>> bool(table["effect"].sel(layer="head") > table["effect"].sel(layer="block"))
+    True
     """
-    rows = []
-    for name in scores[LAYER].values:
-        one = scores.sel({LAYER: name})
-        tests = partition_tests(one, TABLE_2)
-        partitions = {part: _mean(values) for part, values in by_partition(one).items() if len(values)}
-        row = {"layer": str(name), "partitions": partitions, "tests": tests}
-        main = next((test for test in tests if test["alternative"] == "C>S"), None)
+    names = scores[LAYER].values.astype(object)
+    groups = [by_partition(scores.sel({LAYER: name})) for name in names]
+    parts = [part for part in PARTITIONS if len(groups[0][part])] if groups else []
+    means = [[_mean(group[part]) for part in parts] for group in groups]
+    effects, intervals = [], []
+    for test in (partition_tests(scores.sel({LAYER: name}), ("C>S",)) for name in names):
         d, error = np.nan, np.nan
-        if main:
-            d, sizes = main["cohens_d"], (main["n_first"], main["n_second"])
+        if test.sizes[ALTERNATIVE]:
+            d, sizes = test["cohens_d"].item(), (test["n_first"].item(), test["n_second"].item())
             error = np.sqrt(sum(1 / max(size, 1) for size in sizes) + d**2 / (2 * sum(sizes)))
-        rows.append({**row, "effect": d, "effect_interval": (d - NORMAL_975 * error, d + NORMAL_975 * error)})
-    return rows
+        effects.append(d)
+        intervals.append((d - NORMAL_975 * error, d + NORMAL_975 * error))
+    by_part = (LAYER, PARTITION)
+    return xr.Dataset(
+        {
+            "mean": (by_part, [[mean for mean, *_ in row] for row in means]),
+            "sd": (by_part, [[sd for _, sd, *_ in row] for row in means]),
+            "n": (by_part, [[len(group[part]) for part in parts] for group in groups]),
+            "interval": ((*by_part, BOUND), [[ends for *_, ends in row] for row in means]),
+            "effect": (LAYER, effects),
+            "effect_interval": ((LAYER, BOUND), intervals),
+        },
+        {LAYER: names, PARTITION: parts, BOUND: list(BOUNDS)},
+    )
 
 
-def _mean(values: np.ndarray) -> dict[str, Any]:
+def layer_tests(scores: xr.Dataset) -> xr.Dataset:
+    """Tests of Table 2 at each layer.
+
+    Parameters
+    ----------
+    scores
+        ``sslmem`` on (``sample``, ``layer``), of :func:`layer_scores`.
+
+    Returns
+    -------
+    Variables of :func:`sslmem_kit.statistics.partition_tests` on (``layer``, ``alternative``). Tests are over samples, given the encoders.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import _example
+    >>> tests = layer_tests(layer_scores(_example.tree()))
+    >>> (tests["p"].sel(alternative="C>S") < 0.001).to_series().to_dict()
+    {'stem': False, 'block': True, 'head': True}
+    """
+    found = [partition_tests(scores.sel({LAYER: name}, drop=True), TABLE_2) for name in scores[LAYER].values]
+    return xr.concat(found, xr.DataArray(scores[LAYER].values.astype(object), dims=LAYER, name=LAYER))
+
+
+def _mean(values: np.ndarray) -> tuple[float, float, tuple[float, float]]:
+    """Mean, standard deviation, and Student's 95 % interval of the mean."""
     n, mean = len(values), float(values.mean())
     sd = float(values.std(ddof=1)) if n > 1 else np.nan
     reach = sd / np.sqrt(n) * special.stdtrit(max(n - 1, 1), 0.975)
-    return {"mean": mean, "sd": sd, "n": n, "interval": (mean - reach, mean + reach)}
+    return mean, sd, (mean - reach, mean + reach)

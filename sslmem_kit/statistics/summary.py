@@ -1,8 +1,4 @@
-"""Tests, effect sizes, rank agreement and bootstrap intervals of scores.
-
-The "effect size" of the paper's Tables 2 and 16 is the t statistic; here t and Cohen's d go under their own names. Tests are over
-samples, given the encoders: they say whether partitions differ for these encoders, not how other training runs would come out.
-"""
+"""Means, shares and their intervals, over samples."""
 
 from __future__ import annotations
 
@@ -13,28 +9,57 @@ import scipy  # scipy.stats comes on first use: it takes half a second, and the 
 import xarray as xr
 from scipy import special
 
-from sslmem_kit.names import PARTITION_CODE, PARTITIONS, SSLMEM
+from sslmem_kit.names import BOUND, BOUNDS, PARTITION, PARTITION_CODE, PARTITIONS, SSLMEM
 
 NORMAL_ABOVE = 20_000
-"""Values above which the bootstrap distribution of their mean is taken to be normal."""
+"""Number of values above which the bootstrap distribution of their mean is taken to be normal."""
 
 
-def partition_summary(scores: xr.Dataset, *, seed: int = 0) -> dict[str, dict[str, Any]]:
-    """Mean, standard deviation, n and bootstrap interval of ``sslmem`` in each partition that has samples."""
-    return {
-        name: {
-            "mean": float(values.mean()),
-            "sd": float(values.std(ddof=1)) if len(values) > 1 else np.nan,
-            "n": len(values),
-            "interval": bootstrap_mean_interval(values, seed=seed),
-        }
-        for name, values in by_partition(scores).items()
-        if len(values)
-    }
+def partition_summary(scores: xr.Dataset, *, seed: int = 0) -> xr.Dataset:
+    """Mean, standard deviation, n and bootstrap interval of ``sslmem`` in each partition that has samples.
+
+    Parameters
+    ----------
+    scores
+        ``sslmem(sample)`` with ``partition``, of :func:`sslmem_kit.scores.score`.
+    seed
+        Of the bootstrap.
+
+    Returns
+    -------
+    ``mean``, ``sd`` (NaN of one sample) and ``n`` on ``partition``, ``interval`` (95 %) on (``partition``, ``bound``), in units of the scores.
+
+    Examples
+    --------
+    >>> scores = xr.Dataset({"sslmem": ("sample", [0.1, -0.1, 0.9, 1.1])}, {"partition": ("sample", [0, 0, 1, 1])})
+    >>> summary = partition_summary(scores)
+    >>> summary["mean"].to_series().to_dict()
+    {'shared': 0.0, 'candidate': 1.0}
+    >>> summary["interval"].sel(partition="candidate").values
+    array([0.9, 1.1])
+    """
+    groups = {name: values for name, values in by_partition(scores).items() if len(values)}
+    intervals = [bootstrap_mean_interval(values, seed=seed) for values in groups.values()]
+    return xr.Dataset(
+        {
+            "mean": (PARTITION, [values.mean() for values in groups.values()]),
+            "sd": (PARTITION, [values.std(ddof=1) if len(values) > 1 else np.nan for values in groups.values()]),
+            "n": (PARTITION, [len(values) for values in groups.values()]),
+            "interval": ((PARTITION, BOUND), np.array(intervals).reshape(-1, 2)),
+        },
+        {PARTITION: list(groups), BOUND: list(BOUNDS)},
+    )
 
 
 def by_partition(scores: xr.Dataset) -> dict[str, np.ndarray]:
-    """Values of ``sslmem`` of each partition, float64."""
+    """Values of ``sslmem`` of each partition, float64; empty where a partition has no samples.
+
+    Examples
+    --------
+    >>> scores = xr.Dataset({"sslmem": ("sample", [0.1, 0.9, 1.1])}, {"partition": ("sample", [0, 1, 1])})
+    >>> by_partition(scores)["candidate"]
+    array([0.9, 1.1])
+    """
     values, codes = scores[SSLMEM].values.astype(np.float64), scores["partition"].values
     return {name: values[codes == PARTITION_CODE[name]] for name in PARTITIONS}
 
@@ -44,8 +69,23 @@ def bootstrap_mean_interval(
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of the mean over samples; NaN with fewer than 2.
 
-    Resampled means of more than 20,000 values are normal, up to what 2,000 of them tell: the interval is then taken from the normal
+    Resampled means of more than 20,000 values are normal, up to what 2,000 of them can show: the interval is then taken from the normal
     distribution, for drawing them from a million values takes a minute.
+
+    Parameters
+    ----------
+    values
+        Finite scores, (sample,).
+
+    References
+    ----------
+    Efron and Tibshirani, An introduction to the bootstrap (1993), chapter 13.
+
+    Examples
+    --------
+    >>> low, high = bootstrap_mean_interval(np.arange(11.0))
+    >>> bool(2 < low < 5 < high < 8)
+    True
     """
     if len(values) < 2:
         return (np.nan, np.nan)
@@ -74,7 +114,12 @@ def share_above(values: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     values
         Finite scores, (sample,).
     thresholds
-        In units of the scores, in any order.
+        In units of the scores, in any order, (threshold,).
+
+    Examples
+    --------
+    >>> share_above(np.array([1.0, 2.0, 2.0, 4.0]), np.array([0.0, 2.0, 3.0]))
+    array([1.  , 0.25, 0.25])
     """
     if not len(values):
         return np.full(len(thresholds), np.nan)
@@ -85,11 +130,21 @@ def share_above(values: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
 def wilson_interval(count: Any, n: Any, *, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
     """Wilson's score interval of a share ``count / n``, elementwise; NaN where n is 0.
 
-    It keeps within 0 and 1 and is of use at 0 of n too, which the interval by plus or minus two standard errors is not.
+    It stays within 0 and 1 and holds at 0 of n too, which the interval by plus or minus two standard errors does not.
 
     Returns
     -------
-    The lower and the upper ends.
+    Lower and upper ends, in the common shape of ``count`` and ``n``.
+
+    References
+    ----------
+    Wilson, JASA 22 (1927).
+
+    Examples
+    --------
+    >>> low, high = wilson_interval(8, 10)
+    >>> round(float(low), 3), round(float(high), 3)
+    (0.49, 0.943)
     """
     count, n = np.broadcast_arrays(np.asarray(count, float), np.asarray(n, float))
     z = special.ndtri(0.5 + confidence / 2)

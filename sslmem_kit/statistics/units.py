@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import xarray as xr
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.names import ENCODER, LAYER, PARTITION_CODE, SAMPLE, UNIT
+from sslmem_kit.names import BOUND, BOUNDS, ENCODER, LAYER, PARTITION_CODE, QUANTILE, SAMPLE, UNIT
 from sslmem_kit.scores import pair_positions
 from sslmem_kit.store import UNITS
 
 PERMUTATIONS = 2000
 
 SLICE_BYTES = 2**26
-"""Of permutations that are drawn at once."""
+"""Size of the permutations that are drawn at once."""
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -23,33 +21,56 @@ EVERY = "all layers"
 """Name of the row that takes all layers together."""
 
 
-def unit_table(tree: xr.DataTree) -> list[dict[str, Any]]:
+def unit_table(tree: xr.DataTree) -> xr.Dataset:
     """UnitMem of each layer, over the units of all encoders of pairs.
+
+    Parameters
+    ----------
+    tree
+        A complete results store with ``/units``.
 
     Returns
     -------
-    One mapping a layer: ``layer``, ``n_units`` (of one encoder), ``mean`` and ``quantiles`` (5, 25, 50, 75 and 95 %) of ``unit_mem``, and
-    ``standard_error``, the root mean square of the errors over views of single units.
+    On ``layer``: ``n_units`` (of one encoder), ``mean`` of ``unit_mem``, and ``standard_error``, the root mean square of the errors over views
+    of single units; on (``layer``, ``quantile``): ``unit_mem`` at 5, 25, 50, 75 and 95 %.
+
+    Raises
+    ------
+    UserError
+        The study was scored without layers.
+
+    References
+    ----------
+    Wang et al., Localizing memorization in SSL vision encoders, NeurIPS 2024, for UnitMem.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import _example
+    >>> table = unit_table(_example.tree())
+    >>> table["n_units"].to_series().to_dict()
+    {'stem': 6, 'block': 6}
+    >>> table["unit_mem"].sel(layer="stem", quantile=0.5).round(1).item()
+    0.5
     """
     units = _units(tree)
-    layers, rows = units[LAYER].values.astype(object), []
-    for name in dict.fromkeys(layers):
-        one = units.isel({UNIT: layers == name})
-        values, errors = one["unit_mem"].values.astype(np.float64), one["standard_error"].values.astype(np.float64)
-        rows.append(
-            {
-                "layer": str(name),
-                "n_units": one.sizes[UNIT],
-                "mean": float(values.mean()),
-                "quantiles": tuple(np.quantile(values, QUANTILES).tolist()),
-                "standard_error": float(np.sqrt((errors**2).mean())),
-            }
-        )
-    return rows
+    layers = units[LAYER].values.astype(object)
+    names = list(dict.fromkeys(layers))
+    parts = [units.isel({UNIT: layers == name}) for name in names]
+    values = [part["unit_mem"].values.astype(np.float64) for part in parts]
+    errors = [part["standard_error"].values.astype(np.float64) for part in parts]
+    return xr.Dataset(
+        {
+            "n_units": (LAYER, [part.sizes[UNIT] for part in parts]),
+            "mean": (LAYER, [one.mean() for one in values]),
+            "unit_mem": ((LAYER, QUANTILE), [np.quantile(one, QUANTILES) for one in values]),
+            "standard_error": (LAYER, [np.sqrt((one**2).mean()) for one in errors]),
+        },
+        {LAYER: np.array(names, object), QUANTILE: list(QUANTILES)},
+    )
 
 
-def strongest_seen(tree: xr.DataTree, *, seed: int = 0) -> list[dict[str, Any]]:
-    """Whether units respond most to samples that their encoder was trained on.
+def strongest_seen(tree: xr.DataTree, *, seed: int = 0) -> xr.Dataset:
+    """Share of units that respond most to a sample that their encoder was trained on, against chance.
 
     Of the units whose strongest sample is a candidate or an independent one, the share whose encoder was trained on it: a candidate for
     family f, an independent one for g.
@@ -63,13 +84,27 @@ def strongest_seen(tree: xr.DataTree, *, seed: int = 0) -> list[dict[str, Any]]:
 
     Returns
     -------
-    One mapping a layer, the first for all together: ``layer``, ``n_units`` that count, ``n_samples`` that these respond to, ``share``,
-    ``null_mean`` and ``null_interval`` (95 %), and the one-sided ``p``. NaN where no unit counts.
+    On ``layer``, the first for all together: ``n_units`` that count, ``n_samples`` that these respond to, ``share``, ``null_mean``, and the
+    one-sided ``p``; ``null_interval`` (95 %) on (``layer``, ``bound``). NaN where no unit counts.
+
+    Raises
+    ------
+    UserError
+        The study was scored without layers.
 
     Notes
     -----
     Which samples are candidates and which independent was drawn at random. The null draws it again, within each class and for all encoders
     at once, while the units keep their strongest samples: that many units share one is thereby allowed for.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import _example
+    >>> seen = strongest_seen(_example.tree())
+    >>> seen["share"].round(2).to_series().to_dict()
+    {'all layers': 0.74, 'stem': 0.47, 'block': 1.0}
+    >>> (seen["p"] < 0.01).values
+    array([ True, False,  True])
     """
     units = _units(tree)
     codes, ids = tree["partition"].values, tree[SAMPLE].values
@@ -92,18 +127,17 @@ def strongest_seen(tree: xr.DataTree, *, seed: int = 0) -> list[dict[str, Any]]:
         null = (1 + _redrawn(is_candidate, labels, weights, np.random.Generator(np.random.Philox(seed))) / n) / 2
     low, high = np.quantile(null, (0.025, 0.975), axis=0)
     p = (1 + (null >= share - 1e-6).sum(axis=0)) / (1 + PERMUTATIONS)
-    return [
+    return xr.Dataset(
         {
-            "layer": str(name),
-            "n_units": int(n[column]),
-            "n_samples": len(np.unique(where[column])),
-            "share": float(share[column]),
-            "null_mean": float(null[:, column].mean()),
-            "null_interval": (float(low[column]), float(high[column])),
-            "p": float(p[column]) if n[column] else np.nan,
-        }
-        for column, name in enumerate(names)
-    ]
+            "n_units": (LAYER, n),
+            "n_samples": (LAYER, [len(np.unique(places)) for places in where]),
+            "share": (LAYER, share),
+            "null_mean": (LAYER, null.mean(axis=0)),
+            "null_interval": ((LAYER, BOUND), np.stack([low, high], axis=1)),
+            "p": (LAYER, np.where(n > 0, p, np.nan)),
+        },
+        {LAYER: np.array(names, object), BOUND: list(BOUNDS)},
+    )
 
 
 def _redrawn(is_candidate: np.ndarray, labels: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
