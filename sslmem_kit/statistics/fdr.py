@@ -198,7 +198,8 @@ def fdr_summary(scores: xr.Dataset, fdr: float = 0.05) -> xr.Dataset:
     return xr.Dataset(
         {
             **{
-                name: ((PARTITION, BOUND) if name.endswith("_interval") else PARTITION, [row[name] for row in rows]) for name in rows[0]
+                name: ((PARTITION, BOUND) if name.endswith("_interval") else PARTITION, [row[name] for row in rows])
+                for name in rows[0]
             },
             "discovered": ("discovery", scores[SAMPLE].values[order]),
             "n_null": n_null,
