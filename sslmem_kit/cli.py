@@ -54,9 +54,11 @@ def studies(pattern: str | None, show: str | None, schema: str | None, as_json: 
         click.echo(schema_as_json(schema), nl=False)
         return
     if show is not None:
+        from sslmem_kit.spec.schema import editor_line
         from sslmem_kit.store.directory import as_yaml
 
-        click.echo(as_yaml(load_spec(show)), nl=False)
+        spec = load_spec(show)
+        click.echo(editor_line(spec) + as_yaml(spec), nl=False)
         return
     rows = listed(pattern)
     click.echo(json.dumps(rows, indent=2) if as_json else as_text(rows))

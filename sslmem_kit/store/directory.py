@@ -18,7 +18,6 @@ from sslmem_kit.spec.moved import without_places
 from sslmem_kit.spec.paths import absolute
 from sslmem_kit.spec.places import SPEC_FILE
 from sslmem_kit.spec.reading import read_yaml, write_yaml
-from sslmem_kit.spec.schema import editor_line
 from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.store import file_record, integrity
 from sslmem_kit.store.files import hold, is_leftover, remove, sweep, write_atomically
@@ -207,8 +206,8 @@ def create_or_resume(path: Path, spec: StudySpec | AuditSpec) -> StudyFolder:
 
 
 def as_yaml(spec: StudySpec | AuditSpec) -> str:
-    """The spec as a ``study.yaml`` holds it: every field, in the order of the sections, below the comment that names its schema to editors."""
-    return editor_line(spec) + write_yaml(spec.as_dict())
+    """Return the spec as a ``study.yaml`` holds it: every field, in the order of the sections."""
+    return write_yaml(spec.as_dict())
 
 
 def _first_difference(there: Any, here: Any, field: str = "") -> tuple[str, Any, Any] | None:

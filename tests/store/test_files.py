@@ -40,7 +40,8 @@ with appearing(Path(sys.argv[1])) as partial:
 HOLDING = """
 import sys, time
 from pathlib import Path
-from sslmem_kit import files, store
+from sslmem_kit import store
+from sslmem_kit.store import files
 if len(sys.argv) > 2:
     files.fcntl = None
 with files.hold(Path(sys.argv[1])):

@@ -18,10 +18,10 @@ from tests.training.test_distributed import make_spec
 
 START = """
 import sys
-from sslmem_kit import meeting
+from sslmem_kit.run.schedulers import rendezvous
 from sslmem_kit.cli import main
-meeting.WORD_SECONDS, meeting.MEETING_SECONDS = map(float, sys.argv[1:3])
-meeting.ANSWER_SECONDS = 2.0
+rendezvous.WORD_SECONDS, rendezvous.MEETING_SECONDS = map(float, sys.argv[1:3])
+rendezvous.ANSWER_SECONDS = 2.0
 sys.exit(main(sys.argv[3:]))
 """
 
