@@ -212,7 +212,7 @@ class _StackedTraining:
             rate = learning_rate(spec.training, step_info)
             for parameters in self.optimizer.param_groups:
                 parameters["lr"] = rate
-            self.objectives[0].begin_step(step_info)
+            self.stacked.template.begin_step(step_info)
             self.optimizer.zero_grad(set_to_none=True)
             batch = Batch(tuple(view[self.source, slots] for view in views), noise[self.source, slots], self.labels[slots])
             with autocast(torch.device(self.loader.device).type, spec.training.precision):
