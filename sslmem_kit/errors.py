@@ -6,8 +6,8 @@ import difflib
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 
-FEW = 6
-"""Names that a sentence lists, at most."""
+LISTED_NAMES = 6
+"""Largest number of names that a message lists."""
 
 NEAR_LENGTH = 200
 """Characters of a name that are compared with others."""
@@ -32,10 +32,10 @@ class Failure(RuntimeError):
     """
 
 
-def few(names: Sequence[str]) -> str:
-    """Names for a sentence: all, or the first ones and how many more there are."""
-    more = f" and {len(names) - FEW:,} more" if len(names) > FEW else ""
-    return ", ".join(names[:FEW]) + more
+def join_names(names: Sequence[str]) -> str:
+    """Return names joined for a message: all, or the first ones and how many more there are."""
+    more = f" and {len(names) - LISTED_NAMES:,} more" if len(names) > LISTED_NAMES else ""
+    return ", ".join(names[:LISTED_NAMES]) + more
 
 
 def near(name: object, names: Iterable[object]) -> str:
@@ -54,7 +54,8 @@ def short(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """Return an exception in one line: its type and its text, 160 characters at most."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:160]
 
 

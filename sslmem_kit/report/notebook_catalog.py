@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sslmem_kit.errors import UserError, few, near
+from sslmem_kit.errors import UserError, join_names, near
 from sslmem_kit.names import PAIR
 from sslmem_kit.scores import PROTOCOLS
 from sslmem_kit.scores.audit import mode_of
@@ -58,7 +58,7 @@ def copy_notebooks(folder: Path) -> list[Path]:
     own = available()
     there = [path.name for path in own.values() if (folder / path.name).exists()]
     if there:
-        raise UserError(f"--copy: {folder} has {few(there)} already; choose another folder")
+        raise UserError(f"--copy: {folder} has {join_names(there)} already; choose another folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:

@@ -14,7 +14,7 @@ import xarray as xr
 from sslmem_kit import store
 from sslmem_kit.data.membership import membership
 from sslmem_kit.data.partition import trained_on
-from sslmem_kit.errors import UserError, few
+from sslmem_kit.errors import UserError, join_names
 from sslmem_kit.names import MODE
 from sslmem_kit.scores import of_pairs
 from sslmem_kit.spec.audit import AuditSpec
@@ -56,7 +56,7 @@ def problems(path: Path | str) -> Iterator[str]:
     encoders = [str(name) for name in tree["encoder"].values]
     if encoders != expected:
         same = len([*takewhile(lambda names: names[0] == names[1], zip(encoders, expected, strict=False))])
-        there, wanted = (few(names[same:]) or "none" for names in (encoders, expected))
+        there, wanted = (join_names(names[same:]) or "none" for names in (encoders, expected))
         yield f"{study.results_path}: after the first {same} the encoders are {there}, study.yaml has {wanted}"
     if found:
         return  # values that are damaged tell nothing more

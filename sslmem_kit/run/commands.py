@@ -89,7 +89,7 @@ def plan(spec: str, seed: int | None, remove: Path | None, data: str | None, pre
     disk = ", ".join(f"{name} {size / 1e6:.1f}" for name, size in facts["disk_bytes"].items())
     for name, value in {
         "study": facts["study"],
-        "encoders": f"{len(facts['encoders']):,}: {_few(facts['encoders'])}",
+        "encoders": f"{len(facts['encoders']):,}: {_join_names(facts['encoders'])}",
         "parameters": f"{facts['parameters']:,} an encoder, stem {facts['stem']}",
         "representation": "x".join(map(str, facts["representation"])),
         "views": f"{facts['views']} of a sample in a training step",
@@ -212,7 +212,7 @@ def _long_steps_shown(after: float = 2.0) -> Iterator[OnEvent]:
         timer.cancel()
 
 
-def _few(names: list[str]) -> str:
+def _join_names(names: list[str]) -> str:
     return ", ".join(names if len(names) <= 16 else [*names[:8], "...", *names[-4:]])
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from sslmem_kit.errors import UserError, few, near
+from sslmem_kit.errors import UserError, join_names, near
 from sslmem_kit.names import ENCODER
 
 
@@ -27,5 +27,5 @@ def _select_encoders(results: xr.Dataset, encoders: Sequence[str]) -> xr.Dataset
     known = [str(name) for name in results[ENCODER].values]
     for name in encoders:
         if name not in known:
-            raise UserError(f"encoders: there is none named {name!r}, this study has {few(known)}{near(name, known)}")
+            raise UserError(f"encoders: there is none named {name!r}, this study has {join_names(known)}{near(name, known)}")
     return results.isel({ENCODER: [position for position, name in enumerate(known) if name in encoders]})

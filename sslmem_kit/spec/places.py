@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from sslmem_kit.errors import UserError, few, near
+from sslmem_kit.errors import UserError, join_names, near
 from sslmem_kit.names import RUNS
 from sslmem_kit.spec.paths import absolute, expanded, packed
 
@@ -80,7 +80,7 @@ def no_study(path: Path | str) -> UserError:
         what = f"there is no folder {str(path)!r}"
     names = {name: name for name in known} | {Path(name).name: name for name in known}
     hint = near(path.name, names) or near(str(path), names)
-    return UserError(f"STUDY: {what}" + (f"; studies here are {few(known)}" if known else "") + hint)
+    return UserError(f"STUDY: {what}" + (f"; studies here are {join_names(known)}" if known else "") + hint)
 
 
 def _upwards() -> Iterator[Path]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import xarray as xr
 
-from sslmem_kit.errors import _one_line, few
+from sslmem_kit.errors import join_names, one_line
 from sslmem_kit.names import (
     ALIGNMENT,
     AUGMENTATION,
@@ -30,9 +30,9 @@ def missing(tree: xr.DataTree) -> str:
     unevaluated = [str(ids[i]) for i in np.flatnonzero(~evaluated)]
     parts = []
     if unscored:
-        parts.append(f"alignment is missing of {few(unscored)}")
+        parts.append(f"alignment is missing of {join_names(unscored)}")
     if unevaluated:
-        parts.append(f"training history and probe are missing of {few(unevaluated)}")
+        parts.append(f"training history and probe are missing of {join_names(unevaluated)}")
     return " and ".join(parts)
 
 
@@ -90,4 +90,4 @@ def data_problems(tree: xr.DataTree) -> Iterator[str]:
         if "images" in tree.children:
             _ = tree["images/thumbnail"].isel(sample=slice(None, None, max(1, len(ids) // 64))).values
     except (ValueError, OSError, RuntimeError) as error:
-        yield f"a chunk cannot be read ({_one_line(error)})"
+        yield f"a chunk cannot be read ({one_line(error)})"

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import zarr
 
-from sslmem_kit.errors import few
+from sslmem_kit.errors import join_names
 from sslmem_kit.names import ENCODER, MODE, SAMPLE
 from sslmem_kit.store.file_record import (
     COMPLETENESS,
@@ -259,7 +259,7 @@ def describe(found: Iterable[Damage], documents: Mapping[str, Document], encoder
                 where = f"block {at[along]} (samples {first:,} to {min(first + size, length) - 1:,} of its {length:,})"
         blocks.setdefault((what, damage.how), []).append(where)
     return [
-        f"{what}{f', {few([place for place in where if place])},' if any(where) else ''} {how}"
+        f"{what}{f', {join_names([place for place in where if place])},' if any(where) else ''} {how}"
         for (what, how), where in blocks.items()
     ]
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sslmem_kit.errors import UserError, _one_line
+from sslmem_kit.errors import UserError, one_line
 from sslmem_kit.names import (
     ALIGNMENT,
     ENCODER,
@@ -86,7 +86,7 @@ def open_results(path: Path | str, *, allow_incomplete: bool = False, allow_dama
     except (ValueError, KeyError, OSError, TypeError, RuntimeError) as error:
         if _of_checksum(error):
             raise UserError(f"{path}: the results are damaged, a chunk {_of_checksum(error)}; {_REMEDY}") from None
-        raise UserError(f"{path}: the results store cannot be opened, its metadata is damaged ({_one_line(error)})") from None
+        raise UserError(f"{path}: the results store cannot be opened, its metadata is damaged ({one_line(error)})") from None
     version = tree.attrs.get("schema_version")
     if version != SCHEMA_VERSION:
         raise UserError(f"{path}: schema_version is {version!r}, this version of sslmem_kit reads {SCHEMA_VERSION}")
@@ -124,7 +124,7 @@ def reading(path: Path) -> Iterator[None]:
         raise
     except (RuntimeError, OSError, ValueError) as error:  # what zarr's codecs raise
         raise UserError(
-            f"{path}: a chunk of the results cannot be read ({_of_checksum(error) or _one_line(error)}); {_REMEDY}"
+            f"{path}: a chunk of the results cannot be read ({_of_checksum(error) or one_line(error)}); {_REMEDY}"
         ) from None
 
 

@@ -12,7 +12,7 @@ import zarr
 from zarr.core.buffer import Buffer
 from zarr.storage import LocalStore
 
-from sslmem_kit.errors import UserError, _one_line
+from sslmem_kit.errors import UserError, one_line
 from sslmem_kit.names import (
     ALIGNMENT,
     SAMPLE,
@@ -154,4 +154,4 @@ def _open_for_writing(path: Path) -> zarr.Group:
     try:
         return zarr.open_group(_OnDisk(path), mode="r+", use_consolidated=False)
     except (ValueError, KeyError, OSError, TypeError) as error:
-        raise UserError(f"{path}: the results store cannot be opened, its metadata is damaged ({_one_line(error)})") from None
+        raise UserError(f"{path}: the results store cannot be opened, its metadata is damaged ({one_line(error)})") from None

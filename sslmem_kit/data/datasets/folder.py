@@ -15,7 +15,7 @@ import numpy as np
 from sslmem_kit.data.datasets.folder_splits import find_splits
 from sslmem_kit.data.datasets.images import SUFFIXES
 from sslmem_kit.data.datasets.source import Source
-from sslmem_kit.errors import NotThere, UserError, few
+from sslmem_kit.errors import NotThere, UserError, join_names
 from sslmem_kit.spec.paths import absolute
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def read_folder(spec: DataSpec) -> Source:
             absent = [name for name in absent if not all(_is_junk(own.name) for own in root.joinpath(*side, name).iterdir())]
         empty += ["/".join((*side, name)) for name in absent]
     if empty:
-        raise UserError(f"{where}: {len(empty)} of {len(class_names)} classes hold no image: {few(empty)}{_others(listing)}")
+        raise UserError(f"{where}: {len(empty)} of {len(class_names)} classes hold no image: {join_names(empty)}{_others(listing)}")
     for number, side in enumerate(sides):
         found = sorted("/".join(path) for path in listing.images if len(path) > depth + 1 and path[:depth] == side)
         paths += [root / name for name in found]
@@ -121,7 +121,7 @@ def _class_names(sides: list[tuple[str, ...]], listing: _Listing, where: str) ->
         differing = sorted(set(names[0]) ^ set(other))
         if differing:
             counts = f"{sides[0][0]} has {len(names[0])} classes, {side[0]} {len(other)}"
-            raise UserError(f"{where}: {counts}, and {len(differing)} are on one side only: {few(differing)}")
+            raise UserError(f"{where}: {counts}, and {len(differing)} are on one side only: {join_names(differing)}")
     alike: dict[str, str] = {}
     for name in names[0]:
         if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name):
@@ -166,4 +166,4 @@ def _listed(root: Path, where: str) -> _Listing:
 def _others(listing: _Listing) -> str:
     """What there is in place of images."""
     kinds = [f"{count:,} {reason}" for reason, count in listing.passed_over.most_common()]
-    return f" (passed over: {few(kinds)})" if kinds else ""
+    return f" (passed over: {join_names(kinds)})" if kinds else ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from sslmem_kit.errors import UserError, few
+from sslmem_kit.errors import UserError, join_names
 
 ROLES = {
     "train": ("train", "training", "trn"),
@@ -51,28 +51,29 @@ def find_splits(top: Sequence[str], inside: Callable[[str], tuple[int, list[str]
     if roles and len(roles) == len(top):
         return _checked(roles, inside, where)
     if len(set(roles.values())) > 1:
-        others = few([name for name in top if name not in roles])
+        others = join_names([name for name in top if name not in roles])
         raise UserError(
-            f"{where}: {few(list(roles))} are named like splits but {others} beside them not; leave only splits there, "
+            f"{where}: {join_names(list(roles))} are named like splits but {others} beside them not; leave only splits there, "
             f"with one folder a class in each, or only classes with names of their own"
         )
     for name in top:
         images, folders = inside(name)
         if not images and folders and (name in roles or any(part in _ROLE for part in re.split(r"[\W\d_]+", name.casefold()))):
+            others = join_names([other for other in top if other != name]) or "nothing"
             raise UserError(
-                f"{where}: {name} is named like a split and holds {few(folders)}, but {few([n for n in top if n != name]) or 'nothing'} "
+                f"{where}: {name} is named like a split and holds {join_names(folders)}, but {others} "
                 f"beside it is no split; name splits train, val and test and leave nothing beside them, or rename a class of that name"
             )
         if len({role(folder) for folder in folders} - {None}) > 1:
             raise UserError(
-                f"{where}: {name} holds {few([folder for folder in folders if role(folder)])}, which are named like splits; "
+                f"{where}: {name} holds {join_names([folder for folder in folders if role(folder)])}, which are named like splits; "
                 f"splits go above the classes, as in train/{name} and test/{name}"
             )
     if len(top) == 1:
         images, folders = inside(top[0])
         if folders and not images:
             raise UserError(
-                f"{where}: all of it lies in {top[0]}, which holds only folders ({few(folders)}); "
+                f"{where}: all of it lies in {top[0]}, which holds only folders ({join_names(folders)}); "
                 f"if these are the classes, name the folder {top[0]} itself"
             )
     return []
@@ -83,7 +84,9 @@ def _checked(roles: dict[str, str], inside: Callable[[str], tuple[int, list[str]
     names = sorted(roles, key=lambda name: _ORDER.index(roles[name]))
     twice = [name for name in names if list(roles.values()).count(roles[name]) > 1]
     if twice:
-        raise UserError(f"{where}: {few(twice)} are names of the same split; one folder for each of train, val and test is wanted")
+        raise UserError(
+            f"{where}: {join_names(twice)} are names of the same split; one folder for each of train, val and test is wanted"
+        )
     for name in names:
         images, folders = inside(name)
         if not folders:
@@ -93,7 +96,7 @@ def _checked(roles: dict[str, str], inside: Callable[[str], tuple[int, list[str]
             )
     if "train" not in roles.values():
         raise UserError(
-            f"{where}: {few(names)} {'is' if len(names) == 1 else 'are'} named like held-out splits and there is no train beside; "
+            f"{where}: {join_names(names)} {'is' if len(names) == 1 else 'are'} named like held-out splits and there is no train beside; "
             f"add it, or name the folder {names[0]} itself to use all of it"
         )
     return names

@@ -23,7 +23,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from sslmem_kit.errors import UserError
+from sslmem_kit.errors import UserError, one_line
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pth.tar", ".pt.tar")
 _HARMLESS = frozenset(
@@ -139,7 +139,7 @@ def _read_safetensors(path: Path, field: str) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
-        raise UserError(f"{field}: {path} is not a safetensors file, or it is damaged ({_one_line(error)})") from None
+        raise UserError(f"{field}: {path} is not a safetensors file, or it is damaged ({one_line(error)})") from None
 
 
 def _read_pickle(path: Path, field: str) -> tuple[Any, set[str]]:
@@ -165,9 +165,9 @@ def _read_pickle(path: Path, field: str) -> tuple[Any, set[str]]:
         kind = next((text for mark, text in kinds.items() if mark in str(error)), None)
         if kind:
             raise UserError(f"{field}: {path} is refused, it is {kind}; save its state dict as safetensors") from None
-        raise UserError(f"{field}: {path} is no checkpoint, or it is damaged ({_one_line(error)})") from None
+        raise UserError(f"{field}: {path} is no checkpoint, or it is damaged ({one_line(error)})") from None
     except Exception as error:  # an untrusted file can make the reader fail in any way
-        raise UserError(f"{field}: {path} is no checkpoint, or it is damaged ({_one_line(error)})") from None
+        raise UserError(f"{field}: {path} is no checkpoint, or it is damaged ({one_line(error)})") from None
 
 
 def _is_harmless(name: str) -> bool:
@@ -260,7 +260,3 @@ def _opcodes(path: Path) -> Iterator[tuple[str, Any]]:
     with open(path, "rb") as handle:
         for _ in range(_LEGACY_PARTS):
             yield from of(handle)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:160]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from sslmem_kit.data.samples import channel_statistics
 from sslmem_kit.encoders.backbone import Encoder, build_encoder, nearest_divisor
 from sslmem_kit.encoders.weights import load_weights
-from sslmem_kit.errors import UserError, few, near
+from sslmem_kit.errors import UserError, join_names, near
 from sslmem_kit.names import SAMPLE, TRAINED_ON
 from sslmem_kit.run.audit.agreement import MODULES, structure
 from sslmem_kit.run.audit.samples import Samples
@@ -229,7 +229,7 @@ def _study(spec: StudyEncoderSpec, field: str) -> Study:
     known = [plan.id for plan in study.spec.encoders]
     if spec.encoder not in known:
         raise UserError(
-            f"{field}.study.encoder: there is none named {spec.encoder!r}, that study has {few(known)}{near(spec.encoder, known)}"
+            f"{field}.study.encoder: there is none named {spec.encoder!r}, that study has {join_names(known)}{near(spec.encoder, known)}"
         )
     return study
 

@@ -194,7 +194,7 @@ def _of_table(
     rows = _rows(table, members)
     if not named:
         one = f"{rows[1]} says who was trained on, but " if rows else ""
-        raise UserError(f"{one}it has the columns {_few(list(table))}, one of them has to be called {' or '.join(COLUMNS)}")
+        raise UserError(f"{one}it has the columns {_join_names(list(table))}, one of them has to be called {' or '.join(COLUMNS)}")
     kept = rows[0] if rows else slice(None)
     first: tuple[str, np.ndarray] | None = None
     for name in named:
@@ -386,5 +386,5 @@ def _unquoted(line: str) -> str:
     return line[1:-1].replace('""', '"') if len(line) > 1 and line[0] == line[-1] == '"' else line
 
 
-def _few(names: Sequence[str]) -> str:
+def _join_names(names: Sequence[str]) -> str:
     return ", ".join(names[:6]) + (" ..." if len(names) > 6 else "")

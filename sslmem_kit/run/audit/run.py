@@ -19,7 +19,7 @@ from sslmem_kit import store
 from sslmem_kit.data.membership import Membership, membership
 from sslmem_kit.data.record import lines
 from sslmem_kit.encoders.device import resolve_device, use_device
-from sslmem_kit.errors import UserError, few
+from sslmem_kit.errors import UserError, join_names
 from sslmem_kit.events import Completed, DetailsAdded, Message, OnEvent, Planned, Scored, Warned, ignore
 from sslmem_kit.names import COMPARED_ANYWAY, FAMILIES, ONE_MODEL, PAIR, TRAINED_ON
 from sslmem_kit.run import repair
@@ -243,7 +243,7 @@ def _check_agreement(spec: AuditSpec, checked: dict[int, dict[str, Any]], member
         if known.get("parameters"):
             weights.setdefault(known["fingerprint"], []).append(plan.id)
     equal = [
-        f"{few(ids)} have the same weights: they are one encoder, counted {len(ids)} times, and scores and errors that rest on their "
+        f"{join_names(ids)} have the same weights: they are one encoder, counted {len(ids)} times, and scores and errors that rest on their "
         "difference mean nothing"
         for ids in weights.values()
         if len(ids) > 1

@@ -53,7 +53,7 @@ def read_state_dict(path: Path, *, key: str | None, field: str) -> dict[str, Ten
         found = {WHOLE_FILE: found[WHOLE_FILE]}
     if len(found) > 1:
         names = [name if key in (None, WHOLE_FILE) or name == WHOLE_FILE else f"{key}.{name}" for name in found]
-        raise UserError(f"{field}: {of} holds several state dicts, say by key which: {_few(names, 8)}")
+        raise UserError(f"{field}: {of} holds several state dicts, say by key which: {_join_names(names, 8)}")
     if not found:
         modules = sorted(name for name in left_out if name.startswith("torch.nn.modules."))
         if modules:
@@ -120,12 +120,12 @@ def select(
     chosen = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
     if not chosen:
         raise UserError(
-            f"{field}.prefix: no name in {path} starts with {prefix!r}, names there are {_few(list(state))}{_hint(module, state)}"
+            f"{field}.prefix: no name in {path} starts with {prefix!r}, names there are {_join_names(list(state))}{_hint(module, state)}"
         )
     for start in drop:
         if not any(name.startswith(start) for name in chosen):
             raise UserError(
-                f"{field}.drop_keys: no name in {path} starts with {prefix + start!r}, names there are {_few(list(state))}"
+                f"{field}.drop_keys: no name in {path} starts with {prefix + start!r}, names there are {_join_names(list(state))}"
             )
     kept = {name: tensor for name, tensor in chosen.items() if not name.startswith(tuple(drop))}
     return kept, [name for name in state if not name.startswith(prefix) or name.removeprefix(prefix) not in kept]
@@ -156,11 +156,11 @@ def fit(
     ]
     parts = []
     if missing:
-        parts.append(f"{len(missing)} tensors of the encoder are missing there ({_few(missing)})")
+        parts.append(f"{len(missing)} tensors of the encoder are missing there ({_join_names(missing)})")
     if unexpected:
-        parts.append(f"{len(unexpected)} are not the encoder's ({_few(unexpected)})")
+        parts.append(f"{len(unexpected)} are not the encoder's ({_join_names(unexpected)})")
     if shapes:
-        parts.append(f"{len(shapes)} have another shape ({_few(shapes, 2)})")
+        parts.append(f"{len(shapes)} have another shape ({_join_names(shapes, 2)})")
     if parts:
         hint = _hint(module, state if whole is None else whole) or _pooling_hint(missing, unexpected)
         hint = hint or _stem_hint(own, state)
@@ -198,7 +198,11 @@ def _hint(module: nn.Module | None, state: Mapping[str, Tensor]) -> str:
     if fitting:
         choices = [f"prefix: {prefix}" if prefix else "no prefix" for prefix in fitting]
         rest = [name for name in state if name.startswith(fitting[0]) and name.removeprefix(fitting[0]) not in module.state_dict()]
-        more = f" and drop_keys for {_few([name.removeprefix(fitting[0]) for name in rest])}" if rest and len(choices) == 1 else ""
+        more = (
+            f" and drop_keys for {_join_names([name.removeprefix(fitting[0]) for name in rest])}"
+            if rest and len(choices) == 1
+            else ""
+        )
         return f"; with {' or '.join(choices)}{more} all names would fit"
     names = list(state)
     inner = next((name.removesuffix(names[0]) for name in module.state_dict() if name.endswith(f".{names[0]}")), None)
@@ -237,9 +241,9 @@ def module_hash(module: nn.Module) -> str:
 
 def _listed(content: Any) -> str:
     if isinstance(content, dict):
-        return _few([str(name) for name in dict.keys(content)]) or "nothing"
+        return _join_names([str(name) for name in dict.keys(content)]) or "nothing"
     return f"a {type(content).__name__}"
 
 
-def _few(names: Sequence[str], most: int = NAMED) -> str:
+def _join_names(names: Sequence[str], most: int = NAMED) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
