@@ -28,6 +28,7 @@ from sslmem_kit import cli
 from sslmem_kit.spec import loading
 from sslmem_kit.spec.audit import is_audit, parse_audit
 from sslmem_kit.spec.loading import parse_spec
+from sslmem_kit.spec.presets import listing  # noqa: F401 (its load_spec is to be the real one, not what short_studies puts there)
 from sslmem_kit.spec.study import StudySpec
 from tests.support import ROOT
 from tests.support.fake_study import make_study, workers_in_this_process
