@@ -63,6 +63,7 @@ build: env
 # A small environment of its own: pages are made of the sources, which are read and not imported.
 docs: .venv-docs/.installed
 	PATH="$(CURDIR)/.venv-docs/bin:$$PATH" NO_MKDOCS_2_WARNING=1 mkdocs build --strict
+	@echo "open site/index.html; the search needs a server: $(PYTHON) -m http.server -b 127.0.0.1 -d site"
 
 .venv-docs/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv-docs
