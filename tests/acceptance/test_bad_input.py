@@ -508,7 +508,7 @@ def test_a_block_that_does_not_fit_the_disk_is_not_recorded(study: Path, monkeyp
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("sslmem_kit.store.directory.write_atomically", full)
+    monkeypatch.setattr("sslmem_kit.store.write.write_atomically", full)
     with pytest.raises(OSError, match="No space"):
         store.write_alignment(path, encoder=0, block=0, values=np.zeros((56, 3), np.float32))
     assert store.unscored_blocks(path, 0) == [0]
