@@ -196,6 +196,8 @@ class Reader:
     def _text(self, text: str) -> None:
         """Nothing is to be done."""
 
+    _mermaid = _text
+
     def _python(self, text: str) -> None:
         code = compile(text, "block", "exec")
         if any(words in text for words in NOT_RUN_PYTHON):
