@@ -45,8 +45,8 @@ def schema(kind: str) -> dict[str, Any]:
 
     Examples
     --------
-    >>> schema("audit")["properties"]["seed"]["maximum"]
-    2147483647
+    >>> schema("study")["properties"]["seed"]["exclusiveMaximum"]
+    2147483648
     >>> sorted(schema("study")["required"])
     ['data', 'name']
     """
