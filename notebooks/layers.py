@@ -20,10 +20,12 @@
 # Wang et al. 2024). For a study without layers the cells below say so and show nothing.
 
 # %%
+import pandas as pd
 from IPython.display import Markdown, display
 
-from sslmem_kit import check_parameters, open_study, statistics
+from sslmem_kit import check_parameters, open_study
 from sslmem_kit.figures import interactive_figures, layers, save_figure, show, units, warn
+from sslmem_kit.report import localized
 
 # %% tags=["parameters"]
 study = "papermill_runs/digits"  # path of a study directory
@@ -34,34 +36,39 @@ protocol = "corrected"  # scores by layer are those of this protocol alone: the 
 check_parameters(protocol=protocol)
 opened = open_study(study)
 display(warn(opened))
-by_layers, by_units = (name in opened.tree.children for name in ("layers", "units"))
+found = localized(opened.tree)
 if protocol != "corrected":
     display(Markdown(f"**Scores by layer are kept for protocol corrected alone, {protocol} was asked for; shown is corrected.**"))
-if by_layers:
+if found:
     display(interactive_figures())
 else:
     display(Markdown("**This study was scored without layers.** Set `scoring: {layers: auto}` in the spec of a new study."))
 
 # %% [markdown]
 # ## Scores by layer
-# The last layer is the encoder's full representation, whose scores are those of the study. Distances of different layers differ
+# The last layer is the encoder's whole output, whose scores are those of the study. Distances of different layers differ
 # in size whatever is memorized, so compare layers by Cohen's d, on the right. Intervals are over samples, given the
 # encoders; those of two layers are of the same samples and not independent.
 
 # %%
-if by_layers:
-    scores = statistics.layer_scores(opened.tree)
-    table = statistics.layer_table(scores)
-    figure = layers.plot(table)
-    save_figure(figure, out or opened.figures, "layers")
-    display(show(figure))
+if found:
+    by_layer = layers.plot(found["layers"])
+    save_figure(by_layer, out or opened.figures, "layers")
+    display(show(by_layer))
 
 # %%
-if by_layers:
-    rows = table["mean"].to_pandas().assign(**{"d (C>S)": table["effect"]})
-    rows = rows.join(table["effect_interval"].to_pandas())
-    rows = rows.join(statistics.layer_tests(scores)["p"].to_pandas().rename(columns="p ({})".format))
-    display(rows.rename_axis(columns=None).map(lambda value: f"{value:.3g}"))
+if found:
+    rows = {
+        row["layer"]: {
+            **{name: part["mean"] for name, part in row["partitions"].items()},
+            "d (C>S)": row["effect"],
+            "low": row["effect_interval"][0],
+            "high": row["effect_interval"][1],
+            **{f"p ({test['alternative']})": test["p"] for test in row["tests"]},
+        }
+        for row in found["layers"]
+    }
+    display(pd.DataFrame.from_dict(rows, orient="index").rename_axis("layer").map(lambda value: f"{value:.3g}"))
 
 # %% [markdown]
 # ## Units
@@ -71,13 +78,11 @@ if by_layers:
 # one, in how many has their encoder been trained on it? The grey bars are 95 % of what chance gives.
 
 # %%
-if by_units:
-    seen = statistics.strongest_seen(opened.tree)
-    figure = units.plot(statistics.unit_table(opened.tree), seen)
-    save_figure(figure, out or opened.figures, "units")
-    display(show(figure))
+if "units" in found:
+    by_unit = units.plot(found["units"], found["strongest_seen"])
+    save_figure(by_unit, out or opened.figures, "units")
+    display(show(by_unit))
 
 # %%
-if by_units:
-    rows = seen[["n_units", "n_samples", "share", "null_mean", "p"]].to_dataframe()
-    display(rows.join(seen["null_interval"].to_pandas().add_prefix("null_")).round(4))
+if "units" in found:
+    display(pd.DataFrame(found["strongest_seen"]).set_index("layer").round(4))

@@ -20,7 +20,6 @@
 # It equals the correlation of the scores of two such studies.
 
 # %%
-import numpy as np
 import pandas as pd
 from IPython.display import display
 
@@ -52,17 +51,16 @@ interactive_figures()
 # views the encoders stay the same, so that this one only says whether more views would help.
 
 # %%
-halves = found.sel(statistic="spearman")
+halves = found["split_half"]
 rows = {
-    "by the parts of the error": [found["reliability"], *found["reliability_interval"]],
-    "split-half over seeds": [halves["full"].sel(over="seeds"), *halves["full_interval"].sel(over="seeds")],
-    "split-half over views": [halves["full"].sel(over="views"), *halves["full_interval"].sel(over="views")],
+    "by the parts of the error": found["reliability"],
+    "split-half over seeds": halves["seeds"]["full_spearman"],
+    "split-half over views": halves["views"]["full_spearman"],
 }
-pd.DataFrame.from_dict(rows, orient="index", columns=["reliability", "low", "high"]).astype(float).round(2)
+pd.DataFrame({name: [row["value"], *row["interval"]] for name, row in rows.items()}, ["reliability", "low", "high"]).T.round(2)
 
 # %%
-about = found.attrs
-"; ".join(about["unknown"]) or f"{about['n']} candidates, {about['seeds']} seeds, {about['views']} views"
+"; ".join(found["unknown"]) or f"{found['n']} candidates, {found['seeds']} seeds, {found['views']} views"
 
 # %% [markdown]
 # ## What the spread of scores is made of
@@ -72,11 +70,11 @@ about = found.attrs
 # %%
 tables = {name: CrossedScores.of(results, name) for name in usable_protocols(results)}
 parts = {name: table.parts() for name, table in tables.items()}
-known = found.sizes["views"] > 0
+known = bool(found["required"])
 if known:
-    made_up = error_parts.plot(variance_shares(parts, seeds=about["seeds"], views=about["views"]))
+    made_up = error_parts.plot(variance_shares(parts, seeds=found["seeds"], views=found["views"]))
     save_figure(made_up, out or opened.figures, "error_parts")
-show(made_up) if known else "Nothing to draw: " + "; ".join(about["unknown"])
+show(made_up) if known else "Nothing to draw: " + "; ".join(found["unknown"])
 
 # %% [markdown]
 # ## How many seeds and views would suffice
@@ -86,11 +84,10 @@ show(made_up) if known else "Nothing to draw: " + "; ".join(about["unknown"])
 if known:
     curve = planning_curve.plot(curve_of_study(parts[protocol], found, most_seeds=most_seeds))
     save_figure(curve, out or opened.figures, "planning_curve")
-show(curve) if known else "Nothing to draw: " + "; ".join(about["unknown"])
+show(curve) if known else "Nothing to draw: " + "; ".join(found["unknown"])
 
 # %%
-required = found[["seeds", "encoders", "forward_passes"]].to_dataframe().reset_index()
-required.replace(np.inf, np.nan).astype("Int64").style.hide(axis="index")
+pd.DataFrame(found["required"], columns=["views", "seeds", "encoders", "forward_passes"]).astype("Int64").style.hide(axis="index")
 
 # %% [markdown]
 # A part that is estimated from few seeds and few candidates is uncertain itself, and the numbers of seeds more so. They

@@ -19,6 +19,7 @@
 # is each mean on its own side of zero?
 
 # %%
+import pandas as pd
 import xarray as xr
 
 from sslmem_kit import check_parameters, open_study, statistics
@@ -41,9 +42,9 @@ warn(opened)
 # by the range over the candidates, which hangs on the two most extreme ones; the division changes neither t nor d.
 
 # %%
-summary = statistics.partition_summary(scores)
-bounds = summary["interval"].to_dataset("bound")
-summary[["mean", "sd", "n"]].merge(bounds).to_dataframe()[["mean", "low", "high", "sd", "n"]].round(5)
+summary = pd.DataFrame(statistics.partition_summary(scores)).T
+summary[["low", "high"]] = summary.pop("interval").tolist()
+summary[["mean", "low", "high", "sd"]].astype(float).round(5).join(summary["n"])
 
 # %% [markdown]
 # ## Table 2: partitions against each other

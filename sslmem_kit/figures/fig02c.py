@@ -6,6 +6,7 @@ Each row is a histogram over common bins, scaled to its own highest bar, for the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import holoviews as hv
@@ -13,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from sslmem_kit.figures.style import GUIDE, INK, dress, frame, score_label
-from sslmem_kit.names import COLOURS, PARTITION
+from sslmem_kit.names import COLOURS
 from sslmem_kit.statistics import by_partition
 
 ROWS = ("candidate", "shared", "extra", "independent")
@@ -22,7 +23,7 @@ _SEEN_BY = {"candidate": "f only", "shared": "both", "extra": "neither", "indepe
 _HEIGHT = 0.82
 
 
-def plot(scores: xr.Dataset, summary: xr.Dataset, *, bins: int = 60) -> hv.Overlay:
+def plot(scores: xr.Dataset, summary: Mapping[str, Mapping[str, Any]], *, bins: int = 60) -> hv.Overlay:
     """Four histograms above each other, with mean markers.
 
     Parameters
@@ -34,7 +35,7 @@ def plot(scores: xr.Dataset, summary: xr.Dataset, *, bins: int = 60) -> hv.Overl
     bins
         Number of bins between the lowest and the highest score.
     """
-    groups = {name: by_partition(scores)[name] for name in ROWS if name in summary[PARTITION]}
+    groups = {name: by_partition(scores)[name] for name in ROWS if name in summary}
     everything = np.concatenate(list(groups.values()))
     low, high = float(everything.min()), float(everything.max())
     if low == high:
@@ -49,12 +50,9 @@ def plot(scores: xr.Dataset, summary: xr.Dataset, *, bins: int = 60) -> hv.Overl
     )
     parts: list[Any] = [zero]
     for name, values in groups.items():
-        parts += [_histogram(values, edges, name, base[name]), _mean(summary.sel({PARTITION: name}), name, base[name])]
+        parts += [_histogram(values, edges, name, base[name]), _mean(summary[name], name, base[name])]
     ticks = [
-        (
-            base[name] + 0.4,
-            f"{name}, n = {len(values):,}\nseen by {_SEEN_BY[name]}\nmean {summary['mean'].sel({PARTITION: name}).item():z.4f}",
-        )
+        (base[name] + 0.4, f"{name}, n = {len(values):,}\nseen by {_SEEN_BY[name]}\nmean {summary[name]['mean']:z.4f}")
         for name, values in groups.items()
     ]
     margin = 0.03 * (high - low)
@@ -109,11 +107,11 @@ def _histogram(values: np.ndarray, edges: np.ndarray, name: str, base: float) ->
     )
 
 
-def _mean(row: xr.Dataset, name: str, base: float) -> hv.Segments:
+def _mean(row: Mapping[str, Any], name: str, base: float) -> hv.Segments:
     """The mean as a line over the row's height, with its interval on hover."""
-    mean, (low, high) = row["mean"].item(), row["interval"].values.tolist()
+    low, high = row["interval"]
     mark = hv.Segments(
-        ([mean], [base], [mean], [base + 0.9], [name], [mean], [low], [high]),
+        ([row["mean"]], [base], [row["mean"]], [base + 0.9], [name], [row["mean"]], [low], [high]),
         kdims=["x0", "y0", "x1", "y1"],
         vdims=["partition", "mean", "low", "high"],
     )

@@ -5,63 +5,50 @@ Distances of different layers differ in size whatever is memorized, so that the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import holoviews as hv
 import numpy as np
-import xarray as xr
 
 from sslmem_kit.figures.style import GUIDE, INK, dress, layer_panel
-from sslmem_kit.names import COLOURS, LAYER, PARTITION
+from sslmem_kit.names import COLOURS
 
-ROWS = ("candidate", "shared", "extra", "independent")
-"""Partitions in the order of the legend."""
+PARTITIONS = ("candidate", "shared", "extra", "independent")
 _APART = 0.13
-"""Distance between partitions of one layer, in layers: error bars beside each other."""
+"""Between partitions of one layer, in layers: error bars beside each other."""
 
 
-def plot(table: xr.Dataset) -> hv.Layout:
+def plot(table: Sequence[dict[str, Any]]) -> hv.Layout:
     """Two panels over the layers in forward order, bars are 95 % intervals over samples.
 
     Parameters
     ----------
     table
-        ``mean``, ``interval``, ``effect`` ... on ``layer``, of :func:`sslmem_kit.statistics.layer_table`.
-
-    Returns
-    -------
-    Left the mean score of each partition, right Cohen's d of candidates against shared samples.
-
-    Examples
-    --------
-    >>> from sslmem_kit import statistics
-    >>> from sslmem_kit.scores import _example
-    >>> plot(statistics.layer_table(statistics.layer_scores(_example.tree()))).shape
-    (1, 2)
+        Of :func:`sslmem_kit.statistics.layers.layer_table`.
     """
-    names = table[LAYER].values.tolist()
-    shown = [name for name in ROWS if name in table[PARTITION]]
+    names = [row["layer"] for row in table]
+    shown = [name for name in PARTITIONS if name in table[0]["partitions"]]
     means: list[Any] = [_zero()]
     for number, name in enumerate(shown):
-        x = np.arange(len(names)) + _APART * (number - (len(shown) - 1) / 2)
-        means += _series(
-            x, *(table[key].sel({PARTITION: name}).values for key in ("mean", "interval")), COLOURS[name], name, "mean"
-        )
+        rows = [row["partitions"][name] for row in table]
+        x = np.arange(len(table)) + _APART * (number - (len(shown) - 1) / 2)
+        means += _series(x, [row["mean"] for row in rows], [row["interval"] for row in rows], COLOURS[name], name, "mean")
     effects = [
         _zero(),
         *_series(
-            np.arange(len(names)),
-            table["effect"].values,
-            table["effect_interval"].values,
+            np.arange(len(table)),
+            [row["effect"] for row in table],
+            [row["effect_interval"] for row in table],
             INK,
             "candidates against shared",
             "effect",
         ),
     ]
-    ends = np.append(table["interval"].sel({PARTITION: shown}).values, 0.0)
+    ends = np.array([row["partitions"][name]["interval"] for row in table for name in shown] + [(0.0, 0.0)], float)
     low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
     margin = 0.08 * (high - low) or 0.05
-    counts = ", ".join(f"{count:,}" for count in table["n"].sel({PARTITION: shown}).isel({LAYER: 0}).values)
+    counts = ", ".join(f"{table[0]['partitions'][name]['n']:,}" for name in shown)
     # The legend has the upper third to itself.
     legend = {"ylim": (low - margin, high + 6 * margin), "show_legend": True, "legend_position": "top_left", "legend_cols": 2}
     panels = [
@@ -80,9 +67,11 @@ def _zero() -> hv.HLine:
     )
 
 
-def _series(x: np.ndarray, middle: np.ndarray, intervals: np.ndarray, colour: str, label: str, value: str) -> list[Any]:
-    """A line with points, and error bars where an interval is known: (layer,), (layer, bound)."""
-    low, high = intervals.T
+def _series(
+    x: np.ndarray, y: Sequence[float], intervals: Sequence[tuple[float, float]], colour: str, label: str, value: str
+) -> list[Any]:
+    """A line with points, and error bars where an interval is known."""
+    middle, (low, high) = np.array(y, float), np.array(intervals, float).T
     line = dress(
         hv.Curve((x, middle), "layer", value, label=label),
         both={"color": colour},

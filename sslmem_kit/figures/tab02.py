@@ -6,52 +6,36 @@ given the encoders: they do not say how other training runs would come out.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import holoviews as hv
 import numpy as np
-import xarray as xr
 
 from sslmem_kit.figures.style import dress
-from sslmem_kit.names import ALTERNATIVE
 from sslmem_kit.statistics import LETTER
 
 _WORDS = {">": "above", "<": "below", "!=": "differ from"}
 COLUMNS = ("alternative", "in words", "test", "t", "p", "Cohen's d", "n")
 
 
-def plot(tests: xr.Dataset) -> hv.Table:
-    """A table, one row a test.
+def plot(tests: Sequence[Mapping[str, Any]]) -> hv.Table:
+    """A table, one row a test, of :func:`sslmem_kit.statistics.partition_tests`.
 
     Numbers are written out as text, so that a p-value of 1e-300 reads the same in every backend; ``.dframe()`` gives the same rows
     as a pandas frame.
-
-    Parameters
-    ----------
-    tests
-        ``t``, ``p``, ``cohens_d`` ... on ``alternative``, of :func:`sslmem_kit.statistics.partition_tests`.
-
-    Examples
-    --------
-    >>> from sslmem_kit import statistics
-    >>> from sslmem_kit.scores import _example, score
-    >>> table = plot(statistics.partition_tests(score(_example.results()), ("S!=0",)))
-    >>> table.dframe().loc[0, ["alternative", "in words", "n"]].tolist()
-    ['S!=0', 'shared differ from zero', '10']
     """
-    names = {"welch": "Welch, two samples", "student": "Student, one sample"}
     rows = [
         (
-            alternative,
-            _in_words(alternative),
-            names[test["test"].item()],
-            _number(test["t"].item(), ".2f"),
-            p_value(test["p"].item()),
-            _number(test["cohens_d"].item(), ".3f"),
-            f"{test['n_first'].item():,} + {test['n_second'].item():,}" if test["test"] == "welch" else f"{test['n'].item():,}",
+            test["alternative"],
+            _in_words(test["alternative"]),
+            {"welch": "Welch, two samples", "student": "Student, one sample"}[test["test"]],
+            _number(test["t"], ".2f"),
+            p_value(test["p"]),
+            _number(test["cohens_d"], ".3f"),
+            _count(test),
         )
-        for alternative in tests[ALTERNATIVE].values.tolist()
-        for test in [tests.sel({ALTERNATIVE: alternative})]
+        for test in tests
     ]
     columns = [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in COLUMNS]
     table = hv.Table(dict(zip(COLUMNS, columns, strict=True)), [], list(COLUMNS))
@@ -77,13 +61,7 @@ def _column_widths(plot: Any, element: hv.Table) -> None:
 
 
 def p_value(p: float) -> str:
-    """A p-value as text that survives underflow.
-
-    Examples
-    --------
-    >>> p_value(0.0312), p_value(1.23e-7), p_value(0.0)
-    ('0.0312', '1.2e-07', '< 1e-300')
-    """
+    """A p-value in words that survives underflow: 0.0312, 1.2e-07, < 1e-300."""
     if np.isnan(p):
         return "not defined"
     if p < 1e-300:
@@ -100,3 +78,7 @@ def _in_words(alternative: str) -> str:
 
 def _number(value: float, form: str) -> str:
     return "not defined" if np.isnan(value) else f"{value:{form}}"
+
+
+def _count(test: Mapping[str, Any]) -> str:
+    return f"{test['n_first']:,} + {test['n_second']:,}" if "n_first" in test else f"{test['n']:,}"

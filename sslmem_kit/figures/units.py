@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import holoviews as hv
 import numpy as np
-import xarray as xr
 
 from sslmem_kit.figures.style import GUIDE, INK, dress, layer_panel
 from sslmem_kit.names import COLOURS
 
 
-def plot(table: xr.Dataset, seen: xr.Dataset) -> hv.Layout:
+def plot(table: Sequence[dict[str, Any]], seen: Sequence[dict[str, Any]]) -> hv.Layout:
     """Two panels over the layers in forward order.
 
     Left: UnitMem; dot median, thick bar the middle half of the units, thin bar the middle 90 %. Right: of the units whose strongest sample is
@@ -19,27 +21,20 @@ def plot(table: xr.Dataset, seen: xr.Dataset) -> hv.Layout:
     Parameters
     ----------
     table
-        ``unit_mem`` on (``layer``, ``quantile``), of :func:`sslmem_kit.statistics.unit_table`.
+        Of :func:`sslmem_kit.statistics.units.unit_table`.
     seen
-        ``share`` and ``null_interval`` on ``layer``, of :func:`sslmem_kit.statistics.strongest_seen`.
-
-    Examples
-    --------
-    >>> from sslmem_kit import statistics
-    >>> from sslmem_kit.scores import _example
-    >>> tree = _example.tree()
-    >>> plot(statistics.unit_table(tree), statistics.strongest_seen(tree)).shape
-    (1, 2)
+        Of :func:`sslmem_kit.statistics.units.strongest_seen`.
     """
-    quantiles = table["unit_mem"].values
-    x = np.arange(len(quantiles), dtype=float)
+    quantiles = np.array([row["quantiles"] for row in table])
+    x = np.arange(len(table), dtype=float)
     left = [
         _bars(x, quantiles[:, 0], quantiles[:, 4], INK, 1.2),
         _bars(x, quantiles[:, 1], quantiles[:, 3], COLOURS["candidate"], 5.0),
         _points(x, quantiles[:, 2], INK, "median"),
     ]
-    null, share = seen["null_interval"].values, seen["share"].values
-    x = np.arange(len(share), dtype=float)
+    null = np.array([row["null_interval"] for row in seen], float)
+    share = np.array([row["share"] for row in seen], float)
+    x = np.arange(len(seen), dtype=float)
     known = np.isfinite(share)
     right = [
         dress(
@@ -81,5 +76,5 @@ def _points(x: np.ndarray, y: np.ndarray, colour: str, value: str) -> hv.Scatter
     return dress(hv.Scatter((x, y), "place", value), both={"color": colour}, bokeh={"size": 7}, matplotlib={"s": 28})
 
 
-def _ticks(table: xr.Dataset) -> list[str]:
-    return [f"{name}, n = {count:,}" for name, count in table["n_units"].to_series().items()]
+def _ticks(rows: Sequence[dict[str, Any]]) -> list[str]:
+    return [f"{row['layer']}, n = {row['n_units']:,}" for row in rows]

@@ -6,7 +6,6 @@ from typing import Any
 
 from sslmem_kit.data.record import as_line, stored_record
 from sslmem_kit.names import ENCODER, MODE, ONE_MODEL
-from sslmem_kit.report.tables import alignment_mapping, pair_mapping
 from sslmem_kit.scores.audit import NOT_SCORES, alignment_summary, encoder_rank_correlations
 from sslmem_kit.store.provenance import BITS, computed_on, in_words
 from sslmem_kit.study import Study
@@ -31,8 +30,8 @@ def one_model_report(study: Study, *, protocol: str) -> dict[str, Any]:
         "note": NOT_SCORES,
         "warnings": study.caveats,
         "data": stored_record(study.tree.attrs, study.class_names),
-        "alignment": alignment_mapping(alignment_summary(table)),
-        "rank_agreement": pair_mapping(encoder_rank_correlations(table)),
+        "alignment": alignment_summary(table),
+        "rank_agreement": encoder_rank_correlations(table),
         "encoders": [str(name) for name in table[ENCODER].values],
         "seconds": study.tree.attrs.get("seconds"),
         "computed_on": computed_on(study.tree.attrs),

@@ -11,10 +11,11 @@ from sslmem_kit.errors import UserError
 from sslmem_kit.names import ALIGNMENT, ENCODER, MODE, PAIR
 from sslmem_kit.report import layers
 from sslmem_kit.report.audit import one_model_report
-from sslmem_kit.report.tables import alternative_rows, discovery_mapping, estimator_mapping, reliability_mapping, summary_mapping
 from sslmem_kit.scores import of_pairs
 from sslmem_kit.scores.audit import is_one_model, mode_of
+from sslmem_kit.statistics import estimators, reliability
 from sslmem_kit.statistics.caveats import collapsed
+from sslmem_kit.statistics.fdr import check_rate, fdr_summary
 from sslmem_kit.store.provenance import computed_on
 from sslmem_kit.study import Study
 
@@ -44,7 +45,7 @@ def build_report(
     model it has :func:`sslmem_kit.report.audit.one_model_report`.
     """
     if fdr is not None:
-        statistics.check_rate(fdr)
+        check_rate(fdr)
     mode = mode_of(study.tree)
     if fdr is not None and mode not in (None, PAIR):
         raise UserError(f"--fdr: it compares candidates of f with samples that f and g agree on, this audit has the mode {mode!r}")
@@ -61,6 +62,7 @@ def build_report(
 def _report(study: Study, protocol: str, fdr: float | None, with_reliability: bool, with_estimators: bool) -> dict[str, Any]:
     """The report of a study with scores, NaN where a number is not known."""
     mode, scores = mode_of(study.tree), study.scores(protocol)
+    summary = statistics.partition_summary(scores)
     encoders = [str(name) for name in of_pairs(study.results)["encoder"].values]
     downstream = _downstream(study, encoders)
     for group, name in ((store.LAYERS, ALIGNMENT), (store.UNITS, "unit_mem")):
@@ -71,9 +73,9 @@ def _report(study: Study, protocol: str, fdr: float | None, with_reliability: bo
         "study": study.spec.name,
         **({MODE: mode} if mode else {}),
         "protocol": protocol,
-        **summary_mapping(statistics.partition_summary(scores)),
+        **{key: {name: row[key] for name, row in summary.items()} for key in ("mean", "sd", "n", "interval")},
         "range": scores.attrs.get("range"),
-        "tests": alternative_rows(statistics.partition_tests(scores)),
+        "tests": statistics.partition_tests(scores),
         "probe_accuracy": next(iter(downstream.values()))["linear"] if downstream else {},
         "downstream": downstream,
         "collapsed": collapsed(study.tree),
@@ -85,17 +87,16 @@ def _report(study: Study, protocol: str, fdr: float | None, with_reliability: bo
         **layers.localized(study.tree),
     }
     if fdr is not None:
-        report["discoveries"] = discovery_mapping(statistics.fdr_summary(scores, fdr))
+        report["discoveries"] = fdr_summary(scores, fdr)
     if with_reliability:  # of alignments that the scores rest on: these are whole
         report["reliability"] = {
-            partition: reliability_mapping(statistics.assess(of_pairs(study.results), protocol=protocol, partition=partition))
+            partition: reliability.assess(of_pairs(study.results), protocol=protocol, partition=partition)
             for partition in ("candidate", "independent")
             if report["n"].get(partition)
         }
     if with_estimators:
         store.check_whole(study.results_path, study.results[ALIGNMENT])
-        compared = statistics.compare_estimators(study.results, protocol=protocol, epochs=study.spec.training.epochs)
-        report["estimators"] = estimator_mapping(compared)
+        report["estimators"] = estimators.compare_estimators(study.results, protocol=protocol, epochs=study.spec.training.epochs)
     return report
 
 

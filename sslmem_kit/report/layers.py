@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sslmem_kit import statistics
-from sslmem_kit.names import LAYER
-from sslmem_kit.report.tables import layer_rows, rows, unit_rows
+from sslmem_kit.statistics.layers import layer_scores, layer_table
+from sslmem_kit.statistics.units import strongest_seen, unit_table
 from sslmem_kit.store import LAYERS, UNITS
 
 
@@ -17,12 +16,8 @@ def localized(tree: xr.DataTree) -> dict[str, Any]:
     """What the report holds of a study with layers: ``layers``, ``units`` and ``strongest_seen``; empty of another."""
     if LAYERS not in tree.children:
         return {}
-    scores = statistics.layer_scores(tree)
-    found: dict[str, Any] = {"layers": layer_rows(statistics.layer_table(scores), statistics.layer_tests(scores))}
-    if UNITS in tree.children:
-        found["units"] = unit_rows(statistics.unit_table(tree))
-        found["strongest_seen"] = rows(statistics.strongest_seen(tree), LAYER)
-    return found
+    told: dict[str, Any] = {"layers": layer_table(layer_scores(tree))}
+    return {**told, "units": unit_table(tree), "strongest_seen": strongest_seen(tree)} if UNITS in tree.children else told
 
 
 def as_text(told: dict[str, Any]) -> list[str]:

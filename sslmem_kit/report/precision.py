@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from sslmem_kit.errors import UserError
 from sslmem_kit.report.reliability import required_as_text
-from sslmem_kit.report.tables import forecast_mapping
 from sslmem_kit.spec.audit import AuditSpec
 from sslmem_kit.spec.moved import without_places
-from sslmem_kit.statistics import forecast
+from sslmem_kit.statistics.reliability import forecast
 
 if TYPE_CHECKING:
     from sslmem_kit.spec.study import StudySpec
@@ -31,7 +30,7 @@ def planned(study: Study, spec: StudySpec) -> dict[str, Any]:
             f"--precision-from: {study.path} is an audit, nothing is known of its training; give a study of `sslmem run`"
         )
     seeds, views = spec.training.seeds, spec.scoring.views
-    told = forecast_mapping(forecast(study.results, seeds=seeds, views=views))
+    told = forecast(study.results, seeds=seeds, views=views)
     for row in told["required"]:
         row["encoder_epochs"] = row["encoders"] and row["encoders"] * spec.training.epochs
     here, there = (_method(each) for each in (spec, study.spec))

@@ -1,8 +1,7 @@
 from .agreement import highest, rank_agreement, top_overlap
-from .estimators import compare_estimators
-from .fdr import check_rate, fdr_summary, null_proportion, p_values, q_values, with_significance
-from .layers import layer_scores, layer_table, layer_tests
-from .precision import VarianceComponents, curve_of_study, planning_curve, required_seeds, variance_shares
+from .fdr import fdr_summary, p_values, q_values
+from .layers import layer_scores, layer_table
+from .precision import curve_of_study, planning_curve, required_seeds, variance_shares
 from .reliability import assess, forecast
 from .summary import bootstrap_mean_interval, by_partition, partition_summary, share_above, wilson_interval
 from .t_tests import LETTER, TABLE_2, TABLE_16, one_sample_test, partition_tests, two_sample_test
@@ -15,21 +14,16 @@ __all__ = [
     "TABLE_2",
     "TABLE_16",
     "CrossedScores",
-    "VarianceComponents",
     "assess",
     "bootstrap_mean_interval",
     "by_partition",
-    "check_rate",
-    "compare_estimators",
     "curve_of_study",
     "fdr_summary",
     "forecast",
     "highest",
     "layer_scores",
     "layer_table",
-    "layer_tests",
     "memorization_over_training",
-    "null_proportion",
     "one_sample_test",
     "p_values",
     "partition_summary",
@@ -45,5 +39,4 @@ __all__ = [
     "unit_table",
     "variance_shares",
     "wilson_interval",
-    "with_significance",
 ]

@@ -27,61 +27,46 @@ import scipy
 import xarray as xr
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.names import BOUND, BOUNDS, ENCODER, ESTIMATOR, SAMPLE, SSLMEM
+from sslmem_kit.names import ENCODER, SAMPLE, SSLMEM
 from sslmem_kit.scores.estimators import DESIGN_OF, estimate, seeds_of
 from sslmem_kit.statistics.reliability import percentile_interval
 
 RESAMPLES = 2000
-"""Bootstrap samples, for the intervals of :func:`compare_estimators`."""
+"""Of the samples, for the intervals of :func:`compare_estimators`."""
 RANK_RESAMPLES = 400
 """Those of them that are ranked, which takes longer."""
 MIN_TRUTH_SAMPLES = 5
 """Samples of the truth below which nothing is compared with it."""
 
 
-def compare_estimators(results: xr.Dataset, *, protocol: str = "corrected", epochs: int, seed: int = 0) -> xr.Dataset:
-    """Compare every estimator of a study, at several numbers of seeds, with its exact leave-one-out.
+def compare_estimators(results: xr.Dataset, *, protocol: str = "corrected", epochs: int, seed: int = 0) -> dict[str, Any]:
+    """Every estimator of a study, at several numbers of seeds, against its exact leave-one-out.
 
     Parameters
     ----------
     results
         Root of a store with encoders of design ``leave_one_out``.
     protocol
-        As in :func:`sslmem_kit.scores.estimate`.
+        As in :func:`estimate`.
     epochs
-        Epochs of one encoder's training.
+        Of one encoder's training.
     seed
-        Seed of the bootstrap over samples.
+        Of the bootstrap over samples.
 
     Returns
     -------
-    Of the truth, scalars: ``truth_n`` samples, ``truth_seeds``, ``truth_encoders``, ``truth_encoder_epochs``; ``truth_mean`` and ``truth_sd``
-    of the scores, their ``truth_standard_error`` (root mean square), ``truth_reliability`` (the share of their variance that is not error)
-    and ``attenuation_limit``, its square root: the correlation that a perfect estimator would have with this truth.
-
-    On (``estimator``, ``seeds``), the numbers of seeds that one of the estimators has: ``repetitions`` (disjoint groups of seeds that are
-    averaged over; 0, and NaN below, where an estimator has no such number), ``encoders``, ``encoder_epochs`` (the cost), ``scored`` samples;
-    over the samples of the truth ``bias``, ``rmse`` (the truth's own error taken off) and ``rank_correlation`` (Spearman), each with
-    ``..._interval`` on ``bound`` too (95 %, bootstrap over samples); and ``coverage``: the share of the 95 % intervals that hold the truth,
-    both errors considered, NaN with one seed.
+    ``truth``: ``n`` samples, ``seeds``, ``encoders``, ``encoder_epochs``, ``mean`` and ``sd`` of the scores, their ``standard_error`` (root
+    mean square), ``reliability`` (the share of their variance that is not error) and ``ceiling``, its square root: the correlation that a
+    perfect estimator would have with this truth. ``estimators``: one mapping for each and each number of seeds, with ``estimator``,
+    ``seeds``, ``repetitions`` (disjoint groups of seeds that are averaged over), ``encoders``, ``encoder_epochs`` (the cost), ``scored``
+    samples, and over the samples of the truth ``bias``, ``rmse`` (the truth's own error taken off) and ``rank_correlation`` (Spearman),
+    each with ``..._interval`` (95 %, bootstrap over samples), and ``coverage``: the share of the 95 % intervals that hold the truth, both
+    errors considered; NaN with one seed.
 
     Raises
     ------
     UserError
-        No exact leave-one-out, or of fewer than two seeds, whose error is not known, or of fewer than five samples.
-
-    References
-    ----------
-    The paper's eq. 2; Spearman, American Journal of Psychology 15 (1904), for the limit that errors set to a correlation.
-
-    Examples
-    --------
-    >>> from sslmem_kit.scores import _example
-    >>> found = compare_estimators(_example.design(), epochs=10)
-    >>> int(found["truth_n"]), found["attenuation_limit"].round(2).item()
-    (5, 0.99)
-    >>> found["repetitions"].sel(estimator="subsets").to_series().to_dict()
-    {1: 2, 2: 1, 3: 0}
+        No exact leave-one-out, or of fewer than two seeds, whose error cannot be told, or of fewer than five samples.
     """
     truth = estimate(results, "leave_one_out", protocol=protocol)
     values, error = truth[SSLMEM].values, truth["standard_error"].values
@@ -94,47 +79,26 @@ def compare_estimators(results: xr.Dataset, *, protocol: str = "corrected", epoc
     with np.errstate(divide="ignore", invalid="ignore"):  # all scores are the same
         reliability = float(np.maximum(1 - (error**2).mean() / variance, 0))
     about = {
-        "truth_n": len(values),
-        "truth_seeds": truth.attrs["seeds"],
-        "truth_encoders": truth.attrs["encoders"],
-        "truth_encoder_epochs": truth.attrs["encoders"] * epochs,
-        "truth_mean": float(values.mean()),
-        "truth_sd": float(np.sqrt(variance)),
-        "truth_standard_error": float(np.sqrt((error**2).mean())),
-        "truth_reliability": reliability,
-        "attenuation_limit": float(np.sqrt(reliability)),
+        "n": len(values),
+        "seeds": truth.attrs["seeds"],
+        "encoders": truth.attrs["encoders"],
+        "encoder_epochs": truth.attrs["encoders"] * epochs,
+        "mean": float(values.mean()),
+        "sd": float(np.sqrt(variance)),
+        "standard_error": float(np.sqrt((error**2).mean())),
+        "reliability": reliability,
+        "ceiling": float(np.sqrt(reliability)),
     }
     rng = np.random.Generator(np.random.Philox(seed))
     drawn = rng.integers(0, len(values), (RESAMPLES, len(values)))
-    cells = {}
+    rows = []
     for estimator in ("pairs", "subsets"):
         # Groups of seeds share alignments, which are therefore read once; these encoders are few beside those of the truth.
         loaded = results.isel({ENCODER: np.flatnonzero(results["design"].values == DESIGN_OF[estimator])}).load()
         for group in _seed_groups(seeds_of(loaded, estimator)):
             estimates = [estimate(loaded, estimator, protocol=protocol, seeds=part) for part in group]
-            cells[estimator, len(group[0])] = _measured(estimates, truth, epochs=epochs, drawn=drawn)
-    estimators, seeds = list(dict.fromkeys(name for name, _ in cells)), sorted({count for _, count in cells})
-    columns = {}
-    for name, absent in _ABSENT.items():
-        rows = [[cells[each, count][name] if (each, count) in cells else absent for count in seeds] for each in estimators]
-        dims = (ESTIMATOR, "seeds", BOUND) if name.endswith("_interval") else (ESTIMATOR, "seeds")
-        columns[name] = (dims, np.array(rows).reshape(len(estimators), len(seeds), *np.shape(absent)))
-    coords = {ESTIMATOR: np.array(estimators, str), "seeds": np.array(seeds, int), BOUND: [*BOUNDS]}
-    return xr.Dataset({**about, **columns}, coords, {"protocol": protocol})
-
-
-_NO_INTERVAL = (np.nan, np.nan)
-_ABSENT = {
-    **dict.fromkeys(("repetitions", "encoders", "encoder_epochs", "scored"), 0),
-    "bias": np.nan,
-    "bias_interval": _NO_INTERVAL,
-    "rmse": np.nan,
-    "rmse_interval": _NO_INTERVAL,
-    "rank_correlation": np.nan,
-    "rank_correlation_interval": _NO_INTERVAL,
-    "coverage": np.nan,
-}
-"""Variables by estimator and number of seeds, and their values where an estimator does not have the number."""
+            rows.append(_measured(estimator, estimates, truth, epochs=epochs, drawn=drawn))
+    return {"truth": about, "estimators": rows}
 
 
 def _seed_groups(seeds: np.ndarray) -> list[list[np.ndarray]]:
@@ -143,8 +107,10 @@ def _seed_groups(seeds: np.ndarray) -> list[list[np.ndarray]]:
     return [[seeds[start : start + size] for start in range(0, len(seeds) - size + 1, size)] for size in sizes]
 
 
-def _measured(estimates: Sequence[xr.Dataset], truth: xr.Dataset, *, epochs: int, drawn: np.ndarray) -> dict[str, Any]:
-    """Accuracy of an estimator against the truth, the mean over its estimates by disjoint groups of seeds."""
+def _measured(
+    estimator: str, estimates: Sequence[xr.Dataset], truth: xr.Dataset, *, epochs: int, drawn: np.ndarray
+) -> dict[str, Any]:
+    """How an estimator does against the truth, the mean over its estimates by disjoint groups of seeds."""
     known = truth[SSLMEM].values
     at_truth = [scores.sel({SAMPLE: truth[SAMPLE]}) for scores in estimates]
     found = np.stack([scores[SSLMEM].values for scores in at_truth])
@@ -159,6 +125,8 @@ def _measured(estimates: Sequence[xr.Dataset], truth: xr.Dataset, *, epochs: int
         "rank_correlation": lambda chosen: np.mean([_spearman(row[chosen], known[chosen]) for row in found], axis=0),
     }
     row: dict[str, Any] = {
+        "estimator": estimator,
+        "seeds": estimates[0].attrs["seeds"],
         "repetitions": len(estimates),
         "encoders": estimates[0].attrs["encoders"],
         "encoder_epochs": estimates[0].attrs["encoders"] * epochs,

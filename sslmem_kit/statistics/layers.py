@@ -44,7 +44,7 @@ def layer_scores(tree: xr.DataTree) -> xr.Dataset:
     >>> from sslmem_kit.scores import _example
     >>> scores = layer_scores(_example.tree())
     >>> dict(scores["sslmem"].sizes)
-    {'sample': 40, 'layer': 3}
+    {'sample': 64, 'layer': 3}
     """
     if LAYERS not in tree.children:
         raise UserError("scoring.layers: this study was scored without layers; set it to 'auto' in the spec of a new study")
@@ -74,9 +74,9 @@ def layer_table(scores: xr.Dataset) -> xr.Dataset:
     Returns
     -------
     On (``layer``, ``partition``), layers in forward order, the partitions that have samples: ``mean``, ``sd`` and ``n``, with the 95 %
-    ``interval`` of the mean (Student's) on ``bound`` too. On ``layer``: ``effect``, Cohen's d of candidates against shared samples, NaN where
-    one has no samples, with its 95 % ``effect_interval`` on ``bound`` too: ``d +- 1.96 sqrt(1 / n1 + 1 / n2 + d**2 / (2 (n1 + n2)))``.
-    Intervals are over samples, given the encoders.
+    ``interval`` of the mean (Student's) on ``bound`` too. On ``layer``: ``effect``, Cohen's d of candidates against shared samples, NaN
+    where one has no samples, with its 95 % ``effect_interval`` on ``bound`` too: ``d +- 1.96 sqrt(1 / n1 + 1 / n2 + d**2 / (2 (n1 +
+    n2)))``. Intervals are over samples, given the encoders.
 
     References
     ----------
@@ -86,10 +86,10 @@ def layer_table(scores: xr.Dataset) -> xr.Dataset:
     --------
     >>> from sslmem_kit.scores import _example
     >>> table = layer_table(layer_scores(_example.tree()))
-    >>> table["mean"].sel(partition="candidate", layer=["block", "head"]).round(1).to_series().to_dict()
-    {'block': 0.1, 'head': 0.2}
-    >>> (table["effect"] > 1).to_series().to_dict()
-    {'stem': False, 'block': True, 'head': True}
+    >>> table["mean"].sel(partition="candidate").round(1).to_series().to_dict()
+    {'stem': 0.0, 'block': 0.1, 'head': 0.2}
+    >>> bool(table["effect"].sel(layer="head") > table["effect"].sel(layer="block"))
+    True
     """
     names = scores[LAYER].values.astype(object)
     groups = [by_partition(scores.sel({LAYER: name})) for name in names]

@@ -14,6 +14,7 @@ estimated part may be negative; predictions take 0 for it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,19 +30,7 @@ VIEWS = (2, 5, 10, 20)
 
 @dataclass(frozen=True)
 class VarianceComponents:
-    """Variances of true scores over samples, and of the parts of a score's error.
-
-    Attributes
-    ----------
-    score, seeds, views, interaction, offset
-        Variances in squared units of the scores, numbers or arrays of one shape, as of bootstrap samples; NaN where a part is not known.
-
-    Examples
-    --------
-    >>> parts = VarianceComponents(score=1.0, seeds=1.0, views=0.5, interaction=2.0, offset=0.0)
-    >>> round(float(parts.reliability(seeds=4, views=10)), 3)
-    0.741
-    """
+    """Variances of true scores over samples, and of the parts of a score's error; NaN what cannot be told, arrays for bootstrap samples."""
 
     score: Any
     seeds: Any
@@ -50,18 +39,18 @@ class VarianceComponents:
     offset: Any
 
     def error(self, seeds: Any, views: Any) -> Any:
-        """Variance of a score around its true one, without what is common to all samples."""
+        """Variance of a score around its true one, but for what is common to all samples."""
         by_views, by_interaction = (np.maximum(np.nan_to_num(part), 0) for part in (self.views, self.interaction))
         return np.maximum(self.seeds, 0) / seeds + by_views / views + by_interaction / (seeds * views)
 
     def reliability(self, seeds: Any, views: Any) -> Any:
-        """Share of the variance of scores that is of true scores: ``score / (score + error(seeds, views))``."""
+        """Share of the variance of scores that is of true scores."""
         score = np.maximum(self.score, 0)
         with np.errstate(invalid="ignore"):  # nothing varies
             return score / (score + self.error(seeds, views))
 
     def standard_error(self, seeds: Any, views: Any) -> Any:
-        """Standard error of one sample's score, with what is common to all samples: ``sqrt(error(seeds, views) + offset / seeds)``."""
+        """Of one sample's score, with what is common to all samples."""
         return np.sqrt(self.error(seeds, views) + np.maximum(self.offset, 0) / seeds)
 
     def required(self, views: int, *, reliability: float | None = None, standard_error: float | None = None) -> Any:
@@ -79,14 +68,7 @@ class VarianceComponents:
 
 
 def mean_parts(parts: Sequence[VarianceComponents], weights: Sequence[float]) -> VarianceComponents:
-    """Mean of the parts of several partitions, weighted by their numbers of samples; of those of which they are known.
-
-    Examples
-    --------
-    >>> two = [VarianceComponents(1.0, 1.0, 0.5, 2.0, 0.0), VarianceComponents(3.0, 1.0, 0.5, 2.0, 0.0)]
-    >>> mean_parts(two, [30, 10]).score
-    1.5
-    """
+    """Mean of the parts of several partitions, by their numbers of samples; of those of which they are known."""
     known = [(part, weight) for part, weight in zip(parts, weights, strict=True) if np.isfinite(part.score).all()]
     if not known:
         return parts[0]
@@ -100,67 +82,29 @@ def required_seeds(
     views: Sequence[int] = VIEWS,
     reliability: float | None = None,
     standard_error: float | None = None,
-) -> xr.Dataset:
-    """Seeds that reach a reliability or a standard error, for each number of views, and their cost.
-
-    Parameters
-    ----------
-    parts
-        Variance components of a finished study.
-    views
-        Numbers of random views, (views,).
-    reliability, standard_error
-        The target, one of the two.
+) -> list[dict[str, Any]]:
+    """Seeds that reach a reliability or a standard error, for each number of views, and what they cost.
 
     Returns
     -------
-    On ``views``: ``seeds`` (whole numbers, infinite where none suffices), ``encoders`` to train, two a seed, and ``forward_passes`` of a
-    sample, one a view and one of the clean image in each encoder.
-
-    Examples
-    --------
-    >>> parts = VarianceComponents(score=1.0, seeds=1.0, views=0.5, interaction=2.0, offset=0.0)
-    >>> required_seeds(parts, views=(2, 10), reliability=0.8)["seeds"].to_series().to_dict()
-    {2: inf, 10: 6.0}
+    One mapping a number of ``views``: ``seeds`` (None where no number suffices), ``encoders`` to train and ``forward_passes`` of a sample.
     """
-    exact = [float(parts.required(count, reliability=reliability, standard_error=standard_error)) for count in views]
-    seeds = np.maximum(1, np.ceil(np.array(exact, float) - 1e-9))
-    count = np.array(views, int)
-    columns = {"seeds": seeds, "encoders": 2 * seeds, "forward_passes": 2 * seeds * (count + 1)}
-    return xr.Dataset({name: ("views", values) for name, values in columns.items()}, {"views": count})
+    rows = []
+    for count in views:
+        exact = float(parts.required(count, reliability=reliability, standard_error=standard_error))
+        seeds = max(1, math.ceil(exact - 1e-9)) if math.isfinite(exact) else None
+        encoders = None if seeds is None else 2 * seeds
+        rows.append({"views": count, "seeds": seeds, "encoders": encoders, "forward_passes": encoders and encoders * (count + 1)})
+    return rows
 
 
 def estimable_views(parts: VarianceComponents, own: int, among: Sequence[int] = VIEWS) -> tuple[int, ...]:
-    """Numbers of views that parts can predict: ``among``, or where the part of views is not known only the ``own`` one that they come from.
-
-    Examples
-    --------
-    >>> estimable_views(VarianceComponents(1.0, 1.0, np.nan, np.nan, 0.0), own=1)
-    (1,)
-    """
+    """Numbers of views that parts tell of: ``among``, or where nothing is known of views only the ``own`` one that the parts come from."""
     return (own,) if np.isnan(parts.views) else tuple(among)
 
 
 def planning_curve(parts: VarianceComponents, *, seeds: Sequence[int], views: Sequence[int] = VIEWS) -> xr.Dataset:
-    """Reliability and standard error that other numbers of seeds and views would have.
-
-    Parameters
-    ----------
-    parts
-        Variance components of a finished study.
-    seeds, views
-        Numbers of pairs of encoders, and of random views.
-
-    Returns
-    -------
-    ``reliability`` and ``standard_error`` (in units of the scores) on (``views``, ``seeds``).
-
-    Examples
-    --------
-    >>> parts = VarianceComponents(score=1.0, seeds=1.0, views=0.5, interaction=2.0, offset=0.0)
-    >>> planning_curve(parts, seeds=(1, 4), views=(10,))["reliability"].round(2).sel(views=10).to_series().to_dict()
-    {1: 0.44, 4: 0.74}
-    """
+    """Predicted ``reliability`` and ``standard_error`` on (``views``, ``seeds``)."""
     of_seeds, of_views = np.asarray(seeds, float), np.asarray(views, float)[:, None]
     return xr.Dataset(
         {
@@ -171,57 +115,23 @@ def planning_curve(parts: VarianceComponents, *, seeds: Sequence[int], views: Se
     )
 
 
-def curve_of_study(parts: VarianceComponents, found: xr.Dataset, *, most_seeds: int) -> xr.Dataset:
-    """Planning curve of a study, up to a number of seeds, with the study's own place on it.
-
-    Parameters
-    ----------
-    parts
-        Variance components of the study, of :meth:`sslmem_kit.statistics.variance_components.CrossedScores.parts`.
-    found
-        Of :func:`sslmem_kit.statistics.reliability.assess`.
-    most_seeds
-        Number of seeds at which the curve ends, at the least.
-
-    Returns
-    -------
-    As :func:`planning_curve`; the attrs hold ``seeds``, ``views``, ``protocol``, ``target`` and ``reliability`` of the study.
-
-    Examples
-    --------
-    >>> from sslmem_kit.scores import _example
-    >>> from sslmem_kit.statistics import CrossedScores, assess
-    >>> root = _example.results()
-    >>> curve = curve_of_study(CrossedScores.of(root).parts(), assess(root), most_seeds=6)
-    >>> dict(curve.sizes), curve.attrs["seeds"]
-    ({'views': 4, 'seeds': 6}, 3)
-    """
-    seeds = range(1, max(most_seeds, found.attrs["seeds"]) + 1)
-    curve = planning_curve(parts, seeds=seeds, views=estimable_views(parts, found.attrs["views"]))
-    attrs = {name: found.attrs[name] for name in ("seeds", "views", "protocol", "target")}
-    return curve.assign_attrs(attrs, reliability=found["reliability"].item())
+def curve_of_study(parts: VarianceComponents, found: dict[str, Any], *, most_seeds: int) -> xr.Dataset:
+    """The planning curve of a study, with what :func:`sslmem_kit.statistics.reliability.assess` has found of itself in the attrs."""
+    seeds = range(1, max(most_seeds, found["seeds"]) + 1)
+    curve = planning_curve(parts, seeds=seeds, views=estimable_views(parts, found["views"]))
+    attrs = {name: found[name] for name in ("seeds", "views", "protocol", "target")}
+    return curve.assign_attrs(attrs, reliability=found["reliability"]["value"])
 
 
 def variance_shares(parts: dict[str, VarianceComponents], *, seeds: int, views: int) -> xr.Dataset:
-    """Shares of the true scores and of the parts of the error in the variance of scores over samples.
+    """What the variance of scores over samples is made of with so many seeds and views: ``share`` on (``protocol``, ``part``).
 
     Parameters
     ----------
     parts
-        Variance components by protocol.
+        By protocol.
     seeds, views
-        Numbers of the study.
-
-    Returns
-    -------
-    ``share`` on (``protocol``, ``part``), with the parts ``score``, ``seeds``, ``views`` and ``interaction``; the numbers of seeds and views in
-    the attrs. The shares of a protocol add up to 1, or are all 0 where nothing varies.
-
-    Examples
-    --------
-    >>> parts = VarianceComponents(score=1.0, seeds=1.0, views=0.5, interaction=2.0, offset=0.0)
-    >>> variance_shares({"corrected": parts}, seeds=2, views=5)["share"].round(2).sel(protocol="corrected").to_series().to_dict()
-    {'score': 0.56, 'seeds': 0.28, 'views': 0.06, 'interaction': 0.11}
+        Of the study.
     """
     divisors = {"score": 1, "seeds": seeds, "views": views, "interaction": seeds * views}
     table = [[max(float(np.nan_to_num(getattr(part, name))), 0) / by for name, by in divisors.items()] for part in parts.values()]

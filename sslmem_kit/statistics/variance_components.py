@@ -1,4 +1,4 @@
-"""The table of samples x views x seeds from which the parts of the error are estimated, and its halves.
+"""The table of samples x views x seeds from which the parts of the error are told, and its halves.
 
 An entry is the distance of a pair of views under family g minus that under family f, of one seed: the score is its mean.
 """
@@ -19,48 +19,24 @@ from sslmem_kit.scores import of_pairs, select_protocol, view_weights
 from sslmem_kit.statistics.precision import VarianceComponents
 
 SPLITS = 100
-"""Number of random halvings, at most."""
+"""Most random halvings that are made."""
 MIN_ORDERED_SAMPLES = 10
-"""Number of samples below which nothing is said of their order."""
+"""Samples below which nothing is said of their order."""
 
 
 @dataclass(frozen=True)
 class CrossedScores:
-    """Differences of the pairs of encoders of every seed, g minus f, by pair of views, of the samples of one partition.
-
-    Attributes
-    ----------
-    differences
-        (sample, augmentation, seed), in units of the alignment.
-    view_a, view_b
-        The views of each pair, (augmentation,); 0 is the clean image.
-    protocol
-        Name of the protocol that selected the pairs.
-
-    Examples
-    --------
-    >>> from sslmem_kit.scores import _example
-    >>> table = CrossedScores.of(_example.results())
-    >>> (table.n, table.seeds, table.views), table.scores().round(2)[:3]
-    ((10, 3, 4), array([0.16, 0.14, 0.12]))
-    >>> len(table.split_halves("seeds")), table.unknown()
-    (3, [])
-    """
+    """Differences of the pairs of encoders of every seed, g minus f, by pair of views, of the samples of one partition."""
 
     differences: np.ndarray
+    """(sample, augmentation, seed)."""
     view_a: np.ndarray
     view_b: np.ndarray
     protocol: str
 
     @classmethod
     def of(cls, results: xr.Dataset, protocol: str = "corrected", partition: str = "candidate") -> CrossedScores:
-        """Select the differences of one partition from the root of a results store; no seeds where these are not pairs of an f and a g.
-
-        Raises
-        ------
-        UserError
-            An unknown protocol or partition, or a store without partitions.
-        """
+        """From the root of a results store; without seeds where these are not pairs of an f and a g."""
         if partition not in PARTITION_CODE:
             hint = near(partition, PARTITION_CODE)
             raise UserError(f"partition: there is none named {partition!r}, choose one of {', '.join(PARTITION_CODE)}{hint}")
@@ -79,17 +55,17 @@ class CrossedScores:
 
     @property
     def n(self) -> int:
-        """Number of samples."""
+        """Samples."""
         return len(self.differences)
 
     @property
     def seeds(self) -> int:
-        """Number of pairs of encoders."""
+        """Pairs of encoders."""
         return self.differences.shape[2]
 
     @property
     def views(self) -> int:
-        """Number of random views."""
+        """Random views."""
         return len(self._views)
 
     @property
@@ -97,7 +73,7 @@ class CrossedScores:
         return np.setdiff1d(np.union1d(self.view_a, self.view_b), [0])
 
     def only(self, *, seeds: Sequence[int] | None = None, views: Sequence[int] | None = None) -> CrossedScores:
-        """Restrict to some seeds (positions) and some random views."""
+        """With these seeds (positions) and these random views alone."""
         differences = self.differences if seeds is None else self.differences[..., list(seeds)]
         if views is None:
             return CrossedScores(differences, self.view_a, self.view_b, self.protocol)
@@ -105,7 +81,7 @@ class CrossedScores:
         return CrossedScores(differences[:, kept], self.view_a[kept], self.view_b[kept], self.protocol)
 
     def scores(self) -> np.ndarray:
-        """Score of each sample, the mean over views and seeds: (sample,)."""
+        """(sample,)."""
         return self.differences.mean(axis=(1, 2))
 
     def parts(self, weights: np.ndarray | None = None) -> VarianceComponents:
@@ -161,35 +137,28 @@ class CrossedScores:
         ]
 
     def unknown(self) -> list[str]:
-        """Sentences on what cannot be estimated from so little."""
-        sentences = []
+        """What cannot be told from so little, in sentences."""
+        told = []
         if self.n < MIN_ORDERED_SAMPLES:
-            sentences.append(f"{self.n} samples are too few to say how reliably they are ordered")
+            told.append(f"{self.n} samples are too few to say how reliably they are ordered")
         if not self.seeds:
-            sentences.append(
+            told.append(
                 "reliability rests on seeds with one encoder of f and one of g each, these are no such pairs: nothing is known of the order "
                 "(in an audit, an f and a g that were trained alike have the same `seed`)"
             )
         elif self.seeds < 2:
-            sentences.append("the error over seeds, and so the reliability, cannot be told from one seed")
+            told.append("the error over seeds, and so the reliability, cannot be told from one seed")
         if len(view_weights(self.view_a, self.view_b)) < 2:
             same = "view" if self.views == 1 else f"{self.views} views"
-            sentences.append(
+            told.append(
                 "the error over views cannot be told from one pair of views and is taken for score: the numbers are of other seeds with the "
                 f"same {same}"
             )
-        return sentences
+        return told
 
 
 def weighted_sums(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """``weights @ values``, of small integers that are made floats a few rows at a time: (resample, sample), (sample, k) -> (resample, k).
-
-    Examples
-    --------
-    >>> weighted_sums(np.array([[1, 1], [2, 0]]), np.array([[1.0], [3.0]]))
-    array([[4.],
-           [2.]])
-    """
+    """``weights @ values``, of small integers that are made floats a few rows at a time: (resample, sample), (sample, k) -> (resample, k)."""
     return np.concatenate([weights[start : start + 50].astype(float) @ values for start in range(0, len(weights), 50)])
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import panel as pn
-import xarray as xr
 from bokeh.models import ColumnDataSource, Range1d, Scatter, Slope
 from bokeh.plotting import figure
 
@@ -21,7 +20,6 @@ from sslmem_kit.explorer.session import Session
 from sslmem_kit.explorer.study_cache import OpenStudy
 from sslmem_kit.explorer.theme import dress, palette
 from sslmem_kit.explorer.thumbnails import known_ids, thumbnails
-from sslmem_kit.names import STATISTIC
 from sslmem_kit.store.provenance import computed_on, difference
 
 TAB = "compare"
@@ -169,7 +167,7 @@ class Comparison:
         self._found.visible = not problem
 
     def _told(self, left: Side, right: Side, found: Findings) -> str:
-        session, n = self.session, found.ranks["n"].item()
+        session, n = self.session, found.ranks["n"]
         told = [f"{n:,} samples on both sides."]
         if not same_samples(session.opened, self._study(left.study)):
             told = [
@@ -258,25 +256,22 @@ class Comparison:
 def _numbers(left: Side, right: Side, found: Findings) -> dict[str, Any]:
     ranks = found.ranks
     rows = [
-        [label, _number(one["value"].item()), _interval(one["interval"].values), p]
-        for statistic, label, p in (("tau", "Kendall's tau-b", _p(ranks["p"].item())), ("rho", "Spearman's rho", ""))
-        for one in [ranks.sel({STATISTIC: statistic})]
+        ["Kendall's tau-b", _number(ranks["tau"]), _interval(ranks["tau_interval"]), _p(ranks["p"])],
+        ["Spearman's rho", _number(ranks["rho"]), _interval(ranks["rho_interval"]), ""],
     ]
-    overlap = [
-        [f"{k}", f"{row.common:.0f}", f"{row.share:.0%}", f"{row.chance:.2%}"] for k, row in found.overlap.to_dataframe().iterrows()
-    ]
+    overlap = [[f"{row['k']}", f"{row['common']}", f"{row['share']:.0%}", f"{row['chance']:.2%}"] for row in found.overlap]
     kinds = (left.is_score, right.is_score)
     sentence = _MIXED
     if all(kinds):
         sentence = f"Two scores {_agree(ranks)} {_OF_SCORES}. {_TABLE_13}"
     elif not any(kinds):
         sentence = f"Two encoders' alignments {_agree(ranks)} {_OF_ALIGNMENTS}."
-    return {"title": f"Rank agreement, n = {ranks['n'].item():,}", "ranks": rows, "overlap": overlap, "help": sentence}
+    return {"title": f"Rank agreement, n = {ranks['n']:,}", "ranks": rows, "overlap": overlap, "help": sentence}
 
 
-def _agree(ranks: xr.Dataset) -> str:
+def _agree(ranks: dict[str, Any]) -> str:
     """What a rank agreement shows, as a verb."""
-    tau, (low, high) = (ranks[name].sel({STATISTIC: "tau"}).values for name in ("value", "interval"))
+    tau, (low, high) = ranks["tau"], ranks["tau_interval"]
     if not np.isfinite(tau):
         return "cannot be compared"
     if low > 0 and tau >= LEAST_TAU:
@@ -288,7 +283,7 @@ def _number(value: float) -> str:
     return f"{value:.3f}" if np.isfinite(value) else "not defined (all values of a side are equal, or there are fewer than 2)"
 
 
-def _interval(ends: np.ndarray) -> str:
+def _interval(ends: tuple[float, float]) -> str:
     return f"[{ends[0]:.3f}, {ends[1]:.3f}]" if np.isfinite(ends).all() else "not defined"
 
 
