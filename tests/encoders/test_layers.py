@@ -26,7 +26,6 @@ from sslmem_kit.figures import layers, save_figure, units
 from sslmem_kit.measures.alignment import align, measure
 from sslmem_kit.report import layers as layers_
 from sslmem_kit.report.build import build_report
-from sslmem_kit.report.tables import layer_rows, rows
 from sslmem_kit.report.text import as_text
 from sslmem_kit.report.validate import problems
 from sslmem_kit.run.resources import required_bytes
@@ -410,7 +409,7 @@ def test_scores_by_layer_are_family_differences(made_up: Study) -> None:
     values, family = made_up.tree["layers/alignment"].values, made_up.tree["family"].values.astype(object)
     expected = values[:, family == "g"].mean(axis=1) - values[:, family == "f"].mean(axis=1)
     np.testing.assert_allclose(scores["sslmem"], expected, atol=1e-6)
-    table = layer_rows(localization.layer_table(scores), localization.layer_tests(scores))
+    table = localization.layer_table(scores)
     assert [row["layer"] for row in table] == ["stem", "middle", "top"]
     for number, row in enumerate(table):
         for code, name in enumerate(("shared", "candidate", "independent", "extra")):
@@ -430,7 +429,7 @@ def test_the_last_layer_has_the_studys_scores(whole: Study) -> None:
 
 
 def test_units_that_answer_to_what_was_seen_are_told_from_chance(made_up: Study) -> None:
-    every, stem, top = rows(units_.strongest_seen(made_up.tree), "layer")
+    every, stem, top = units_.strongest_seen(made_up.tree)
     assert (every["n_units"], stem["n_units"], top["n_units"]) == (320, 160, 160)
     assert top["share"] == 1
     assert top["p"] < 0.01
@@ -440,9 +439,9 @@ def test_units_that_answer_to_what_was_seen_are_told_from_chance(made_up: Study)
 
 
 def test_permutations_in_slices_tell_the_same(made_up: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = rows(units_.strongest_seen(made_up.tree), "layer")
+    whole = units_.strongest_seen(made_up.tree)
     monkeypatch.setattr(units_, "SLICE_BYTES", 100_000)
-    for one, other in zip(whole, rows(units_.strongest_seen(made_up.tree), "layer"), strict=True):
+    for one, other in zip(whole, units_.strongest_seen(made_up.tree), strict=True):
         assert (one["share"], one["n_units"]) == (other["share"], other["n_units"])
         assert other["null_interval"] == pytest.approx(one["null_interval"], abs=0.03)
         assert other["p"] == pytest.approx(one["p"], abs=0.05)
@@ -456,8 +455,7 @@ def test_the_null_of_the_units_is_calibrated(made_up: Study) -> None:
     for number in range(60):
         few = rng.choice(pool, 10, replace=False)
         redrawn = tree["units"].to_dataset().assign(strongest=(("encoder", "unit"), rng.choice(few, (4, 80))))
-        seen = units_.strongest_seen(xr.DataTree.from_dict({"/": tree.to_dataset(), "/units": redrawn}), seed=number)
-        p.append(float(seen["p"][0]))
+        p.append(units_.strongest_seen(xr.DataTree.from_dict({"/": tree.to_dataset(), "/units": redrawn}), seed=number)[0]["p"])
     assert 15 < np.sum(np.array(p) < 0.5) < 45
     assert np.sum(np.array(p) < 0.05) <= 8
 
@@ -478,14 +476,10 @@ def test_the_report_has_a_table_of_layers(made_up: Study, tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["layers", "units"])
 def test_the_figures_show_the_tables_and_open_offline(made_up: Study, name: str, tmp_path: Path) -> None:
     told = layers_.localized(made_up.tree)
-    tree = made_up.tree
-    if name == "layers":
-        drawn = layers.plot(localization.layer_table(localization.layer_scores(tree)))
-    else:
-        drawn = units.plot(units_.unit_table(tree), units_.strongest_seen(tree))
+    drawn = layers.plot(told["layers"]) if name == "layers" else units.plot(told["units"], told["strongest_seen"])
     shown = [points.dimension_values(1).tolist() for points in drawn.traverse(lambda x: x, [hv.Scatter])]
     if name == "layers":
-        expected = [[row["partitions"][part]["mean"] for row in told["layers"]] for part in layers.ROWS]
+        expected = [[row["partitions"][part]["mean"] for row in told["layers"]] for part in layers.PARTITIONS]
         expected.append([row["effect"] for row in told["layers"]])
     else:
         expected = [[row["quantiles"][2] for row in told["units"]], [row["share"] for row in told["strongest_seen"]]]
