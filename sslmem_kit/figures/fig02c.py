@@ -6,7 +6,6 @@ Each row is a histogram over common bins, scaled to its own highest bar, for the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import holoviews as hv
@@ -23,7 +22,7 @@ _SEEN_BY = {"candidate": "f only", "shared": "both", "extra": "neither", "indepe
 _HEIGHT = 0.82
 
 
-def plot(scores: xr.Dataset, summary: Mapping[str, Mapping[str, Any]], *, bins: int = 60) -> hv.Overlay:
+def plot(scores: xr.Dataset, summary: xr.Dataset, *, bins: int = 60) -> hv.Overlay:
     """Four histograms above each other, with mean markers.
 
     Parameters
@@ -35,7 +34,7 @@ def plot(scores: xr.Dataset, summary: Mapping[str, Mapping[str, Any]], *, bins: 
     bins
         Number of bins between the lowest and the highest score.
     """
-    groups = {name: by_partition(scores)[name] for name in ROWS if name in summary}
+    groups = {name: by_partition(scores)[name] for name in ROWS if name in summary["partition"]}
     everything = np.concatenate(list(groups.values()))
     low, high = float(everything.min()), float(everything.max())
     if low == high:
@@ -50,9 +49,12 @@ def plot(scores: xr.Dataset, summary: Mapping[str, Mapping[str, Any]], *, bins: 
     )
     parts: list[Any] = [zero]
     for name, values in groups.items():
-        parts += [_histogram(values, edges, name, base[name]), _mean(summary[name], name, base[name])]
+        parts += [_histogram(values, edges, name, base[name]), _mean(summary.sel(partition=name), name, base[name])]
     ticks = [
-        (base[name] + 0.4, f"{name}, n = {len(values):,}\nseen by {_SEEN_BY[name]}\nmean {summary[name]['mean']:z.4f}")
+        (
+            base[name] + 0.4,
+            f"{name}, n = {len(values):,}\nseen by {_SEEN_BY[name]}\nmean {summary['mean'].sel(partition=name).item():z.4f}",
+        )
         for name, values in groups.items()
     ]
     margin = 0.03 * (high - low)
@@ -107,11 +109,11 @@ def _histogram(values: np.ndarray, edges: np.ndarray, name: str, base: float) ->
     )
 
 
-def _mean(row: Mapping[str, Any], name: str, base: float) -> hv.Segments:
+def _mean(row: xr.Dataset, name: str, base: float) -> hv.Segments:
     """The mean as a line over the row's height, with its interval on hover."""
-    low, high = row["interval"]
+    mean, (low, high) = row["mean"].item(), row["interval"].values.tolist()
     mark = hv.Segments(
-        ([row["mean"]], [base], [row["mean"]], [base + 0.9], [name], [row["mean"]], [low], [high]),
+        ([mean], [base], [mean], [base + 0.9], [name], [mean], [low], [high]),
         kdims=["x0", "y0", "x1", "y1"],
         vdims=["partition", "mean", "low", "high"],
     )

@@ -5,11 +5,11 @@ Distances of different layers differ in size whatever is memorized, so that the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import holoviews as hv
 import numpy as np
+import xarray as xr
 
 from sslmem_kit.figures.style import GUIDE, INK, dress, layer_panel
 from sslmem_kit.names import COLOURS
@@ -19,7 +19,7 @@ _APART = 0.13
 """Between partitions of one layer, in layers: error bars beside each other."""
 
 
-def plot(table: Sequence[dict[str, Any]]) -> hv.Layout:
+def plot(table: xr.Dataset) -> hv.Layout:
     """Two panels over the layers in forward order, bars are 95 % intervals over samples.
 
     Parameters
@@ -27,28 +27,28 @@ def plot(table: Sequence[dict[str, Any]]) -> hv.Layout:
     table
         Of :func:`sslmem_kit.statistics.layers.layer_table`.
     """
-    names = [row["layer"] for row in table]
-    shown = [name for name in PARTITIONS if name in table[0]["partitions"]]
+    names = list(map(str, table["layer"].values))
+    shown = [name for name in PARTITIONS if name in table["partition"]]
     means: list[Any] = [_zero()]
     for number, name in enumerate(shown):
-        rows = [row["partitions"][name] for row in table]
-        x = np.arange(len(table)) + _APART * (number - (len(shown) - 1) / 2)
-        means += _series(x, [row["mean"] for row in rows], [row["interval"] for row in rows], COLOURS[name], name, "mean")
+        one = table.sel(partition=name)
+        x = np.arange(len(names)) + _APART * (number - (len(shown) - 1) / 2)
+        means += _series(x, one["mean"].values, one["interval"].transpose(..., "bound").values, COLOURS[name], name, "mean")
     effects = [
         _zero(),
         *_series(
-            np.arange(len(table)),
-            [row["effect"] for row in table],
-            [row["effect_interval"] for row in table],
+            np.arange(len(names)),
+            table["effect"].values,
+            table["effect_interval"].transpose(..., "bound").values,
             INK,
             "candidates against shared",
             "effect",
         ),
     ]
-    ends = np.array([row["partitions"][name]["interval"] for row in table for name in shown] + [(0.0, 0.0)], float)
+    ends = np.append(table["interval"].sel(partition=shown).values, 0.0)
     low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
     margin = 0.08 * (high - low) or 0.05
-    counts = ", ".join(f"{table[0]['partitions'][name]['n']:,}" for name in shown)
+    counts = ", ".join(f"{table['n'].isel(layer=0).sel(partition=name).item():,}" for name in shown)
     # The legend has the upper third to itself.
     legend = {"ylim": (low - margin, high + 6 * margin), "show_legend": True, "legend_position": "top_left", "legend_cols": 2}
     panels = [
@@ -67,11 +67,9 @@ def _zero() -> hv.HLine:
     )
 
 
-def _series(
-    x: np.ndarray, y: Sequence[float], intervals: Sequence[tuple[float, float]], colour: str, label: str, value: str
-) -> list[Any]:
+def _series(x: np.ndarray, middle: np.ndarray, intervals: np.ndarray, colour: str, label: str, value: str) -> list[Any]:
     """A line with points, and error bars where an interval is known."""
-    middle, (low, high) = np.array(y, float), np.array(intervals, float).T
+    low, high = intervals.T
     line = dress(
         hv.Curve((x, middle), "layer", value, label=label),
         both={"color": colour},

@@ -6,11 +6,11 @@ given the encoders: they do not say how other training runs would come out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import holoviews as hv
 import numpy as np
+import xarray as xr
 
 from sslmem_kit.figures.style import dress
 from sslmem_kit.statistics import LETTER
@@ -19,27 +19,24 @@ _WORDS = {">": "above", "<": "below", "!=": "differ from"}
 COLUMNS = ("alternative", "in words", "test", "t", "p", "Cohen's d", "n")
 
 
-def plot(tests: Sequence[Mapping[str, Any]]) -> hv.Table:
+def plot(tests: xr.Dataset) -> hv.Table:
     """A table, one row a test, of :func:`sslmem_kit.statistics.partition_tests`.
 
     Numbers are written out as text, so that a p-value of 1e-300 reads the same in every backend; ``.dframe()`` gives the same rows
     as a pandas frame.
     """
-    rows = [
-        (
-            test["alternative"],
-            _in_words(test["alternative"]),
-            {"welch": "Welch, two samples", "student": "Student, one sample"}[test["test"]],
-            _number(test["t"], ".2f"),
-            p_value(test["p"]),
-            _number(test["cohens_d"], ".3f"),
-            _count(test),
-        )
-        for test in tests
-    ]
-    columns = [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in COLUMNS]
+    alternatives = list(map(str, tests["alternative"].values))
+    columns = (
+        alternatives,
+        [_in_words(alternative) for alternative in alternatives],
+        [{"welch": "Welch, two samples", "student": "Student, one sample"}[name] for name in tests["test"].values],
+        [_number(t, ".2f") for t in tests["t"].values],
+        [p_value(p) for p in tests["p"].values],
+        [_number(d, ".3f") for d in tests["cohens_d"].values],
+        [_count(*counts) for counts in zip(*(tests[name].values for name in ("n_first", "n_second")), strict=True)],
+    )
     table = hv.Table(dict(zip(COLUMNS, columns, strict=True)), [], list(COLUMNS))
-    height = len(rows) + 1
+    height = len(alternatives) + 1
     return dress(
         table,
         bokeh={"width": 860, "height": 26 * height + 12, "editable": False, "index_position": None, "hooks": [_column_widths]},
@@ -80,5 +77,5 @@ def _number(value: float, form: str) -> str:
     return "not defined" if np.isnan(value) else f"{value:{form}}"
 
 
-def _count(test: Mapping[str, Any]) -> str:
-    return f"{test['n_first']:,} + {test['n_second']:,}" if "n_first" in test else f"{test['n']:,}"
+def _count(first: int, second: int) -> str:
+    return f"{first:,} + {second:,}" if second else f"{first:,}"

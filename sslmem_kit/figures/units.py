@@ -1,18 +1,16 @@
-"""How selective units are for single samples, layer by layer, and whether it is for samples that their encoder has seen."""
+"""Selectivity of units for single samples, layer by layer, and whether it is for samples that their encoder has seen."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import holoviews as hv
 import numpy as np
+import xarray as xr
 
 from sslmem_kit.figures.style import GUIDE, INK, dress, layer_panel
 from sslmem_kit.names import COLOURS
 
 
-def plot(table: Sequence[dict[str, Any]], seen: Sequence[dict[str, Any]]) -> hv.Layout:
+def plot(table: xr.Dataset, seen: xr.Dataset) -> hv.Layout:
     """Two panels over the layers in forward order.
 
     Left: UnitMem; dot median, thick bar the middle half of the units, thin bar the middle 90 %. Right: of the units whose strongest sample is
@@ -25,16 +23,15 @@ def plot(table: Sequence[dict[str, Any]], seen: Sequence[dict[str, Any]]) -> hv.
     seen
         Of :func:`sslmem_kit.statistics.units.strongest_seen`.
     """
-    quantiles = np.array([row["quantiles"] for row in table])
-    x = np.arange(len(table), dtype=float)
+    quantiles = table["unit_mem"].transpose("layer", "quantile").values
+    x = np.arange(table.sizes["layer"], dtype=float)
     left = [
         _bars(x, quantiles[:, 0], quantiles[:, 4], INK, 1.2),
         _bars(x, quantiles[:, 1], quantiles[:, 3], COLOURS["candidate"], 5.0),
         _points(x, quantiles[:, 2], INK, "median"),
     ]
-    null = np.array([row["null_interval"] for row in seen], float)
-    share = np.array([row["share"] for row in seen], float)
-    x = np.arange(len(seen), dtype=float)
+    null, share = seen["null_interval"].transpose("layer", "bound").values, seen["share"].values
+    x = np.arange(len(share), dtype=float)
     known = np.isfinite(share)
     right = [
         dress(
@@ -76,5 +73,5 @@ def _points(x: np.ndarray, y: np.ndarray, colour: str, value: str) -> hv.Scatter
     return dress(hv.Scatter((x, y), "place", value), both={"color": colour}, bokeh={"size": 7}, matplotlib={"s": 28})
 
 
-def _ticks(rows: Sequence[dict[str, Any]]) -> list[str]:
-    return [f"{row['layer']}, n = {row['n_units']:,}" for row in rows]
+def _ticks(table: xr.Dataset) -> list[str]:
+    return [f"{name}, n = {count:,}" for name, count in zip(table["layer"].values, table["n_units"].values, strict=True)]

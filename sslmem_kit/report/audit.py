@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
+
+import xarray as xr
 
 from sslmem_kit.data.record import as_line, stored_record
 from sslmem_kit.names import ENCODER, MODE, ONE_MODEL
+from sslmem_kit.report.tables import plain
 from sslmem_kit.scores.audit import NOT_SCORES, alignment_summary, encoder_rank_correlations
 from sslmem_kit.store.provenance import BITS, computed_on, in_words
 from sslmem_kit.study import Study
@@ -30,12 +34,28 @@ def one_model_report(study: Study, *, protocol: str) -> dict[str, Any]:
         "note": NOT_SCORES,
         "warnings": study.caveats,
         "data": stored_record(study.tree.attrs, study.class_names),
-        "alignment": alignment_summary(table),
-        "rank_agreement": encoder_rank_correlations(table),
+        "alignment": _alignment(alignment_summary(table)),
+        "rank_agreement": _correlations(encoder_rank_correlations(table)),
         "encoders": [str(name) for name in table[ENCODER].values],
         "seconds": study.tree.attrs.get("seconds"),
         "computed_on": computed_on(study.tree.attrs),
     }
+
+
+def _alignment(summary: xr.Dataset) -> dict[str, dict[str, Any]]:
+    """Distribution of alignment by encoder."""
+    keys = {"mean": "mean", "sd": "sd", "n": "n", "median": "median", "quantiles_5_95": "central_interval"}
+    return {
+        str(name): {key: plain(one[of]) for key, of in {**keys, "smallest": "smallest", "largest": "largest"}.items()}
+        for name in summary[ENCODER].values
+        for one in [summary.sel({ENCODER: name})]
+    }
+
+
+def _correlations(rho: xr.DataArray) -> dict[str, float]:
+    """Rank correlation of each two encoders, under both their names."""
+    names = rho[ENCODER].values.tolist()
+    return {f"{one}, {other}": rho.sel({ENCODER: one, "other": other}).item() for one, other in itertools.combinations(names, 2)}
 
 
 def one_model_text(report: dict[str, Any]) -> str:

@@ -8,14 +8,15 @@ from typing import Any
 from sslmem_kit import statistics, store
 from sslmem_kit.data.record import stored_record
 from sslmem_kit.errors import UserError
-from sslmem_kit.names import ALIGNMENT, ENCODER, MODE, PAIR
-from sslmem_kit.report import layers
+from sslmem_kit.names import ALIGNMENT, ENCODER, MODE, PAIR, PARTITION
+from sslmem_kit.report import estimators, layers, reliability
+from sslmem_kit.report import fdr as discoveries
 from sslmem_kit.report.audit import one_model_report
+from sslmem_kit.report.tables import by_coordinate, rows_of_tests
 from sslmem_kit.scores import of_pairs
 from sslmem_kit.scores.audit import is_one_model, mode_of
-from sslmem_kit.statistics import estimators, reliability
 from sslmem_kit.statistics.caveats import collapsed
-from sslmem_kit.statistics.fdr import check_rate, fdr_summary
+from sslmem_kit.statistics.fdr import check_rate
 from sslmem_kit.store.provenance import computed_on
 from sslmem_kit.study import Study
 
@@ -73,9 +74,9 @@ def _report(study: Study, protocol: str, fdr: float | None, with_reliability: bo
         "study": study.spec.name,
         **({MODE: mode} if mode else {}),
         "protocol": protocol,
-        **{key: {name: row[key] for name, row in summary.items()} for key in ("mean", "sd", "n", "interval")},
+        **{key: by_coordinate(summary[key], PARTITION) for key in ("mean", "sd", "n", "interval")},
         "range": scores.attrs.get("range"),
-        "tests": statistics.partition_tests(scores),
+        "tests": rows_of_tests(statistics.partition_tests(scores)),
         "probe_accuracy": next(iter(downstream.values()))["linear"] if downstream else {},
         "downstream": downstream,
         "collapsed": collapsed(study.tree),
@@ -87,16 +88,17 @@ def _report(study: Study, protocol: str, fdr: float | None, with_reliability: bo
         **layers.localized(study.tree),
     }
     if fdr is not None:
-        report["discoveries"] = fdr_summary(scores, fdr)
+        report["discoveries"] = discoveries.as_json(statistics.fdr_summary(scores, fdr))
     if with_reliability:  # of alignments that the scores rest on: these are whole
         report["reliability"] = {
-            partition: reliability.assess(of_pairs(study.results), protocol=protocol, partition=partition)
+            partition: reliability.as_json(statistics.assess(of_pairs(study.results), protocol=protocol, partition=partition))
             for partition in ("candidate", "independent")
             if report["n"].get(partition)
         }
     if with_estimators:
         store.check_whole(study.results_path, study.results[ALIGNMENT])
-        report["estimators"] = estimators.compare_estimators(study.results, protocol=protocol, epochs=study.spec.training.epochs)
+        compared = statistics.compare_estimators(study.results, protocol=protocol, epochs=study.spec.training.epochs)
+        report["estimators"] = estimators.as_json(compared)
     return report
 
 

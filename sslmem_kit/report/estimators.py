@@ -1,13 +1,67 @@
-"""The comparison of estimators, for a person."""
+"""Comparison of estimators in a report."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
+import xarray as xr
+
+from sslmem_kit.names import ESTIMATOR
+from sslmem_kit.report.tables import plain, rows
+
+_KEYS = (
+    "seeds",
+    "repetitions",
+    "encoders",
+    "encoder_epochs",
+    "scored",
+    "bias",
+    "bias_interval",
+    "rmse",
+    "rmse_interval",
+    "rank_correlation",
+    "rank_correlation_interval",
+    "coverage",
+)
+"""Keys of a row, in their order."""
+
+
+def as_json(compared: xr.Dataset) -> dict[str, Any]:
+    """Mapping of :func:`sslmem_kit.statistics.compare_estimators`: ``truth``, and ``estimators``, a row for each and each number of seeds.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores._example import example_design
+    >>> from sslmem_kit.statistics import compare_estimators
+    >>> found = as_json(compare_estimators(example_design(), epochs=10))
+    >>> [(row["estimator"], row["seeds"]) for row in found["estimators"]]
+    [('pairs', 1), ('pairs', 2), ('pairs', 3), ('subsets', 1), ('subsets', 2)]
+    >>> found["truth"]["n"], round(found["truth"]["ceiling"], 2)
+    (5, 0.99)
+    """
+    counts = ("n", "seeds", "encoders", "encoder_epochs", "mean", "sd", "standard_error", "reliability")
+    return {
+        "truth": {**{name: plain(compared[f"truth_{name}"]) for name in counts}, "ceiling": plain(compared["attenuation_limit"])},
+        "estimators": [
+            {"estimator": str(name), **{key: row[key] for key in _KEYS}}
+            for name in compared[ESTIMATOR].values
+            for row in rows(compared.sel({ESTIMATOR: name}), "seeds")
+            if row["repetitions"]
+        ],
+    }
+
 
 def as_text(compared: dict[str, Any]) -> list[str]:
-    """What :func:`compare_estimators` returns, or its form without NaN, for a person."""
+    """Lines for a person, from :func:`as_json` or its form without NaN.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores._example import example_design
+    >>> from sslmem_kit.statistics import compare_estimators
+    >>> as_text(as_json(compare_estimators(example_design(), epochs=10)))[0].partition(":")[0]
+    'exact leave-one-out of 5 samples, 2 seeds (120 encoder-epochs)'
+    """
     truth = compared["truth"]
     reliability, ceiling = (_short(truth[name], ".2f") for name in ("reliability", "ceiling"))
     lines = [

@@ -7,24 +7,59 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sslmem_kit.statistics.layers import layer_scores, layer_table
-from sslmem_kit.statistics.units import strongest_seen, unit_table
+from sslmem_kit.names import LAYER, PARTITION
+from sslmem_kit.report.tables import plain, rows, rows_of_tests
+from sslmem_kit.statistics import layer_scores, layer_table, layer_tests, strongest_seen, unit_table
 from sslmem_kit.store import LAYERS, UNITS
 
 
 def localized(tree: xr.DataTree) -> dict[str, Any]:
-    """What the report holds of a study with layers: ``layers``, ``units`` and ``strongest_seen``; empty of another."""
+    """Rows of a report on a study with layers: ``layers``, ``units`` and ``strongest_seen``; empty of another.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores._example import example_tree
+    >>> found = localized(example_tree())
+    >>> {name: len(table) for name, table in found.items()}
+    {'layers': 2, 'units': 2, 'strongest_seen': 3}
+    >>> list(found["layers"][0])
+    ['layer', 'partitions', 'tests', 'effect', 'effect_interval']
+    """
     if LAYERS not in tree.children:
         return {}
-    told: dict[str, Any] = {"layers": layer_table(layer_scores(tree))}
-    return {**told, "units": unit_table(tree), "strongest_seen": strongest_seen(tree)} if UNITS in tree.children else told
+    scores = layer_scores(tree)
+    table, tests = layer_table(scores), layer_tests(scores)
+    layers = [
+        {
+            "layer": str(name),
+            "partitions": {row.pop(PARTITION): row for row in rows(table.sel({LAYER: name}), PARTITION)},
+            "tests": rows_of_tests(tests.sel({LAYER: name})),
+            "effect": plain(table["effect"].sel({LAYER: name})),
+            "effect_interval": plain(table["effect_interval"].sel({LAYER: name})),
+        }
+        for name in table[LAYER].values
+    ]
+    if UNITS not in tree.children:
+        return {"layers": layers}
+    names = {"n_units": "n_units", "mean": "mean", "quantiles": "unit_mem", "standard_error": "standard_error"}
+    units = [{"layer": row["layer"], **{key: row[name] for key, name in names.items()}} for row in rows(unit_table(tree), LAYER)]
+    keys = ("layer", "n_units", "n_samples", "share", "null_mean", "null_interval", "p")
+    seen = [{key: row[key] for key in keys} for row in rows(strongest_seen(tree), LAYER)]
+    return {"layers": layers, "units": units, "strongest_seen": seen}
 
 
-def as_text(told: dict[str, Any]) -> list[str]:
-    """Lines of a report for a person, of :func:`localized`."""
-    unit_mem = {row["layer"]: row["quantiles"][2] for row in told.get("units", ())}
+def as_text(found: dict[str, Any]) -> list[str]:
+    """Lines for a person, from :func:`localized` or its form without NaN.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores._example import example_tree
+    >>> len(as_text(localized(example_tree())))
+    4
+    """
+    unit_mem = {row["layer"]: row["quantiles"][2] for row in found.get("units", ())}
     lines = [f"{'layer':<24} {'candidate':>10} {'shared':>9} {'d (C>S)':>8} {'95 % interval':>17} {'p (C>S)':>9} {'UnitMem':>8}"]
-    for row in told["layers"]:
+    for row in found["layers"]:
         means = [row["partitions"].get(name, {}).get("mean") for name in ("candidate", "shared")]
         candidate, shared = ("-" if mean is None else f"{mean:+.4f}" for mean in means)
         d, p = row["effect"], next((test["p"] for test in row["tests"] if test["alternative"] == "C>S"), None)
@@ -33,7 +68,7 @@ def as_text(told: dict[str, Any]) -> list[str]:
         tested = "-" if p is None else f"{p:.2g}"
         median = f"{unit_mem[row['layer']]:.2f}" if row["layer"] in unit_mem else "-"
         lines.append(f"{row['layer']:<24} {candidate:>10} {shared:>9} {effect[0]:>8} {effect[1]:>17} {tested:>9} {median:>8}")
-    for row in told.get("strongest_seen", ())[:1]:
+    for row in found.get("strongest_seen", ())[:1]:
         if row["n_units"]:
             low, high = row["null_interval"]
             lines.append(

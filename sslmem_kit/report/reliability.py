@@ -1,17 +1,96 @@
-"""Reliability, for a person."""
+"""Reliability of a report."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import xarray as xr
 
-if TYPE_CHECKING:
-    pass
+from sslmem_kit.names import STATISTIC
+from sslmem_kit.report.tables import by_coordinate, plain, rows, whole
+
+
+def as_json(found: xr.Dataset) -> dict[str, Any]:
+    """Mapping of :func:`sslmem_kit.statistics.assess`.
+
+    Returns
+    -------
+    ``protocol``, ``partition``, ``n``, ``seeds``, ``views``; ``split_half`` over ``seeds`` and ``views``, with ``splits``, and ``spearman`` and
+    ``pearson`` of two halves, ``full_spearman`` and ``full_pearson`` of all, as ``value`` and ``interval``; ``parts``, variances by name;
+    ``reliability`` (value, interval); ``standard_error``; ``target`` and ``required``, of :func:`required_rows`; ``unknown``, sentences.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores._example import example_results
+    >>> from sslmem_kit.statistics import assess
+    >>> found = as_json(assess(example_results()))
+    >>> round(found["reliability"]["value"], 2), list(found["parts"])
+    (0.97, ['score', 'seeds', 'views', 'both', 'offset'])
+    """
+    attrs = found.attrs
+    return {
+        **{name: attrs[name] for name in ("protocol", "partition", "n", "seeds", "views")},
+        "split_half": {str(name): _halves(found.sel(halved=name)) for name in found["halved"].values},
+        "parts": {
+            name.replace("interaction", "both"): value for name, value in by_coordinate(found["variance"], "component").items()
+        },
+        "reliability": with_interval(found, "reliability"),
+        "standard_error": plain(found["standard_error"]),
+        "target": attrs["target"],
+        "required": required_rows(found),
+        "unknown": list(attrs["unknown"]),
+    }
+
+
+def _halves(found: xr.Dataset) -> dict[str, Any]:
+    correlations = {}
+    for name in found[STATISTIC].values:
+        one = found.sel({STATISTIC: name})
+        correlations |= {str(name): with_interval(one, "correlation"), f"full_{name}": with_interval(one, "full_correlation")}
+    return {"splits": plain(found["splits"]), **correlations}
+
+
+def with_interval(found: xr.Dataset, name: str) -> dict[str, Any]:
+    """``value`` and ``interval`` of a scalar variable that has one.
+
+    Examples
+    --------
+    >>> with_interval(xr.Dataset({"rho": 0.5, "rho_interval": ("bound", [0.1, 0.9])}), "rho")
+    {'value': 0.5, 'interval': [0.1, 0.9]}
+    """
+    return {"value": plain(found[name]), "interval": plain(found[f"{name}_interval"])}
+
+
+def required_rows(found: xr.Dataset) -> list[dict[str, Any]]:
+    """Rows of :func:`sslmem_kit.statistics.required_seeds`: ``views``, ``seeds`` (None where no number suffices), ``encoders``,
+    ``forward_passes``.
+
+    Examples
+    --------
+    >>> from sslmem_kit.statistics import VarianceComponents, required_seeds
+    >>> parts = VarianceComponents(score=1.0, seeds=0.5, views=0.6, interaction=1.0, offset=0.5)
+    >>> for row in required_rows(required_seeds(parts, views=(2, 10), reliability=0.8)):
+    ...     print(row)
+    {'views': 2, 'seeds': None, 'encoders': None, 'forward_passes': None}
+    {'views': 10, 'seeds': 4, 'encoders': 8, 'forward_passes': 88}
+    """
+    names = {"seeds": "required_seeds", "encoders": "encoders", "forward_passes": "forward_passes"}
+    return [{"views": row["views"], **{key: whole(row[name]) for key, name in names.items()}} for row in rows(found, "views")]
 
 
 def as_text(found: dict[str, Any]) -> list[str]:
-    """What :func:`assess` has found, for a person; None and NaN are what cannot be told."""
+    """Lines for a person, from :func:`as_json`; None and NaN are unknown.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores._example import example_results
+    >>> from sslmem_kit.statistics import assess
+    >>> for line in as_text(as_json(assess(example_results())))[:2]:
+    ...     print(line)
+    reliability of the order of 10 candidate samples, 3 seeds and 4 views
+      by the parts of the error            0.97  [0.88, 0.99]
+    """
     lines = [
         f"reliability of the order of {found['n']:,} {found['partition']} samples, {found['seeds']} seeds and {found['views']} views"
     ]
@@ -33,7 +112,13 @@ def as_text(found: dict[str, Any]) -> list[str]:
 
 
 def required_as_text(rows: list[dict[str, Any]]) -> str:
-    """How many seeds with how many views."""
+    """Numbers of seeds with numbers of views, in one line.
+
+    Examples
+    --------
+    >>> required_as_text([{"views": 2, "seeds": None}, {"views": 10, "seeds": 4}])
+    'no number with 2 views, 4 with 10 views'
+    """
     return ", ".join(f"{'no number' if row['seeds'] is None else row['seeds']} with {row['views']} views" for row in rows)
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sslmem_kit.data.record import as_line, printable
+from sslmem_kit.data.record import as_line
 from sslmem_kit.names import MODE, ONE_MODEL
-from sslmem_kit.report import estimators, layers, reliability
+from sslmem_kit.report import estimators, fdr, layers, reliability
 from sslmem_kit.report.audit import one_model_text
 from sslmem_kit.store.provenance import BITS, in_words
 
@@ -20,9 +20,6 @@ CLAIM = {
     "S!=0": "shared differ from zero",
     "E>0": "extra above zero",
 }
-
-LISTED = 20
-"""Discoveries that the text names."""
 
 PROBE = {"linear": "linear probe", "knn": "nearest neighbours"}
 
@@ -51,7 +48,7 @@ def as_text(report: dict[str, Any]) -> str:
     if "layers" in report:
         lines += ["", *layers.as_text(report)]
     if "discoveries" in report:
-        lines += ["", *_discoveries_as_text(report["discoveries"])]
+        lines += ["", *fdr.as_text(report["discoveries"])]
     if "estimators" in report:
         lines += ["", *estimators.as_text(report["estimators"])]
     for found in report.get("reliability", {}).values():
@@ -65,38 +62,6 @@ def as_text(report: dict[str, Any]) -> str:
         lines.append(f"made in {report['seconds']:,.0f} s")
     lines.append(f"computed on {in_words(report['computed_on'])}; {BITS}")
     return "\n".join(lines)
-
-
-def _discoveries_as_text(found: dict[str, Any]) -> list[str]:
-    lines = [f"memorized at a false-discovery rate of {found['fdr']:.3g}, against {found['n_null']:,} shared and extra samples"]
-    for name, side in (("candidate", ">="), ("independent", "<=")):
-        row = found[name]
-        if not row["n"] or not found["n_null"]:
-            lines.append(f"{name:<12} nothing to test" if not row["n"] else f"{name:<12} no null to test against")
-            continue
-        threshold = f", sslmem {side} {row['threshold']:+.4g}" if row["memorized"] else ""
-        low, high = row["not_memorized_interval"]
-        about = f"; at most about {row['not_memorized']:.0%} [{low:.0%}, {high:.0%}] of all are not memorized"
-        lines.append(f"{name:<12} {row['memorized']:,} of {row['n']:,} ({row['share']:.1%}){threshold}{about}")
-        lines += _list_as_text(row)
-        if row["fewest"] is None:
-            lines.append(f"{'':<12} none is possible: that takes {row['null_for_any']:,} null samples at least")
-        elif row["fewest"] > 1:
-            needed = f"one alone needs {row['null_for_one']:,} null samples"
-            lines.append(f"{'':<12} with this null the list has at least {row['fewest']:,} or none; {needed}")
-    return lines
-
-
-def _list_as_text(row: dict[str, Any]) -> list[str]:
-    """Ids of the discoveries, with their files a line each; the first ones of a long list."""
-    rest = len(row["samples"]) - LISTED
-    more = [f"{'':<12} and {rest:,} more, which --json has"] if rest > 0 else []
-    if "files" not in row:
-        text = ", ".join(map(str, row["samples"][:LISTED]))
-        return [f"{'':<12} samples {text}", *more] if text else []
-    return [
-        f"{'':<12} {id_:>9}  {printable(file)}" for id_, file in zip(row["samples"][:LISTED], row["files"], strict=False)
-    ] + more
 
 
 def _number(value: float | None, digits: int = 4) -> str:

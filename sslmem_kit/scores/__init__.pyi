@@ -1,15 +1,13 @@
-from .contrast import BLOCK, CONFIDENCE, READ_BYTES
+from .contrast import CONFIDENCE
 from .estimators import DESIGN_OF, estimate, seeds_of
 from .protocols import PROTOCOLS, select_protocol, usable_protocols, view_weights
 from .selection import of_pairs, pair_positions
 from .sslmem import family_contrast, leave_out, normalize_range, score
 
 __all__ = [
-    "BLOCK",
     "CONFIDENCE",
     "DESIGN_OF",
     "PROTOCOLS",
-    "READ_BYTES",
     "estimate",
     "family_contrast",
     "leave_out",

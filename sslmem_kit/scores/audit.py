@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import scipy  # scipy.stats comes on first use: it takes half a second
 import xarray as xr
 
-from sslmem_kit.names import ALIGNMENT, AUGMENTATION, ENCODER, MODE, ONE_MODEL, SAMPLE, SSLMEM, SUBSET, TRAINED_ON
+from sslmem_kit.names import ALIGNMENT, AUGMENTATION, BOUND, BOUNDS, ENCODER, MODE, ONE_MODEL, SAMPLE, SSLMEM, SUBSET, TRAINED_ON
 from sslmem_kit.scores.protocols import select_protocol
 from sslmem_kit.scores.sslmem import leave_out, normalize_range
 
@@ -71,32 +69,65 @@ def alignment_table(results: xr.Dataset, *, protocol: str = "corrected") -> xr.D
     return table
 
 
-def alignment_summary(table: xr.Dataset) -> dict[str, dict[str, Any]]:
-    """Of each encoder: how alignment is distributed over samples, and the samples with the smallest and the largest."""
-    found = {}
-    ids = table[SAMPLE].values
-    for place, name in enumerate(table[ENCODER].values):
-        values = table[ALIGNMENT].values[:, place].astype(np.float64)
-        order = np.argsort(values, kind="stable")
-        low, median, high = np.quantile(values, (0.05, 0.5, 0.95))
-        found[str(name)] = {
-            "mean": float(values.mean()),
-            "sd": float(values.std(ddof=1)),
-            "n": len(values),
-            "median": float(median),
-            "quantiles_5_95": [float(low), float(high)],
-            "smallest": ids[order[:5]].tolist(),
-            "largest": ids[order[::-1][:5]].tolist(),
-        }
-    return found
+def alignment_summary(table: xr.Dataset) -> xr.Dataset:
+    """Distribution of alignment over samples under each encoder, and the samples with the smallest and the largest.
+
+    Parameters
+    ----------
+    table
+        Of :func:`alignment_table`.
+
+    Returns
+    -------
+    On ``encoder``: ``mean``, ``sd`` and ``median``; ``central_interval`` (5 to 95 % of the samples) on (``encoder``, ``bound``); ids of the
+    ``smallest`` and the ``largest``, five or fewer, on (``encoder``, ``place``). The scalar ``n`` counts samples.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores._example import example_results
+    >>> found = alignment_summary(alignment_table(example_results()))
+    >>> found["mean"].sel(encoder="f-0").round(2).item(), found["smallest"].sizes["place"]
+    (0.49, 5)
+    """
+    ids, values = table[SAMPLE].values, np.ascontiguousarray(table[ALIGNMENT].transpose(ENCODER, SAMPLE), np.float64)
+    order = np.argsort(values, axis=1, kind="stable")
+    low, median, high = np.array([np.quantile(row, (0.05, 0.5, 0.95)) for row in values]).T
+    return xr.Dataset(
+        {
+            "mean": (ENCODER, [row.mean() for row in values]),
+            "sd": (ENCODER, [row.std(ddof=1) for row in values]),
+            "n": len(ids),
+            "median": (ENCODER, median),
+            "central_interval": ((ENCODER, BOUND), np.stack([low, high], axis=1)),
+            "smallest": ((ENCODER, "place"), ids[order[:, :5]]),
+            "largest": ((ENCODER, "place"), ids[order[:, ::-1][:, :5]]),
+        },
+        {ENCODER: list(map(str, table[ENCODER].values)), BOUND: list(BOUNDS)},
+    )
 
 
-def encoder_rank_correlations(table: xr.Dataset) -> dict[str, float]:
-    """Spearman's correlation of the ranks that each two encoders give."""
-    names = [str(name) for name in table[ENCODER].values]
-    ranks = table["rank"].values
-    return {
-        f"{names[a]}, {names[b]}": float(np.corrcoef(ranks[:, a], ranks[:, b])[0, 1])
-        for a in range(len(names))
-        for b in range(a + 1, len(names))
-    }
+def encoder_rank_correlations(table: xr.Dataset) -> xr.DataArray:
+    """Spearman's correlation of the ranks that each two encoders give to samples.
+
+    Parameters
+    ----------
+    table
+        Of :func:`alignment_table`.
+
+    Returns
+    -------
+    (``encoder``, ``other``), symmetric, 1 on the diagonal.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores._example import example_results
+    >>> rho = encoder_rank_correlations(alignment_table(example_results()))
+    >>> rho.sel(encoder="f-0", other="f-1").round(2).item()
+    0.97
+    """
+    names, ranks = list(map(str, table[ENCODER].values)), table["rank"].transpose(SAMPLE, ENCODER).values
+    rho = np.eye(len(names))
+    for a in range(len(names)):
+        for b in range(a + 1, len(names)):
+            rho[a, b] = rho[b, a] = np.corrcoef(ranks[:, a], ranks[:, b])[0, 1]
+    return xr.DataArray(rho, {ENCODER: names, "other": names}, (ENCODER, "other"))

@@ -1,8 +1,9 @@
 from .agreement import highest, rank_agreement, top_overlap
-from .fdr import fdr_summary, p_values, q_values
-from .layers import layer_scores, layer_table
-from .precision import curve_of_study, planning_curve, required_seeds, variance_shares
-from .reliability import assess, forecast
+from .estimators import compare_estimators
+from .fdr import fdr_summary, null_proportion, p_values, q_values, with_significance
+from .layers import layer_scores, layer_table, layer_tests
+from .precision import VarianceComponents, curve_of_study, planning_curve, required_seeds, variance_shares
+from .reliability import assess, forecast, spearman_brown
 from .summary import bootstrap_mean_interval, by_partition, partition_summary, share_above, wilson_interval
 from .t_tests import LETTER, TABLE_2, TABLE_16, one_sample_test, partition_tests, two_sample_test
 from .trajectory import memorization_over_training
@@ -14,16 +15,20 @@ __all__ = [
     "TABLE_2",
     "TABLE_16",
     "CrossedScores",
+    "VarianceComponents",
     "assess",
     "bootstrap_mean_interval",
     "by_partition",
+    "compare_estimators",
     "curve_of_study",
     "fdr_summary",
     "forecast",
     "highest",
     "layer_scores",
     "layer_table",
+    "layer_tests",
     "memorization_over_training",
+    "null_proportion",
     "one_sample_test",
     "p_values",
     "partition_summary",
@@ -33,10 +38,12 @@ __all__ = [
     "rank_agreement",
     "required_seeds",
     "share_above",
+    "spearman_brown",
     "strongest_seen",
     "top_overlap",
     "two_sample_test",
     "unit_table",
     "variance_shares",
     "wilson_interval",
+    "with_significance",
 ]

@@ -7,39 +7,42 @@ rule, from the differences within each seed, whose encoders are coupled.
 ================= ========================================================= ==================================================
 estimator         encoders of a seed                                        samples that it scores
 ================= ========================================================= ==================================================
-``pairs``         f and g; g lacks all candidates and has independents      candidates
-``subsets``       one for each fold, trained without that fold              every sample of the train side
+``pairs``         f and g; g has independents in place of all candidates    candidates
+``subsets``       one for each fold, trained without that fold              every sample of the train split
 ``leave_one_out`` one on f's samples, one without each of some candidates   these candidates
 ================= ========================================================= ==================================================
 
 ``pairs`` with one seed is the paper's estimator. Leave-one-out is eq. 2 itself: the others are measured against it. There a sample counts as
-trained on by every encoder that has it, also by those that lack one other sample, which halves the variance; that they do lack one moves
-a score by about one in as many parts of it as there are samples.
+trained on by every encoder that has it, also by those that were trained without one other sample, which halves the variance; that one is
+missing moves a score by about one in as many parts of it as there are samples.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import scipy
 import xarray as xr
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.names import ENCODER, SAMPLE, SSLMEM
+from sslmem_kit.names import BOUND, BOUNDS, ENCODER, ESTIMATOR, SAMPLE, SSLMEM
 from sslmem_kit.scores.estimators import DESIGN_OF, estimate, seeds_of
 from sslmem_kit.statistics.reliability import percentile_interval
 
 RESAMPLES = 2000
-"""Of the samples, for the intervals of :func:`compare_estimators`."""
+"""Bootstrap samples, for the intervals of :func:`compare_estimators`."""
 RANK_RESAMPLES = 400
 """Those of them that are ranked, which takes longer."""
 MIN_TRUTH_SAMPLES = 5
 """Samples of the truth below which nothing is compared with it."""
+COMPARED = ("pairs", "subsets")
+"""Estimators that are measured against the exact leave-one-out."""
+COUNTS = ("repetitions", "encoders", "encoder_epochs", "scored")
+ERRORS = ("bias", "rmse", "rank_correlation")
 
 
-def compare_estimators(results: xr.Dataset, *, protocol: str = "corrected", epochs: int, seed: int = 0) -> dict[str, Any]:
+def compare_estimators(results: xr.Dataset, *, protocol: str = "corrected", epochs: int, seed: int = 0) -> xr.Dataset:
     """Every estimator of a study, at several numbers of seeds, against its exact leave-one-out.
 
     Parameters
@@ -47,7 +50,7 @@ def compare_estimators(results: xr.Dataset, *, protocol: str = "corrected", epoc
     results
         Root of a store with encoders of design ``leave_one_out``.
     protocol
-        As in :func:`estimate`.
+        As in :func:`sslmem_kit.scores.estimate`.
     epochs
         Of one encoder's training.
     seed
@@ -55,18 +58,35 @@ def compare_estimators(results: xr.Dataset, *, protocol: str = "corrected", epoc
 
     Returns
     -------
-    ``truth``: ``n`` samples, ``seeds``, ``encoders``, ``encoder_epochs``, ``mean`` and ``sd`` of the scores, their ``standard_error`` (root
-    mean square), ``reliability`` (the share of their variance that is not error) and ``ceiling``, its square root: the correlation that a
-    perfect estimator would have with this truth. ``estimators``: one mapping for each and each number of seeds, with ``estimator``,
-    ``seeds``, ``repetitions`` (disjoint groups of seeds that are averaged over), ``encoders``, ``encoder_epochs`` (the cost), ``scored``
-    samples, and over the samples of the truth ``bias``, ``rmse`` (the truth's own error taken off) and ``rank_correlation`` (Spearman),
-    each with ``..._interval`` (95 %, bootstrap over samples), and ``coverage``: the share of the 95 % intervals that hold the truth, both
-    errors considered; NaN with one seed.
+    On (``estimator``, ``seeds``), where an estimator has so many:
+
+    - ``repetitions`` (disjoint groups of seeds that are averaged over; 0 where there are none, and then the rest is 0 or NaN), ``encoders``,
+      ``encoder_epochs`` (the cost), ``scored`` samples;
+    - over the samples of the truth ``bias``, ``rmse`` (the truth's own error taken off) and ``rank_correlation`` (Spearman), each with
+      ``..._interval`` (95 %, bootstrap over samples) on ``bound`` too;
+    - ``coverage``: the share of the 95 % intervals that hold the truth, both errors considered; NaN with one seed.
+
+    Of the truth, as scalars: ``truth_n`` samples, ``truth_seeds``, ``truth_encoders``, ``truth_encoder_epochs``, ``truth_mean`` and
+    ``truth_sd`` of its scores, their ``truth_standard_error`` (root mean square), ``truth_reliability`` (the share of their variance that is
+    not error) and ``attenuation_limit``, its square root: the correlation that a perfect estimator would have with this truth.
 
     Raises
     ------
     UserError
-        No exact leave-one-out, or of fewer than two seeds, whose error cannot be told, or of fewer than five samples.
+        No exact leave-one-out, or of fewer than two seeds, whose error is unknown, or of fewer than five samples.
+
+    References
+    ----------
+    The paper's eq. 2; Feldman and Zhang, NeurIPS 2020, for subsets; Spearman, American Journal of Psychology 15 (1904), for the limit.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores._example import example_design
+    >>> compared = compare_estimators(example_design(), epochs=10)
+    >>> compared["encoder_epochs"].to_series().unstack().to_dict("index")
+    {'pairs': {1: 20, 2: 40, 3: 60}, 'subsets': {1: 20, 2: 40, 3: 0}}
+    >>> compared["rmse"].sel(estimator="pairs", seeds=1).round(3).item(), compared["attenuation_limit"].round(2).item()
+    (0.023, 0.99)
     """
     truth = estimate(results, "leave_one_out", protocol=protocol)
     values, error = truth[SSLMEM].values, truth["standard_error"].values
@@ -77,28 +97,51 @@ def compare_estimators(results: xr.Dataset, *, protocol: str = "corrected", epoc
         )
     variance = values.var(ddof=1)
     with np.errstate(divide="ignore", invalid="ignore"):  # all scores are the same
-        reliability = float(np.maximum(1 - (error**2).mean() / variance, 0))
-    about = {
-        "n": len(values),
-        "seeds": truth.attrs["seeds"],
-        "encoders": truth.attrs["encoders"],
-        "encoder_epochs": truth.attrs["encoders"] * epochs,
-        "mean": float(values.mean()),
-        "sd": float(np.sqrt(variance)),
-        "standard_error": float(np.sqrt((error**2).mean())),
-        "reliability": reliability,
-        "ceiling": float(np.sqrt(reliability)),
-    }
+        reliability = np.maximum(1 - (error**2).mean() / variance, 0)
     rng = np.random.Generator(np.random.Philox(seed))
     drawn = rng.integers(0, len(values), (RESAMPLES, len(values)))
-    rows = []
-    for estimator in ("pairs", "subsets"):
+    rows = {}
+    for estimator in COMPARED:
         # Groups of seeds share alignments, which are therefore read once; these encoders are few beside those of the truth.
         loaded = results.isel({ENCODER: np.flatnonzero(results["design"].values == DESIGN_OF[estimator])}).load()
         for group in _seed_groups(seeds_of(loaded, estimator)):
             estimates = [estimate(loaded, estimator, protocol=protocol, seeds=part) for part in group]
-            rows.append(_measured(estimator, estimates, truth, epochs=epochs, drawn=drawn))
-    return {"truth": about, "estimators": rows}
+            rows[estimator, estimates[0].attrs["seeds"]] = _measured(estimates, truth, epochs=epochs, drawn=drawn)
+    counts = sorted({number for _, number in rows})
+    places = [[rows.get((estimator, number)) for number in counts] for estimator in COMPARED]
+    shape, dims = (len(COMPARED), len(counts)), (ESTIMATOR, "seeds")
+    nothing = (np.nan, np.nan)
+    return xr.Dataset(
+        {
+            **{
+                name: (dims, np.array([[row[name] if row else 0 for row in line] for line in places], int).reshape(shape))
+                for name in COUNTS
+            },
+            **{
+                name: (dims, np.array([[row[name] if row else np.nan for row in line] for line in places], float).reshape(shape))
+                for name in (*ERRORS, "coverage")
+            },
+            **{
+                f"{name}_interval": (
+                    (*dims, BOUND),
+                    np.array([[row[f"{name}_interval"] if row else nothing for row in line] for line in places], float).reshape(
+                        *shape, 2
+                    ),
+                )
+                for name in ERRORS
+            },
+            "truth_n": len(values),
+            "truth_seeds": truth.attrs["seeds"],
+            "truth_encoders": truth.attrs["encoders"],
+            "truth_encoder_epochs": truth.attrs["encoders"] * epochs,
+            "truth_mean": values.mean(),
+            "truth_sd": np.sqrt(variance),
+            "truth_standard_error": np.sqrt((error**2).mean()),
+            "truth_reliability": reliability,
+            "attenuation_limit": np.sqrt(reliability),
+        },
+        {ESTIMATOR: list(COMPARED), "seeds": counts, BOUND: list(BOUNDS)},
+    )
 
 
 def _seed_groups(seeds: np.ndarray) -> list[list[np.ndarray]]:
@@ -108,9 +151,9 @@ def _seed_groups(seeds: np.ndarray) -> list[list[np.ndarray]]:
 
 
 def _measured(
-    estimator: str, estimates: Sequence[xr.Dataset], truth: xr.Dataset, *, epochs: int, drawn: np.ndarray
-) -> dict[str, Any]:
-    """How an estimator does against the truth, the mean over its estimates by disjoint groups of seeds."""
+    estimates: Sequence[xr.Dataset], truth: xr.Dataset, *, epochs: int, drawn: np.ndarray
+) -> dict[str, float | tuple[float, float]]:
+    """Errors of an estimator against the truth, means over its estimates by disjoint groups of seeds."""
     known = truth[SSLMEM].values
     at_truth = [scores.sel({SAMPLE: truth[SAMPLE]}) for scores in estimates]
     found = np.stack([scores[SSLMEM].values for scores in at_truth])
@@ -124,9 +167,7 @@ def _measured(
         "rmse": lambda chosen: np.sqrt(np.maximum(mean_square[chosen].mean(axis=-1), 0)),
         "rank_correlation": lambda chosen: np.mean([_spearman(row[chosen], known[chosen]) for row in found], axis=0),
     }
-    row: dict[str, Any] = {
-        "estimator": estimator,
-        "seeds": estimates[0].attrs["seeds"],
+    row: dict[str, float | tuple[float, float]] = {
         "repetitions": len(estimates),
         "encoders": estimates[0].attrs["encoders"],
         "encoder_epochs": estimates[0].attrs["encoders"] * epochs,

@@ -30,7 +30,25 @@ VIEWS = (2, 5, 10, 20)
 
 @dataclass(frozen=True)
 class VarianceComponents:
-    """Variances of true scores over samples, and of the parts of a score's error; NaN what cannot be told, arrays for bootstrap samples."""
+    """Variances of true scores over samples, and of the parts of a score's error; NaN where unknown, arrays for bootstrap samples.
+
+    Attributes
+    ----------
+    score
+        Of true scores.
+    seeds, views, interaction
+        Of the error of one sample from one seed, from one view, and from a view under one seed.
+    offset
+        Of what a seed does to all samples alike.
+
+    Examples
+    --------
+    >>> parts = VarianceComponents(score=1.0, seeds=2.0, views=0.6, interaction=4.0, offset=0.5)
+    >>> float(parts.reliability(4, 10).round(3)), float(parts.standard_error(4, 10).round(3))
+    (0.602, 0.886)
+    >>> float(parts.required(10, reliability=0.8).round(3))
+    12.632
+    """
 
     score: Any
     seeds: Any
@@ -50,7 +68,7 @@ class VarianceComponents:
             return score / (score + self.error(seeds, views))
 
     def standard_error(self, seeds: Any, views: Any) -> Any:
-        """Of one sample's score, with what is common to all samples."""
+        """Standard error of one sample's score, with what is common to all samples."""
         return np.sqrt(self.error(seeds, views) + np.maximum(self.offset, 0) / seeds)
 
     def required(self, views: int, *, reliability: float | None = None, standard_error: float | None = None) -> Any:
@@ -68,7 +86,13 @@ class VarianceComponents:
 
 
 def mean_parts(parts: Sequence[VarianceComponents], weights: Sequence[float]) -> VarianceComponents:
-    """Mean of the parts of several partitions, by their numbers of samples; of those of which they are known."""
+    """Mean of the parts of several partitions, by their numbers of samples; of those of which they are known.
+
+    Examples
+    --------
+    >>> mean_parts([VarianceComponents(1, 2, 3, 4, 5), VarianceComponents(4, 2, 3, 4, 5)], [20, 10]).score
+    2.0
+    """
     known = [(part, weight) for part, weight in zip(parts, weights, strict=True) if np.isfinite(part.score).all()]
     if not known:
         return parts[0]
@@ -82,29 +106,48 @@ def required_seeds(
     views: Sequence[int] = VIEWS,
     reliability: float | None = None,
     standard_error: float | None = None,
-) -> list[dict[str, Any]]:
+) -> xr.Dataset:
     """Seeds that reach a reliability or a standard error, for each number of views, and what they cost.
 
     Returns
     -------
-    One mapping a number of ``views``: ``seeds`` (None where no number suffices), ``encoders`` to train and ``forward_passes`` of a sample.
+    On ``views``, NaN where no number of seeds suffices: ``required_seeds``, ``encoders`` to train and ``forward_passes`` of a sample.
+
+    Examples
+    --------
+    >>> parts = VarianceComponents(score=1.0, seeds=0.5, views=0.6, interaction=1.0, offset=0.5)
+    >>> required_seeds(parts, views=(2, 10), reliability=0.8)["required_seeds"].to_series().to_dict()
+    {2: nan, 10: 4.0}
     """
-    rows = []
-    for count in views:
-        exact = float(parts.required(count, reliability=reliability, standard_error=standard_error))
-        seeds = max(1, math.ceil(exact - 1e-9)) if math.isfinite(exact) else None
-        encoders = None if seeds is None else 2 * seeds
-        rows.append({"views": count, "seeds": seeds, "encoders": encoders, "forward_passes": encoders and encoders * (count + 1)})
-    return rows
+    exact = [float(parts.required(count, reliability=reliability, standard_error=standard_error)) for count in views]
+    seeds = np.array([max(1, math.ceil(number - 1e-9)) if math.isfinite(number) else np.nan for number in exact], float)
+    passes = 2 * seeds * (np.array(views, float) + 1)
+    return xr.Dataset(
+        {"required_seeds": ("views", seeds), "encoders": ("views", 2 * seeds), "forward_passes": ("views", passes)},
+        {"views": np.array(views, int)},
+    )
 
 
 def estimable_views(parts: VarianceComponents, own: int, among: Sequence[int] = VIEWS) -> tuple[int, ...]:
-    """Numbers of views that parts tell of: ``among``, or where nothing is known of views only the ``own`` one that the parts come from."""
+    """Numbers of views that parts allow to predict: ``among``, or where nothing is known of views only ``own``, which the parts come from.
+
+    Examples
+    --------
+    >>> estimable_views(VarianceComponents(1, 2, np.nan, np.nan, 5), own=3)
+    (3,)
+    """
     return (own,) if np.isnan(parts.views) else tuple(among)
 
 
 def planning_curve(parts: VarianceComponents, *, seeds: Sequence[int], views: Sequence[int] = VIEWS) -> xr.Dataset:
-    """Predicted ``reliability`` and ``standard_error`` on (``views``, ``seeds``)."""
+    """Predicted ``reliability`` and ``standard_error`` on (``views``, ``seeds``).
+
+    Examples
+    --------
+    >>> parts = VarianceComponents(score=1.0, seeds=2.0, views=0.6, interaction=4.0, offset=0.5)
+    >>> planning_curve(parts, seeds=range(1, 4), views=(10,))["reliability"].round(2).values
+    array([[0.29, 0.44, 0.54]])
+    """
     of_seeds, of_views = np.asarray(seeds, float), np.asarray(views, float)[:, None]
     return xr.Dataset(
         {
@@ -115,16 +158,39 @@ def planning_curve(parts: VarianceComponents, *, seeds: Sequence[int], views: Se
     )
 
 
-def curve_of_study(parts: VarianceComponents, found: dict[str, Any], *, most_seeds: int) -> xr.Dataset:
-    """The planning curve of a study, with what :func:`sslmem_kit.statistics.reliability.assess` has found of itself in the attrs."""
-    seeds = range(1, max(most_seeds, found["seeds"]) + 1)
-    curve = planning_curve(parts, seeds=seeds, views=estimable_views(parts, found["views"]))
-    attrs = {name: found[name] for name in ("seeds", "views", "protocol", "target")}
-    return curve.assign_attrs(attrs, reliability=found["reliability"]["value"])
+def curve_of_study(parts: VarianceComponents, found: xr.Dataset, *, most_seeds: int) -> xr.Dataset:
+    """Planning curve of a study, with its own numbers in the attrs.
+
+    Parameters
+    ----------
+    parts
+        Of its scores.
+    found
+        Of :func:`sslmem_kit.statistics.reliability.assess`.
+    most_seeds
+        The curve ends there, or at the study's own number of seeds.
+
+    Returns
+    -------
+    As :func:`planning_curve`; the attrs have ``seeds``, ``views``, ``protocol`` and ``target`` of the study, and its ``reliability``.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores._example import example_results
+    >>> from sslmem_kit.statistics import CrossedScores, assess
+    >>> results = example_results()
+    >>> curve = curve_of_study(CrossedScores.of(results).parts(), assess(results), most_seeds=8)
+    >>> dict(curve.sizes), curve.attrs["seeds"]
+    ({'views': 4, 'seeds': 8}, 3)
+    """
+    seeds = range(1, max(most_seeds, found.attrs["seeds"]) + 1)
+    curve = planning_curve(parts, seeds=seeds, views=estimable_views(parts, found.attrs["views"]))
+    attrs = {name: found.attrs[name] for name in ("seeds", "views", "protocol", "target")}
+    return curve.assign_attrs(attrs, reliability=found["reliability"].item())
 
 
 def variance_shares(parts: dict[str, VarianceComponents], *, seeds: int, views: int) -> xr.Dataset:
-    """What the variance of scores over samples is made of with so many seeds and views: ``share`` on (``protocol``, ``part``).
+    """Parts of the variance of scores over samples, with so many seeds and views.
 
     Parameters
     ----------
@@ -132,6 +198,17 @@ def variance_shares(parts: dict[str, VarianceComponents], *, seeds: int, views: 
         By protocol.
     seeds, views
         Of the study.
+
+    Returns
+    -------
+    ``share`` on (``protocol``, ``part``), with ``seeds`` and ``views`` in the attrs; the parts are those of a score, from ``score`` to
+    ``interaction``, negative ones taken as 0.
+
+    Examples
+    --------
+    >>> parts = VarianceComponents(score=1.0, seeds=2.0, views=0.6, interaction=4.0, offset=0.5)
+    >>> variance_shares({"paper": parts}, seeds=2, views=10)["share"].sel(protocol="paper").round(2).to_series().to_dict()
+    {'score': 0.44, 'seeds': 0.44, 'views': 0.03, 'interaction': 0.09}
     """
     divisors = {"score": 1, "seeds": seeds, "views": views, "interaction": seeds * views}
     table = [[max(float(np.nan_to_num(getattr(part, name))), 0) / by for name, by in divisors.items()] for part in parts.values()]

@@ -8,25 +8,25 @@ All is over the samples of one partition, the candidates by default: among sampl
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.statistics.precision import TARGET, VIEWS, estimable_views, mean_parts, required_seeds
+from sslmem_kit.names import BOUND, BOUNDS, STATISTIC
+from sslmem_kit.statistics.precision import TARGET, VIEWS, VarianceComponents, estimable_views, mean_parts, required_seeds
 from sslmem_kit.statistics.variance_components import MIN_ORDERED_SAMPLES, CrossedScores, weighted_sums
 
-if TYPE_CHECKING:
-    pass
-
 RESAMPLES = 1000
-"""Of the samples, for intervals."""
+"""Bootstrap samples, for intervals."""
+HALVED = ("seeds", "views")
+"""Coordinates of ``halved``: what is split in two halves."""
+STATISTICS = ("spearman", "pearson")
+"""Correlations of two halves."""
 
 
-def assess(
-    results: xr.Dataset, *, protocol: str = "corrected", partition: str = "candidate", target: float = TARGET
-) -> dict[str, Any]:
+def assess(results: xr.Dataset, *, protocol: str = "corrected", partition: str = "candidate", target: float = TARGET) -> xr.Dataset:
     """Reliability of a study's scores, in parts, and what it takes to reach a target.
 
     Parameters
@@ -42,46 +42,66 @@ def assess(
 
     Returns
     -------
-    ``protocol``, ``partition``, ``n``, ``seeds``, ``views``; ``split_half`` over ``seeds`` and, given the same encoders, over
-    ``views``, with ``spearman`` and ``pearson`` of two halves, by the Spearman-Brown formula ``full_spearman`` and ``full_pearson`` of
-    all, as ``value`` and ``interval`` (95 %, bootstrap over samples), and ``splits``; ``parts``, variances by name; ``reliability``
-    (value, interval) and ``standard_error`` of this study by its parts; ``target`` and ``required``, see
-    :func:`sslmem_kit.statistics.precision.required_seeds`, for the study's own number of views where nothing is known of others; ``unknown``,
-    sentences on what cannot be told, which is NaN.
+    What is unknown is NaN:
+
+    - ``reliability`` and ``standard_error`` of this study by its parts, ``reliability_interval`` on ``bound``;
+    - ``variance`` on ``component``: ``score``, ``seeds``, ``views``, ``interaction``, ``offset``;
+    - on ``halved`` (``seeds``; ``views``, given the same encoders): ``splits``; on (``halved``, ``statistic``), the statistics being
+      ``spearman`` and ``pearson``: ``correlation`` of two halves and, by the Spearman-Brown formula, ``full_correlation`` of all, each with
+      its ``..._interval`` on ``bound`` too;
+    - on ``views``: ``required_seeds``, ``encoders`` and ``forward_passes`` to reach the target, of
+      :func:`sslmem_kit.statistics.precision.required_seeds`, for the study's own number of views where nothing is known of others; empty
+      with one seed.
+
+    Intervals are of 95 %, by a bootstrap over samples. The attrs hold ``protocol``, ``partition``, ``n``, ``seeds``, ``views`` and ``target``,
+    and ``unknown``, a list of sentences on what cannot be known.
 
     Raises
     ------
     UserError
         An unknown protocol or partition.
+
+    References
+    ----------
+    Brennan, Generalizability theory (2001), for the parts; Spearman and Brown, British Journal of Psychology 3 (1910).
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores._example import example_results
+    >>> found = assess(example_results())
+    >>> found["reliability"].round(2).item(), found["reliability_interval"].round(2).values
+    (0.97, array([0.88, 0.99]))
+    >>> found["full_correlation"].sel(halved="seeds", statistic="spearman").round(2).item()
+    0.94
+    >>> found["required_seeds"].to_series().to_dict()
+    {2: 1.0, 5: 1.0, 10: 1.0, 20: 1.0}
     """
     table = CrossedScores.of(results, protocol, partition)
     weights = bootstrap_weights(table.n)
     parts, resampled = table.parts(), table.parts(weights)
-    known, seeds = table.seeds > 1 and table.n > 1, max(table.seeds, 1)
-    return {
-        "protocol": protocol,
-        "partition": partition,
-        "n": table.n,
-        "seeds": table.seeds,
-        "views": table.views,
-        "split_half": {
-            "seeds": _correlations(table.split_halves("seeds"), weights, table.seeds),
-            "views": _correlations(table.split_halves("views"), weights, table.views),
-        },
-        "parts": {name.replace("interaction", "both"): float(value) for name, value in vars(parts).items()},
-        "reliability": {
-            "value": float(parts.reliability(seeds, table.views)),
-            "interval": percentile_interval(resampled.reliability(seeds, table.views)),
-        },
-        "standard_error": float(parts.standard_error(seeds, table.views)),
-        "target": target,
-        "required": required_seeds(parts, views=estimable_views(parts, table.views), reliability=target) if known else [],
-        "unknown": table.unknown(),
-    }
+    seeds, enough = max(table.seeds, 1), table.seeds > 1 and table.n > 1
+    required = required_seeds(parts, views=estimable_views(parts, table.views) if enough else (), reliability=target)
+    components = {name: float(value) for name, value in vars(parts).items()}
+    return (
+        _predicted(parts, resampled, seeds, table.views)
+        .assign_coords(component=list(components))
+        .assign(variance=("component", list(components.values())))
+        .merge(_halves(table, weights))
+        .merge(required)
+        .assign_attrs(
+            protocol=protocol,
+            partition=partition,
+            n=table.n,
+            seeds=table.seeds,
+            views=table.views,
+            target=target,
+            unknown=table.unknown(),
+        )
+    )
 
 
-def forecast(results: xr.Dataset, *, seeds: int, views: int, protocol: str = "corrected", target: float = TARGET) -> dict[str, Any]:
-    """What reliability other numbers of seeds and views would have given a study, and how many it would take to reach a target.
+def forecast(results: xr.Dataset, *, seeds: int, views: int, protocol: str = "corrected", target: float = TARGET) -> xr.Dataset:
+    """Reliability that other numbers of seeds and views would have given a study, and how many it would take to reach a target.
 
     Parameters
     ----------
@@ -92,14 +112,21 @@ def forecast(results: xr.Dataset, *, seeds: int, views: int, protocol: str = "co
 
     Returns
     -------
-    ``seeds``, ``views``, ``reliability`` (value, interval) and ``standard_error`` that are to be expected; ``target`` and ``required``;
-    ``unknown``, sentences on what cannot be told. The parts that this rests on are the mean of those of the candidates and of the independent
-    samples, which family g memorizes alike.
+    ``reliability`` and ``standard_error`` that are to be expected, ``reliability_interval`` on ``bound``; on ``views``: ``required_seeds``,
+    ``encoders`` and ``forward_passes``. The attrs hold ``seeds``, ``views`` and ``target``, and ``unknown``, a list of sentences on what
+    cannot be known. The parts that this rests on are the mean of those of the candidates and of the independent samples, which family g
+    memorizes alike.
 
     Raises
     ------
     UserError
         The study has one seed only, too few samples, or one pair of views where another number is planned.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores._example import example_results
+    >>> forecast(example_results(), seeds=6, views=10)["reliability"].round(2).item()
+    0.98
     """
     tables = [
         table
@@ -121,22 +148,32 @@ def forecast(results: xr.Dataset, *, seeds: int, views: int, protocol: str = "co
             f"scoring.views is {views}"
         )
     resampled = mean_parts([table.parts(bootstrap_weights(table.n, i)) for i, table in enumerate(tables)], counts)
-    return {
-        "seeds": seeds,
-        "views": views,
-        "reliability": {
-            "value": float(parts.reliability(seeds, views)),
-            "interval": percentile_interval(resampled.reliability(seeds, views)),
+    required = required_seeds(parts, reliability=target, views=estimable_views(parts, views, sorted({*VIEWS, views})))
+    found = _predicted(parts, resampled, seeds, views).merge(required)
+    return found.assign_attrs(seeds=seeds, views=views, target=target, unknown=tables[0].unknown())
+
+
+def _predicted(parts: VarianceComponents, resampled: VarianceComponents, seeds: int, views: int) -> xr.Dataset:
+    """Reliability, its interval, and standard error by the parts."""
+    return xr.Dataset(
+        {
+            "reliability": float(parts.reliability(seeds, views)),
+            "reliability_interval": (BOUND, list(percentile_interval(resampled.reliability(seeds, views)))),
+            "standard_error": float(parts.standard_error(seeds, views)),
         },
-        "standard_error": float(parts.standard_error(seeds, views)),
-        "target": target,
-        "required": required_seeds(parts, reliability=target, views=estimable_views(parts, views, sorted({*VIEWS, views}))),
-        "unknown": tables[0].unknown(),
-    }
+        {BOUND: list(BOUNDS)},
+    )
 
 
 def bootstrap_weights(samples: int, seed: int = 0) -> np.ndarray:
-    """How often each sample is drawn in each bootstrap sample: (resample, sample) uint16."""
+    """Number of times that each sample is drawn in each bootstrap sample: (resample, sample) uint16.
+
+    Examples
+    --------
+    >>> weights = bootstrap_weights(30)
+    >>> weights.shape, int(weights[0].sum())
+    ((1000, 30), 30)
+    """
     drawn = np.zeros((RESAMPLES, samples), np.uint16)
     if samples:
         rng = np.random.Generator(np.random.Philox([samples, seed]))
@@ -145,35 +182,53 @@ def bootstrap_weights(samples: int, seed: int = 0) -> np.ndarray:
     return drawn
 
 
-def _correlations(halves: list[tuple[np.ndarray, np.ndarray]], weights: np.ndarray, count: int) -> dict[str, Any]:
-    """Correlation of halves, averaged over halvings, as it is and for the full ``count``, with intervals."""
-    nothing = {"value": np.nan, "interval": (np.nan, np.nan)}
-    found: dict[str, Any] = {"splits": len(halves)}
-    for name in ("spearman", "pearson"):
-        if not halves or len(halves[0][0]) < 2:
-            found[name] = found[f"full_{name}"] = nothing
+def _halves(table: CrossedScores, weights: np.ndarray) -> xr.Dataset:
+    """Correlations of halves of the seeds and of the views, as they are and of all."""
+    counts = {"seeds": table.seeds, "views": table.views}
+    halves = {name: table.split_halves(name) for name in HALVED}
+    found = {"correlation": np.full((2, 2), np.nan), "full_correlation": np.full((2, 2), np.nan)}
+    ends = {f"{name}_interval": np.full((2, 2, 2), np.nan) for name in found}
+    for row, name in enumerate(HALVED):
+        if not halves[name] or len(halves[name][0][0]) < 2:
             continue
-        first, second = (np.stack(side, axis=1) for side in zip(*halves, strict=True))
-        if name == "spearman":
-            first, second = _ranks(first), _ranks(second)
-        (value,), resampled = (_mean_correlation(first, second, w) for w in (np.ones((1, len(first))), weights))
-        factor = count / (count // 2)
-        found[name] = {"value": float(value), "interval": percentile_interval(resampled)}
-        found[f"full_{name}"] = {
-            "value": float(spearman_brown(value, factor)),
-            "interval": percentile_interval(spearman_brown(resampled, factor)),
-        }
-    return found
+        sides = [np.stack(side, axis=1) for side in zip(*halves[name], strict=True)]
+        factor = counts[name] / (counts[name] // 2)
+        for column, statistic in enumerate(STATISTICS):
+            first, second = (_ranks(side) for side in sides) if statistic == "spearman" else sides
+            (value,), resampled = (_mean_correlation(first, second, w) for w in (np.ones((1, len(first))), weights))
+            found["correlation"][row, column] = value
+            found["full_correlation"][row, column] = spearman_brown(value, factor)
+            ends["correlation_interval"][row, column] = percentile_interval(resampled)
+            ends["full_correlation_interval"][row, column] = percentile_interval(spearman_brown(resampled, factor))
+    dims = ("halved", STATISTIC)
+    return xr.Dataset(
+        {
+            "splits": ("halved", [len(halves[name]) for name in HALVED]),
+            **{name: (dims, values) for name, values in found.items()},
+            **{name: ((*dims, BOUND), values) for name, values in ends.items()},
+        },
+        {"halved": list(HALVED), STATISTIC: list(STATISTICS), BOUND: list(BOUNDS)},
+    )
 
 
 def spearman_brown(correlation: Any, factor: float) -> Any:
-    """Spearman-Brown: the reliability of ``factor`` times as many parts as those that correlate; -1 where it would be less."""
+    """Reliability of ``factor`` times as many parts as those that correlate: ``factor r / (1 + (factor - 1) r)``, at least -1.
+
+    References
+    ----------
+    Spearman; Brown, both British Journal of Psychology 3 (1910).
+
+    Examples
+    --------
+    >>> float(spearman_brown(0.5, 2).round(3))
+    0.667
+    """
     correlation = np.maximum(correlation, -1 / (2 * factor - 1))
     return factor * correlation / (1 + (factor - 1) * correlation)
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    """Of each column; scores are hardly ever equal, and equal ones come in any order."""
+    """Ranks in each column; scores are hardly ever equal, and equal ones come in any order."""
     return np.argsort(np.argsort(values, axis=0), axis=0).astype(np.float64)
 
 
@@ -187,7 +242,13 @@ def _mean_correlation(first: np.ndarray, second: np.ndarray, weights: np.ndarray
 
 
 def percentile_interval(values: Any) -> tuple[float, float]:
-    """Of 95 %, from bootstrap values."""
+    """Interval of 95 % from bootstrap values; NaN where none is finite.
+
+    Examples
+    --------
+    >>> percentile_interval(np.arange(101))
+    (2.5, 97.5)
+    """
     values = np.asarray(values, float)
     if not np.isfinite(values).any():
         return (np.nan, np.nan)

@@ -1,4 +1,4 @@
-"""The table of samples x views x seeds from which the parts of the error are told, and its halves.
+"""Scores crossed, samples x views x seeds, from which the parts of the error are estimated, and their halves.
 
 An entry is the distance of a pair of views under family g minus that under family f, of one seed: the score is its mean.
 """
@@ -19,14 +19,24 @@ from sslmem_kit.scores import of_pairs, select_protocol, view_weights
 from sslmem_kit.statistics.precision import VarianceComponents
 
 SPLITS = 100
-"""Most random halvings that are made."""
+"""Random halvings, at most."""
 MIN_ORDERED_SAMPLES = 10
 """Samples below which nothing is said of their order."""
 
 
 @dataclass(frozen=True)
 class CrossedScores:
-    """Differences of the pairs of encoders of every seed, g minus f, by pair of views, of the samples of one partition."""
+    """Differences of the pairs of encoders of every seed, g minus f, by pair of views, of the samples of one partition.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores._example import example_results
+    >>> crossed = CrossedScores.of(example_results())
+    >>> crossed.n, crossed.seeds, crossed.views, crossed.differences.shape
+    (10, 3, 4, (10, 10, 3))
+    >>> len(crossed.split_halves("seeds"))
+    3
+    """
 
     differences: np.ndarray
     """(sample, augmentation, seed)."""
@@ -36,7 +46,13 @@ class CrossedScores:
 
     @classmethod
     def of(cls, results: xr.Dataset, protocol: str = "corrected", partition: str = "candidate") -> CrossedScores:
-        """From the root of a results store; without seeds where these are not pairs of an f and a g."""
+        """Crossed scores of the root of a results store; without seeds where these are not pairs of an f and a g.
+
+        Raises
+        ------
+        UserError
+            An unknown protocol or partition, or a store without partitions.
+        """
         if partition not in PARTITION_CODE:
             hint = near(partition, PARTITION_CODE)
             raise UserError(f"partition: there is none named {partition!r}, choose one of {', '.join(PARTITION_CODE)}{hint}")
@@ -55,17 +71,17 @@ class CrossedScores:
 
     @property
     def n(self) -> int:
-        """Samples."""
+        """Number of samples."""
         return len(self.differences)
 
     @property
     def seeds(self) -> int:
-        """Pairs of encoders."""
+        """Number of pairs of encoders."""
         return self.differences.shape[2]
 
     @property
     def views(self) -> int:
-        """Random views."""
+        """Number of random views."""
         return len(self._views)
 
     @property
@@ -73,7 +89,7 @@ class CrossedScores:
         return np.setdiff1d(np.union1d(self.view_a, self.view_b), [0])
 
     def only(self, *, seeds: Sequence[int] | None = None, views: Sequence[int] | None = None) -> CrossedScores:
-        """With these seeds (positions) and these random views alone."""
+        """Crossed scores of these seeds (positions) and these random views alone."""
         differences = self.differences if seeds is None else self.differences[..., list(seeds)]
         if views is None:
             return CrossedScores(differences, self.view_a, self.view_b, self.protocol)
@@ -81,7 +97,7 @@ class CrossedScores:
         return CrossedScores(differences[:, kept], self.view_a[kept], self.view_b[kept], self.protocol)
 
     def scores(self) -> np.ndarray:
-        """(sample,)."""
+        """Mean over seeds and pairs of views, (sample,)."""
         return self.differences.mean(axis=(1, 2))
 
     def parts(self, weights: np.ndarray | None = None) -> VarianceComponents:
@@ -137,28 +153,34 @@ class CrossedScores:
         ]
 
     def unknown(self) -> list[str]:
-        """What cannot be told from so little, in sentences."""
-        told = []
+        """Sentences on what cannot be known from so little."""
+        sentences = []
         if self.n < MIN_ORDERED_SAMPLES:
-            told.append(f"{self.n} samples are too few to say how reliably they are ordered")
+            sentences.append(f"{self.n} samples are too few to say how reliably they are ordered")
         if not self.seeds:
-            told.append(
+            sentences.append(
                 "reliability rests on seeds with one encoder of f and one of g each, these are no such pairs: nothing is known of the order "
                 "(in an audit, an f and a g that were trained alike have the same `seed`)"
             )
         elif self.seeds < 2:
-            told.append("the error over seeds, and so the reliability, cannot be told from one seed")
+            sentences.append("the error over seeds, and so the reliability, cannot be told from one seed")
         if len(view_weights(self.view_a, self.view_b)) < 2:
             same = "view" if self.views == 1 else f"{self.views} views"
-            told.append(
+            sentences.append(
                 "the error over views cannot be told from one pair of views and is taken for score: the numbers are of other seeds with the "
                 f"same {same}"
             )
-        return told
+        return sentences
 
 
 def weighted_sums(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """``weights @ values``, of small integers that are made floats a few rows at a time: (resample, sample), (sample, k) -> (resample, k)."""
+    """``weights @ values``, of small integers that are made floats a few rows at a time: (resample, sample), (sample, k) -> (resample, k).
+
+    Examples
+    --------
+    >>> weighted_sums(np.array([[1, 2]], np.uint16), np.array([[10.0], [1.0]]))
+    array([[12.]])
+    """
     return np.concatenate([weights[start : start + 50].astype(float) @ values for start in range(0, len(weights), 50)])
 
 

@@ -75,7 +75,7 @@ def test_data_without_files_have_no_such_column(tmp_path: Path) -> None:
     digits = make_study(tmp_path / "digits", samples=60, seeds=1, views=2)
     assert "file" not in digits.results.coords
     assert "file" not in pd.read_csv(export(digits, tmp_path / "scores.csv"))
-    assert "files" not in fdr_summary(digits.scores())["candidate"]
+    assert "file" not in fdr_summary(digits.scores()).coords
 
 
 @pytest.mark.parametrize("text", FORMULAS)

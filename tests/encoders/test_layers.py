@@ -24,7 +24,6 @@ from sslmem_kit.errors import UserError
 from sslmem_kit.explorer.quantities import of_store
 from sslmem_kit.figures import layers, save_figure, units
 from sslmem_kit.measures.alignment import align, measure
-from sslmem_kit.report import layers as layers_
 from sslmem_kit.report.build import build_report
 from sslmem_kit.report.text import as_text
 from sslmem_kit.report.validate import problems
@@ -410,16 +409,16 @@ def test_scores_by_layer_are_family_differences(made_up: Study) -> None:
     expected = values[:, family == "g"].mean(axis=1) - values[:, family == "f"].mean(axis=1)
     np.testing.assert_allclose(scores["sslmem"], expected, atol=1e-6)
     table = localization.layer_table(scores)
-    assert [row["layer"] for row in table] == ["stem", "middle", "top"]
-    for number, row in enumerate(table):
+    assert table["layer"].values.tolist() == ["stem", "middle", "top"]
+    for number in range(3):
         for code, name in enumerate(("shared", "candidate", "independent", "extra")):
             part = expected[made_up.tree["partition"].values == code, number]
-            assert row["partitions"][name]["mean"] == pytest.approx(part.mean(), abs=1e-6)
-            low, high = row["partitions"][name]["interval"]
-            assert (low + high) / 2 == pytest.approx(part.mean(), abs=1e-6)
-    assert table[2]["partitions"]["candidate"]["mean"] == pytest.approx(0.3, abs=0.03)
-    assert table[2]["effect_interval"][0] > 3
-    low, high = table[0]["effect_interval"]
+            one = table.isel(layer=number).sel(partition=name)
+            assert one["mean"] == pytest.approx(part.mean(), abs=1e-6)
+            assert one["interval"].mean() == pytest.approx(part.mean(), abs=1e-6)
+    assert table["mean"].sel(layer="top", partition="candidate") == pytest.approx(0.3, abs=0.03)
+    assert table["effect_interval"].sel(layer="top", bound="low") > 3
+    low, high = table["effect_interval"].sel(layer="stem").values
     assert low < 0 < high
 
 
@@ -429,11 +428,11 @@ def test_the_last_layer_has_the_studys_scores(whole: Study) -> None:
 
 
 def test_units_that_answer_to_what_was_seen_are_told_from_chance(made_up: Study) -> None:
-    every, stem, top = units_.strongest_seen(made_up.tree)
+    every, stem, top = (seen.isel(layer=row) for seen in [units_.strongest_seen(made_up.tree)] for row in range(3))
     assert (every["n_units"], stem["n_units"], top["n_units"]) == (320, 160, 160)
     assert top["share"] == 1
     assert top["p"] < 0.01
-    assert stem["null_interval"][0] <= stem["share"] <= stem["null_interval"][1]
+    assert stem["null_interval"].sel(bound="low") <= stem["share"] <= stem["null_interval"].sel(bound="high")
     assert stem["null_mean"] == pytest.approx(0.5, abs=0.02)
     assert every["share"] == pytest.approx((stem["share"] + top["share"]) / 2)
 
@@ -441,10 +440,10 @@ def test_units_that_answer_to_what_was_seen_are_told_from_chance(made_up: Study)
 def test_permutations_in_slices_tell_the_same(made_up: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = units_.strongest_seen(made_up.tree)
     monkeypatch.setattr(units_, "SLICE_BYTES", 100_000)
-    for one, other in zip(whole, units_.strongest_seen(made_up.tree), strict=True):
-        assert (one["share"], one["n_units"]) == (other["share"], other["n_units"])
-        assert other["null_interval"] == pytest.approx(one["null_interval"], abs=0.03)
-        assert other["p"] == pytest.approx(one["p"], abs=0.05)
+    sliced = units_.strongest_seen(made_up.tree)
+    xr.testing.assert_equal(whole[["share", "n_units"]], sliced[["share", "n_units"]])
+    xr.testing.assert_allclose(whole["null_interval"], sliced["null_interval"], atol=0.03)
+    xr.testing.assert_allclose(whole["p"], sliced["p"], atol=0.05)
 
 
 def test_the_null_of_the_units_is_calibrated(made_up: Study) -> None:
@@ -455,7 +454,8 @@ def test_the_null_of_the_units_is_calibrated(made_up: Study) -> None:
     for number in range(60):
         few = rng.choice(pool, 10, replace=False)
         redrawn = tree["units"].to_dataset().assign(strongest=(("encoder", "unit"), rng.choice(few, (4, 80))))
-        p.append(units_.strongest_seen(xr.DataTree.from_dict({"/": tree.to_dataset(), "/units": redrawn}), seed=number)[0]["p"])
+        seen = units_.strongest_seen(xr.DataTree.from_dict({"/": tree.to_dataset(), "/units": redrawn}), seed=number)
+        p.append(seen["p"].values[0])
     assert 15 < np.sum(np.array(p) < 0.5) < 45
     assert np.sum(np.array(p) < 0.05) <= 8
 
@@ -475,14 +475,14 @@ def test_the_report_has_a_table_of_layers(made_up: Study, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("name", ["layers", "units"])
 def test_the_figures_show_the_tables_and_open_offline(made_up: Study, name: str, tmp_path: Path) -> None:
-    told = layers_.localized(made_up.tree)
-    drawn = layers.plot(told["layers"]) if name == "layers" else units.plot(told["units"], told["strongest_seen"])
+    table = localization.layer_table(localization.layer_scores(made_up.tree))
+    by_unit, seen = units_.unit_table(made_up.tree), units_.strongest_seen(made_up.tree)
+    drawn = layers.plot(table) if name == "layers" else units.plot(by_unit, seen)
     shown = [points.dimension_values(1).tolist() for points in drawn.traverse(lambda x: x, [hv.Scatter])]
     if name == "layers":
-        expected = [[row["partitions"][part]["mean"] for row in told["layers"]] for part in layers.PARTITIONS]
-        expected.append([row["effect"] for row in told["layers"]])
+        expected = [*table["mean"].sel(partition=list(layers.PARTITIONS)).values.T.tolist(), table["effect"].values.tolist()]
     else:
-        expected = [[row["quantiles"][2] for row in told["units"]], [row["share"] for row in told["strongest_seen"]]]
+        expected = [by_unit["unit_mem"].sel(quantile=0.5).values.tolist(), seen["share"].values.tolist()]
     assert shown == [pytest.approx(values) for values in expected]
     page, picture = save_figure(drawn, tmp_path, name)
     assert "<script src" not in page.read_text()

@@ -77,9 +77,9 @@ def test_the_histograms_hold_every_sample_once_and_the_given_means(scores):
     counted = dict.fromkeys(PARTITIONS, 0)
     for bars in figure.traverse(lambda x: x, [hv.Rectangles]):
         counted[bars["partition"][0]] += int(bars["samples"].sum())
-    assert counted == {name: row["n"] for name, row in summary.items()}
+    assert counted == summary["n"].to_series().to_dict()
     means = {mark["partition"][0]: mark["mean"][0] for mark in figure.traverse(lambda x: x, [hv.Segments])}
-    assert means == {name: row["mean"] for name, row in summary.items()}
+    assert means == summary["mean"].to_series().to_dict()
 
 
 def test_the_curves_are_the_shares_above_with_n_in_the_legend(scores):
@@ -152,9 +152,9 @@ def test_the_table_gives_the_tests_as_text(scores):
     tests = statistics.partition_tests(scores)
     rows = tab02.plot(tests).dframe()
     assert rows["alternative"].tolist() == ["C>S", "C>E", "S>I", "E>I", "C>0", "I<0", "S!=0", "E>0"]
-    assert rows["t"].tolist() == [f"{test['t']:.2f}" for test in tests]
+    assert rows["t"].tolist() == [f"{t:.2f}" for t in tests["t"].values]
     assert rows["in words"][0] == "candidate above shared"
-    assert rows["n"][0] == f"{tests[0]['n_first']} + {tests[0]['n_second']}"
+    assert rows["n"][0] == f"{tests['n_first'].values[0]} + {tests['n_second'].values[0]}"
 
 
 @pytest.mark.parametrize(("p", "text"), [(0.0, "< 1e-300"), (1.23e-7, "1.2e-07"), (0.0312, "0.0312"), (np.nan, "not defined")])

@@ -9,7 +9,7 @@ from scipy import stats
 
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import PARTITION_CODE
-from sslmem_kit.report.estimators import as_text
+from sslmem_kit.report.estimators import as_json, as_text
 from sslmem_kit.scores import family_contrast
 from sslmem_kit.scores.estimators import estimate, seeds_of
 from sslmem_kit.statistics.estimators import compare_estimators
@@ -110,15 +110,14 @@ def test_comparison_knows_bias_error_and_ceiling() -> None:
     noise, seeds = 0.04, 6
     study = made_up(noise=noise, seeds=seeds, pairs=8)
     study["alignment"] = study["alignment"] + 0.03 * (study["family"] == "g")  # an offset that all samples of g have
-    told = compare_estimators(study, epochs=10)
-    truth = told["truth"]
+    found = compare_estimators(study, epochs=10)
     expected = noise * np.sqrt((1 + 1 / PLACES) / seeds)
-    assert truth["standard_error"] == pytest.approx(expected, rel=0.25)
+    assert found["truth_standard_error"] == pytest.approx(expected, rel=0.25)
     memorized = study.attrs["memorized"][60:100]
-    assert truth["reliability"] == pytest.approx(memorized.var() / (memorized.var() + expected**2), abs=0.2)
-    assert truth["encoder_epochs"] == 6 * 41 * 10
-    rows = {(row["estimator"], row["seeds"]): row for row in told["estimators"]}
-    assert set(rows) == {("pairs", n) for n in (1, 2, 4, 8)} | {("subsets", n) for n in (1, 2, 4, 8)}
+    assert found["truth_reliability"] == pytest.approx(memorized.var() / (memorized.var() + expected**2), abs=0.2)
+    assert found["truth_encoder_epochs"] == 6 * 41 * 10
+    assert found["seeds"].values.tolist() == [1, 2, 4, 8]
+    rows = {(name, n): found.sel(estimator=name, seeds=n) for name in ("pairs", "subsets") for n in (1, 2, 4, 8)}
     assert rows["pairs", 2]["repetitions"] == 4
     assert rows["pairs", 8]["bias"] == pytest.approx(0.03, abs=0.012)
     assert rows["subsets", 8]["bias"] == pytest.approx(0, abs=0.012)
@@ -129,19 +128,19 @@ def test_comparison_knows_bias_error_and_ceiling() -> None:
     assert np.isnan(rows["pairs", 1]["coverage"])
     for row in rows.values():
         for name in ("bias", "rmse", "rank_correlation"):
-            low, high = row[f"{name}_interval"]
+            low, high = row[f"{name}_interval"].values
             assert low <= row[name] <= high or name == "rmse"
 
 
 def test_ranks_and_their_intervals_are_those_of_single_resamples() -> None:
     study = made_up(noise=0.05, pairs=2, cuts=1, seeds=2)
-    told, truth = compare_estimators(study, epochs=1), estimate(study, "leave_one_out")["sslmem"].values
+    compared, truth = compare_estimators(study, epochs=1), estimate(study, "leave_one_out")["sslmem"].values
     drawn = np.random.Generator(np.random.Philox(0)).integers(0, PLACES, (2000, PLACES))[:400]
-    row = next(row for row in told["estimators"] if (row["estimator"], row["seeds"]) == ("pairs", 1))
+    row = compared.sel(estimator="pairs", seeds=1)
     found = [estimate(study, "pairs", seeds=[seed])["sslmem"].values for seed in (0, 1)]
     assert row["rank_correlation"] == pytest.approx(np.mean([stats.spearmanr(each, truth).statistic for each in found]))
     resampled = [np.mean([stats.spearmanr(each[few], truth[few]).statistic for each in found]) for few in drawn]
-    assert row["rank_correlation_interval"] == pytest.approx(np.percentile(resampled, [2.5, 97.5]))
+    assert row["rank_correlation_interval"].values == pytest.approx(np.percentile(resampled, [2.5, 97.5]))
 
 
 @pytest.mark.parametrize("few", [{"seeds": 1}, {"places": 4}, {"places": 1}])
@@ -159,13 +158,13 @@ def test_a_truth_of_which_nothing_is_known_is_refused(few: dict[str, int]) -> No
 def test_scores_that_are_all_the_same_have_no_order_and_no_reliability() -> None:
     study = made_up(noise=0.0, pairs=2, cuts=0, seeds=2)
     study["alignment"] = study["alignment"] * 0
-    told = compare_estimators(study, epochs=1)
-    assert np.isnan(told["truth"]["reliability"])
-    assert np.isnan(told["truth"]["ceiling"])
-    row = told["estimators"][0]
+    found = compare_estimators(study, epochs=1)
+    assert np.isnan(found["truth_reliability"])
+    assert np.isnan(found["attenuation_limit"])
+    row = found.sel(estimator="pairs", seeds=1)
     assert np.isnan([row["rank_correlation"], *row["rank_correlation_interval"], row["coverage"]]).all()
     assert row["rmse"] == 0
-    lines = as_text(told)
+    lines = as_text(as_json(found))
     assert "reliability -;" in lines[0]
     assert "nan" not in "".join(lines)
 

@@ -103,43 +103,45 @@ def test_an_offset_and_a_unit_change_nothing_and_swapped_families_swap_the_lists
 def test_the_list_is_the_step_up_and_its_threshold_makes_the_same_list(fdr):
     scores = made()
     found, counted = with_significance(scores), fdr_summary(scores, fdr)
-    assert (counted["fdr"], counted["n_null"]) == (fdr, 375)
+    assert (counted.attrs["fdr"], counted["n_null"]) == (fdr, 375)
     for name, sign in (("candidate", 1), ("independent", -1)):
         members = scores["partition"].values == PARTITION_CODE[name]
         p, values = np.sort(found["p_value"].values[members]), scores["sslmem"].values[members]
         passing = [k for k in range(1, len(p) + 1) if p[k - 1] <= k * fdr / len(p)]
-        row = counted[name]
+        row = counted.sel(partition=name)
         assert row["memorized"] == max(passing) > 0
         assert row["share"] == row["memorized"] / row["n"] == row["memorized"] / 40
         assert (sign * values >= sign * row["threshold"]).sum() == row["memorized"]
-        low, high = row["not_memorized_interval"]
-        assert low < row["not_memorized"] <= high <= 1
+        low, high = row["null_proportion_interval"].values
+        assert low < row["null_proportion"] <= high <= 1
         assert low < 2 / 3 < high, "two thirds are not"
-        assert row["not_memorized"] == pytest.approx(2 * (p > 0.5).mean())
+        assert row["null_proportion"] == pytest.approx(2 * (p > 0.5).mean())
 
 
 def test_a_small_null_says_what_it_cannot_tell():
     far = np.array([5.0, 6.0, 7.0])
-    row = fdr_summary(table(shared=np.zeros(18), candidate=far, independent=-far), 0.05)["candidate"]
+    row = fdr_summary(table(shared=np.zeros(18), candidate=far, independent=-far), 0.05).sel(partition="candidate")
     assert row["memorized"] == 0
     assert np.isnan(row["fewest"])
     assert np.isnan(row["threshold"])
     assert (row["null_for_any"], row["null_for_one"]) == (19, 59)
-    row = fdr_summary(table(shared=np.zeros(19), candidate=far, independent=-far), 0.05)["candidate"]
+    row = fdr_summary(table(shared=np.zeros(19), candidate=far, independent=-far), 0.05).sel(partition="candidate")
     assert (row["memorized"], row["fewest"]) == (3, 3), "all at once, or none"
     lone = np.array([0.0, 0.0, 7.0])
-    assert fdr_summary(table(shared=np.zeros(58), candidate=lone, independent=lone), 0.05)["candidate"]["memorized"] == 0
-    row = fdr_summary(table(shared=np.zeros(59), candidate=lone, independent=lone), 0.05)["candidate"]
+    assert (
+        fdr_summary(table(shared=np.zeros(58), candidate=lone, independent=lone), 0.05).sel(partition="candidate")["memorized"] == 0
+    )
+    row = fdr_summary(table(shared=np.zeros(59), candidate=lone, independent=lone), 0.05).sel(partition="candidate")
     assert (row["memorized"], row["fewest"]) == (1, 1)
 
 
 def test_without_a_null_or_without_candidates_nothing_is_found():
-    row = fdr_summary(table(candidate=np.ones(3), independent=np.ones(3)), 0.1)["candidate"]
+    row = fdr_summary(table(candidate=np.ones(3), independent=np.ones(3)), 0.1).sel(partition="candidate")
     assert row["memorized"] == 0
-    assert np.isnan(row["not_memorized"])
+    assert np.isnan(row["null_proportion"])
     found = fdr_summary(table(shared=np.zeros(30), independent=np.ones(3)), 0.1)
-    assert (found["candidate"]["n"], found["candidate"]["memorized"]) == (0, 0)
-    assert np.isnan(found["candidate"]["share"])
+    assert (found["n"].sel(partition="candidate"), found["memorized"].sel(partition="candidate")) == (0, 0)
+    assert np.isnan(found["share"].sel(partition="candidate"))
 
 
 @pytest.mark.parametrize("fdr", [0, 1, 1.5, -0.1, float("nan")])

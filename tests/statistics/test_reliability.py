@@ -18,7 +18,7 @@ from sslmem_kit.errors import UserError
 from sslmem_kit.figures import error_parts, save_figure
 from sslmem_kit.figures import planning_curve as planning_curve_figure
 from sslmem_kit.report.precision import planned, planned_as_text
-from sslmem_kit.report.reliability import as_text
+from sslmem_kit.report.reliability import as_json, as_text, required_rows
 from sslmem_kit.scores import score
 from sslmem_kit.spec.audit import parse_audit
 from sslmem_kit.spec.loading import parse_spec
@@ -94,23 +94,23 @@ def test_the_scores_are_those_of_the_study():
 
 def test_halves_of_the_seeds_correlate_as_by_hand():
     root = made(samples=80, seeds=4)
-    found, by_seed = assess(root)["split_half"]["seeds"], CrossedScores.of(root).differences.mean(axis=1)
+    found, by_seed = assess(root).sel(halved="seeds"), CrossedScores.of(root).differences.mean(axis=1)
     halves = [((0, 1), (2, 3)), ((0, 2), (1, 3)), ((0, 3), (1, 2))]
     pairs = [(by_seed[:, one].mean(axis=1), by_seed[:, other].mean(axis=1)) for one, other in halves]
     assert found["splits"] == 3
     for name, correlate in (("spearman", stats.spearmanr), ("pearson", stats.pearsonr)):
         value = np.mean([correlate(*pair).statistic for pair in pairs])
-        assert found[name]["value"] == pytest.approx(value)
-        assert found[f"full_{name}"]["value"] == pytest.approx(2 * value / (1 + value))
-        low, high = found[name]["interval"]
+        one = found.sel(statistic=name)
+        assert one["correlation"] == pytest.approx(value)
+        assert one["full_correlation"] == pytest.approx(2 * value / (1 + value))
+        low, high = one["correlation_interval"].values
         assert low < value < high
 
 
 @pytest.mark.parametrize(("seeds", "splits"), [(2, 1), (3, 3), (5, 15), (6, 10), (8, 35), (12, 100)])
 def test_all_halvings_where_they_are_few(seeds, splits):
-    halves = assess(made(samples=40, seeds=seeds))["split_half"]
-    assert halves["seeds"]["splits"] == splits
-    assert halves["views"]["splits"] == 35
+    found = assess(made(samples=40, seeds=seeds))["splits"]
+    assert found.to_series().to_dict() == {"seeds": splits, "views": 35}
 
 
 def test_the_reliability_is_the_correlation_with_other_seeds_and_views():
@@ -137,7 +137,7 @@ def test_the_standard_error_is_that_of_the_scores():
 def test_fewest_seeds_are_the_fewest(name, better, wanted):
     predict = getattr(EXACT, name)
     for target in wanted:
-        rows = required_seeds(EXACT, **{name: target})
+        rows = required_rows(required_seeds(EXACT, **{name: target}))
         assert [row["views"] for row in rows] == [2, 5, 10, 20]
         for row in rows:
             seeds, views = row["seeds"], row["views"]
@@ -148,7 +148,7 @@ def test_fewest_seeds_are_the_fewest(name, better, wanted):
             assert seeds == 1 or better * predict(seeds - 1, views) < better * target
             assert row["encoders"] == 2 * seeds
             assert row["forward_passes"] == 2 * seeds * (views + 1)
-    assert required_seeds(EXACT, reliability=0.9)[0]["seeds"] is None
+    assert required_rows(required_seeds(EXACT, reliability=0.9))[0]["seeds"] is None
 
 
 def test_the_curve_is_the_prediction():
@@ -162,23 +162,23 @@ def test_negative_parts_count_as_nothing():
     parts = VarianceComponents(score=-0.1, seeds=-1.0, views=-1.0, interaction=2.0, offset=-1.0)
     assert parts.reliability(3, 5) == 0
     assert parts.standard_error(1, 2) == 1
-    assert required_seeds(parts, reliability=0.8)[0]["seeds"] is None
+    assert np.isnan(required_seeds(parts, reliability=0.8)["required_seeds"].values[0])
 
 
 def test_one_seed_tells_no_reliability_and_says_so():
     found = assess(made(seeds=1))
-    assert found["unknown"] == ["the error over seeds, and so the reliability, cannot be told from one seed"]
-    assert np.isnan(found["reliability"]["value"])
-    assert np.isnan(found["split_half"]["seeds"]["full_spearman"]["value"])
-    assert found["required"] == []
-    assert np.isfinite(found["split_half"]["views"]["spearman"]["value"])
+    assert found.attrs["unknown"] == ["the error over seeds, and so the reliability, cannot be told from one seed"]
+    assert np.isnan(found["reliability"])
+    assert np.isnan(found["full_correlation"].sel(halved="seeds", statistic="spearman"))
+    assert found.sizes["views"] == 0
+    assert np.isfinite(found["correlation"].sel(halved="views", statistic="spearman"))
 
 
 def test_one_view_and_few_samples_are_said():
     found = assess(made(samples=8, views=1), protocol="released")
-    assert [sentence[:25] for sentence in found["unknown"]] == ["4 samples are too few to ", "the error over views cann"]
-    assert np.isnan(found["parts"]["views"])
-    assert 0 <= found["reliability"]["value"] <= 1
+    assert [sentence[:25] for sentence in found.attrs["unknown"]] == ["4 samples are too few to ", "the error over views cann"]
+    assert np.isnan(found["variance"].sel(component="views"))
+    assert 0 <= found["reliability"] <= 1
 
 
 @pytest.mark.parametrize(("protocol", "views"), [("released", 1), ("corrected", 1), ("paper", 2)])
@@ -186,37 +186,38 @@ def test_one_pair_of_views_tells_nothing_of_other_numbers_of_views(protocol, vie
     root = made(views=views)
     found, parts = assess(root, protocol=protocol), CrossedScores.of(root, protocol).parts()
     assert np.isnan(parts.views)
-    assert [row["views"] for row in found["required"]] == [views]
-    assert "cannot be told from one pair of views" in "".join(as_text(found))
+    assert found["views"].values.tolist() == [views]
+    assert "cannot be told from one pair of views" in "".join(as_text(as_json(found)))
     assert curve_of_study(parts, found, most_seeds=3)["views"].values.tolist() == [views]
-    told = forecast(root, seeds=4, views=views, protocol=protocol)
-    assert [row["views"] for row in told["required"]] == [views]
-    assert "cannot be told from one pair of views" in told["unknown"][0]
+    expected = forecast(root, seeds=4, views=views, protocol=protocol)
+    assert expected["views"].values.tolist() == [views]
+    assert "cannot be told from one pair of views" in expected.attrs["unknown"][0]
     with pytest.raises(UserError, match=f"from one pair of views; this study has {views}, scoring.views is 5"):
         forecast(root, seeds=4, views=5, protocol=protocol)
-    assert assess(made(views=2), protocol="released")["unknown"] == []
+    assert assess(made(views=2), protocol="released").attrs["unknown"] == []
 
 
 def test_no_samples_are_no_reason_to_fail():
     found = assess(made(samples=20), partition="extra")
-    assert found["n"] == 0
-    assert np.isnan(found["reliability"]["value"])
+    assert found.attrs["n"] == 0
+    assert np.isnan(found["reliability"])
 
 
 def test_encoders_that_are_no_pairs_are_told():
     root = made(seeds=2)
     for unpaired in (root.isel(encoder=[0, 1, 2]), root.assign_coords(seed=("encoder", [0, 1, 2, 3]))):
         found = assess(unpaired)
-        assert "one encoder of f and one of g" in found["unknown"][0]
-        assert found["seeds"] == 0
-        assert found["required"] == []
-        assert np.isnan([found["reliability"]["value"], found["split_half"]["views"]["full_spearman"]["value"]]).all()
-        assert "   -" in "\n".join(as_text(found))
+        assert "one encoder of f and one of g" in found.attrs["unknown"][0]
+        assert found.attrs["seeds"] == 0
+        assert found.sizes["views"] == 0
+        assert np.isnan(found["reliability"])
+        assert np.isnan(found["full_correlation"].sel(halved="views")).all()
+        assert "   -" in "\n".join(as_text(as_json(found)))
     with pytest.raises(UserError, match=r"'candidates'.*shared, candidate"):
         assess(root, partition="candidates")
     design = ["pair"] * 2 + ["subset"] * 2
     found = assess(root.assign_coords(design=("encoder", design)))
-    assert found["seeds"] == 1
+    assert found.attrs["seeds"] == 1
 
 
 def test_partly_common_and_repeated_seeds_are_caveats():
@@ -254,7 +255,7 @@ def test_the_report_says_how_reliable_scores_are(study, capsys):
     told = json.loads(capsys.readouterr().out)["reliability"]
     assert list(told) == ["candidate", "independent"]
     for partition, found in told.items():
-        expected = assess(study.results, protocol="released", partition=partition)
+        expected = as_json(assess(study.results, protocol="released", partition=partition))
         assert found["reliability"]["value"] == pytest.approx(expected["reliability"]["value"])
         assert found["required"] == expected["required"]
     assert main(["report", str(study.path), "--reliability"]) == 0
@@ -285,7 +286,7 @@ def test_a_plan_says_what_its_seeds_and_views_will_give(study, monkeypatch, caps
     told = planned(study, parse_spec(spec, where="test").resolved(study.path))
     assert (told["seeds"], told["views"]) == (9, 7)
     assert told["differs"] == []
-    assert told["reliability"]["value"] > assess(study.results)["reliability"]["value"]
+    assert told["reliability"]["value"] > assess(study.results)["reliability"]
     assert [row["views"] for row in told["required"]] == [2, 5, 7, 10, 20]
     assert all(row["encoder_epochs"] == 2 * row["seeds"] * 6 for row in told["required"] if row["seeds"])
     other = parse_spec(spec | {"objective": {"method": "vicreg"}}, where="test").resolved(study.path)
@@ -327,9 +328,9 @@ def test_the_figures_show_the_predictions(tmp_path):
     assert list(lines) == ["2 views", "5 views", "10 views", "20 views"]
     np.testing.assert_allclose(lines["5 views"].dimension_values("reliability"), parts.reliability(np.arange(1, 13), 5))
     (here,) = drawn.traverse(lambda x: x, [hv.Scatter])
-    assert here.dimension_values("reliability")[0] == pytest.approx(found["reliability"]["value"])
+    assert here.dimension_values("reliability")[0] == pytest.approx(found["reliability"].item())
     shares = variance_shares({"released": parts, "none": VarianceComponents(*(-1.0,) * 5)}, seeds=6, views=8)
-    assert float(shares["share"].sel(protocol="released", part="score")) == pytest.approx(found["reliability"]["value"])
+    assert float(shares["share"].sel(protocol="released", part="score")) == pytest.approx(found["reliability"].item())
     assert float(shares["share"].sel(protocol="none").sum()) == 0
     bars = error_parts.plot(shares)
     tops = [boxes.dimension_values("top")[0] for boxes in bars.traverse(lambda x: x, [hv.Rectangles])]

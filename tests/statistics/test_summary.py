@@ -78,22 +78,24 @@ def test_cohens_d_by_hand():
 @pytest.mark.parametrize("n", [0, 1])
 def test_too_few_samples_are_nan_and_not_a_warning(n):
     for found in (two_sample_test(FIRST[:n], SECOND, alternative="greater"), one_sample_test(FIRST[:n], alternative="less")):
-        assert np.isnan([found["t"], found["p"], found["cohens_d"]]).all()
+        assert np.isnan(found[["t", "p", "cohens_d"]].to_array()).all()
     assert np.isnan(bootstrap_mean_interval(FIRST[:n])).all()
 
 
 def test_planted_effects_give_the_alternatives_of_the_tables():
-    rows = {row["alternative"]: row for row in partition_tests(scores(shared=0.02, candidate=0.2, independent=-0.2, extra=0.1))}
+    tests = partition_tests(scores(shared=0.02, candidate=0.2, independent=-0.2, extra=0.1))
+    rows = {name: tests.sel(alternative=name) for name in tests["alternative"].values}
     assert tuple(rows) == TABLE_2 + TABLE_16 == ("C>S", "C>E", "S>I", "E>I", "C>0", "I<0", "S!=0", "E>0")
     assert all(rows[name]["p"] < 1e-3 for name in ("C>S", "C>E", "S>I", "E>I", "C>0", "I<0", "E>0"))
     assert rows["I<0"]["t"] < 0 < rows["C>0"]["t"]
-    assert {row["test"] for row in rows.values()} == {"welch", "student"}
+    assert set(tests["test"].values) == {"welch", "student"}
     assert rows["C>S"]["n"] == 100
     assert rows["S!=0"]["n"] == 50
 
 
 def test_the_wrong_direction_is_not_significant():
-    rows = {row["alternative"]: row for row in partition_tests(scores(shared=0.2, candidate=-0.2, independent=0.4, extra=-0.1))}
+    tests = partition_tests(scores(shared=0.2, candidate=-0.2, independent=0.4, extra=-0.1))
+    rows = {name: tests.sel(alternative=name) for name in tests["alternative"].values}
     assert all(row["p"] > 0.99 for name, row in rows.items() if name not in ("S!=0", "C>E"))
     assert rows["S!=0"]["p"] < 1e-3
 
@@ -101,7 +103,7 @@ def test_the_wrong_direction_is_not_significant():
 def test_each_test_takes_the_partitions_that_it_names():
     given = scores(shared=0.0, candidate=0.1, independent=-0.1, extra=0.05)
     groups = by_partition(given)
-    row = next(row for row in partition_tests(given) if row["alternative"] == "E>I")
+    row = partition_tests(given).sel(alternative="E>I")
     expected = stats.ttest_ind(groups["extra"], groups["independent"], equal_var=False, alternative="greater")
     student = stats.ttest_ind(groups["extra"], groups["independent"], alternative="greater")
     assert (row["t"], row["p"]) == (pytest.approx(expected.statistic), pytest.approx(expected.pvalue))
@@ -111,16 +113,16 @@ def test_each_test_takes_the_partitions_that_it_names():
 
 def test_a_partition_without_samples_leaves_its_tests_out():
     given = scores(candidate=0.1, independent=-0.1)
-    assert [row["alternative"] for row in partition_tests(given)] == ["C>0", "I<0"]
-    assert list(partition_summary(given)) == ["candidate", "independent"]
+    assert partition_tests(given)["alternative"].values.tolist() == ["C>0", "I<0"]
+    assert partition_summary(given)["partition"].values.tolist() == ["candidate", "independent"]
 
 
 def test_the_summary_by_hand():
     given = scores(shared=0.0, candidate=0.2)
-    found = partition_summary(given)["candidate"]
+    found = partition_summary(given).sel(partition="candidate")
     values = given["sslmem"].values[50:].astype(np.float64)
     assert (found["mean"], found["sd"], found["n"]) == (pytest.approx(values.mean()), pytest.approx(values.std(ddof=1)), 50)
-    assert found["interval"][0] < found["mean"] < found["interval"][1]
+    assert found["interval"].sel(bound="low") < found["mean"] < found["interval"].sel(bound="high")
 
 
 def test_the_interval_is_reproducible_and_of_about_the_width_of_the_normal_one():
@@ -139,14 +141,22 @@ def test_the_interval_covers_the_mean_as_often_as_it_says():
     assert 0.86 <= np.mean([low <= 1 <= high for low, high in intervals]) <= 0.99
 
 
+def of(found: xr.Dataset, statistic: str) -> float:
+    return found["value"].sel(statistic=statistic).item()
+
+
+def ends(found: xr.Dataset, statistic: str) -> tuple[float, float]:
+    return tuple(found["interval"].sel(statistic=statistic).values.tolist())
+
+
 def test_rank_agreement_by_hand():
     # One of six pairs in the other order.
     found = rank_agreement(np.array([1, 2, 3, 4]), np.array([10, 20, 40, 30]))
-    assert found["tau"] == pytest.approx((5 - 1) / 6)
+    assert of(found, "tau") == pytest.approx((5 - 1) / 6)
     assert found["n"] == 4
-    assert rank_agreement(FIRST, -FIRST)["tau"] == pytest.approx(-1)
+    assert of(rank_agreement(FIRST, -FIRST), "tau") == pytest.approx(-1)
     # Ties: tau-b by scipy's definition, (concordant - discordant) / sqrt of the untied pairs of either.
-    assert rank_agreement(np.array([1, 1, 2]), np.array([1, 2, 3]))["tau"] == pytest.approx(2 / np.sqrt(2 * 3))
+    assert of(rank_agreement(np.array([1, 1, 2]), np.array([1, 2, 3])), "tau") == pytest.approx(2 / np.sqrt(2 * 3))
 
 
 def correlated(n: int, rng: np.random.Generator, correlation: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
@@ -160,15 +170,15 @@ def test_rank_agreement_as_scipy():
     second = np.round(second, 1)  # ties
     found = rank_agreement(first, second)
     tau, rho = stats.kendalltau(first, second), stats.spearmanr(first, second)
-    assert (found["tau"], found["p"]) == (pytest.approx(tau.statistic), pytest.approx(tau.pvalue))
-    assert found["rho"] == pytest.approx(rho.statistic)
+    assert (of(found, "tau"), found["p"]) == (pytest.approx(tau.statistic), pytest.approx(tau.pvalue))
+    assert of(found, "rho") == pytest.approx(rho.statistic)
     for name in ("tau", "rho"):
-        low, high = found[f"{name}_interval"]
-        assert low < found[name] < high
+        low, high = ends(found, name)
+        assert low < of(found, name) < high
         # Symmetric where Fisher's transformation says so.
-        assert np.arctanh([low, high]).mean() == pytest.approx(np.arctanh(found[name]))
-    wider = rank_agreement(first, second, confidence=0.99)["tau_interval"]
-    assert wider[0] < found["tau_interval"][0] < found["tau_interval"][1] < wider[1]
+        assert np.arctanh([low, high]).mean() == pytest.approx(np.arctanh(of(found, name)))
+    wider, narrow = ends(rank_agreement(first, second, confidence=0.99), "tau"), ends(found, "tau")
+    assert wider[0] < narrow[0] < narrow[1] < wider[1]
 
 
 def test_the_intervals_of_rank_agreement_cover_as_often_as_they_say():
@@ -176,7 +186,7 @@ def test_the_intervals_of_rank_agreement_cover_as_often_as_they_say():
     true = {"tau": 2 / np.pi * np.arcsin(0.5), "rho": 6 / np.pi * np.arcsin(0.25)}
     found = [rank_agreement(*correlated(60, rng)) for _ in range(400)]
     for name, value in true.items():
-        covered = [row[f"{name}_interval"][0] <= value <= row[f"{name}_interval"][1] for row in found]
+        covered = [low <= value <= high for low, high in (ends(row, name) for row in found)]
         assert 0.92 <= np.mean(covered) <= 0.98
 
 
@@ -196,19 +206,19 @@ def test_the_intervals_of_rank_agreement_are_about_those_of_a_bootstrap():
     draws = [rank_agreement(first[chosen], second[chosen]) for chosen in rng.integers(0, 150, (400, 150))]
     found = rank_agreement(first, second)
     for name in ("tau", "rho"):
-        low, high = np.quantile([row[name] for row in draws], [0.025, 0.975])
-        assert found[f"{name}_interval"] == (pytest.approx(low, abs=0.05), pytest.approx(high, abs=0.05))
+        low, high = np.quantile([of(row, name) for row in draws], [0.025, 0.975])
+        assert ends(found, name) == (pytest.approx(low, abs=0.05), pytest.approx(high, abs=0.05))
 
 
 def test_rank_agreement_at_its_ends_and_with_too_few():
     same, opposite = rank_agreement(FIRST, FIRST), rank_agreement(FIRST, -FIRST)
-    assert (same["tau"], same["rho"], opposite["tau"], opposite["rho"]) == (1, 1, -1, -1)
-    assert np.isnan([*same["tau_interval"], *opposite["rho_interval"]]).all()
+    assert [*same["value"].values, *opposite["value"].values] == [1, 1, -1, -1]
+    assert np.isnan([same["interval"], opposite["interval"]]).all()
     for first, second in [(FIRST[:0], FIRST[:0]), (FIRST[:1], FIRST[:1]), (FIRST, np.ones(40))]:
         found = rank_agreement(first, second)
-        assert np.isnan([found["tau"], found["p"], found["rho"], *found["tau_interval"], *found["rho_interval"]]).all()
+        assert np.isnan([*found["value"].values, found["p"].item(), *found["interval"].values.flat]).all()
         assert found["n"] == len(first)
-    assert np.isnan(rank_agreement(FIRST[:4], np.array([1.0, 3, 2, 5]))["tau_interval"]).all()
+    assert np.isnan(rank_agreement(FIRST[:4], np.array([1.0, 3, 2, 5]))["interval"]).all()
 
 
 def test_the_highest_are_those_of_a_full_sort():
@@ -221,20 +231,21 @@ def test_the_highest_are_those_of_a_full_sort():
 def test_the_overlap_of_the_tops_by_hand():
     first = np.arange(100.0)
     second = np.where(first >= 95, first, -first)  # the five highest stay; then come 0, 1, 2 ...
-    assert top_overlap(first, second, (5, 10, 100, 200)) == [
-        {"k": 5, "common": 5, "share": 1.0, "chance": 0.05},
-        {"k": 10, "common": 5, "share": 0.5, "chance": 0.1},
-        {"k": 100, "common": 100, "share": 1.0, "chance": 1.0},
-    ]
-    assert [row["common"] for row in top_overlap(first, -first)] == [0, 0, 0, 100]
-    assert [row["k"] for row in top_overlap(first[:60], first[:60])] == [10, 20, 50]
-    assert top_overlap(first[:3], first[:3]) == []
+    found = top_overlap(first, second, (5, 10, 100, 200))
+    assert found["k"].values.tolist() == [5, 10, 100]
+    assert found["common"].values.tolist() == [5, 5, 100]
+    assert found["share"].values.tolist() == [1.0, 0.5, 1.0]
+    assert found["chance"].values.tolist() == [0.05, 0.1, 1.0]
+    assert top_overlap(first, -first)["common"].values.tolist() == [0, 0, 0, 100]
+    assert top_overlap(first[:60], first[:60])["k"].values.tolist() == [10, 20, 50]
+    assert top_overlap(first[:3], first[:3]).sizes["k"] == 0
+    assert top_overlap(first[:0], first[:0]).sizes["k"] == 0
 
 
 def test_chance_is_what_unrelated_orders_have_on_average():
     rng = np.random.default_rng(9)
-    rows = [top_overlap(rng.normal(size=100), rng.normal(size=100), (20,))[0] for _ in range(300)]
-    assert np.mean([row["share"] for row in rows]) == pytest.approx(rows[0]["chance"], abs=0.02)
+    found = [top_overlap(rng.normal(size=100), rng.normal(size=100), (20,)) for _ in range(300)]
+    assert np.mean([one["share"].item() for one in found]) == pytest.approx(found[0]["chance"].item(), abs=0.02)
 
 
 def test_the_share_above_by_a_loop():

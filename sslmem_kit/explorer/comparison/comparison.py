@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import panel as pn
+import xarray as xr
 from bokeh.models import ColumnDataSource, Range1d, Scatter, Slope
 from bokeh.plotting import figure
 
@@ -20,6 +21,7 @@ from sslmem_kit.explorer.session import Session
 from sslmem_kit.explorer.study_cache import OpenStudy
 from sslmem_kit.explorer.theme import dress, palette
 from sslmem_kit.explorer.thumbnails import known_ids, thumbnails
+from sslmem_kit.report.tables import rows
 from sslmem_kit.store.provenance import computed_on, difference
 
 TAB = "compare"
@@ -167,7 +169,7 @@ class Comparison:
         self._found.visible = not problem
 
     def _told(self, left: Side, right: Side, found: Findings) -> str:
-        session, n = self.session, found.ranks["n"]
+        session, n = self.session, found.ranks["n"].item()
         told = [f"{n:,} samples on both sides."]
         if not same_samples(session.opened, self._study(left.study)):
             told = [
@@ -255,23 +257,29 @@ class Comparison:
 
 def _numbers(left: Side, right: Side, found: Findings) -> dict[str, Any]:
     ranks = found.ranks
-    rows = [
-        ["Kendall's tau-b", _number(ranks["tau"]), _interval(ranks["tau_interval"]), _p(ranks["p"])],
-        ["Spearman's rho", _number(ranks["rho"]), _interval(ranks["rho_interval"]), ""],
+    shown = [
+        [name, _number(one["value"].item()), _interval(one["interval"].values), p]
+        for name, p, one in (
+            ("Kendall's tau-b", _p(ranks["p"].item()), ranks.sel(statistic="tau")),
+            ("Spearman's rho", "", ranks.sel(statistic="rho")),
+        )
     ]
-    overlap = [[f"{row['k']}", f"{row['common']}", f"{row['share']:.0%}", f"{row['chance']:.2%}"] for row in found.overlap]
+    overlap = [
+        [f"{row['k']}", f"{row['common']}", f"{row['share']:.0%}", f"{row['chance']:.2%}"] for row in rows(found.overlap, "k")
+    ]
     kinds = (left.is_score, right.is_score)
     sentence = _MIXED
     if all(kinds):
         sentence = f"Two scores {_agree(ranks)} {_OF_SCORES}. {_TABLE_13}"
     elif not any(kinds):
         sentence = f"Two encoders' alignments {_agree(ranks)} {_OF_ALIGNMENTS}."
-    return {"title": f"Rank agreement, n = {ranks['n']:,}", "ranks": rows, "overlap": overlap, "help": sentence}
+    return {"title": f"Rank agreement, n = {ranks['n'].item():,}", "ranks": shown, "overlap": overlap, "help": sentence}
 
 
-def _agree(ranks: dict[str, Any]) -> str:
+def _agree(ranks: xr.Dataset) -> str:
     """What a rank agreement shows, as a verb."""
-    tau, (low, high) = ranks["tau"], ranks["tau_interval"]
+    one = ranks.sel(statistic="tau")
+    tau, (low, high) = one["value"].item(), one["interval"].values
     if not np.isfinite(tau):
         return "cannot be compared"
     if low > 0 and tau >= LEAST_TAU:
@@ -283,7 +291,7 @@ def _number(value: float) -> str:
     return f"{value:.3f}" if np.isfinite(value) else "not defined (all values of a side are equal, or there are fewer than 2)"
 
 
-def _interval(ends: tuple[float, float]) -> str:
+def _interval(ends: np.ndarray) -> str:
     return f"[{ends[0]:.3f}, {ends[1]:.3f}]" if np.isfinite(ends).all() else "not defined"
 
 

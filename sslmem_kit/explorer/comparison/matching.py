@@ -6,9 +6,9 @@ Equal ids mean the same sample only in studies of the same data, those with the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from sslmem_kit.errors import UserError
 from sslmem_kit.explorer.comparison.sides import Side
@@ -39,8 +39,8 @@ class Findings:
         Ids and values of the highest samples, on the left and on the right.
     """
 
-    ranks: dict[str, Any]
-    overlap: list[dict[str, Any]]
+    ranks: xr.Dataset
+    overlap: xr.Dataset
     moved: int
     ids: np.ndarray
     left: np.ndarray

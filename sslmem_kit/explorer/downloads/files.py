@@ -19,7 +19,7 @@ import xarray as xr
 from pyarrow import csv, parquet
 
 from sslmem_kit.explorer.study_cache import OpenStudy
-from sslmem_kit.names import FILE, SAMPLE, SSLMEM
+from sslmem_kit.names import BOUND, BOUNDS, FILE, PARTITION, SAMPLE, SSLMEM
 from sslmem_kit.report.export import WARNINGS, frame_of, guarded
 from sslmem_kit.statistics import by_partition
 
@@ -53,14 +53,19 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def means(scores: xr.Dataset) -> dict[str, dict[str, Any]]:
+def means(scores: xr.Dataset) -> xr.Dataset:
     """Mean of each partition; the interval by the normal approximation, for a bootstrap of a million takes minutes and a picture has none."""
-    summary = {}
-    for name, values in by_partition(scores).items():
-        if n := len(values):
-            mean, reach = float(values.mean()), 1.96 * float(values.std()) / n**0.5
-            summary[name] = {"mean": mean, "n": n, "interval": (mean - reach, mean + reach)}
-    return summary
+    groups = {name: values for name, values in by_partition(scores).items() if len(values)}
+    mean = np.array([values.mean() for values in groups.values()])
+    reach = np.array([1.96 * values.std() / len(values) ** 0.5 for values in groups.values()])
+    return xr.Dataset(
+        {
+            "mean": (PARTITION, mean),
+            "n": (PARTITION, [len(values) for values in groups.values()]),
+            "interval": ((PARTITION, BOUND), np.stack([mean - reach, mean + reach], axis=1)),
+        },
+        {PARTITION: list(groups), BOUND: list(BOUNDS)},
+    )
 
 
 def csv_file(opened: OpenStudy, scores: xr.Dataset, positions: np.ndarray) -> Iterator[bytes]:

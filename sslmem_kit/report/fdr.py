@@ -1,0 +1,91 @@
+"""Memorized samples of a report: how many, and which, at a false-discovery rate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from sslmem_kit.data.record import printable
+from sslmem_kit.names import FILE, PARTITION
+from sslmem_kit.report.tables import plain, rows, whole
+
+LISTED = 20
+"""Discoveries that the text names."""
+
+
+def as_json(found: xr.Dataset) -> dict[str, Any]:
+    """Mapping of :func:`sslmem_kit.statistics.fdr_summary`: ``fdr``, ``n_null``, and a mapping each for ``candidate`` and ``independent``.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import score
+    >>> from sslmem_kit.scores._example import example_results
+    >>> from sslmem_kit.statistics import fdr_summary
+    >>> row = as_json(fdr_summary(score(example_results()), 0.1))["candidate"]
+    >>> row["n"], row["memorized"], len(row["samples"])
+    (10, 10, 10)
+    """
+    result: dict[str, Any] = {"fdr": found.attrs["fdr"], "n_null": plain(found["n_null"])}
+    for row in rows(found, PARTITION):
+        name = row.pop(PARTITION)
+        listed = found["discovered"][np.flatnonzero(found["listed_in"].values == name)]
+        result[name] = {
+            "n": row["n"],
+            "memorized": row["memorized"],
+            "samples": plain(listed),
+            **({"files": list(map(str, listed[FILE].values))} if FILE in listed.coords else {}),
+            "share": row["share"],
+            "threshold": row["threshold"],
+            "fewest": whole(row["fewest"]),
+            "null_for_one": row["null_for_one"],
+            "null_for_any": row["null_for_any"],
+            "not_memorized": row["null_proportion"],
+            "not_memorized_interval": row["null_proportion_interval"],
+        }
+    return result
+
+
+def as_text(found: dict[str, Any]) -> list[str]:
+    """Lines for a person, from the form without NaN of :func:`as_json`.
+
+    Examples
+    --------
+    >>> row = {"n": 3, "memorized": 1, "samples": [7], "share": 1 / 3, "threshold": 0.5, "fewest": 1, "not_memorized": 0.5,
+    ...     "not_memorized_interval": [0.1, 0.9]}
+    >>> print("\\n".join(as_text({"fdr": 0.1, "n_null": 99, "candidate": row, "independent": {"n": 0}})))
+    memorized at a false-discovery rate of 0.1, against 99 shared and extra samples
+    candidate    1 of 3 (33.3%), sslmem >= +0.5; at most about 50% [10%, 90%] of all are not memorized
+                 samples 7
+    independent  nothing to test
+    """
+    lines = [f"memorized at a false-discovery rate of {found['fdr']:.3g}, against {found['n_null']:,} shared and extra samples"]
+    for name, side in (("candidate", ">="), ("independent", "<=")):
+        row = found[name]
+        if not row["n"] or not found["n_null"]:
+            lines.append(f"{name:<12} nothing to test" if not row["n"] else f"{name:<12} no null to test against")
+            continue
+        threshold = f", sslmem {side} {row['threshold']:+.4g}" if row["memorized"] else ""
+        low, high = row["not_memorized_interval"]
+        about = f"; at most about {row['not_memorized']:.0%} [{low:.0%}, {high:.0%}] of all are not memorized"
+        lines.append(f"{name:<12} {row['memorized']:,} of {row['n']:,} ({row['share']:.1%}){threshold}{about}")
+        lines += _list_as_text(row)
+        if row["fewest"] is None:
+            lines.append(f"{'':<12} none is possible: that takes {row['null_for_any']:,} null samples at least")
+        elif row["fewest"] > 1:
+            needed = f"one alone needs {row['null_for_one']:,} null samples"
+            lines.append(f"{'':<12} with this null the list has at least {row['fewest']:,} or none; {needed}")
+    return lines
+
+
+def _list_as_text(row: dict[str, Any]) -> list[str]:
+    """Ids of the discoveries, with their files a line each; the first ones of a long list."""
+    rest = len(row["samples"]) - LISTED
+    more = [f"{'':<12} and {rest:,} more, which --json has"] if rest > 0 else []
+    if "files" not in row:
+        text = ", ".join(map(str, row["samples"][:LISTED]))
+        return [f"{'':<12} samples {text}", *more] if text else []
+    return [
+        f"{'':<12} {id_:>9}  {printable(file)}" for id_, file in zip(row["samples"][:LISTED], row["files"], strict=False)
+    ] + more
