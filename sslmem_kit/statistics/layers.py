@@ -75,8 +75,8 @@ def layer_table(scores: xr.Dataset) -> xr.Dataset:
     -------
     On (``layer``, ``partition``), layers in forward order, the partitions that have samples: ``mean``, ``sd`` and ``n``, with the 95 %
     ``interval`` of the mean (Student's) on ``bound`` too. On ``layer``: ``effect``, Cohen's d of candidates against shared samples, NaN
-    where one has no samples, with its 95 % ``effect_interval`` on ``bound`` too: ``d +- 1.96 sqrt(1 / n1 + 1 / n2 + d**2 / (2 (n1 + n2)))``. Intervals are over
-    samples, given the encoders.
+    where one has no samples, with its 95 % ``effect_interval`` on ``bound`` too: ``d +- 1.96 sqrt(1 / n1 + 1 / n2 + d**2 / (2 (n1 +
+    n2)))``. Intervals are over samples, given the encoders.
 
     References
     ----------

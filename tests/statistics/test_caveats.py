@@ -97,7 +97,8 @@ def test_one_seed_and_encoders_that_do_not_belong_together_are_said(tmp_path: Pa
     ],
 )
 def test_that_two_orders_agree_is_said_where_it_is_seen(tau: float, interval: tuple[float, float], said: str) -> None:
-    assert _agree({"tau": tau, "tau_interval": interval}) == said
+    ranks = xr.Dataset({"value": ("statistic", [tau]), "interval": (("statistic", "bound"), [interval])}, {"statistic": ["tau"]})
+    assert _agree(ranks) == said
 
 
 def test_the_line_under_the_threshold_follows_the_filters(study: Study) -> None:

@@ -111,7 +111,7 @@ def test_the_list_is_the_step_up_and_its_threshold_makes_the_same_list(fdr):
         row = counted.sel(partition=name)
         assert row["memorized"] == max(passing) > 0
         assert row["share"] == row["memorized"] / row["n"] == row["memorized"] / 40
-        assert (sign * values >= sign * row["threshold"]).sum() == row["memorized"]
+        assert (sign * values >= sign * float(row["threshold"])).sum() == row["memorized"]
         low, high = row["null_proportion_interval"].values
         assert low < row["null_proportion"] <= high <= 1
         assert low < 2 / 3 < high, "two thirds are not"
