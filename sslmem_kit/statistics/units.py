@@ -132,7 +132,7 @@ def strongest_seen(tree: xr.DataTree, *, seed: int = 0) -> xr.Dataset:
             "n_units": (LAYER, n),
             "n_samples": (LAYER, [len(np.unique(places)) for places in where]),
             "share": (LAYER, share),
-            "null_mean": (LAYER, null.mean(axis=0)),
+            "null_mean": (LAYER, [column.mean() for column in null.T]),
             "null_interval": ((LAYER, BOUND), np.stack([low, high], axis=1)),
             "p": (LAYER, np.where(n > 0, p, np.nan)),
         },
