@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,18 @@ def fields_page(kind: str) -> str:
         f"schema that this page is made of.",
         _table(schema),
     ]
+    labels = {}
     for name, place in _places(schema).items():
         definition = schema["$defs"][name]
         whole = next((form for form in definition.get("anyOf", ()) if "properties" in form), definition)
         short = [_kind(form) for form in definition.get("anyOf", ()) if form is not whole]
-        tag = next((f", {key}: {field['const']}" for key, field in whole["properties"].items() if "const" in field), "")
-        parts += [f"## {place}{tag} {{ #{name.lower()} }}", definition.get("description", "")]
+        key, value = next(((key, field["const"]) for key, field in whole["properties"].items() if "const" in field), ("", ""))
+        labels[name] = value or place
+        heading = f"{place}, {key}: {value}" if key else place
+        parts += [f"## {heading} {{ #{name.lower()} }}", definition.get("description", "")]
         parts += [f"Short: {'; or '.join(short)}."] if short else []
         parts.append(_table(whole))
-    return "\n\n".join(parts) + "\n"
+    return re.sub(r"\[(\w+)\](?=\(#)", lambda link: f"[{labels[link[1]]}]", "\n\n".join(parts)) + "\n"
 
 
 def _places(schema: dict[str, Any]) -> dict[str, str]:
@@ -80,7 +84,7 @@ def _kind(field: dict[str, Any]) -> str:
         if key in field:
             return " or ".join(dict.fromkeys(_kind(form) for form in field[key]))
     if field.get("type") == "array":
-        pair = f"{field['minItems']} times " if field.get("minItems") and field.get("minItems") == field.get("maxItems") else ""
+        pair = f"{field['minItems']}: " if field.get("minItems") and field.get("minItems") == field.get("maxItems") else ""
         return f"list of {pair}" + (_kind(field["items"]) if "items" in field else "values")
     if field.get("type") in ("integer", "number"):
         return {"integer": "whole number", "number": "number"}[field["type"]] + _bounds(field)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import partial
+from textwrap import indent
 from typing import Any
 
 import griffe
 
 ROLE = re.compile(r":(?:func|class|meth|mod|data|attr|exc):`(?P<short>~?)(?P<name>[^`]+)`")
-RETURNS = re.compile(r"(?P<head>^(?:Returns|Yields)\n-+\n)(?P<text>(?:\S.*(?:\n|\Z))+)(?=\n|\Z)", re.MULTILINE)
-"""A section without indented lines."""
+RETURNS = re.compile(r"^(?P<head>(?:Returns|Yields)\n-+\n)(?P<text>(?:.|\n)*?)(?=\n\n[A-Z][\w ]*\n---|\Z)", re.MULTILINE)
 LITERAL_BLOCK = re.compile(r"(?<=\S)::(?=\n\n? +\S)")
 
 
@@ -45,9 +45,11 @@ def _link(holder: griffe.Object, role: re.Match[str]) -> str:
 
 
 def _described(holder: griffe.Object, section: re.Match[str]) -> str:
+    """A section "Returns" whose text is a description; unchanged where its first line is a type, with the description indented below."""
+    if re.match(r"\S+\Z|.*\n ", section["text"]):
+        return section[0]
     kind = holder.returns if isinstance(holder, griffe.Function) and holder.returns else "value"
-    text = "".join(f"    {line}\n" for line in section["text"].splitlines())
-    return f"{section['head']}{kind}\n{text}"
+    return f"{section['head']}{kind}\n{indent(section['text'], ' ' * 4)}"
 
 
 def _path(holder: griffe.Object, name: str) -> str | None:

@@ -49,6 +49,7 @@ def test_the_page_of_a_spec_has_every_field(site: dict[str, ModuleType], kind: s
     assert len(fields) > 70
     anchors = set(re.findall(r"\{ #(\w+) \}", page))
     assert set(re.findall(r"\]\(#(\w+)\)", page)) <= anchors
+    assert f"[{'simclr' if kind == 'study' else 'encoders.normalize'}](#" in page  # links are called as their headings are
     assert "any value" not in page.replace("list of any value", "")
 
 
