@@ -23,9 +23,8 @@
 import pandas as pd
 from IPython.display import Markdown, display
 
-from sslmem_kit import check_parameters, open_study
+from sslmem_kit import check_parameters, open_study, statistics
 from sslmem_kit.figures import interactive_figures, layers, save_figure, show, units, warn
-from sslmem_kit.report import localized
 
 # %% tags=["parameters"]
 study = "papermill_runs/digits"  # path of a study directory
@@ -36,10 +35,10 @@ protocol = "corrected"  # scores by layer are those of this protocol alone: the 
 check_parameters(protocol=protocol)
 opened = open_study(study)
 display(warn(opened))
-found = localized(opened.tree)
+with_layers, with_units = (name in opened.tree.children for name in ("layers", "units"))
 if protocol != "corrected":
     display(Markdown(f"**Scores by layer are kept for protocol corrected alone, {protocol} was asked for; shown is corrected.**"))
-if found:
+if with_layers:
     display(interactive_figures())
 else:
     display(Markdown("**This study was scored without layers.** Set `scoring: {layers: auto}` in the spec of a new study."))
@@ -51,24 +50,19 @@ else:
 # encoders; those of two layers are of the same samples and not independent.
 
 # %%
-if found:
-    by_layer = layers.plot(found["layers"])
+if with_layers:
+    scores = statistics.layer_scores(opened.tree)
+    table = statistics.layer_table(scores)
+    by_layer = layers.plot(table)
     save_figure(by_layer, out or opened.figures, "layers")
     display(show(by_layer))
 
 # %%
-if found:
-    rows = {
-        row["layer"]: {
-            **{name: part["mean"] for name, part in row["partitions"].items()},
-            "d (C>S)": row["effect"],
-            "low": row["effect_interval"][0],
-            "high": row["effect_interval"][1],
-            **{f"p ({test['alternative']})": test["p"] for test in row["tests"]},
-        }
-        for row in found["layers"]
-    }
-    display(pd.DataFrame.from_dict(rows, orient="index").rename_axis("layer").map(lambda value: f"{value:.3g}"))
+if with_layers:
+    means, intervals = table["mean"].to_pandas(), table["effect_interval"].to_pandas()
+    effects = table["effect"].to_series().rename("d (C>S)")
+    p_values = statistics.layer_tests(scores)["p"].to_pandas().rename(columns="p ({})".format)
+    display(pd.concat([means, effects, intervals, p_values], axis=1).map(lambda value: f"{value:.3g}"))
 
 # %% [markdown]
 # ## Units
@@ -78,11 +72,13 @@ if found:
 # one, in how many has their encoder been trained on it? The grey bars are 95 % of what chance gives.
 
 # %%
-if "units" in found:
-    by_unit = units.plot(found["units"], found["strongest_seen"])
+if with_units:
+    seen = statistics.strongest_seen(opened.tree)
+    by_unit = units.plot(statistics.unit_table(opened.tree), seen)
     save_figure(by_unit, out or opened.figures, "units")
     display(show(by_unit))
 
 # %%
-if "units" in found:
-    display(pd.DataFrame(found["strongest_seen"]).set_index("layer").round(4))
+if with_units:
+    intervals = seen["null_interval"].to_pandas().rename(columns="null {}".format)
+    display(seen.drop_dims("bound").to_dataframe().join(intervals).round(4))

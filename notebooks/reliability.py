@@ -20,7 +20,6 @@
 # It equals the correlation of the scores of two such studies.
 
 # %%
-import pandas as pd
 from IPython.display import display
 
 from sslmem_kit import check_parameters, open_study
@@ -51,16 +50,15 @@ interactive_figures()
 # views the encoders stay the same, so that this one only says whether more views would help.
 
 # %%
-halves = found["split_half"]
-rows = {
-    "by the parts of the error": found["reliability"],
-    "split-half over seeds": halves["seeds"]["full_spearman"],
-    "split-half over views": halves["views"]["full_spearman"],
-}
-pd.DataFrame({name: [row["value"], *row["interval"]] for name, row in rows.items()}, ["reliability", "low", "high"]).T.round(2)
+halves = found.sel(statistic="spearman")
+table = halves["full_correlation_interval"].to_pandas().rename(index="split-half over {}".format)
+table.insert(0, "reliability", halves["full_correlation"].values)
+table.loc["by the parts of the error"] = [found["reliability"].item(), *found["reliability_interval"].values]
+table.rename_axis(index=None, columns=None).round(2)
 
 # %%
-"; ".join(found["unknown"]) or f"{found['n']} candidates, {found['seeds']} seeds, {found['views']} views"
+unknown = "; ".join(found.attrs["unknown"])
+unknown or "{n} candidates, {seeds} seeds, {views} views".format(**found.attrs)
 
 # %% [markdown]
 # ## What the spread of scores is made of
@@ -70,11 +68,11 @@ pd.DataFrame({name: [row["value"], *row["interval"]] for name, row in rows.items
 # %%
 tables = {name: CrossedScores.of(results, name) for name in usable_protocols(results)}
 parts = {name: table.parts() for name, table in tables.items()}
-known = bool(found["required"])
+known = found.sizes["views"] > 0
 if known:
-    made_up = error_parts.plot(variance_shares(parts, seeds=found["seeds"], views=found["views"]))
+    made_up = error_parts.plot(variance_shares(parts, seeds=found.attrs["seeds"], views=found.attrs["views"]))
     save_figure(made_up, out or opened.figures, "error_parts")
-show(made_up) if known else "Nothing to draw: " + "; ".join(found["unknown"])
+show(made_up) if known else f"Nothing to draw: {unknown}"
 
 # %% [markdown]
 # ## How many seeds and views would suffice
@@ -84,10 +82,11 @@ show(made_up) if known else "Nothing to draw: " + "; ".join(found["unknown"])
 if known:
     curve = planning_curve.plot(curve_of_study(parts[protocol], found, most_seeds=most_seeds))
     save_figure(curve, out or opened.figures, "planning_curve")
-show(curve) if known else "Nothing to draw: " + "; ".join(found["unknown"])
+show(curve) if known else f"Nothing to draw: {unknown}"
 
 # %%
-pd.DataFrame(found["required"], columns=["views", "seeds", "encoders", "forward_passes"]).astype("Int64").style.hide(axis="index")
+required = found[["required_seeds", "encoders", "forward_passes"]].to_dataframe().reset_index()
+required.rename(columns={"required_seeds": "seeds"}).astype("Int64").style.hide(axis="index")
 
 # %% [markdown]
 # A part that is estimated from few seeds and few candidates is uncertain itself, and the numbers of seeds more so. They

@@ -19,7 +19,6 @@
 # is each mean on its own side of zero?
 
 # %%
-import pandas as pd
 import xarray as xr
 
 from sslmem_kit import check_parameters, open_study, statistics
@@ -42,9 +41,9 @@ warn(opened)
 # by the range over the candidates, which hangs on the two most extreme ones; the division changes neither t nor d.
 
 # %%
-summary = pd.DataFrame(statistics.partition_summary(scores)).T
-summary[["low", "high"]] = summary.pop("interval").tolist()
-summary[["mean", "low", "high", "sd"]].astype(float).round(5).join(summary["n"])
+summary = statistics.partition_summary(scores)
+rows = summary[["mean", "sd", "n"]].to_dataframe().join(summary["interval"].to_pandas())
+rows[["mean", "low", "high", "sd", "n"]].rename_axis(None).round(5)
 
 # %% [markdown]
 # ## Table 2: partitions against each other
