@@ -1,6 +1,6 @@
 """Figures and tables of the paper: datasets in, HoloViews objects out, which render with bokeh and with matplotlib.
 
-Each module draws one: ``fig02a.plot(scores)``. Nothing here reads files or computes statistics; :func:`save_figure` writes.
+Each module plots one: ``fig02a.plot(scores)``. Nothing here reads files or computes statistics; :func:`save_figure` writes.
 """
 
 from sslmem_kit.figures import error_parts, fig02a, fig02b, fig02c, fig05, gallery, layers, planning_curve, scatter, tab02, units

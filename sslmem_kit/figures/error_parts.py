@@ -1,4 +1,4 @@
-"""What the spread of scores over samples is made of: true scores, and the parts of the error."""
+"""Variance of scores over samples, divided into true scores and the parts of the error."""
 
 from __future__ import annotations
 
@@ -19,13 +19,28 @@ _WIDTH = 0.6
 
 
 def plot(shares: xr.Dataset) -> hv.Overlay:
-    """A stacked bar for each protocol.
+    """Plot the shares of the variance as a stacked bar for each protocol.
 
     Parameters
     ----------
     shares
         ``share(protocol, part)`` of the variance, of :func:`sslmem_kit.statistics.precision.variance_shares`; the numbers of seeds and views in
         the attrs.
+
+    Returns
+    -------
+    One element of rectangles for each part, from the bottom up.
+
+    Examples
+    --------
+    >>> parts = ["score", "seeds", "views", "interaction"]
+    >>> shares = xr.Dataset(
+    ...     {"share": (("protocol", "part"), [[0.7, 0.1, 0.1, 0.1]])},
+    ...     {"protocol": ["corrected"], "part": parts},
+    ...     {"seeds": 3, "views": 4},
+    ... )
+    >>> [bar.label for bar in plot(shares)]
+    ['true scores', 'seeds', 'views under one seed', 'views']
     """
     protocols = [str(name) for name in shares["protocol"].values]
     base, bars = np.zeros(len(protocols)), []

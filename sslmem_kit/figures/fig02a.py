@@ -16,7 +16,20 @@ from sslmem_kit.names import PARTITION_CODE, SSLMEM
 
 
 def plot(scores: xr.Dataset) -> hv.Overlay:
-    """The scatter plot of the candidates of :func:`sslmem_kit.scores.score`, with the identity line."""
+    """Plot the mean alignments of the candidates on f and on g, coloured by score, with the identity line.
+
+    Parameters
+    ----------
+    scores
+        Of :func:`sslmem_kit.scores.score`: ``alignment_f``, ``alignment_g``, ``sslmem``, ``standard_error``, ``partition``, ``label``.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import _example, score
+    >>> line, points = plot(score(_example.results()))
+    >>> len(points)
+    10
+    """
     chosen = scores.isel(sample=np.flatnonzero(scores["partition"] == PARTITION_CODE["candidate"]))
     columns = {name: chosen[name].values.astype(float) for name in ("alignment_f", "alignment_g", SSLMEM, "standard_error")}
     return scatter.plot(

@@ -14,10 +14,24 @@ from sslmem_kit.names import COLOURS, EPOCH
 
 
 def plot(trajectory: xr.Dataset) -> hv.Layout:
-    """Four panels over one epoch axis, of :func:`sslmem_kit.statistics.trajectory.memorization_over_training`.
+    """Plot loss, probe accuracy, mean score and mean of the top 10 % in four panels over one epoch axis.
 
-    Bands are one standard deviation over the encoders for loss and accuracy, one standard error for the scores; the line is bare
-    where there is only one encoder or seed to estimate them from.
+    Parameters
+    ----------
+    trajectory
+        Of :func:`sslmem_kit.statistics.trajectory.memorization_over_training`.
+
+    Notes
+    -----
+    Bands are one standard deviation over the encoders for loss and accuracy, one standard error for the scores. There is no band where
+    there is only one encoder or seed to estimate it from.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import _example
+    >>> from sslmem_kit.statistics import memorization_over_training
+    >>> len(plot(memorization_over_training(_example.tree())))
+    4
     """
     attrs, colour = trajectory.attrs, COLOURS["candidate"]
     sd, error = f"± sd, {attrs['n_encoders']} encoders", f"± s.e. over {attrs['standard_error_over']}"
@@ -31,7 +45,7 @@ def plot(trajectory: xr.Dataset) -> hv.Layout:
 
 
 def _panel(trajectory: xr.Dataset, name: str, spread: str, colour: str, title: str, ylabel: str) -> hv.Overlay:
-    """One quantity over epochs: a line with its records as points, and a band where the spread is known."""
+    """Plot one quantity over epochs: a line with the recorded epochs as points, and a band where the spread is known."""
     x = trajectory[trajectory[name].dims[0]].values
     y, half = trajectory[name].values.astype(float), trajectory[spread].values.astype(float)
     # The key dimension is named alike in all panels, which links them; the values are not, which leaves their axes free.
@@ -79,7 +93,7 @@ def _panel(trajectory: xr.Dataset, name: str, spread: str, colour: str, title: s
 
 
 def _limits(y: np.ndarray, half: np.ndarray, name: str) -> tuple[float, float]:
-    """Room for line and band; scores are shown from zero, which is what they are read against."""
+    """Limits of the axis with room for line and band; those of scores include zero, which they are compared with."""
     reach = np.nan_to_num(half)
     low, high = float((y - reach).min()), float((y + reach).max())
     if name in ("mean", "top_mean"):

@@ -23,7 +23,7 @@ _HEIGHT = 0.82
 
 
 def plot(scores: xr.Dataset, summary: xr.Dataset, *, bins: int = 60) -> hv.Overlay:
-    """Four histograms above each other, with mean markers.
+    """Plot four histograms above each other, with mean markers.
 
     Parameters
     ----------
@@ -33,6 +33,19 @@ def plot(scores: xr.Dataset, summary: xr.Dataset, *, bins: int = 60) -> hv.Overl
         Of :func:`sslmem_kit.statistics.partition_summary` of the same scores: the means and their intervals.
     bins
         Number of bins between the lowest and the highest score.
+
+    References
+    ----------
+    The paper's figure 2c.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import _example, score
+    >>> from sslmem_kit.statistics import partition_summary
+    >>> scores = score(_example.results())
+    >>> figure = plot(scores, partition_summary(scores), bins=10)
+    >>> sum(int(bars["samples"].sum()) for bars in figure.traverse(lambda element: element, [hv.Rectangles]))
+    40
     """
     groups = {name: by_partition(scores)[name] for name in ROWS if name in summary["partition"]}
     everything = np.concatenate(list(groups.values()))

@@ -1,7 +1,7 @@
 """Figure 5: the share of samples whose score is above a threshold, against the threshold.
 
-The paper draws it for the candidates; the other partitions stand beside them, for what share of unmemorized samples a threshold
-would take along.
+The paper plots it for the candidates; the other partitions stand beside them and show what share of samples that are not memorized lies
+above a threshold too.
 """
 
 from __future__ import annotations
@@ -15,25 +15,32 @@ from sslmem_kit.names import COLOURS
 from sslmem_kit.statistics import by_partition, share_above
 
 POINTS = 400
-"""Of a curve."""
+"""Number of points of a curve."""
 _DASHES = {
     "candidate": ("solid", "-"),
     "shared": ("dashed", "--"),
     "extra": ("dotted", ":"),
     "independent": ("dotdash", "-."),
 }
-"""For bokeh and matplotlib; colour alone does not tell the lines apart in print."""
+"""Dashes of the lines in bokeh and matplotlib; in print, colour alone does not distinguish them."""
 
 
 def plot(scores: xr.Dataset, *, limit: float | None = None) -> hv.Overlay:
-    """A falling line for each partition that has samples.
+    """Plot the share of samples above a threshold as a falling line for each partition that has samples.
 
     Parameters
     ----------
     scores
         Of :func:`sslmem_kit.scores.score`.
     limit
-        Threshold that a vertical line marks.
+        Threshold that a vertical line marks, in units of the scores.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import _example, score
+    >>> zero, *curves = plot(score(_example.results()))
+    >>> [curve.label for curve in curves][:2]
+    ['candidate, n = 10', 'shared, n = 10']
     """
     groups = {name: by_partition(scores)[name] for name in _DASHES}
     groups = {name: values for name, values in groups.items() if len(values)}

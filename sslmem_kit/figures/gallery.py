@@ -15,13 +15,13 @@ from sslmem_kit.names import PARTITION_CODE, SAMPLE, SSLMEM
 _CELL, _CAPTION = 1.16, 0.68
 """Distance of two thumbnails and room for the text under one, in thumbnail sides."""
 _SIDE = 84
-"""Of a thumbnail on the page, in pixels."""
+"""Side of a thumbnail on the page, in pixels."""
 _UNIT = 100
-"""Of a thumbnail in the image that is handed over, in pixels: whatever its own size, it is magnified or thinned out to this."""
+"""Side of a thumbnail in the image that is plotted, in pixels: whatever its own size, it is resampled to this."""
 
 
 def plot(scores: xr.Dataset, thumbnails: xr.DataArray, *, count: int = 16, columns: int = 8) -> hv.Overlay:
-    """Thumbnails with sample id, class and score: first the highest scores, then the lowest.
+    """Plot thumbnails with sample id, class and score: first the highest scores, then the lowest.
 
     Parameters
     ----------
@@ -30,9 +30,18 @@ def plot(scores: xr.Dataset, thumbnails: xr.DataArray, *, count: int = 16, colum
     thumbnails
         (sample, y, x, channel) uint8, ``/images/thumbnail`` of the results store; only those shown are read.
     count
-        How many of each, at most half of the candidates.
+        Number of each, at most half of the candidates.
     columns
-        Thumbnails in a row.
+        Number of thumbnails in a row.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import _example, score
+    >>> scores = score(_example.results())
+    >>> thumbnails = xr.DataArray(np.zeros((40, 8, 8, 3), np.uint8), dims=("sample", "y", "x", "channel"))
+    >>> pictures, captions, headings, frames = plot(scores, thumbnails, count=3)
+    >>> len(captions), headings.dimension_values("text").tolist()
+    (6, ['most memorized', 'least memorized'])
     """
     positions = np.flatnonzero(scores["partition"].values == PARTITION_CODE["candidate"])
     order = positions[np.argsort(-scores[SSLMEM].values[positions], kind="stable")]
@@ -73,7 +82,7 @@ def plot(scores: xr.Dataset, thumbnails: xr.DataArray, *, count: int = 16, colum
 
 
 def _mosaic(pictures: np.ndarray, x: np.ndarray, top: np.ndarray) -> hv.RGB:
-    """All thumbnails in their places on white, as one image: 32 image elements take seconds to draw."""
+    """Image of all thumbnails in their places on white: 32 image elements take seconds to render."""
     left, upper = np.rint(x * _UNIT).astype(int), np.rint(-top * _UNIT).astype(int)
     canvas = np.full((upper.max() + _UNIT, left.max() + _UNIT, 3), 255, np.uint8)
     # Nearest neighbours, so that the pixels of small images stay what they are.
@@ -109,7 +118,7 @@ def _headings(x: list[float], y: list[float], text: list[str]) -> hv.Labels:
 
 
 def _hover(x: np.ndarray, top: np.ndarray, ids: np.ndarray, classes: np.ndarray, score: np.ndarray) -> hv.Rectangles:
-    """A thin frame round each thumbnail that carries what hovering shows."""
+    """Thin frames around the thumbnails, with the values that hovering shows."""
     frames = hv.Rectangles(
         (x, top - 1, x + 1, top, ids, classes, score), ["left", "bottom", "right", "top"], ["sample", "class", SSLMEM]
     )
@@ -122,5 +131,5 @@ def _hover(x: np.ndarray, top: np.ndarray, ids: np.ndarray, classes: np.ndarray,
 
 
 def _shortened(classes: np.ndarray, longest: int = 12) -> list[str]:
-    """Class names that fit under a thumbnail; the whole name is in the hover text."""
+    """Shorten class names so that they fit under a thumbnail; the whole name is in the hover text."""
     return [name if len(name) <= longest else name[: longest - 1] + "…" for name in classes]

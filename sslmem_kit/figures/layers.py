@@ -15,17 +15,29 @@ from sslmem_kit.figures.style import GUIDE, INK, dress, layer_panel
 from sslmem_kit.names import COLOURS
 
 PARTITIONS = ("candidate", "shared", "extra", "independent")
+"""Partitions in the order of the legend."""
 _APART = 0.13
-"""Between partitions of one layer, in layers: error bars beside each other."""
+"""Distance between partitions of one layer, in layers: error bars beside each other."""
 
 
 def plot(table: xr.Dataset) -> hv.Layout:
-    """Two panels over the layers in forward order, bars are 95 % intervals over samples.
+    """Plot two panels over the layers in forward order, bars are 95 % intervals over samples.
 
     Parameters
     ----------
     table
-        Of :func:`sslmem_kit.statistics.layers.layer_table`.
+        ``mean``, ``interval``, ``effect`` and ``effect_interval`` on ``layer``, of :func:`sslmem_kit.statistics.layer_table`.
+
+    Returns
+    -------
+    Left the mean score of each partition, right Cohen's d of candidates against shared samples.
+
+    Examples
+    --------
+    >>> from sslmem_kit import statistics
+    >>> from sslmem_kit.scores import _example
+    >>> plot(statistics.layer_table(statistics.layer_scores(_example.tree()))).shape
+    (1, 2)
     """
     names = list(map(str, table["layer"].values))
     shown = [name for name in PARTITIONS if name in table["partition"]]

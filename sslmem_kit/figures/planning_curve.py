@@ -1,4 +1,4 @@
-"""How reliable scores would be with other numbers of seeds and views."""
+"""Predicted reliability of scores with other numbers of seeds and views."""
 
 from __future__ import annotations
 
@@ -8,17 +8,27 @@ import xarray as xr
 from sslmem_kit.figures.style import GUIDE, INK, dress, frame
 
 _LINES = (("#0072B2", "dotted", ":"), ("#009E73", "dashed", "--"), ("#D55E00", "solid", "-"), ("#CC79A7", "dotdash", "-."))
-"""Colour, and dash for bokeh and matplotlib, of the numbers of views."""
+"""Colours of the numbers of views, and dashes in bokeh and matplotlib."""
 
 
 def plot(curve: xr.Dataset) -> hv.Overlay:
-    """A rising line for each number of views, the study itself as a point.
+    """Plot reliability against the number of seeds as a rising line for each number of views, the study itself as a point.
 
     Parameters
     ----------
     curve
         Of :func:`sslmem_kit.statistics.precision.planning_curve`, with ``target``, and ``seeds``, ``views`` and ``reliability`` of the
         study in the attrs.
+
+    Examples
+    --------
+    >>> curve = xr.Dataset(
+    ...     {"reliability": (("views", "seeds"), [[0.5, 0.6], [0.6, 0.7]])},
+    ...     {"views": [5, 10], "seeds": [1, 2]},
+    ...     {"target": 0.8, "seeds": 2, "views": 5, "reliability": 0.6, "protocol": "corrected"},
+    ... )
+    >>> [element.label for element in plot(curve)][1:]
+    ['5 views', '10 views', 'this study, 5 views']
     """
     attrs = curve.attrs
     parts = [

@@ -42,6 +42,22 @@ def save_figure(figure: Any, folder: Path | str, name: str) -> list[Path]:
         Made where there is none.
     name
         Without ending.
+
+    Returns
+    -------
+    The two paths, page first.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be made or written to.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     [path.name for path in save_figure(hv.Curve([1, 2, 3]), folder, "curve")]
+    ['curve.html', 'curve.png']
     """
     folder = expanded(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -55,9 +71,14 @@ def save_figure(figure: Any, folder: Path | str, name: str) -> list[Path]:
 
 
 def page(model: LayoutDOM, title: str) -> str:
-    """A page that shows a model without loading anything, from its own disk or the network.
+    """Make an HTML page that shows a model without loading anything, from its own disk or the network.
 
-    Bokeh's ``file_html`` links extensions that Panel registers, as files that are not there.
+    Bokeh's ``file_html`` links extensions that Panel registers, as files that do not exist.
+
+    Examples
+    --------
+    >>> page(bokeh_model(hv.Curve([1, 2, 3])), "A curve")[:15]
+    '<!DOCTYPE html>'
     """
     tables = ["bokeh-widgets", "bokeh-tables"] if model.select_one({"type": DataTable}) else []
     scripts = "".join(f"<script>{script}</script>\n" for script in libraries(*tables))
@@ -65,17 +86,35 @@ def page(model: LayoutDOM, title: str) -> str:
 
 
 def libraries(*more: str) -> list[str]:
-    """The JavaScript of bokeh, and of further components of it."""
+    """JavaScript of bokeh, and of further components of it, one script each.
+
+    Examples
+    --------
+    >>> len(libraries("bokeh-widgets")) > len(libraries())
+    True
+    """
     return Resources(mode="inline", components=["bokeh", *more], log_level="warn").js_raw
 
 
 def item_json(model: LayoutDOM) -> str:
-    """A model as the argument of ``Bokeh.embed.embed_item``, fit to stand in a script element."""
+    """Serialize a model as the argument of ``Bokeh.embed.embed_item``, escaped for a script element.
+
+    Examples
+    --------
+    >>> "</" in item_json(bokeh_model(hv.Curve([1, 2, 3])))
+    False
+    """
     return json.dumps(json_item(model)).replace("</", "<\\/")
 
 
 def bokeh_model(figure: Any) -> LayoutDOM:
-    """The figure as a bokeh model that stands outside a HoloViews pane."""
+    """Render a figure as a bokeh model that is shown outside a HoloViews pane.
+
+    Examples
+    --------
+    >>> bokeh_model(hv.Curve([1, 2, 3])).output_backend
+    'canvas'
+    """
     model = hv.render(figure, backend="bokeh")
     for plot in model.select({"type": Plot}):
         # HoloViews leaves "fixed" on plots that have a size of their frame only, of which bokeh warns.
@@ -90,12 +129,24 @@ def bokeh_model(figure: Any) -> LayoutDOM:
 
 
 def png(figure: Any, *, dpi: int = DPI) -> bytes:
-    """The figure as a PNG file, drawn by matplotlib."""
+    """Render a figure as the bytes of a PNG file with matplotlib.
+
+    Examples
+    --------
+    >>> png(hv.Curve([1, 2, 3]))[:4]
+    b'\\x89PNG'
+    """
     return _drawn(figure, format="png", dpi=dpi, metadata={"Software": None})
 
 
 def svg(figure: Any, *, dpi: int = DPI) -> bytes:
-    """The figure as an SVG file, drawn by matplotlib; the same bytes each time. ``dpi`` is that of parts that are pictures."""
+    """Render a figure as the bytes of an SVG file with matplotlib, the same each time; ``dpi`` is that of rasterized parts.
+
+    Examples
+    --------
+    >>> svg(hv.Curve([1, 2, 3])) == svg(hv.Curve([1, 2, 3]))
+    True
+    """
     with matplotlib.rc_context({"svg.hashsalt": "sslmem_kit"}):
         return _drawn(figure, format="svg", dpi=dpi, metadata={"Date": None, "Creator": None})
 

@@ -11,12 +11,12 @@ import numpy as np
 from sslmem_kit.figures.style import GUIDE, INK, SCORE_COLOURS, dress, frame
 
 MANY = 20_000
-"""Above so many, points are drawn small and light, those that others cover are not, and within an SVG, which would be hundreds of
-megabytes of circles, they are a picture."""
+"""Number of points above which they are small and light, hidden ones are left out, and within an SVG, which would be hundreds of megabytes
+of circles, they are rasterized."""
 GRID = 500
-"""Pixels a side, of which each shows one of many points."""
+"""Number of pixels a side, of which each shows one of many points."""
 RINGS = 3_000
-"""Rings that are drawn, at most."""
+"""Largest number of rings."""
 
 
 def plot(
@@ -29,7 +29,7 @@ def plot(
     colour_limits: tuple[float, float] | None = None,
     tooltips: Sequence[tuple[str, str]] = (),
 ) -> hv.Overlay:
-    """One point a sample.
+    """Plot one point for each sample.
 
     Parameters
     ----------
@@ -45,7 +45,14 @@ def plot(
     colour_limits
         Values of the first and the last colour; the lowest and the highest where none are given.
     tooltips
-        As bokeh has them.
+        Pairs of a label and a bokeh format such as ``@sample``.
+
+    Examples
+    --------
+    >>> columns = {"x": np.array([0.1, 0.2, np.nan]), "y": np.array([1.0, 2.0, 3.0]), "score": np.array([0.5, 0.1, 0.2])}
+    >>> (points,) = plot(columns, labels=("x", "y", "score"), title="Two of three are placed")
+    >>> points.dimension_values("x")  # the highest score last, on top
+    array([0.2, 0.1])
     """
     x, y, colour, *others = columns
     placed = np.isfinite(columns[x]) & np.isfinite(columns[y])
@@ -104,7 +111,7 @@ def _limits(values: np.ndarray) -> tuple[float, float]:
 
 
 def _topmost(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Positions of the points that no later one covers: of those within a pixel, the last."""
+    """Positions of the points that no later one hides: of those within a pixel, the last."""
     cell = np.zeros(len(x), np.int64)
     for values in (x, y):
         low, high = values.min(initial=np.inf), values.max(initial=-np.inf)
@@ -116,7 +123,7 @@ def _topmost(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _identity(limits: tuple[float, float], x: str, y: str) -> hv.Curve:
-    """A curve from corner to corner, for a slope element knows no hover exception and stretches the matplotlib limits."""
+    """Curve from corner to corner: a slope element cannot be excluded from hovering, and stretches the matplotlib limits."""
     return dress(
         hv.Curve([(limits[0], limits[0]), (limits[1], limits[1])], x, y),
         both={"color": GUIDE},
@@ -126,5 +133,5 @@ def _identity(limits: tuple[float, float], x: str, y: str) -> hv.Curve:
 
 
 def _rasterize(plot: Any, element: hv.Points) -> None:
-    """Have matplotlib draw the points as a picture, also where the file is made of lines."""
+    """Rasterize the points in matplotlib, also where the file is a vector graphic."""
     plot.handles["artist"].set_rasterized(True)

@@ -35,7 +35,13 @@ _SWAP = """(function () {
 
 @dataclass(frozen=True)
 class Shown:
-    """What a notebook cell displays."""
+    """Output of a notebook cell.
+
+    Examples
+    --------
+    >>> Shown("<b>text</b>")
+    Shown()
+    """
 
     # Left out of the text form, which notebooks store beside the HTML.
     html: str = field(repr=False)
@@ -45,7 +51,7 @@ class Shown:
 
 
 def show(figure: Any, *, interactive: bool = True) -> Shown:
-    """The figure for a notebook's output.
+    """Make a figure the output of a notebook cell.
 
     Parameters
     ----------
@@ -53,6 +59,13 @@ def show(figure: Any, *, interactive: bool = True) -> Shown:
         A HoloViews object with options for both backends.
     interactive
         Replace the picture by the interactive figure where scripts run and :func:`interactive_figures` was shown before.
+
+    Examples
+    --------
+    >>> import holoviews as hv
+    >>> from sslmem_kit.figures import style  # registers the backends
+    >>> show(hv.Curve([1, 2, 3]), interactive=False).html[:15]
+    '<div id="sslmem'
     """
     picture = base64.b64encode(png(figure, dpi=100)).decode()
     identity = f"sslmem-{uuid4().hex}"
@@ -64,18 +77,30 @@ def show(figure: Any, *, interactive: bool = True) -> Shown:
 
 
 def warn(study: Study) -> Shown:
-    """What is known to be wrong with a study or to limit its numbers (:func:`sslmem_kit.statistics.caveats.caveats`); empty where
-    nothing is."""
+    """Warn of what is wrong with a study or limits its numbers (:func:`sslmem_kit.statistics.caveats.caveats`); empty where nothing is.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> "<b>Warning:</b> one seed." in warn(SimpleNamespace(caveats=["one seed"])).html
+    True
+    """
     boxes = (f'<p style="{_BOX}"><b>Warning:</b> {escape(sentence)}.</p>' for sentence in study.caveats)
     return Shown("".join(boxes))
 
 
 _BOX = "background: #fff4d6; color: #1b1f24; padding: 8px 12px; margin: 0 0 4px"
-"""Ground and ink of its own: readable in every theme."""
+"""Background and text colours of its own, readable in every theme."""
 
 
 def interactive_figures() -> Shown:
-    """The JavaScript of interactive figures, 1.3 MB, once a notebook: show it in a cell above the first figure."""
+    """JavaScript of interactive figures, 1.3 MB, once in a notebook: show it in a cell above the first figure.
+
+    Examples
+    --------
+    >>> interactive_figures().html[:8]
+    '<script>'
+    """
     (bokeh, *settings) = libraries()
     once = f"if (!window.Bokeh) {{ (function () {{ {bokeh}\n }}).call(window); {' '.join(settings)} }}"
     return Shown(f"<script>{once}</script>The figures below are interactive where the notebook is trusted, and pictures elsewhere.")

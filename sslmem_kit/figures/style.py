@@ -1,4 +1,4 @@
-"""What all figures share: colours, sizes, axis labels, and giving an element its options for both backends."""
+"""Colours, sizes and axis labels that all figures share, and options of an element for both backends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 INK, GUIDE = "#222222", "#8a8a8a"
-"""Of lines and text, of reference lines."""
+"""Colours of lines and text, and of reference lines."""
 SCORE_COLOURS = "viridis"
 
 _FONTS = {"title": 12, "labels": 11, "xticks": 10, "yticks": 10, "legend": 10, "ticks": 10}
@@ -22,7 +22,21 @@ DPI = 150
 
 
 def dress(element: Any, *, both: dict | None = None, bokeh: dict | None = None, matplotlib: dict | None = None) -> Any:
-    """The element with options for both backends, so that one object renders in either."""
+    """Set options of an element for both backends, so that one object renders in either.
+
+    Parameters
+    ----------
+    element
+        A HoloViews object.
+    both, bokeh, matplotlib
+        Options of both backends, and of either.
+
+    Examples
+    --------
+    >>> curve = dress(hv.Curve([1, 2, 3]), both={"color": INK}, bokeh={"line_width": 2}, matplotlib={"linewidth": 1.8})
+    >>> hv.Store.lookup_options("bokeh", curve, "style").kwargs["line_width"]
+    2
+    """
     for backend, own in (("bokeh", bokeh), ("matplotlib", matplotlib)):
         if options := {**(both or {}), **(own or {})}:
             element = element.opts(backend=backend, **options)
@@ -30,7 +44,14 @@ def dress(element: Any, *, both: dict | None = None, bokeh: dict | None = None, 
 
 
 def frame(overlay: Any, *, title: str, width: int, height: int, both: dict | None = None, bokeh: dict | None = None) -> Any:
-    """An overlay with title, fonts and a plotting area of a size in pixels (bokeh), or 100 pixels an inch (matplotlib)."""
+    """Set title, fonts and size of the plotting area of an overlay, in pixels (bokeh; matplotlib: 100 pixels to the inch).
+
+    Examples
+    --------
+    >>> figure = frame(hv.Overlay([hv.Curve([1, 2, 3])]), title="A curve", width=300, height=200)
+    >>> hv.Store.lookup_options("bokeh", figure, "plot").kwargs["frame_width"]
+    300
+    """
     return dress(
         overlay,
         both={"title": title, "show_grid": True, **(both or {})},
@@ -45,7 +66,7 @@ def frame(overlay: Any, *, title: str, width: int, height: int, both: dict | Non
         },
         matplotlib={
             "fig_inches": (width / 100 + 0.9, height / 100 + 0.8),
-            # HoloViews draws axes of equal sides unless told otherwise.
+            # The default of HoloViews is a square.
             "aspect": width / height,
             "fontsize": _FONTS,
             "gridstyle": {"color": "#e5e5e5", "linewidth": 0.8},
@@ -54,20 +75,40 @@ def frame(overlay: Any, *, title: str, width: int, height: int, both: dict | Non
 
 
 def score_label(scores: xr.Dataset) -> str:
-    """Axis label of ``sslmem``: what it is a difference of, and its unit."""
+    """Label of the axis of ``sslmem``, with its unit.
+
+    Examples
+    --------
+    >>> score_label(xr.Dataset(attrs={"normalized_by_range": "true"}))
+    "SSLMem score (share of the candidates' range)"
+    """
     if scores.attrs.get("normalized_by_range") == "true":
         return "SSLMem score (share of the candidates' range)"
     return "SSLMem score (difference of mean distances)"
 
 
 def class_labels(scores: xr.Dataset) -> np.ndarray:
-    """Name of each sample's class, its number where the classes have no names."""
+    """Name of each sample's class, its number where the classes have no names; (sample,) of str.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import _example
+    >>> class_labels(_example.results())[:5].tolist()
+    ['cat', 'cat', 'cat', 'cat', 'dog']
+    """
     labels, names = scores["label"].values, scores["label"].attrs.get("class_names")
     return np.array([str(names[label]) if names and 0 <= label < len(names) else str(label) for label in labels], dtype=object)
 
 
 def layer_panel(parts: Sequence[Any], names: Sequence[str], title: str, ylabel: str, options: dict[str, Any]) -> hv.Overlay:
-    """Elements over the layers of an encoder, one of two panels side by side."""
+    """Frame elements over the layers of an encoder, as one of two panels side by side.
+
+    Examples
+    --------
+    >>> panel = layer_panel([hv.Curve([1, 2])], ["stem", "head"], "Two layers", "mean score", {})
+    >>> hv.Store.lookup_options("bokeh", panel, "plot").kwargs["xticks"]
+    [(0, 'stem'), (1, 'head')]
+    """
     return frame(
         hv.Overlay(parts),
         title=title,

@@ -20,10 +20,23 @@ COLUMNS = ("alternative", "in words", "test", "t", "p", "Cohen's d", "n")
 
 
 def plot(tests: xr.Dataset) -> hv.Table:
-    """A table, one row a test, of :func:`sslmem_kit.statistics.partition_tests`.
+    """Make a table, one row a test.
 
     Numbers are written out as text, so that a p-value of 1e-300 reads the same in every backend; ``.dframe()`` gives the same rows
     as a pandas frame.
+
+    Parameters
+    ----------
+    tests
+        ``test``, ``t``, ``p``, ``cohens_d`` and numbers of samples on ``alternative``, of :func:`sslmem_kit.statistics.partition_tests`.
+
+    Examples
+    --------
+    >>> from sslmem_kit import statistics
+    >>> from sslmem_kit.scores import _example, score
+    >>> table = plot(statistics.partition_tests(score(_example.results()), ("S!=0",)))
+    >>> table.dframe().loc[0, ["alternative", "in words", "n"]].tolist()
+    ['S!=0', 'shared differ from zero', '10']
     """
     alternatives = list(map(str, tests["alternative"].values))
     columns = (
@@ -58,7 +71,13 @@ def _column_widths(plot: Any, element: hv.Table) -> None:
 
 
 def p_value(p: float) -> str:
-    """A p-value in words that survives underflow: 0.0312, 1.2e-07, < 1e-300."""
+    """Write a p-value as text that survives underflow.
+
+    Examples
+    --------
+    >>> p_value(0.0312), p_value(1.23e-7), p_value(0.0)
+    ('0.0312', '1.2e-07', '< 1e-300')
+    """
     if np.isnan(p):
         return "not defined"
     if p < 1e-300:

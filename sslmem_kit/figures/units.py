@@ -11,7 +11,7 @@ from sslmem_kit.names import COLOURS
 
 
 def plot(table: xr.Dataset, seen: xr.Dataset) -> hv.Layout:
-    """Two panels over the layers in forward order.
+    """Plot two panels over the layers in forward order.
 
     Left: UnitMem; dot median, thick bar the middle half of the units, thin bar the middle 90 %. Right: of the units whose strongest sample is
     a candidate or an independent one, the share whose encoder was trained on it, against 95 % of what redrawn partitions give.
@@ -19,9 +19,17 @@ def plot(table: xr.Dataset, seen: xr.Dataset) -> hv.Layout:
     Parameters
     ----------
     table
-        Of :func:`sslmem_kit.statistics.units.unit_table`.
+        ``unit_mem`` on (``layer``, ``quantile``), of :func:`sslmem_kit.statistics.unit_table`.
     seen
-        Of :func:`sslmem_kit.statistics.units.strongest_seen`.
+        ``share`` and ``null_interval`` on ``layer``, of :func:`sslmem_kit.statistics.strongest_seen`.
+
+    Examples
+    --------
+    >>> from sslmem_kit import statistics
+    >>> from sslmem_kit.scores import _example
+    >>> tree = _example.tree()
+    >>> plot(statistics.unit_table(tree), statistics.strongest_seen(tree)).shape
+    (1, 2)
     """
     quantiles = table["unit_mem"].transpose("layer", "quantile").values
     x = np.arange(table.sizes["layer"], dtype=float)

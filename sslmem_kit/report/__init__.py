@@ -1,4 +1,4 @@
-"""What leaves the toolkit: reports, exports, checks and rendered notebooks."""
+"""Reports, exports, checks and rendered notebooks: all that leaves the toolkit."""
 
 import lazy_loader
 

@@ -16,7 +16,7 @@ from sslmem_kit.study import Study
 
 
 def one_model_report(study: Study, *, protocol: str) -> dict[str, Any]:
-    """What ``sslmem report --json`` prints of an audit of one model.
+    """Mapping that ``sslmem report --json`` prints of an audit of one model.
 
     Returns
     -------
@@ -25,6 +25,18 @@ def one_model_report(study: Study, *, protocol: str) -> dict[str, Any]:
     ``alignment`` of :func:`sslmem_kit.scores.audit.alignment_summary` by encoder;
     ``rank_agreement`` of each two encoders (Spearman); ``encoders`` (ids); ``seconds``; ``computed_on``, of
     :func:`sslmem_kit.store.provenance.computed_on`.
+
+    Raises
+    ------
+    UserError
+        An unknown protocol; results that are missing, cannot be read, or were lost after they had been recorded.
+
+    Examples
+    --------
+    >>> from sslmem_kit import open_study
+    >>> report = one_model_report(open_study("papermill_runs/digits"), protocol="corrected")
+    >>> list(report["alignment"]), len(report["rank_agreement"])
+    (['f-0', 'g-0', 'f-1', 'g-1', 'f-2', 'g-2'], 15)
     """
     table = study.alignments(protocol)
     return {
@@ -59,7 +71,15 @@ def _correlations(rho: xr.DataArray) -> dict[str, float]:
 
 
 def one_model_text(report: dict[str, Any]) -> str:
-    """The report for a person."""
+    """Text for a person, from :func:`one_model_report`.
+
+    Examples
+    --------
+    >>> from sslmem_kit import open_study
+    >>> report = one_model_report(open_study("papermill_runs/digits"), protocol="corrected")
+    >>> one_model_text(report).splitlines()[0]
+    'audit digits: 6 encoders, protocol corrected, mode: one model'
+    """
     count = len(report["encoders"])
     lines = [
         f"audit {report['study']}: {count} encoder{'s' * (count > 1)}, protocol {report['protocol']}, mode: one model",

@@ -29,21 +29,46 @@ def build_report(
     with_reliability: bool = False,
     with_estimators: bool = False,
 ) -> dict[str, Any]:
-    """What ``sslmem report --json`` prints.
+    """Mapping that ``sslmem report --json`` prints.
+
+    Parameters
+    ----------
+    study
+        A study or an audit with complete results.
+    protocol
+        ``paper``, ``released`` or ``corrected``.
+    fdr
+        False-discovery rate at which memorized samples are listed, between 0 and 1; None: none are.
+    with_reliability, with_estimators
+        Whether these sections are in it.
 
     Returns
     -------
     ``study``, ``protocol``; ``mean``, ``sd``, ``n`` and ``interval`` (95 %, bootstrap over samples) of ``sslmem`` by partition;
     ``range`` (of the candidates' differences; None where the protocol does not divide by it); ``tests`` (Tables 2 and 16; ``t`` is the
     paper's "effect size"); ``probe_accuracy`` (linear, on the study's own data) by encoder; ``downstream``, accuracies by task, probe and
-    encoder; ``collapsed``, what of which encoder, in words; ``warnings``, of
+    encoder; ``collapsed``, a sentence by the encoder that has; ``warnings``, of
     :func:`sslmem_kit.statistics.caveats.caveats`; ``data``, what was read (:func:`sslmem_kit.data.record.stored_record`);
     ``encoders`` (ids); ``seconds`` that the study took; ``computed_on``, of :func:`sslmem_kit.store.provenance.computed_on`; of a study with
     layers :func:`sslmem_kit.report.layers.localized`; with ``fdr``
     ``discoveries``, of :func:`sslmem_kit.statistics.fdr.fdr_summary`; ``with_reliability`` a ``reliability`` of the candidates and of the
-    independent samples, each of :func:`sslmem_kit.statistics.reliability.assess`; ``with_estimators`` what
-    :func:`sslmem_kit.statistics.estimators.compare_estimators` tells. NaN is None. An audit says its ``mode`` and has no probes; of one
-    model it has :func:`sslmem_kit.report.audit.one_model_report`.
+    independent samples, each of :func:`sslmem_kit.statistics.reliability.assess`; ``with_estimators`` the comparison of
+    :func:`sslmem_kit.statistics.estimators.compare_estimators`. NaN is None. An audit has its ``mode`` and no probes; of one model the
+    report is :func:`sslmem_kit.report.audit.one_model_report`.
+
+    Raises
+    ------
+    UserError
+        An unknown protocol, a rate that is none, a section that the study's encoders do not allow, or results that cannot be read.
+
+    Examples
+    --------
+    >>> from sslmem_kit import open_study
+    >>> report = build_report(open_study("papermill_runs/digits"), fdr=0.05)
+    >>> report["protocol"], len(report["encoders"]), [test["alternative"] for test in report["tests"]][:4]
+    ('corrected', 6, ['C>S', 'C>E', 'S>I', 'E>I'])
+    >>> report["discoveries"]["fdr"]
+    0.05
     """
     if fdr is not None:
         check_rate(fdr)

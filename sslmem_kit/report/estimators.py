@@ -32,9 +32,9 @@ def as_json(compared: xr.Dataset) -> dict[str, Any]:
 
     Examples
     --------
-    >>> from sslmem_kit.scores._example import example_design
+    >>> from sslmem_kit.scores import _example
     >>> from sslmem_kit.statistics import compare_estimators
-    >>> found = as_json(compare_estimators(example_design(), epochs=10))
+    >>> found = as_json(compare_estimators(_example.design(), epochs=10))
     >>> [(row["estimator"], row["seeds"]) for row in found["estimators"]]
     [('pairs', 1), ('pairs', 2), ('pairs', 3), ('subsets', 1), ('subsets', 2)]
     >>> found["truth"]["n"], round(found["truth"]["ceiling"], 2)
@@ -57,9 +57,9 @@ def as_text(compared: dict[str, Any]) -> list[str]:
 
     Examples
     --------
-    >>> from sslmem_kit.scores._example import example_design
+    >>> from sslmem_kit.scores import _example
     >>> from sslmem_kit.statistics import compare_estimators
-    >>> as_text(as_json(compare_estimators(example_design(), epochs=10)))[0].partition(":")[0]
+    >>> as_text(as_json(compare_estimators(_example.design(), epochs=10)))[0].partition(":")[0]
     'exact leave-one-out of 5 samples, 2 seeds (120 encoder-epochs)'
     """
     truth = compared["truth"]

@@ -24,11 +24,23 @@ WARNINGS = "warnings"
 
 
 def score_table(study: Study, *, protocol: str = "corrected", estimator: str | None = None) -> pd.DataFrame:
-    """Scores as a frame: ``sample``, ``file`` (where samples have one), ``label``, ``class``, ``partition`` (name), then every column of the
-    scores.
+    """Frame of scores, one row a sample: ``sample``, ``file`` (where samples have one), ``label``, ``class``, ``partition`` (name), then
+    every column of the scores.
 
     Of an audit of one model ``alignment`` and ``rank`` take their place, with the encoder's id behind where there are several. With
     ``estimator`` it is the samples and columns of :func:`sslmem_kit.scores.estimators.estimate`.
+
+    Raises
+    ------
+    UserError
+        An unknown protocol or estimator, or results that cannot be read.
+
+    Examples
+    --------
+    >>> from sslmem_kit import open_study
+    >>> table = score_table(open_study("papermill_runs/digits"))
+    >>> list(table)[:6]
+    ['sample', 'label', 'class', 'partition', 'protocol', 'difference']
     """
     return frame_of(_content(study, protocol, estimator), study.class_names)
 
@@ -41,7 +53,21 @@ def _content(study: Study, protocol: str, estimator: str | None) -> xr.Dataset:
 
 
 def frame_of(scores: xr.Dataset, class_names: Sequence[str]) -> pd.DataFrame:
-    """The frame of :func:`score_table` of scores, or of some samples of them."""
+    """Frame of :func:`score_table` from scores, or from some samples of them.
+
+    Parameters
+    ----------
+    scores
+        On ``sample``, or on ``sample`` and ``encoder``.
+    class_names
+        By label.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import _example, score
+    >>> frame_of(score(_example.results()).isel(sample=[1, 2]), ["cat", "dog"])["partition"].tolist()
+    ['candidate', 'independent']
+    """
     if ENCODER in scores.dims:
         scores = _spread(scores)
     frame = scores.drop_vars("augmentation", errors="ignore").to_dataframe().reset_index()
@@ -70,17 +96,26 @@ def _spread(table: xr.Dataset) -> xr.Dataset:
 
 
 def guarded(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with text in which a spreadsheet sees no formulas: names of classes and files are other people's, and one would be run.
+    """Frame with text in which a spreadsheet sees no formulas: names of classes and files are other people's, and one would be run.
 
     What begins with ``=``, ``+``, ``-``, ``@`` or a blank that is no space gets an apostrophe in front, which spreadsheets do not show; to
     read such a name elsewhere, take the apostrophe off, or take Parquet.
+
+    References
+    ----------
+    OWASP, CSV injection.
+
+    Examples
+    --------
+    >>> guarded(pd.DataFrame({"class": ["cat", "=1+1"]}))["class"].tolist()
+    ['cat', "'=1+1"]
     """
     text = {name: column for name, column in frame.items() if name in ("class", FILE)}
     return frame.assign(**{name: column.mask(column.str.match(_FORMULA), "'" + column) for name, column in text.items()})
 
 
 _FORMULA = "[=+@\\t\\r\\n-]"
-"""What a spreadsheet takes for the beginning of a formula; see OWASP, CSV injection."""
+"""Beginning of a text that a spreadsheet takes for a formula."""
 
 
 def _write_csv(scores: xr.Dataset, class_names: Sequence[str], path: Path) -> None:
@@ -116,6 +151,14 @@ def export(study: Study, path: Path | str, *, protocol: str = "corrected", estim
     ------
     UserError
         An unknown suffix, a folder that is not there, a file that is already there, or an estimator without encoders.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from sslmem_kit import open_study
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     export(open_study("papermill_runs/digits"), f"{folder}/scores.csv").name
+    'scores.csv'
     """
     path = expanded(path)
     if path.suffix not in WRITERS:

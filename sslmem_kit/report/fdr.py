@@ -21,9 +21,9 @@ def as_json(found: xr.Dataset) -> dict[str, Any]:
     Examples
     --------
     >>> from sslmem_kit.scores import score
-    >>> from sslmem_kit.scores._example import example_results
+    >>> from sslmem_kit.scores import _example
     >>> from sslmem_kit.statistics import fdr_summary
-    >>> row = as_json(fdr_summary(score(example_results()), 0.1))["candidate"]
+    >>> row = as_json(fdr_summary(score(_example.results()), 0.1))["candidate"]
     >>> row["n"], row["memorized"], len(row["samples"])
     (10, 10, 10)
     """

@@ -18,10 +18,10 @@ def localized(tree: xr.DataTree) -> dict[str, Any]:
 
     Examples
     --------
-    >>> from sslmem_kit.scores._example import example_tree
-    >>> found = localized(example_tree())
+    >>> from sslmem_kit.scores import _example
+    >>> found = localized(_example.tree())
     >>> {name: len(table) for name, table in found.items()}
-    {'layers': 2, 'units': 2, 'strongest_seen': 3}
+    {'layers': 3, 'units': 2, 'strongest_seen': 3}
     >>> list(found["layers"][0])
     ['layer', 'partitions', 'tests', 'effect', 'effect_interval']
     """
@@ -53,9 +53,9 @@ def as_text(found: dict[str, Any]) -> list[str]:
 
     Examples
     --------
-    >>> from sslmem_kit.scores._example import example_tree
-    >>> len(as_text(localized(example_tree())))
-    4
+    >>> from sslmem_kit.scores import _example
+    >>> [line.split()[0] for line in as_text(localized(_example.tree()))]
+    ['layer', 'stem', 'block', 'head', 'strongest']
     """
     unit_mem = {row["layer"]: row["quantiles"][2] for row in found.get("units", ())}
     lines = [f"{'layer':<24} {'candidate':>10} {'shared':>9} {'d (C>S)':>8} {'95 % interval':>17} {'p (C>S)':>9} {'UnitMem':>8}"]

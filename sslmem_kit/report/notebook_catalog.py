@@ -43,7 +43,13 @@ RANGES = {
 
 
 def available() -> dict[str, Path]:
-    """Names and paths of the notebooks that can be rendered."""
+    """Names and paths of the notebooks that can be rendered.
+
+    Examples
+    --------
+    >>> "00_quickstart" in available()
+    True
+    """
     return notebooks_in(FOLDERS)
 
 
@@ -54,6 +60,13 @@ def copy_notebooks(folder: Path) -> list[Path]:
     ------
     UserError
         A file of one of the names is there already, or the folder cannot be made.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     copy_notebooks(Path(folder))[0].name
+    '00_quickstart.ipynb'
     """
     own = available()
     there = [path.name for path in own.values() if (folder / path.name).exists()]
@@ -73,6 +86,11 @@ def parameters_of(path: Path) -> dict[str, Any]:
     ------
     UserError
         There is no such cell, more than one, or something in it is not the assignment of a literal.
+
+    Examples
+    --------
+    >>> parameters_of(available()["tab02_tests"])["protocol"]
+    'corrected'
     """
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     tagged = [cell for cell in cells if cell["cell_type"] == "code" and "parameters" in cell["metadata"].get("tags", ())]
@@ -106,6 +124,11 @@ def parse_parameters(given: Iterable[tuple[str, str]], names: Sequence[str] | No
     ------
     UserError
         A parameter is given twice, exists in none of the notebooks, or its value is not JSON.
+
+    Examples
+    --------
+    >>> parse_parameters([("bins", "30"), ("protocol", "paper")])
+    {'bins': 30, 'protocol': 'paper'}
     """
     defaults = {name: value for own in _defaults(_chosen(names)).values() for name, value in own.items()}
     parsed: dict[str, Any] = {}
@@ -156,7 +179,7 @@ def _defaults(notebooks: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
 
 
 def _checked_values(notebooks: Mapping[str, Path], parameters: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What each notebook gets of the parameters."""
+    """Parameters of each notebook, of those that are given."""
     defaults = _defaults(notebooks)
     known = {name: value for own in defaults.values() for name, value in own.items()}
     chosen: dict[str, dict[str, Any]] = {name: {} for name in notebooks}

@@ -30,9 +30,9 @@ from sslmem_kit.store.files import hold, remove, write_atomically
 from sslmem_kit.study import Study, open_study
 
 _SCRATCH = "sslmem-render-"
-"""What the names of temporary folders begin with."""
+"""Beginning of the names of temporary folders."""
 _OLD_SECONDS = 3600
-"""Age from which such a folder is a leftover where nothing else tells."""
+"""Age from which such a folder is a leftover where nothing else shows it."""
 
 
 class NotebookError(Failure):
@@ -78,6 +78,14 @@ def render(
         Anything wrong with what was given, before anything runs.
     NotebookError
         A cell failed. What an earlier run wrote stays; the notebook with the failure in it is ``NAME.failed.ipynb``.
+
+    Examples
+    --------
+    >>> render("papermill_runs/digits", ["fig02"])  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    sslmem_kit.errors.UserError: NOTEBOOK: there is none named 'fig02', choose from 00_quickstart, explorer, ...
+    >>> render("papermill_runs/digits", ["tab02_tests"], {"protocol": "paper"})  # doctest: +SKIP
+    [PosixPath('papermill_runs/digits/notebooks/tab02_tests.ipynb')]
     """
     require("papermill", "nbconvert", "ipykernel")
     notebooks = _chosen(names)
@@ -201,7 +209,7 @@ def _run(name: str, path: Path, parameters: dict[str, Any], folder: Path, html: 
 
 
 def _environment(scratch: Path) -> dict[str, str]:
-    """Of the process and its kernel: this package, a kernel of this interpreter, none of the user's IPython start-up files."""
+    """Environment of the process and its kernel: this package, a kernel of this interpreter, none of the user's IPython start-up files."""
     # The kernel's working directory is another: what is relative is written out. Empty, it would mean that directory.
     given = [os.path.abspath(folder) for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
     python_path = os.pathsep.join([str(PACKAGE.parent), *given])

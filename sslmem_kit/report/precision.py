@@ -29,6 +29,14 @@ def planned(study: Study, spec: StudySpec) -> dict[str, Any]:
     ------
     UserError
         As there, or the study is an audit, whose encoders were trained elsewhere.
+
+    Examples
+    --------
+    >>> from sslmem_kit import open_study
+    >>> study = open_study("papermill_runs/digits")
+    >>> found = planned(study, study.spec)
+    >>> found["seeds"], found["views"], found["differs"]
+    (3, 4, [])
     """
     if isinstance(study.spec, AuditSpec):
         raise UserError(
@@ -57,7 +65,15 @@ def planned(study: Study, spec: StudySpec) -> dict[str, Any]:
 
 
 def planned_as_text(found: dict[str, Any]) -> list[str]:
-    """Lines for a person, from :func:`planned`."""
+    """Lines for a person, from :func:`planned`.
+
+    Examples
+    --------
+    >>> from sslmem_kit import open_study
+    >>> study = open_study("papermill_runs/digits")
+    >>> planned_as_text(planned(study, study.spec))[1].partition(":")[0]
+    'seeds for 0.8'
+    """
     low, high = found["reliability"]["interval"]
     lines = [
         f"reliability {found['reliability']['value']:.2f} [{low:.2f}, {high:.2f}] with {found['seeds']} seeds and {found['views']} views, "

@@ -22,9 +22,9 @@ def as_json(found: xr.Dataset) -> dict[str, Any]:
 
     Examples
     --------
-    >>> from sslmem_kit.scores._example import example_results
+    >>> from sslmem_kit.scores import _example
     >>> from sslmem_kit.statistics import assess
-    >>> found = as_json(assess(example_results()))
+    >>> found = as_json(assess(_example.results()))
     >>> round(found["reliability"]["value"], 2), list(found["parts"])
     (0.97, ['score', 'seeds', 'views', 'both', 'offset'])
     """
@@ -84,9 +84,9 @@ def as_text(found: dict[str, Any]) -> list[str]:
 
     Examples
     --------
-    >>> from sslmem_kit.scores._example import example_results
+    >>> from sslmem_kit.scores import _example
     >>> from sslmem_kit.statistics import assess
-    >>> for line in as_text(as_json(assess(example_results())))[:2]:
+    >>> for line in as_text(as_json(assess(_example.results())))[:2]:
     ...     print(line)
     reliability of the order of 10 candidate samples, 3 seeds and 4 views
       by the parts of the error            0.97  [0.88, 0.99]

@@ -25,7 +25,15 @@ PROBE = {"linear": "linear probe", "knn": "nearest neighbours"}
 
 
 def as_text(report: dict[str, Any]) -> str:
-    """The report for a person."""
+    """Text for a person, from :func:`sslmem_kit.report.build_report`.
+
+    Examples
+    --------
+    >>> from sslmem_kit import open_study
+    >>> from sslmem_kit.report import build_report
+    >>> as_text(build_report(open_study("papermill_runs/digits"))).splitlines()[0]
+    'study digits: 6 encoders, protocol corrected (sslmem = raw difference)'
+    """
     if report.get(MODE) == ONE_MODEL:
         return one_model_text(report)
     unit = "raw difference" if report["range"] is None else f"difference / range of the candidates, {report['range']:.4f}"

@@ -25,12 +25,17 @@ from sslmem_kit.study import Study, open_study
 
 
 def problems(path: Path | str) -> Iterator[str]:
-    """One sentence for each thing that is wrong with a study directory; reads every result, runs no code of the study's.
+    """Sentences on what is wrong with a study directory, one a thing; reads every result, runs no code of the study's.
 
     Raises
     ------
     UserError
         There is no study, or its results cannot be opened.
+
+    Examples
+    --------
+    >>> next(problems("papermill_runs/digits")).rpartition("/")[2]
+    'config.json is missing'
     """
     study = open_study(path)
     documents = read_documents(study.results_path)
@@ -76,7 +81,7 @@ def problems(path: Path | str) -> Iterator[str]:
 
 
 def _audit_problems(study: Study, tree: xr.DataTree) -> Iterator[str]:
-    """Of an audit: its mode and partition follow from who was trained on what; weights stay where their owner keeps them."""
+    """Problems of an audit, whose mode and partition follow from who was trained on what; weights stay where their owner keeps them."""
     ids, families = ([str(name) for name in tree[name].values] for name in ("encoder", "family"))
     seen = tree["trained_on"].values if "trained_on" in tree.variables else None
     try:

@@ -25,12 +25,12 @@ def _noise(number: int, *shape: int) -> np.ndarray:
 _MEMORIZED = 0.2 + 0.1 * _noise(0, 4 * EACH)
 
 
-def example_results() -> xr.Dataset:
+def results() -> xr.Dataset:
     """Root of a results store: ``alignment(sample, augmentation, encoder)``, ``trained_on(sample, encoder)`` and their coordinates.
 
     Examples
     --------
-    >>> dict(example_results().sizes)
+    >>> dict(results().sizes)
     {'sample': 40, 'augmentation': 10, 'encoder': 6}
     """
     pairs = np.array(list(itertools.combinations(range(VIEWS + 1), 2)))
@@ -61,15 +61,15 @@ def example_results() -> xr.Dataset:
     )
 
 
-def example_design() -> xr.Dataset:
+def design() -> xr.Dataset:
     """The same with encoders of two more designs: random subsets, and one without each of the first five candidates.
 
     Examples
     --------
-    >>> sorted(set(example_design()["design"].values.tolist()))
+    >>> sorted(set(design()["design"].values.tolist()))
     ['leave_one_out', 'pair', 'subset']
     """
-    pairs = example_results()
+    pairs = results()
     candidates = np.flatnonzero(pairs["partition"].values == 1)[:5]
     first = np.flatnonzero(np.isin(pairs["partition"].values, [0, 1]))
     columns = {}
@@ -88,37 +88,39 @@ def example_design() -> xr.Dataset:
             "trained_on": (("sample", "encoder"), seen),
         },
         {
-            "encoder": [f"{design}-{seed}-{name}" for design, seed, name in columns],
+            "encoder": [f"{kind}-{seed}-{name}" for kind, seed, name in columns],
             "family": ("encoder", [name for *_, name in columns]),
             "seed": ("encoder", [seed for _, seed, _ in columns]),
-            "design": ("encoder", [design for design, *_ in columns]),
+            "design": ("encoder", [kind for kind, *_ in columns]),
         },
     )
     pairs = pairs.assign_coords(design=("encoder", ["pair"] * pairs.sizes["encoder"]))
     return xr.concat([pairs, more], "encoder", data_vars="minimal", coords="minimal", compat="override", join="override")
 
 
-def example_tree() -> xr.DataTree:
+def tree() -> xr.DataTree:
     """The same with ``/layers``, ``/units``, ``/training`` and ``/trajectory``, as :func:`sslmem_kit.store.open_results` gives them.
 
     Examples
     --------
-    >>> sorted(example_tree().children)
+    >>> sorted(tree().children)
     ['layers', 'training', 'trajectory', 'units']
     """
-    root = example_results()
+    root = results()
     samples, encoders = root.sizes["sample"], root.sizes["encoder"]
-    mean = root["alignment"].mean("augmentation").values
-    epochs, layers = np.array([2, 4]), ["stem", "top"]
-    strongest = np.where(root["family"].values == "f", 1, 2)[:, None] + 4 * (np.arange(6) % EACH)
+    mean, other = root["alignment"].mean("augmentation").values, 0.6 + 0.03 * _noise(8, samples, encoders)
+    epochs, layers = np.array([2, 4]), ["stem", "block", "head"]
+    own = np.where(root["family"].values == "f", 1, 2)[:, None]  # the partition that an encoder was trained on alone
+    code = np.concatenate([np.tile([1, 2], (encoders, 3)), np.repeat(own, 6, axis=1)], axis=1)
+    strongest = code + 4 * (np.arange(12) % EACH)
     dims = ("encoder", "unit")
     units = xr.Dataset(
         {
-            "unit_mem": (dims, 0.5 + 0.3 * _noise(7, encoders, 6)),
-            "standard_error": (dims, np.full((encoders, 6), 0.02)),
+            "unit_mem": (dims, 0.5 + 0.3 * _noise(7, encoders, 12)),
+            "standard_error": (dims, np.full((encoders, 12), 0.02)),
             "strongest": (dims, strongest),
         },
-        {"layer": ("unit", np.repeat(layers, 3)), "channel": ("unit", np.tile(np.arange(3), 2))},
+        {"layer": ("unit", np.repeat(layers[:2], 6)), "channel": ("unit", np.tile(np.arange(6), 2))},
     )
     by_epoch = ("encoder", "epoch")
     trajectory = xr.Dataset(
@@ -134,7 +136,7 @@ def example_tree() -> xr.DataTree:
         {
             "/": root,
             "/layers": xr.Dataset(
-                {"alignment": (("sample", "encoder", "layer"), np.stack([np.full((samples, encoders), 0.6), mean], axis=2))},
+                {"alignment": (("sample", "encoder", "layer"), np.stack([other, (mean + other) / 2, mean], axis=2))},
                 {"layer": layers},
             ),
             "/units": units,

@@ -1,4 +1,4 @@
-"""What is read from the results of an audit: scores where encoders on both sides exist, alignment and its ranks where not."""
+"""Results of an audit: scores where encoders on both sides exist, alignment and its ranks where not."""
 
 from __future__ import annotations
 
@@ -17,27 +17,63 @@ NOT_SCORES = (
 
 
 def mode_of(results: xr.Dataset | xr.DataTree) -> str | None:
-    """``pair``, ``subset`` or ``one model`` of an audit's results; None of a study's."""
+    """Mode of an audit's results, ``pair``, ``subset`` or ``one model``; None of a study's.
+
+    Examples
+    --------
+    >>> mode_of(xr.Dataset(attrs={"mode": "subset"}))
+    'subset'
+    """
     return results.attrs.get(MODE)
 
 
 def is_one_model(results: xr.Dataset | xr.DataTree) -> bool:
-    """Whether there are no memorization scores in these results."""
+    """Whether there are no memorization scores in these results.
+
+    Examples
+    --------
+    >>> is_one_model(xr.Dataset(attrs={"mode": "one model"}))
+    True
+    """
     return mode_of(results) == ONE_MODEL
 
 
 def is_subset(results: xr.Dataset | xr.DataTree) -> bool:
-    """Whether scores are by ``trained_on`` alone, because there are no families f and g."""
+    """Whether scores are by ``trained_on`` alone, because there are no families f and g.
+
+    Examples
+    --------
+    >>> is_subset(xr.Dataset())
+    False
+    """
     return mode_of(results) == SUBSET
 
 
 def subset_scores(results: xr.Dataset, *, protocol: str = "corrected") -> xr.Dataset:
     """Scores by :func:`sslmem_kit.scores.leave_out` of the samples that some encoders were trained on and others were not.
 
+    Parameters
+    ----------
+    results
+        Root of a results store.
+    protocol
+        ``paper``, ``released`` or ``corrected``.
+
     Returns
     -------
     Dataset on ``sample``, of these samples alone: ``sslmem`` in the protocol's form, ``difference``, errors and interval, ``alignment_in`` and
     ``alignment_out``, ``n_in`` and ``n_out``. The protocol is in the attrs.
+
+    Raises
+    ------
+    UserError
+        An unknown protocol, one that the store cannot serve, or scores that do not differ where they are divided by their range.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import _example
+    >>> subset_scores(_example.results())["sslmem"].sizes["sample"]  # the candidates and the independent samples
+    20
     """
     seen = results[TRAINED_ON].transpose(SAMPLE, ENCODER).values
     chosen = results.isel({SAMPLE: np.flatnonzero(seen.any(axis=1) & ~seen.all(axis=1))})
@@ -57,9 +93,28 @@ def subset_scores(results: xr.Dataset, *, protocol: str = "corrected") -> xr.Dat
 def alignment_table(results: xr.Dataset, *, protocol: str = "corrected") -> xr.Dataset:
     """Mean alignment of each sample under each encoder, and its rank: 1 is the smallest distance, equal ones share their mean rank.
 
+    Parameters
+    ----------
+    results
+        Root of a results store.
+    protocol
+        ``paper``, ``released`` or ``corrected``.
+
     Returns
     -------
-    ``alignment`` and ``rank``, (sample, encoder), with what is known of samples; the attrs say what they are not.
+    ``alignment`` and ``rank`` on (``sample``, ``encoder``), with the coordinates of samples; the attrs say that they are no scores.
+
+    Raises
+    ------
+    UserError
+        An unknown protocol, or one that the store cannot serve.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import _example
+    >>> table = alignment_table(_example.results())
+    >>> int(table["rank"].max()), table["alignment"].dims
+    (40, ('sample', 'encoder'))
     """
     alignment = select_protocol(results[ALIGNMENT], protocol).mean(AUGMENTATION).transpose(SAMPLE, ENCODER).load()
     rank = xr.DataArray(scipy.stats.rankdata(alignment.values, axis=0), dims=alignment.dims)
@@ -84,8 +139,8 @@ def alignment_summary(table: xr.Dataset) -> xr.Dataset:
 
     Examples
     --------
-    >>> from sslmem_kit.scores._example import example_results
-    >>> found = alignment_summary(alignment_table(example_results()))
+    >>> from sslmem_kit.scores import _example
+    >>> found = alignment_summary(alignment_table(_example.results()))
     >>> found["mean"].sel(encoder="f-0").round(2).item(), found["smallest"].sizes["place"]
     (0.49, 5)
     """
@@ -120,8 +175,8 @@ def encoder_rank_correlations(table: xr.Dataset) -> xr.DataArray:
 
     Examples
     --------
-    >>> from sslmem_kit.scores._example import example_results
-    >>> rho = encoder_rank_correlations(alignment_table(example_results()))
+    >>> from sslmem_kit.scores import _example
+    >>> rho = encoder_rank_correlations(alignment_table(_example.results()))
     >>> rho.sel(encoder="f-0", other="f-1").round(2).item()
     0.97
     """

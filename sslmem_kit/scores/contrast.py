@@ -15,10 +15,10 @@ from sslmem_kit.scores.variances import encoders_by_seed, is_balanced, jackknife
 CONFIDENCE = 0.95
 
 BLOCK = 4096
-"""Samples that are computed at once, few enough for the processor's caches; also what a chunk of the store holds by default."""
+"""Number of samples that are computed at once, few enough for the processor's caches; also what a chunk of the store holds by default."""
 
 READ_BYTES = 2**25
-"""Bytes of alignments that are read at once, in whole blocks: many chunks together take less time than one by one."""
+"""Number of bytes of alignments that are read at once, in whole blocks: many chunks together take less time than one by one."""
 
 
 def _contrast(alignment: xr.DataArray, out: xr.DataArray) -> xr.Dataset:
@@ -62,7 +62,7 @@ def _contrast(alignment: xr.DataArray, out: xr.DataArray) -> xr.Dataset:
 
 
 def _blocks(alignment: xr.DataArray) -> Iterator[tuple[int, np.ndarray]]:
-    """Position of the first sample, and alignments, of one block of samples after another."""
+    """Yield the position of the first sample, and the alignments, of one block of samples after another."""
     samples = alignment.sizes[SAMPLE]
     step = BLOCK * max(1, READ_BYTES * samples // max(1, BLOCK * alignment.nbytes))
     for start in range(0, samples, step):

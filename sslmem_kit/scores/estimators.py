@@ -1,4 +1,4 @@
-"""Scores by each design that a study has: pairs, random subsets, exact leave-one-out."""
+"""Scores by each design of a study: pairs, random subsets, exact leave-one-out."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from sslmem_kit.scores.protocols import select_protocol
 from sslmem_kit.scores.sslmem import leave_out
 
 DESIGN_OF = {"pairs": "pair", "subsets": "subset", "leave_one_out": "leave_one_out"}
-"""The encoders that an estimator rests on, by their ``design`` in the store."""
+"""``design``, in the store, of the encoders that an estimator rests on."""
 
 
 def estimate(results: xr.Dataset, estimator: str, *, protocol: str = "corrected", seeds: Sequence[int] | None = None) -> xr.Dataset:
-    """Scores of the samples that an estimator can score.
+    """Estimate the scores of the samples that an estimator can score: eq. 2 over the encoders of one design.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def estimate(results: xr.Dataset, estimator: str, *, protocol: str = "corrected"
     protocol
         ``paper``, ``released`` or ``corrected``; scores are raw differences whatever the protocol.
     seeds
-        Those that the scores rest on; None: all of the estimator's.
+        Seeds that the scores rest on; None: all of the estimator's.
 
     Returns
     -------
@@ -38,6 +38,17 @@ def estimate(results: xr.Dataset, estimator: str, *, protocol: str = "corrected"
     ------
     UserError
         An unknown estimator, or one whose encoders the study does not have.
+
+    See Also
+    --------
+    sslmem_kit.statistics.compare_estimators : all of them side by side, with their costs.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import _example
+    >>> design = _example.design()
+    >>> {estimator: estimate(design, estimator).sizes["sample"] for estimator in DESIGN_OF}
+    {'pairs': 10, 'subsets': 20, 'leave_one_out': 5}
     """
     if estimator not in DESIGN_OF:
         raise UserError(
@@ -69,7 +80,21 @@ def estimate(results: xr.Dataset, estimator: str, *, protocol: str = "corrected"
 
 
 def seeds_of(results: xr.Dataset, estimator: str) -> np.ndarray:
-    """Seeds of an estimator's encoders, ascending; empty where the study has none."""
+    """Seeds of an estimator's encoders, ascending; empty where the study has none.
+
+    Parameters
+    ----------
+    results
+        Root of a results store.
+    estimator
+        ``pairs``, ``subsets`` or ``leave_one_out``.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import _example
+    >>> seeds_of(_example.design(), "subsets")
+    array([0, 1])
+    """
     if "design" not in results.coords:
         return np.unique(results["seed"].values) if estimator == "pairs" else np.empty(0, np.int64)
     return np.unique(results["seed"].values[results["design"].values == DESIGN_OF[estimator]])

@@ -21,7 +21,7 @@ import numpy as np
 from scipy import special
 
 MIN_MODERATED_SAMPLES = 20
-"""Samples below which nothing is said of what their variances have in common."""
+"""Samples below which variances are not moved towards a common one."""
 _FLOOR = 1e-5
 """Least variance, as a share of the median, whose logarithm counts: one of exactly 0 says no more than a small one."""
 
@@ -29,7 +29,7 @@ _FLOOR = 1e-5
 def total_error(
     over_encoders: np.ndarray, over_views: np.ndarray, interaction: np.ndarray, *, encoder_degrees: np.ndarray | int, views: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Standard error over encoders and views together, and its degrees of freedom: (sample,), (sample,).
+    """Standard error over encoders and views together, and its degrees of freedom.
 
     Parameters
     ----------
@@ -40,6 +40,20 @@ def total_error(
         Degrees of freedom of the first, for all samples or for each.
     views
         Random views that the second rests on.
+
+    Returns
+    -------
+    Standard errors and Satterthwaite's degrees of freedom, (sample,) each, in the unit of the square root of the variances.
+
+    Notes
+    -----
+    ``variance = encoders + max(views - interaction, 0)``, each moderated by :func:`moderate`. Satterthwaite 1946, doi:10.2307/3002019.
+
+    Examples
+    --------
+    >>> error, degrees = total_error(np.full(3, 0.04), np.full(3, 0.05), np.full(3, 0.01), encoder_degrees=2, views=4)
+    >>> error.round(3), degrees.round(2)
+    (array([0.283, 0.283, 0.283]), array([3.88, 3.88, 3.88]))
     """
     encoders, degrees = moderate(over_encoders, encoder_degrees)
     with np.errstate(invalid="ignore", divide="ignore"):  # one encoder a side, or no spread at all
@@ -54,7 +68,7 @@ def total_error(
 
 
 def moderate(variance: np.ndarray, degrees: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
-    """Variances of samples, each moved towards the common one, and their degrees of freedom with what the others add.
+    """Move the variance of each sample towards the common one, and add what the others contribute to its degrees of freedom.
 
     The true variances are taken to be scaled inverse chi-squared; its two parameters follow from mean and variance of the logarithms of
     the estimates. With fewer than 20 samples the variances stay as they are.
@@ -64,7 +78,24 @@ def moderate(variance: np.ndarray, degrees: np.ndarray | float) -> tuple[np.ndar
     variance
         (sample,); NaN is left out and stays.
     degrees
-        Of each estimate, or of all.
+        Degrees of freedom of each estimate, or of all.
+
+    Returns
+    -------
+    Variances and degrees of freedom, (sample,) each: ``(d0 s0 + d s) / (d0 + d)`` and ``d0 + d``, for the prior's variance ``s0`` and
+    degrees of freedom ``d0``.
+
+    Notes
+    -----
+    Smyth 2004, doi:10.2202/1544-6115.1027. The prior's degrees of freedom are at most those of all estimates together.
+
+    Examples
+    --------
+    Thirty estimates with 2 degrees of freedom differ less than they would by chance alone, so that all become about equal:
+
+    >>> variance, degrees = moderate(np.tile([1.0, 2.0, 4.0], 10), 2)
+    >>> variance[:3].round(2), degrees[:3]
+    (array([3.42, 3.45, 3.52]), array([62., 62., 62.]))
     """
     degrees = np.broadcast_to(np.asarray(degrees, float), variance.shape)
     known = np.isfinite(variance) & (degrees > 0)
@@ -83,14 +114,27 @@ def moderate(variance: np.ndarray, degrees: np.ndarray | float) -> tuple[np.ndar
 
 
 def t_quantile(degrees: np.ndarray, probability: float) -> np.ndarray:
-    """Student's t for degrees of freedom from 1 on, interpolated to six digits: the exact one takes seconds for a million samples."""
+    """Quantile of Student's t, interpolated to six digits: the exact one takes seconds for a million samples.
+
+    Parameters
+    ----------
+    degrees
+        Degrees of freedom from 1 on, of any shape.
+    probability
+        Between 0 and 1.
+
+    Examples
+    --------
+    >>> t_quantile(np.array([2, 10, 1e6]), 0.975).round(2)
+    array([4.3 , 2.23, 1.96])
+    """
     shares = np.linspace(0, 1, 4097)  # of one over the degrees
     exact = np.append(special.ndtri(probability), special.stdtrit(1 / shares[1:], probability))
     return np.interp(1 / np.asarray(degrees, float), shares, exact)
 
 
 def _inverse_trigamma(value: float) -> float:
-    """Newton's method, from below, on one over the trigamma function, which is nearly straight."""
+    """Inverse of the trigamma function, by Newton's method from below on its reciprocal, which is nearly straight."""
     x = 0.5 + 1 / value
     for _ in range(50):
         trigamma = special.polygamma(1, x)

@@ -1,4 +1,4 @@
-"""Which encoders of a store scores rest on."""
+"""Selection of the encoders of a store that scores rest on."""
 
 from __future__ import annotations
 
@@ -12,12 +12,41 @@ from sslmem_kit.names import ENCODER
 
 
 def of_pairs(results: xr.Dataset) -> xr.Dataset:
-    """The results of the pairs of f and g, in a study that has other encoders too, else of all."""
+    """Select the encoders that are pairs of f and g, in a study that also has others; else all.
+
+    Parameters
+    ----------
+    results
+        Root of a results store.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import _example
+    >>> design = _example.design()
+    >>> design.sizes["encoder"], of_pairs(design).sizes["encoder"]
+    (22, 6)
+    """
     return results.isel({ENCODER: pair_positions(results)})
 
 
 def pair_positions(results: xr.Dataset | xr.DataTree) -> np.ndarray:
-    """Positions of the encoders of pairs of f and g; of all, where there are none, or where an older store does not tell."""
+    """Positions of the encoders that are pairs of f and g.
+
+    Parameters
+    ----------
+    results
+        Results with ``encoder``.
+
+    Returns
+    -------
+    Ascending positions on ``encoder``; of all encoders where none belongs to a pair, or where an older store has no ``design``.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import _example
+    >>> pair_positions(_example.design())
+    array([0, 1, 2, 3, 4, 5])
+    """
     pairs = np.flatnonzero(results["design"].values == "pair") if "design" in results.coords else np.empty(0, int)
     return pairs if len(pairs) else np.arange(results.sizes[ENCODER])
 

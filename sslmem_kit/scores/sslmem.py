@@ -47,6 +47,11 @@ def family_contrast(alignment: xr.DataArray) -> xr.Dataset:
     candidates family f is the trained one; for independent samples the trained family is g, so that their scores are the negative of
     what they would be as candidates of g.
 
+    Raises
+    ------
+    UserError
+        Encoders of one family only.
+
     Notes
     -----
     The error over encoders comes from the spread of the per-seed differences where each seed has both families, else from the
@@ -57,6 +62,14 @@ def family_contrast(alignment: xr.DataArray) -> xr.Dataset:
     See Also
     --------
     leave_out : the score by ``trained_on``, defined wherever encoders of both kinds exist.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import _example
+    >>> from sslmem_kit.names import PARTITIONS
+    >>> scores = family_contrast(_example.results()["alignment"])
+    >>> dict(zip(PARTITIONS, scores["sslmem"].groupby("partition").mean().values.round(2).tolist(), strict=True))
+    {'shared': 0.01, 'candidate': 0.19, 'independent': -0.19, 'extra': -0.0}
     """
     counts = {family: int((alignment["family"].values == family).sum()) for family in FAMILIES}
     if min(counts.values()) == 0:
@@ -66,7 +79,7 @@ def family_contrast(alignment: xr.DataArray) -> xr.Dataset:
 
 
 def leave_out(alignment: xr.DataArray, trained_on: xr.DataArray) -> xr.Dataset:
-    """SSLMem of every sample with encoders on both sides: mean where not trained on, minus mean where trained on (eq. 2).
+    """SSLMem of every sample: mean alignment under encoders that were not trained on it, minus under those that were (eq. 2).
 
     Parameters
     ----------
@@ -78,20 +91,50 @@ def leave_out(alignment: xr.DataArray, trained_on: xr.DataArray) -> xr.Dataset:
     Returns
     -------
     As :func:`family_contrast`, with ``alignment_in`` and ``alignment_out``, and the counts ``n_in`` and ``n_out`` of each sample; NaN where
-    a sample has encoders on one side only. The error over encoders comes from the spread of the per-seed differences where several seeds
+    a sample has encoders of one kind only. The error over encoders comes from the spread of the per-seed differences where several seeds
     have the same numbers of both kinds, else it is that of the difference of two independent means, of two encoders or more.
+
+    Raises
+    ------
+    xarray.AlignmentError
+        Samples or encoders of the two arrays are not the same.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import _example
+    >>> results = _example.results()
+    >>> scores = leave_out(results["alignment"], results["trained_on"])
+    >>> scores["sslmem"].groupby("partition").mean().values.round(2)  # shared, candidate, independent, extra
+    array([ nan, 0.19, 0.19,  nan])
     """
     alignment, trained_on = xr.align(alignment, trained_on, join="exact", copy=False)
     return _contrast(alignment, ~trained_on)
 
 
 def normalize_range(sslmem: xr.DataArray, over: xr.DataArray) -> xr.DataArray:
-    """Scores divided by the range (largest minus smallest) that they have where ``over`` is true; the range is kept in the attrs.
+    """Divide scores by their range, the largest minus the smallest, where ``over`` is true.
+
+    Parameters
+    ----------
+    sslmem
+        Scores, (sample,).
+    over
+        Samples that the range is taken over, (sample,) bool.
+
+    Returns
+    -------
+    The quotients, with the ``range`` in the attrs.
 
     Raises
     ------
     UserError
         All scores that the range is taken over are equal, or there is none.
+
+    Examples
+    --------
+    >>> scores, over = xr.DataArray([0.1, 0.3, 0.5, 0.9], dims="sample"), xr.DataArray([True, True, True, False], dims="sample")
+    >>> normalize_range(scores, over).values
+    array([0.25, 0.75, 1.25, 2.25])
     """
     chosen = sslmem.where(over)
     width = float(chosen.max() - chosen.min())
@@ -105,7 +148,7 @@ def normalize_range(sslmem: xr.DataArray, over: xr.DataArray) -> xr.DataArray:
 
 
 def score(results: xr.Dataset, *, protocol: str = "corrected", encoders: Sequence[str] | None = None) -> xr.Dataset:
-    """Scores of every sample under a protocol, the table from which figures, tests and reports are made.
+    """Score every sample under a protocol: the table from which figures, tests and reports are made.
 
     Parameters
     ----------
@@ -131,6 +174,14 @@ def score(results: xr.Dataset, *, protocol: str = "corrected", encoders: Sequenc
     ------
     UserError
         An unknown protocol or encoder, one that the store cannot serve, or encoders of one family only.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import _example
+    >>> scores = score(_example.results(), protocol="paper")
+    >>> candidates = scores["sslmem"].where(scores["partition"] == PARTITION_CODE["candidate"])
+    >>> round(float(candidates.max() - candidates.min()), 6), round(scores.attrs["range"], 3)
+    (1.0, 0.19)
     """
     if encoders is not None:
         results = _select_encoders(results, encoders)

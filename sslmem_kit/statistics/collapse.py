@@ -1,10 +1,11 @@
-"""Whether representations have collapsed, and what of an encoder has."""
+"""Collapse of representations, and of what a loss compares."""
 
 from __future__ import annotations
 
 LEAST_STD = 0.02
-
+"""Standard deviation below which representations are all but equal."""
 LEAST_RANK = 1.2
+"""Effective rank below which representations lie along a line."""
 
 
 def collapsed(std: float, rank: float) -> bool:
@@ -18,12 +19,17 @@ def collapsed(std: float, rank: float) -> bool:
 
     A ResNet's batch normalization keeps its pooled features apart (0.74 and more) when the output of its head has collapsed: an
     objective is judged by what its loss sees.
+
+    Examples
+    --------
+    >>> collapsed(std=0.8, rank=20.0), collapsed(std=0.003, rank=20.0)
+    (False, True)
     """
     return std < LEAST_STD or rank < LEAST_RANK
 
 
 def collapse(std: float, rank: float, embedding_std: float) -> str:
-    """What of an encoder has collapsed, in words, empty where nothing has.
+    """Sentence on what of an encoder has collapsed, empty where nothing has.
 
     Parameters
     ----------
@@ -31,6 +37,11 @@ def collapse(std: float, rank: float, embedding_std: float) -> str:
         `feature_std` and `effective_rank` of its representations.
     embedding_std
         `feature_std` of what the loss compares; NaN where it compares nothing.
+
+    Examples
+    --------
+    >>> collapse(0.8, 20.0, 0.01)
+    'what the loss compares has collapsed (standard deviation 0.01; representations: standard deviation 0.8, effective rank 20.0)'
     """
     representations = f"standard deviation {std:.2g}, effective rank {rank:.1f}"
     if collapsed(std, rank):

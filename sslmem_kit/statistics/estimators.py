@@ -81,8 +81,8 @@ def compare_estimators(results: xr.Dataset, *, protocol: str = "corrected", epoc
 
     Examples
     --------
-    >>> from sslmem_kit.scores._example import example_design
-    >>> compared = compare_estimators(example_design(), epochs=10)
+    >>> from sslmem_kit.scores import _example
+    >>> compared = compare_estimators(_example.design(), epochs=10)
     >>> compared["encoder_epochs"].to_series().unstack().to_dict("index")
     {'pairs': {1: 20, 2: 40, 3: 60}, 'subsets': {1: 20, 2: 40, 3: 0}}
     >>> compared["rmse"].sel(estimator="pairs", seeds=1).round(3).item(), compared["attenuation_limit"].round(2).item()

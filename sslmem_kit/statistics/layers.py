@@ -41,10 +41,10 @@ def layer_scores(tree: xr.DataTree) -> xr.Dataset:
 
     Examples
     --------
-    >>> from sslmem_kit.scores._example import example_tree
-    >>> scores = layer_scores(example_tree())
+    >>> from sslmem_kit.scores import _example
+    >>> scores = layer_scores(_example.tree())
     >>> dict(scores["sslmem"].sizes)
-    {'sample': 40, 'layer': 2}
+    {'sample': 40, 'layer': 3}
     """
     if LAYERS not in tree.children:
         raise UserError("scoring.layers: this study was scored without layers; set it to 'auto' in the spec of a new study")
@@ -84,12 +84,13 @@ def layer_table(scores: xr.Dataset) -> xr.Dataset:
 
     Examples
     --------
-    >>> from sslmem_kit.scores._example import example_tree
-    >>> table = layer_table(layer_scores(example_tree()))
-    >>> table["mean"].sel(partition="candidate").round(1).to_series().to_dict()
-    {'stem': 0.0, 'top': 0.2}
-    >>> table["effect_interval"].sel(layer="top").round(1).values
-    array([2.2, 5. ])
+    >>> from sslmem_kit.scores import _example
+    >>> table = layer_table(layer_scores(_example.tree()))
+    >>> table["mean"].sel(partition="candidate", layer=["block", "head"]).round(1).values
+    array([0.1, 0.2])
+    >>> low, high = table["effect_interval"].sel(layer="head").values
+    >>> bool(0 < low < table["effect"].sel(layer="head") < high)
+    True
     """
     names = scores[LAYER].values.astype(object)
     groups = [by_partition(scores.sel({LAYER: name})) for name in names]
@@ -131,10 +132,10 @@ def layer_tests(scores: xr.Dataset) -> xr.Dataset:
 
     Examples
     --------
-    >>> from sslmem_kit.scores._example import example_tree
-    >>> tests = layer_tests(layer_scores(example_tree()))
+    >>> from sslmem_kit.scores import _example
+    >>> tests = layer_tests(layer_scores(_example.tree()))
     >>> (tests["p"].sel(alternative="C>S") < 0.001).to_series().to_dict()
-    {'stem': False, 'top': True}
+    {'stem': False, 'block': True, 'head': True}
     """
     found = [partition_tests(scores.sel({LAYER: name}, drop=True), TABLE_2) for name in scores[LAYER].values]
     return xr.concat(found, xr.DataArray(scores[LAYER].values.astype(object), dims=LAYER, name=LAYER))

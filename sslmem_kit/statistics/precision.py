@@ -176,9 +176,9 @@ def curve_of_study(parts: VarianceComponents, found: xr.Dataset, *, most_seeds: 
 
     Examples
     --------
-    >>> from sslmem_kit.scores._example import example_results
+    >>> from sslmem_kit.scores import _example
     >>> from sslmem_kit.statistics import CrossedScores, assess
-    >>> results = example_results()
+    >>> results = _example.results()
     >>> curve = curve_of_study(CrossedScores.of(results).parts(), assess(results), most_seeds=8)
     >>> dict(curve.sizes), curve.attrs["seeds"]
     ({'views': 4, 'seeds': 8}, 3)

@@ -67,8 +67,8 @@ def assess(results: xr.Dataset, *, protocol: str = "corrected", partition: str =
 
     Examples
     --------
-    >>> from sslmem_kit.scores._example import example_results
-    >>> found = assess(example_results())
+    >>> from sslmem_kit.scores import _example
+    >>> found = assess(_example.results())
     >>> found["reliability"].round(2).item(), found["reliability_interval"].round(2).values
     (0.97, array([0.88, 0.99]))
     >>> found["full_correlation"].sel(halved="seeds", statistic="spearman").round(2).item()
@@ -124,8 +124,8 @@ def forecast(results: xr.Dataset, *, seeds: int, views: int, protocol: str = "co
 
     Examples
     --------
-    >>> from sslmem_kit.scores._example import example_results
-    >>> forecast(example_results(), seeds=6, views=10)["reliability"].round(2).item()
+    >>> from sslmem_kit.scores import _example
+    >>> forecast(_example.results(), seeds=6, views=10)["reliability"].round(2).item()
     0.98
     """
     tables = [

@@ -19,7 +19,7 @@ TOP_SHARE = 0.1
 
 
 def memorization_over_training(tree: xr.DataTree) -> xr.Dataset:
-    """Everything that figure 2b shows.
+    """Scores, probe accuracy and loss after the recorded epochs, all that figure 2b shows.
 
     Parameters
     ----------
@@ -48,6 +48,13 @@ def memorization_over_training(tree: xr.DataTree) -> xr.Dataset:
     Notes
     -----
     The mean of the top 10 % is above the mean even where nothing is memorized: it is chosen by the very scores that it averages.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import _example
+    >>> over_training = memorization_over_training(_example.tree())
+    >>> over_training["mean"].round(2).to_series().to_dict()
+    {2: 0.09, 4: 0.19}
     """
     results = of_pairs(tree.to_dataset())
     trajectory, training = (tree[name].to_dataset().sel({ENCODER: results[ENCODER].values}) for name in ("trajectory", "training"))
@@ -115,6 +122,6 @@ def _per_seed(per_encoder: np.ndarray, family: np.ndarray, seed: np.ndarray) -> 
 
 
 def _standard_error(values: np.ndarray) -> np.ndarray:
-    """Of the mean over the first axis; NaN where that holds a single value."""
+    """Standard error of the mean over the first axis; NaN where that holds a single value."""
     n = len(values)
     return values.std(axis=0, ddof=1) / np.sqrt(n) if n > 1 else np.full(values.shape[1:], np.nan)

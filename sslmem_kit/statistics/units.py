@@ -45,10 +45,10 @@ def unit_table(tree: xr.DataTree) -> xr.Dataset:
 
     Examples
     --------
-    >>> from sslmem_kit.scores._example import example_tree
-    >>> table = unit_table(example_tree())
+    >>> from sslmem_kit.scores import _example
+    >>> table = unit_table(_example.tree())
     >>> table["n_units"].to_series().to_dict()
-    {'stem': 3, 'top': 3}
+    {'stem': 6, 'block': 6}
     >>> table["unit_mem"].sel(layer="stem", quantile=0.5).round(1).item()
     0.5
     """
@@ -99,12 +99,12 @@ def strongest_seen(tree: xr.DataTree, *, seed: int = 0) -> xr.Dataset:
 
     Examples
     --------
-    >>> from sslmem_kit.scores._example import example_tree
-    >>> seen = strongest_seen(example_tree())
+    >>> from sslmem_kit.scores import _example
+    >>> seen = strongest_seen(_example.tree())
     >>> seen["share"].round(2).to_series().to_dict()
-    {'all layers': 1.0, 'stem': 1.0, 'top': 1.0}
+    {'all layers': 0.75, 'stem': 0.5, 'block': 1.0}
     >>> (seen["p"] < 0.01).values
-    array([ True, False, False])
+    array([ True, False,  True])
     """
     units = _units(tree)
     codes, ids = tree["partition"].values, tree[SAMPLE].values

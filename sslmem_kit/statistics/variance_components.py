@@ -30,8 +30,8 @@ class CrossedScores:
 
     Examples
     --------
-    >>> from sslmem_kit.scores._example import example_results
-    >>> crossed = CrossedScores.of(example_results())
+    >>> from sslmem_kit.scores import _example
+    >>> crossed = CrossedScores.of(_example.results())
     >>> crossed.n, crossed.seeds, crossed.views, crossed.differences.shape
     (10, 3, 4, (10, 10, 3))
     >>> len(crossed.split_halves("seeds"))
