@@ -123,7 +123,7 @@ def _histogram(values: np.ndarray, edges: np.ndarray, name: str, base: float) ->
 
 
 def _mean(row: xr.Dataset, name: str, base: float) -> hv.Segments:
-    """The mean as a line over the row's height, with its interval on hover."""
+    """Mark the mean by a line over the row's height, with its interval on hover."""
     mean, (low, high) = row["mean"].item(), row["interval"].values.tolist()
     mark = hv.Segments(
         ([mean], [base], [mean], [base + 0.9], [name], [mean], [low], [high]),

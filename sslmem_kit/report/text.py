@@ -1,4 +1,4 @@
-"""The report as text."""
+"""Report as text."""
 
 from __future__ import annotations
 

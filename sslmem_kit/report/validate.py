@@ -46,7 +46,7 @@ def problems(path: Path | str) -> Iterator[str]:
         tree = store.open_results(study.results_path, allow_incomplete=True, allow_damage=True)
     except UserError:
         if found:
-            return  # it is told
+            return  # reported above
         raise
     absent = store.missing(tree)
     if absent and not found:
@@ -64,7 +64,7 @@ def problems(path: Path | str) -> Iterator[str]:
         there, wanted = (join_names(names[same:]) or "none" for names in (encoders, expected))
         yield f"{study.results_path}: after the first {same} the encoders are {there}, study.yaml has {wanted}"
     if found:
-        return  # values that are damaged tell nothing more
+        return  # damaged values are not checked further
     if not absent:
         yield from (f"{study.results_path}: {problem}" for problem in (*store.data_problems(tree), *details.problems(tree)))
     if isinstance(study.spec, AuditSpec):

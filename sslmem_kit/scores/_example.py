@@ -62,7 +62,7 @@ def results() -> xr.Dataset:
 
 
 def design() -> xr.Dataset:
-    """The same with encoders of two more designs: random subsets, and one without each of the first five candidates.
+    """Root of a results store with encoders of two more designs: random subsets, and one without each of the first five candidates.
 
     Examples
     --------
@@ -99,7 +99,7 @@ def design() -> xr.Dataset:
 
 
 def tree() -> xr.DataTree:
-    """The same with ``/layers``, ``/units``, ``/training`` and ``/trajectory``, as :func:`sslmem_kit.store.open_results` gives them.
+    """Results store with ``/layers``, ``/units``, ``/training`` and ``/trajectory``, as :func:`sslmem_kit.store.open_results` gives them.
 
     Examples
     --------

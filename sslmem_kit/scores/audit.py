@@ -28,7 +28,7 @@ def mode_of(results: xr.Dataset | xr.DataTree) -> str | None:
 
 
 def is_one_model(results: xr.Dataset | xr.DataTree) -> bool:
-    """Whether there are no memorization scores in these results.
+    """Test whether results are of an audit of one model, which has no memorization scores.
 
     Examples
     --------
@@ -39,7 +39,7 @@ def is_one_model(results: xr.Dataset | xr.DataTree) -> bool:
 
 
 def is_subset(results: xr.Dataset | xr.DataTree) -> bool:
-    """Whether scores are by ``trained_on`` alone, because there are no families f and g.
+    """Test whether scores are by ``trained_on`` alone, without families f and g.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The kernel of all scores: the difference of two means over encoders, with its errors and interval, in blocks of samples."""
+"""Kernel of all scores: the difference of two means over encoders, with its errors and interval, in blocks of samples."""
 
 from __future__ import annotations
 

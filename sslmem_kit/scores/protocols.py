@@ -1,4 +1,4 @@
-"""The protocols: which pairs of views count, and with what weights."""
+"""Protocols: the pairs of views that a score is a mean over, and their weights."""
 
 from __future__ import annotations
 

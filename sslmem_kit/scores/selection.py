@@ -52,7 +52,7 @@ def pair_positions(results: xr.Dataset | xr.DataTree) -> np.ndarray:
 
 
 def _select_encoders(results: xr.Dataset, encoders: Sequence[str]) -> xr.Dataset:
-    """The results of the named encoders, in the order of the store."""
+    """Select the named encoders, in the order of the store."""
     known = [str(name) for name in results[ENCODER].values]
     for name in encoders:
         if name not in known:

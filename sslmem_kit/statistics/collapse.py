@@ -9,7 +9,7 @@ LEAST_RANK = 1.2
 
 
 def collapsed(std: float, rank: float) -> bool:
-    """Whether representations of these `feature_std` and `effective_rank` are all but equal, or lie along a line.
+    """Test whether representations of these `feature_std` and `effective_rank` are all but equal, or lie along a line.
 
     The thresholds were measured on digits and on random images of 8 and 32 pixels. Pooled features of untrained ResNets and ViTs have a
     std of 0.067 to 0.79 and a rank from 2.8 on, trained ones a std from 0.26 on. Trained to align two views and nothing else, a small
