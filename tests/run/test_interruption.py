@@ -87,7 +87,7 @@ def test_a_signal_is_a_sentence(
 
 
 UNAWAITED = """
-import sslmem_kit.run
+import sslmem_kit.run.study
 from sslmem_kit.cli import entry
 async def write(): ...
 def struck(*_, **__):

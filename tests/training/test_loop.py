@@ -94,7 +94,7 @@ def make_spec(method: str, **training: object) -> StudySpec:
 def trained(spec: StudySpec, folder: Path, family: str = "f") -> dict[str, torch.Tensor]:
     samples = load_samples(spec)
     plan = next(plan for plan in spec.encoders if plan.family == family)
-    encoder, _ = train(spec, plan, samples, ImageLoader(samples.dataset, "cpu"), folder)
+    encoder, _ = train(spec, plan, samples, ImageLoader(samples.dataset, "cpu"), folder, record=record)
     return encoder.state_dict()
 
 

@@ -57,10 +57,10 @@ def make_private(objective: Objective, **options: float) -> PrivateGradients:
 def by_loop(objective: Objective, batch: Batch) -> tuple[list[dict[str, Tensor]], list[Tensor]]:
     """The slow way: a backward pass for each sample."""
     gradients, losses = [], []
-    for i in range(len(batch.sample_keys)):
+    for i in range(len(batch.keys)):
         objective.zero_grad()
         one = slice(i, i + 1)
-        loss = objective(Batch(tuple(view[one] for view in batch.views), batch.sample_keys[one], batch.labels[one]))
+        loss = objective(Batch(tuple(view[one] for view in batch.views), batch.keys[one], batch.labels[one]))
         loss.backward()
         gradients.append({name: parameter.grad.clone() for name, parameter in trained(objective)})
         losses.append(loss.detach())
@@ -139,7 +139,7 @@ def test_no_sample_moves_the_sum_by_more_than_the_clipping_norm() -> None:
     full = current(objective) * private.batch
     for left_out in range(6):
         rest = torch.arange(6) != left_out
-        private.backward(Batch(tuple(view[rest] for view in batch.views), batch.sample_keys[rest], batch.labels[rest]), seed=0)
+        private.backward(Batch(tuple(view[rest] for view in batch.views), batch.keys[rest], batch.labels[rest]), seed=0)
         moved = (full - current(objective) * private.batch).norm()
         assert 0.04 < moved <= 0.05 * (1 + 1e-4)
 

@@ -154,8 +154,8 @@ def test_a_run_that_is_refused_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_missing_package_is_named_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    missing = pytest.raises(UserError, match=r"--tensorboard: needs the package tensorboard.*sslmem_kit\[tensorboard\]")
+    monkeypatch.setattr("sslmem_kit.errors.find_spec", lambda name: None)
+    missing = pytest.raises(UserError, match=r"this needs tensorboard, which is not installed.*sslmem_kit\[tensorboard\]")
     with missing, logged(tmp_path, ignore):
         pytest.fail("the run began")
 
@@ -163,8 +163,9 @@ def test_a_missing_package_is_named_first(tmp_path: Path, monkeypatch: pytest.Mo
 def test_no_torch_is_imported(tmp_path: Path) -> None:
     write_history(tmp_path, "f0", [row(1)])
     code = (
-        "import sys, pathlib; from sslmem_kit.run.progress.tensorboard import logged; assert 'tensorboard' not in sys.modules\n"
-        "with logged(pathlib.Path(sys.argv[1]), print) as on_event: listen('trained', 'f0', 1, 5.0, 100.0)\n"
+        "import sys, pathlib; from sslmem_kit.events import Trained; from sslmem_kit.run.progress.tensorboard import logged\n"
+        "assert 'tensorboard' not in sys.modules\n"
+        "with logged(pathlib.Path(sys.argv[1]), print) as on_event: on_event(Trained('f0', 1, 5.0, 100.0))\n"
         "assert 'tensorboard' in sys.modules and not {'torch', 'tensorflow'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code, str(tmp_path)], check=True, stdout=subprocess.DEVNULL)
