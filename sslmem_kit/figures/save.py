@@ -15,9 +15,11 @@ from bokeh.embed import json_item
 from bokeh.models import Axis, DataTable, LayoutDOM, Plot, Toolbar
 from bokeh.resources import Resources
 
-from sslmem_kit.figures.style import DPI
 from sslmem_kit.spec.paths import expanded
 from sslmem_kit.store.files import write_atomically
+
+DPI = 150
+"""Resolution of pictures, in dots per inch."""
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">

@@ -18,7 +18,6 @@ INK, GUIDE = "#222222", "#8a8a8a"
 SCORE_COLOURS = "viridis"
 
 _FONTS = {"title": 12, "labels": 11, "xticks": 10, "yticks": 10, "legend": 10, "ticks": 10}
-DPI = 150
 
 
 def dress(element: Any, *, both: dict | None = None, bokeh: dict | None = None, matplotlib: dict | None = None) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from sslmem_kit import store
-from sslmem_kit.data.datasets.images import cores
+from sslmem_kit.data.datasets.image_files import cores
 from sslmem_kit.data.samples import StudySamples
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import PARTITION_CODE

@@ -8,11 +8,9 @@ import numpy as np
 import xarray as xr
 
 from sslmem_kit.names import AUGMENTATION, ENCODER, SAMPLE, SSLMEM
-from sslmem_kit.scores.intervals import t_quantile, total_error
+from sslmem_kit.scores.intervals import CONFIDENCE, t_quantile, total_error
 from sslmem_kit.scores.protocols import view_weights
 from sslmem_kit.scores.variances import encoders_by_seed, is_balanced, jackknife_sum, variance_by_seed, variance_of_independent
-
-CONFIDENCE = 0.95
 
 BLOCK = 4096
 """Number of samples that are computed at once, few enough for the processor's caches; also what a chunk of the store holds by default."""

@@ -20,6 +20,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import special
 
+CONFIDENCE = 0.95
+"""Confidence of every interval of a score."""
 MIN_MODERATED_SAMPLES = 20
 """Samples below which variances are not moved towards a common one."""
 _FLOOR = 1e-5

@@ -27,7 +27,8 @@ import xarray as xr
 
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import ALIGNMENT, ENCODER, FAMILIES, PARTITION_CODE, SAMPLE, SSLMEM, TRAINED_ON
-from sslmem_kit.scores.contrast import CONFIDENCE, _contrast
+from sslmem_kit.scores.contrast import _contrast
+from sslmem_kit.scores.intervals import CONFIDENCE
 from sslmem_kit.scores.protocols import select_protocol
 from sslmem_kit.scores.selection import _select_encoders, of_pairs
 

@@ -1,11 +1,8 @@
 from .check import data_problems, missing, schema_problems
-from .layout import create
+from .layout import CHECKED, create
 from .read import READ_ENCODERS, IncompleteStore, check_whole, command, open_results, reading
 from .schema import (
-    CHECKED,
     DETAILS,
-    FILE_CHUNK,
-    FILE_SHARD,
     KEPT,
     LAYERS,
     LOCALIZED,
@@ -15,8 +12,6 @@ from .schema import (
     RANK,
     RECORDED,
     SCHEMA_VERSION,
-    THUMBNAIL_CHUNK,
-    THUMBNAIL_SHARD,
     UNITS,
     view_pairs,
 )
@@ -41,8 +36,6 @@ from .write import (
 __all__ = [
     "CHECKED",
     "DETAILS",
-    "FILE_CHUNK",
-    "FILE_SHARD",
     "KEPT",
     "LAYERS",
     "LOCALIZED",
@@ -53,8 +46,6 @@ __all__ = [
     "READ_ENCODERS",
     "RECORDED",
     "SCHEMA_VERSION",
-    "THUMBNAIL_CHUNK",
-    "THUMBNAIL_SHARD",
     "UNITS",
     "IncompleteStore",
     "attributes",

@@ -22,7 +22,8 @@ from sslmem_kit.names import CHANNEL, ENCODER, LAYER, PARTITION_CODE, SAMPLE, UN
 from sslmem_kit.scores import pair_positions
 from sslmem_kit.store import file_record, integrity
 from sslmem_kit.store.files import folder_appearing
-from sslmem_kit.store.schema import CHECKED, DETAILS, KEPT, LAYERS, LOCALIZED, RANK, UNITS
+from sslmem_kit.store.layout import CHECKED
+from sslmem_kit.store.schema import DETAILS, KEPT, LAYERS, LOCALIZED, RANK, UNITS
 
 if TYPE_CHECKING:
     from sslmem_kit.data import Dataset

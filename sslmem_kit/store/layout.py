@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.dtypes import StringDType
+from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from sslmem_kit.names import (
     ALIGNMENT,
@@ -25,9 +26,6 @@ from sslmem_kit.names import (
 from sslmem_kit.store import integrity
 from sslmem_kit.store.files import folder_appearing
 from sslmem_kit.store.schema import (
-    CHECKED,
-    FILE_CHUNK,
-    FILE_SHARD,
     LAYERS,
     LOCALIZED,
     ORIGINAL,
@@ -35,10 +33,17 @@ from sslmem_kit.store.schema import (
     PROBES,
     RECORDED,
     SCHEMA_VERSION,
-    THUMBNAIL_CHUNK,
-    THUMBNAIL_SHARD,
     view_pairs,
 )
+
+CHECKED = {"compressors": (ZstdCodec(level=0), Crc32cCodec())}
+"""How values are packed: a chunk ends with its checksum."""
+
+THUMBNAIL_CHUNK, THUMBNAIL_SHARD = 64, 4096
+"""Samples whose thumbnails are decoded together, and that share a file."""
+
+FILE_CHUNK, FILE_SHARD = 512, 2**18
+"""The same of the names of samples' files."""
 
 
 def create(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 
-from zarr.codecs import Crc32cCodec, ZstdCodec
-
 from sslmem_kit.names import (
     ALIGNMENT,
     ENCODER,
@@ -29,12 +27,6 @@ PER_ENCODER = {
 }
 """Groups whose arrays hold one row an encoder, and their variables."""
 
-THUMBNAIL_CHUNK, THUMBNAIL_SHARD = 64, 4096
-"""Samples whose thumbnails are decoded together, and that share a file."""
-
-FILE_CHUNK, FILE_SHARD = 512, 2**18
-"""The same of the names of samples' files."""
-
 ORIGINAL = ("height", "width")
 """Variables of ``/images`` that say how large an image was, on ``sample``; older stores lack them."""
 
@@ -55,9 +47,6 @@ LOCALIZED = {
 }
 """Groups of a study with ``scoring.layers``: alignment by layer, the mean over augmentations, written with each block of scores; and what
 :mod:`sslmem_kit.store.details` adds about units."""
-
-CHECKED = {"compressors": (ZstdCodec(level=0), Crc32cCodec())}
-"""How values are packed: a chunk ends with its checksum."""
 
 
 def view_pairs(views: int) -> list[tuple[int, int]]:

@@ -65,7 +65,7 @@ from sslmem_kit.cli import main
 from sslmem_kit.data import load
 from sslmem_kit.spec.data import DataSpec
 from sslmem_kit.explorer.study_cache import Library
-from sslmem_kit.data.datasets.images import cores
+from sslmem_kit.data.datasets.image_files import cores
 assert cores() >= 1
 assert main(["report", "tiny"]) == 0
 assert main(["export", "tiny", "--to", "tiny.csv"]) == 0

@@ -209,7 +209,7 @@ def test_too_large_an_image_is_refused_by_name_and_size_before_it_is_decoded(tmp
     bomb(tmp_path / "a" / "1.png", 10_000, 9_000)
     decoded = []
     monkeypatch.setattr(
-        "sslmem_kit.data.datasets.images.ImageOps.exif_transpose", lambda image, in_place: decoded.append(image.size)
+        "sslmem_kit.data.datasets.image_files.ImageOps.exif_transpose", lambda image, in_place: decoded.append(image.size)
     )
     with pytest.raises(UserError, match=r"a/1\.png \(10,000 x 9,000 pixels, at most 89,478,485 are decoded\)"):
         read(tmp_path)
@@ -224,7 +224,7 @@ def test_few_large_images_are_decoded_at_once(tmp_path):
         bomb(tmp_path / "a" / f"{number}.png", 6_000, 5_000)
     code = (
         "import resource, sys; from sslmem_kit.data import load; from sslmem_kit.spec import DataSpec\n"
-        "import sslmem_kit.data.datasets.images as images; images.cores = lambda: 6\n"
+        "import sslmem_kit.data.datasets.image_files as images; images.cores = lambda: 6\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "data = load(DataSpec(name='folder:' + sys.argv[1], image_size=8), channels=3)\n"
         "print(len(data), (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)"

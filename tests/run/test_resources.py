@@ -10,7 +10,7 @@ import yaml
 
 from sslmem_kit import store
 from sslmem_kit.cli import main
-from sslmem_kit.data.datasets import images
+from sslmem_kit.data.datasets import image_files
 from sslmem_kit.errors import UserError
 from sslmem_kit.explorer.comparison.comparison import Comparison
 from sslmem_kit.explorer.session import Session
@@ -118,6 +118,6 @@ def test_a_comparison_says_in_what_two_studies_were_computed_differently(tmp_pat
 
 def test_cores_are_those_of_this_process(monkeypatch):
     monkeypatch.undo()
-    assert images.cores() == len(os.sched_getaffinity(0))
+    assert image_files.cores() == len(os.sched_getaffinity(0))
     monkeypatch.delattr(os, "sched_getaffinity")
-    assert images.cores() == os.cpu_count()
+    assert image_files.cores() == os.cpu_count()

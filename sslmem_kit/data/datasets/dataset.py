@@ -12,7 +12,7 @@ from numpy.dtypes import StringDType
 from sslmem_kit.data import record
 from sslmem_kit.data.datasets.builtin import BUILTIN
 from sslmem_kit.data.datasets.folder import NAMED, read_folder
-from sslmem_kit.data.datasets.images import Header, Lazy, Noise, Progress, decode_all, inspect, target_shape
+from sslmem_kit.data.datasets.image_files import Header, Lazy, Noise, Progress, decode_all, inspect, target_shape
 from sslmem_kit.data.datasets.npz import read_npz
 from sslmem_kit.data.datasets.source import Source
 from sslmem_kit.data.datasets.test_split import stratified_test_side
@@ -50,7 +50,7 @@ class Dataset:
     original_shapes : int32 (n, 2)
         Height and width as stored, in pixels.
     keys : uint64 (n,)
-        The same for images whose pixels are the same: `sslmem_kit.data.datasets.images.pixel_key`.
+        The same for images whose pixels are the same: `sslmem_kit.data.datasets.image_files.pixel_key`.
     record : dict
         What was read, of JSON's types: `sslmem_kit.data.record.lines` says it in words.
     """

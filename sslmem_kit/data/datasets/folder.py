@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sslmem_kit.data.datasets.folder_splits import find_splits
-from sslmem_kit.data.datasets.images import SUFFIXES
+from sslmem_kit.data.datasets.image_files import SUFFIXES
 from sslmem_kit.data.datasets.source import Source
 from sslmem_kit.errors import NotThere, UserError, join_names
 from sslmem_kit.spec.paths import absolute

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sslmem_kit.data.datasets.dataset import Dataset
-from sslmem_kit.data.datasets.images import Noise
+from sslmem_kit.data.datasets.image_files import Noise
 from sslmem_kit.errors import UserError
 from sslmem_kit.spec.data import DataSpec
 

@@ -11,7 +11,7 @@ def load_task(spec: DataSpec, image_shape: tuple[int, int, int], *, seed: int) -
     """The data of a task in the form of the study's images.
 
     Images are cropped to their central square and resized, grey ones repeated over three channels, colours weighted to grey by ITU-R
-    601 luma: as `sslmem_kit.data.datasets.images` does for the images of a study itself.
+    601 luma: as `sslmem_kit.data.datasets.image_files` does for the images of a study itself.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from sslmem_kit.data import Dataset, load
-from sslmem_kit.data.datasets.images import pixel_key
+from sslmem_kit.data.datasets.image_files import pixel_key
 from sslmem_kit.data.loader import ImageLoader, in_batches
 from sslmem_kit.data.record import across as copies_across
 from sslmem_kit.data.record import copies

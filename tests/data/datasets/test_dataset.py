@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from sklearn.datasets import load_digits
 
 from sslmem_kit.data import BUILTIN, Dataset, load, stratified_test_side
-from sslmem_kit.data.datasets.images import Header, decode, target_shape
+from sslmem_kit.data.datasets.image_files import Header, decode, target_shape
 from sslmem_kit.errors import UserError
 from sslmem_kit.spec.data import DataSpec
 

@@ -277,7 +277,7 @@ def test_progress_and_one_class(tmp_path):
 
 def test_blocks_do_not_change_the_result(pets, monkeypatch):
     whole = read(pets)
-    monkeypatch.setattr("sslmem_kit.data.datasets.images.BLOCK_BYTES", 12 * 12 * 3 * 2)
+    monkeypatch.setattr("sslmem_kit.data.datasets.image_files.BLOCK_BYTES", 12 * 12 * 3 * 2)
     calls = []
     data = load(DataSpec(name=f"folder:{pets}"), progress=lambda done, total: calls.append(done))
     assert calls == [2, 4, 6, 7]
