@@ -64,7 +64,7 @@ def measure(samples: int, encoders: int, views: int, *, checked: bool) -> dict[s
     """Seconds of each step, and megabytes; without checksums nothing is recorded and chunks are packed alone."""
     with tempfile.TemporaryDirectory() as folder, mock.patch.dict(store.CHECKED), mock.patch.object(integrity, "begin") as begin:
         if checked:
-            begin.side_effect = BEGIN
+            begin.side_effect = START
         else:
             store.CHECKED["compressors"] = (ZstdCodec(level=0),)
         path = Path(folder, "results.zarr")
@@ -80,7 +80,7 @@ def measure(samples: int, encoders: int, views: int, *, checked: bool) -> dict[s
     return row
 
 
-BEGIN = integrity.begin
+START = integrity.start
 
 
 def main() -> None:

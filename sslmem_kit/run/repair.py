@@ -19,7 +19,7 @@ from sslmem_kit.errors import UserError
 from sslmem_kit.spec.audit import AuditSpec
 from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.store import file_record, integrity
-from sslmem_kit.store.directory import StudyFolder, as_yaml, begun_as, is_of
+from sslmem_kit.store.directory import StudyFolder, as_yaml, is_of, started_as
 from sslmem_kit.store.file_record import ADDED, COMPLETENESS, STORE, Damage
 from sslmem_kit.store.files import remove, write_atomically
 from sslmem_kit.store.metadata import DOCUMENT, read_documents, root_is_whole, write_root
@@ -65,7 +65,7 @@ def repair_spec(study: StudyFolder, spec: StudySpec | AuditSpec) -> bool:
     if not is_of(spec, attributes):
         return False
     # Not the places of `spec`: it is not checked yet that they hold the same data.
-    write_atomically(study.spec_path, as_yaml(begun_as(attributes) or spec).encode())
+    write_atomically(study.spec_path, as_yaml(started_as(attributes) or spec).encode())
     file_record.note(study.results_path, STORE, [file_record.SPEC])
     return True
 

@@ -1,4 +1,4 @@
-"""What is missing in a store, and what in its layout or its values cannot be."""
+"""Checks of a store: results that are missing, and impossible layouts or values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sslmem_kit.store.schema import DETAILS, LAYERS, LOCALIZED, PER_ENCODER
 
 
 def missing(tree: xr.DataTree) -> str:
-    """What a store lacks, in words; empty when nothing."""
+    """Return what is missing from a store, in words; empty when nothing is."""
     group = tree["completeness"].to_dataset()
     scored, evaluated = group["scored"].values, group["evaluated"].values
     ids = tree[ENCODER].values
@@ -37,7 +37,7 @@ def missing(tree: xr.DataTree) -> str:
 
 
 def schema_problems(tree: xr.DataTree) -> Iterator[str]:
-    """What in a store's layout departs from the schema; the store of an audit, which has a mode, may lack more than others."""
+    """Yield where a store's layout departs from the schema, a message each; more may be missing where an audit wrote it."""
     audited = MODE in tree.attrs
     membership = {TRAINED_ON: (SAMPLE, ENCODER), "partition": (SAMPLE,)}
     unknown = tree.attrs.get(MODE) == ONE_MODEL and not any(name in tree.variables for name in membership)
@@ -66,7 +66,7 @@ def schema_problems(tree: xr.DataTree) -> Iterator[str]:
 
 
 def data_problems(tree: xr.DataTree) -> Iterator[str]:
-    """What in a complete store's values cannot be: reads everything."""
+    """Yield what is impossible in a complete store's values, a message each: reads everything."""
     ids = tree[SAMPLE].values
     if len(ids) and (np.diff(ids) <= 0).any():
         yield "sample ids are not strictly ascending"

@@ -1,4 +1,4 @@
-"""What a results store holds for looking at samples: the views that were scored, and the nearest neighbours of a sample.
+"""Groups of a results store for looking at samples: the views that were scored, and the nearest neighbours of a sample.
 
 Two groups are about the *kept* samples: ``/views`` has ``thumbnail(kept, view, y, x, channel)``, view 0 the clean image; ``/neighbours``
 has ``neighbour(kept, encoder, rank)``, sample ids, and ``distance(kept, encoder, rank)``, the l2 distance of l2-normalized pooled
@@ -85,7 +85,7 @@ def choose_kept(scores: xr.Dataset, *, bytes_each: int) -> xr.Dataset:
 
     Returns
     -------
-    Coordinate ``kept``, ascending sample ids; the attrs tell the rule, and how many samples gave way.
+    Coordinate ``kept``, ascending sample ids; the attrs hold the rule, and how many samples were dropped.
     """
     difference, codes = scores["difference"].values, scores["partition"].values
     null = difference[np.isin(codes, [PARTITION_CODE["shared"], PARTITION_CODE["extra"]])]
@@ -112,8 +112,8 @@ def choose_references(ids: np.ndarray, kept: np.ndarray, *, seed: int) -> np.nda
     if len(ids) <= REFERENCES:
         return ids
     others = np.setdiff1d(ids, kept)
-    drawn = np.random.Generator(np.random.Philox(seed)).choice(others, max(0, REFERENCES - len(kept)), replace=False)
-    return np.sort(np.concatenate([kept, drawn]))
+    sampled = np.random.Generator(np.random.Philox(seed)).choice(others, max(0, REFERENCES - len(kept)), replace=False)
+    return np.sort(np.concatenate([kept, sampled]))
 
 
 def unwritten(path: Path) -> list[str]:
@@ -166,7 +166,7 @@ def write_units(path: Path, pairs: Sequence[xr.Dataset], *, encoders: int) -> No
 
 
 def problems(tree: xr.DataTree) -> Iterator[str]:
-    """What in the groups that are there cannot be, or does not fit the rest of the store."""
+    """Yield what is impossible in the groups that are there, or does not fit the rest of the store, a message each."""
     ids = tree[SAMPLE].values
     for name in DETAILS:
         if name not in tree.children:

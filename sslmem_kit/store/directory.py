@@ -42,12 +42,12 @@ class StudyFolder:
 
     @property
     def spec_path(self) -> Path:
-        """Of the resolved spec."""
+        """Path of the resolved spec."""
         return self.path / SPEC_FILE
 
     @property
     def results_path(self) -> Path:
-        """Of the results store."""
+        """Path of the results store."""
         return self.path / "results.zarr"
 
     @property
@@ -76,12 +76,12 @@ class StudyFolder:
 
     @property
     def command(self) -> str:
-        """That makes this study, and goes on with it."""
+        """Command that makes this study, and resumes it."""
         return "sslmem score" if isinstance(self.spec, AuditSpec) else "sslmem run"
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the study for one writer, without what killed ones have left; a second one is told so.
+        """Hold the study for one writer, having removed what killed ones left.
 
         Raises
         ------
@@ -100,7 +100,7 @@ class StudyFolder:
             yield
 
     def _sweep(self) -> None:
-        """Remove what killed writers have left. Under the lock, for folders and zarr's own temporary files tell nothing of who writes them."""
+        """Remove what killed writers have left. Under the lock, for folders and zarr's own temporary files do not say who writes them."""
         for leftover in (*self.path.glob("results.zarr*.partial"), *self.results_path.rglob("*.partial")):
             remove(leftover)
         self.sweep_files()
@@ -137,7 +137,7 @@ def check_directory(path: Path, spec: StudySpec | AuditSpec) -> None:
                 there, here = (own.partition.remove and str(own.partition.remove) for own in (study.spec, spec))
                 hint = " (--remove gives it)"
             if field == "downstream.tasks":
-                hint = " (that moved ones hold the same cannot be told: have them, or a link to them, where they were)"
+                hint = " (that moved ones hold the same is not known: have them, or a link to them, where they were)"
             raise UserError(
                 f"--out: {path} holds a study of another spec, {field} is {there!r} there and {here!r} here{hint}; choose another directory"
             )
@@ -146,23 +146,23 @@ def check_directory(path: Path, spec: StudySpec | AuditSpec) -> None:
 
 
 def is_recorded(study: StudyFolder) -> bool:
-    """Whether there is nothing yet in a study that data could be others than, or a record to compare them with."""
+    """Return whether a study holds nothing yet that other data could contradict, or a record to compare them with."""
     if study.results_path.exists():
         return root_is_whole(study.results_path)
     return not any((study.path / "encoders").glob("*"))
 
 
 def is_of(spec: StudySpec | AuditSpec, attributes: Mapping[str, Any]) -> bool:
-    """Whether results, by their attributes, are of a spec, wherever its data and weights lie now."""
+    """Return whether results, by their attributes, are of a spec, wherever its data and weights lie now."""
     recorded = attributes.get("spec_hash")
     if recorded in (spec.hash, spec.hash_with_places):
         return True
-    begun = begun_as(attributes)
-    return begun is not None and begun.hash_with_places == recorded and begun.hash == spec.hash
+    started = started_as(attributes)
+    return started is not None and started.hash_with_places == recorded and started.hash == spec.hash
 
 
-def begun_as(attributes: Mapping[str, Any]) -> StudySpec | AuditSpec | None:
-    """The spec that results were begun with, by their attributes; None where it cannot be read."""
+def started_as(attributes: Mapping[str, Any]) -> StudySpec | AuditSpec | None:
+    """Return the spec that results were started with, by their attributes; None where it cannot be read."""
     with contextlib.suppress(UserError, ValueError, TypeError, AttributeError, KeyError):
         loaded = json.loads(attributes["spec"])
         return (parse_audit if is_audit(loaded) else parse_spec)(loaded, where="spec")
@@ -175,7 +175,7 @@ def take_places(study: StudyFolder, spec: StudySpec | AuditSpec) -> None:
     Raises
     ------
     UserError
-        Meanwhile, before the lock was held, another process has begun a study of another spec there.
+        Meanwhile, before the lock was held, another process has started a study of another spec there.
     """
     check_directory(study.path, spec)
     if study.spec.as_dict() != spec.as_dict():
@@ -186,12 +186,12 @@ def take_places(study: StudyFolder, spec: StudySpec | AuditSpec) -> None:
 
 
 def places_changed(study: StudyFolder, spec: StudySpec | AuditSpec) -> bool:
-    """Whether there is something for :func:`take_places` to do in a study with results."""
+    """Return whether there is something for :func:`take_places` to do in a study with results."""
     return study.spec != spec or integrity.is_edited(study.results_path)
 
 
 def _is_own(entry: Path) -> bool:
-    """Whether this is all that a run can leave that is killed before there is a study."""
+    """Return whether an entry is of those that a run leaves that is killed before there is a study."""
     return entry.name in (LOCK, f"{LOCK}.pid") or (entry.name.startswith("study.yaml.") and is_leftover(entry))
 
 

@@ -19,10 +19,10 @@ from sslmem_kit.store.metadata import DOCUMENT, RECORD, SEAL, Document
 COMPLETENESS = ("completeness/scored", "completeness/evaluated")
 
 STORE = "store"
-"""Who writes what is no encoder's."""
+"""Writer of what belongs to no encoder."""
 
 SPEC = "../study.yaml"
-"""As the record names it. People edit the places in it, and a run that finds there what was there records it anew."""
+"""Name of the spec in the record. People edit the places in it, and a run that finds the same data there records it anew."""
 
 ROWS = ("training", "trajectory", "downstream")
 """Groups that an encoder's evaluation fills."""
@@ -35,7 +35,7 @@ _TAIL, _AT_ONCE = 4, 2**20
 
 @dataclass(frozen=True)
 class Entry:
-    """What the record says of a file; of one that must not be there (all its values are the fill value) the size is -1."""
+    """Entry of a file in the record; the size is -1 for a file that must not be there (all its values are the fill value)."""
 
     size: int
     tail: str = "-"
@@ -59,27 +59,27 @@ class Damage:
 
     @property
     def is_chunk(self) -> bool:
-        """Whether it is a chunk, not a document or a file outside the store."""
+        """Return whether the file is a chunk, not a document or a file outside the store."""
         return "/c/" in self.name and not self.name.startswith("../")
 
     @property
     def index(self) -> tuple[int, ...]:
-        """Of the chunk, along each dimension."""
+        """Index of the chunk along each dimension; empty for other files."""
         return tuple(map(int, self.name.split("/c/")[1].split("/"))) if self.is_chunk else ()
 
     @property
     def encoder(self) -> str | None:
-        """Whose file it is; None of what is in the store."""
+        """Id of the encoder whose file it is; None for files in the store."""
         return self.name.split("/")[2] if self.name.startswith("../encoders/") else None
 
 
 def is_recorded(path: Path) -> bool:
-    """Whether a store carries checksums."""
+    """Return whether a store carries checksums."""
     return (path / RECORD).is_dir() or f'"{SEAL}"'.encode() in (path / DOCUMENT).read_bytes()
 
 
 def chunk_names(name: str, document: Document, *, along: int | None = None, at: int = 0) -> Iterator[str]:
-    """Of the files that an array's values are in where none is left out; all, or those with one index along an axis."""
+    """Yield the names of an array's chunk files where none is left out; all, or those with one index along an axis."""
     counts = _counts(document)
     if along is not None:
         counts[along] = 1
@@ -155,7 +155,7 @@ def _append(path: Path, writer: str, lines: Sequence[str]) -> None:
 
 
 def file_of(path: Path, name: str) -> Path:
-    """Where a recorded file is; a store may be a link."""
+    """Return the path of a recorded file; a store may be a link."""
     return path.parent / name.removeprefix("../") if name.startswith("../") else path / name
 
 
@@ -176,12 +176,12 @@ def _entry(file: Path) -> Entry:
 
 
 def files_of(encoder_id: str) -> list[str]:
-    """What a finished training leaves, as the record names it."""
+    """Return the files that a finished training leaves, as the record names them."""
     return [f"../encoders/{encoder_id}/{name}" for name in ("config.json", "history.csv", "weights.safetensors")]
 
 
 def read_record(path: Path) -> tuple[dict[str, Entry], list[Damage]]:
-    """What the record says, and what is damaged of itself."""
+    """Return the record's entries by file name, and the damages of the record itself."""
     entries: dict[str, Entry] = {}
     damaged = []
     try:
@@ -210,7 +210,7 @@ def read_record(path: Path) -> tuple[dict[str, Entry], list[Damage]]:
 
 
 def holds(file: Path) -> bool:
-    """Whether a chunk that ends with its checksum is what was written; of any other file, whether it is there."""
+    """Return whether a chunk matches the checksum that it ends with; for any other file, whether it is there."""
     try:
         content = file.read_bytes()
     except OSError:
@@ -241,7 +241,7 @@ def _how_quickly(file: Path, entry: Entry) -> str:
 
 
 def how_wholly(file: Path, entry: Entry) -> str:
-    """What is wrong with a file, having read it; empty where nothing is."""
+    """Return what is wrong with a file, reading all of it; empty where nothing is."""
     how = _how_quickly(file, entry)
     if how or entry.size < 0:
         return how

@@ -33,11 +33,11 @@ except ImportError:
     msvcrt = None
 
 _PARTIAL = re.compile(r".+\.(\d+)(\.[0-9a-f]{8})?\.partial")
-"""Of this module; without a token, of earlier versions."""
+"""Name of a partial file of this module; without a token, of earlier versions."""
 _OLD_SECONDS = 86400
-"""Age from which a file is a leftover where there are no locks to tell."""
+"""Age from which a file is a leftover where there are no locks."""
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
-"""What file systems answer that cannot lock."""
+"""Error numbers of file systems that cannot lock."""
 _PLAIN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK if os.name == "posix" else 0
 """Opened for what it is: neither through a link nor waiting for the other end of a pipe."""
 
@@ -46,7 +46,7 @@ _PLAIN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK if os.name == "posix" else
 def appearing(path: Path, mode: int = 0o666) -> Iterator[Path]:
     """Around the writing of a file: the name to write it under, from which it moves to its own when it is whole and on disk.
 
-    ``mode`` is that of the file from the beginning, less the umask's bits.
+    ``mode`` is that of the file from the start, less the umask's bits.
     """
     partial = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}.partial")
     handle = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | _PLAIN, mode)
@@ -122,7 +122,7 @@ def remove(path: Path) -> None:
 
 
 def is_leftover(path: Path) -> bool:
-    """Whether this is the name of a file that was being written, and nobody writes it any more."""
+    """Return whether a path has the name of a partial file that nobody writes any more."""
     written = _PARTIAL.fullmatch(path.name)
     if not written or path.is_dir():
         return path.is_symlink() and bool(written)

@@ -1,4 +1,4 @@
-"""What a results store must consist of: a record of its files, and what of them is lost, damaged or another one.
+"""Integrity of a results store: a record of its files, and which of them are lost, damaged or replaced.
 
 Every chunk ends with its crc32c, which zarr compares when it reads. That finds flipped bits, not chunks that are gone (zarr reads the fill
 value in their place) or have changed places. So whoever writes a file adds a line to the record, after the file and before the chunk is
@@ -52,8 +52,8 @@ DAMAGED_PICTURES = (
 """Sentences for :func:`sslmem_kit.statistics.caveats.caveats`."""
 
 
-def begin(path: Path) -> None:
-    """Begin the record of a store that has just been laid out: with all of its files; and seal its root."""
+def start(path: Path) -> None:
+    """Start the record of a store that has just been laid out, with all of its files, and seal its root."""
     (path / RECORD).mkdir()
     note(path, STORE, [*_files(path, own_documents(path), empty=False), *_spec(path)])
     write_root(path, attributes={}, consolidated=False, sealed=True)
@@ -76,7 +76,7 @@ def renew(path: Path) -> None:
 
 
 def is_edited(path: Path) -> bool:
-    """Whether the ``study.yaml`` beside a store is not as it was recorded; False where there is no record of it."""
+    """Return whether the ``study.yaml`` beside a store is not as it was recorded; False where there is no record of it."""
     if not is_recorded(path):
         return False
     entries, _ = read_record(path)
@@ -84,7 +84,7 @@ def is_edited(path: Path) -> bool:
 
 
 def _spec(path: Path) -> list[str]:
-    """Of the study that a store is in, for there are stores of none."""
+    """Return the recorded name of the study's spec; empty for a store that is in no study."""
     return [SPEC] if file_of(path, SPEC).is_file() else []
 
 
@@ -97,7 +97,7 @@ def _files(path: Path, documents: dict[str, Document], *, empty: bool) -> Iterat
 
 
 def damaged_files(path: Path, names: Iterable[str]) -> list[Damage]:
-    """Those of some files that are not, or not known to be, what was written; of a store without a record none."""
+    """Return which of some files are not, or not known to be, what was written; none for a store without a record."""
     if not is_recorded(path):
         return []
     entries, _ = read_record(path)
@@ -106,23 +106,23 @@ def damaged_files(path: Path, names: Iterable[str]) -> list[Damage]:
 
 
 Done = tuple[np.ndarray, np.ndarray, list["Damage"]]
-"""Of :func:`completeness`."""
+"""Return type of :func:`completeness`."""
 
 
 def damages(path: Path, documents: Mapping[str, Document], *, whole: bool, done: Done | None = None) -> list[Damage]:
-    """What of a store is not as its record says; of one without a record, what of it cannot be told from what was never written.
+    """Return the damages of a store: what is not as its record says; without a record, what is recorded as scored and is missing.
 
     Parameters
     ----------
     path
-        Of the store.
+        Path of the store.
     documents
-        Of :func:`sslmem_kit.store.metadata.read_documents`.
+        Result of :func:`sslmem_kit.store.metadata.read_documents`.
     whole
         Read every file of the store, and of its encoders; else compare sizes and last bytes of those in the store, which finds what is
         gone, cut or in another's place.
     done
-        Of :func:`completeness`, where it has been read already.
+        Result of :func:`completeness`, where it has been read already.
     """
     scored, evaluated, unreadable = done or completeness(path)
     found = [*unreadable]
@@ -144,14 +144,17 @@ def damages(path: Path, documents: Mapping[str, Document], *, whole: bool, done:
             if name not in entries and file_of(path, name).exists()
         ]
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-            return [*found, *_told(entries, threads.map(lambda name: how_wholly(file_of(path, name), entries[name]), entries))]
+            return [
+                *found,
+                *_as_damages(entries, threads.map(lambda name: how_wholly(file_of(path, name), entries[name]), entries)),
+            ]
     inside = {name: entry for name, entry in entries.items() if not name.startswith("../")}
     hows = ((how_wholly if name.endswith(DOCUMENT) else _how_quickly)(path / name, entry) for name, entry in inside.items())
-    return [*found, *_told(inside, hows)]
+    return [*found, *_as_damages(inside, hows)]
 
 
 def place(damage: Damage) -> tuple[int, int | None] | None:
-    """The encoder whose values a damaged chunk holds, and the block of its scores, None where it is of its evaluation; None of all else."""
+    """Return the encoder whose values a damaged chunk holds and the block of its scores, None for its evaluation; None for all else."""
     if not damage.is_chunk:
         return None
     index, group = damage.index, damage.array.split("/")[0]
@@ -212,7 +215,7 @@ def restore_record(path: Path) -> None:
 
 
 def completeness(path: Path) -> Done:
-    """What is recorded as ``scored`` (encoder, block) and ``evaluated`` (encoder,); False where that cannot be read, and what cannot."""
+    """Return ``scored`` (encoder, block), ``evaluated`` (encoder,), both bool and False where they cannot be read, and what cannot be."""
     # One small file a block of samples: by way of dask each would be a task of its own.
     group, found = zarr.open_group(path / "completeness", mode="r"), []
     arrays = []
@@ -264,5 +267,5 @@ def describe(found: Iterable[Damage], documents: Mapping[str, Document], encoder
     ]
 
 
-def _told(names: Iterable[str], hows: Iterable[str]) -> Iterator[Damage]:
+def _as_damages(names: Iterable[str], hows: Iterable[str]) -> Iterator[Damage]:
     return (Damage(name, how) for name, how in zip(names, hows, strict=True) if how)

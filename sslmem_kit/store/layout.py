@@ -37,7 +37,7 @@ from sslmem_kit.store.schema import (
 )
 
 CHECKED = {"compressors": (ZstdCodec(level=0), Crc32cCodec())}
-"""How values are packed: a chunk ends with its checksum."""
+"""Encoding of values: a chunk ends with its checksum."""
 
 THUMBNAIL_CHUNK, THUMBNAIL_SHARD = 64, 4096
 """Samples whose thumbnails are decoded together, and that share a file."""
@@ -68,7 +68,7 @@ def create(
     Parameters
     ----------
     path
-        Of ``results.zarr``; must not exist.
+        Path of ``results.zarr``; must not exist.
     samples
         Coordinates on ``sample``: ``sample`` (ascending ids), ``label``, ``partition`` (codes; not where ``trained_on`` is None) and ``file``
         (text; not where samples are in no files of their own).
@@ -79,7 +79,7 @@ def create(
     views
         Number of random views beside the clean image.
     policy
-        Name of the policy that the random views are drawn by.
+        Name of the policy that the random views are sampled from.
     block
         Samples in a chunk.
     attrs
@@ -94,7 +94,7 @@ def create(
     tasks
         Names of the downstream tasks.
     layers
-        Names of the layers whose alignment is stored too, in forward order, the whole output last.
+        Names of the layers whose alignment is stored too, in forward order, the full (unpooled) representation last.
     """
     pairs = np.array(view_pairs(views))
     n, e = samples.sizes[SAMPLE], len(encoders)
@@ -147,7 +147,7 @@ def create(
     partial = path.with_name(path.name + ".partial")
     with folder_appearing(path, partial):
         tree.to_zarr(partial, mode="w-", zarr_format=3, consolidated=False, encoding=encoding, write_inherited_coords=False)
-        integrity.begin(partial)
+        integrity.start(partial)
 
 
 def _image_group(thumbnails: np.ndarray | None, original_shapes: np.ndarray | None) -> dict[str, xr.Dataset]:
@@ -162,7 +162,7 @@ def _image_group(thumbnails: np.ndarray | None, original_shapes: np.ndarray | No
 def _training_groups(
     samples: int, encoders: int, epochs: int, recorded_epochs: Sequence[int], tasks: Sequence[str]
 ) -> dict[str, xr.Dataset]:
-    """What is known of encoders because they were trained here."""
+    """Return the groups of encoders that were trained here: their training, trajectory and downstream accuracy."""
     recorded, text = np.array(recorded_epochs, np.int64), StringDType()
     losses = {name: ((ENCODER, EPOCH), _absent(encoders, epochs)) for name in PER_ENCODER["training"]}
     path = {

@@ -55,14 +55,14 @@ def read_documents(path: Path) -> dict[str, Document]:
         raise UserError(f"{path}: there is no results store here (a folder with a zarr.json)")
     root = _read(path, "")
     if not root_is_whole(path):
-        raise UserError(f"{path / DOCUMENT} is damaged, it is not what its checksum was made of; {MENDED}")
+        raise UserError(f"{path / DOCUMENT} is damaged, it is not what its checksum was made of; {REPAIR_HINT}")
     own = {"": root, **_members(path, "")}
     copies = _copies(path, root)
     for name, copy in copies.items():
         if name not in own:
-            raise UserError(f"{path / name / DOCUMENT} is missing, the consolidated metadata describe it; {MENDED}")
+            raise UserError(f"{path / name / DOCUMENT} is missing, the consolidated metadata describe it; {REPAIR_HINT}")
         if _plain(copy) != _plain(own[name]):
-            raise UserError(f"{path / name / DOCUMENT} differs from its copy in the consolidated metadata; {MENDED}")
+            raise UserError(f"{path / name / DOCUMENT} differs from its copy in the consolidated metadata; {REPAIR_HINT}")
     for name, document in own.items():
         if name:
             _check(path / name, document)
@@ -70,7 +70,7 @@ def read_documents(path: Path) -> dict[str, Document]:
     return own
 
 
-MENDED = "`sslmem run` (of an audit `sslmem score`) on the same directory writes it again"
+REPAIR_HINT = "`sslmem run` (of an audit `sslmem score`) on the same directory writes it again"
 
 
 def own_documents(path: Path) -> dict[str, Document]:
@@ -193,7 +193,7 @@ def number_of_chunks(document: Document) -> int:
 
 
 def memory_bytes() -> int:
-    """Of this machine; where it does not tell, 64 GB."""
+    """Return the bytes of this machine's memory; 64 GB where that is not known."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):
@@ -229,7 +229,7 @@ def write_root(path: Path, *, attributes: Mapping[str, Any], consolidated: bool,
 
 
 def root_is_whole(path: Path) -> bool:
-    """Whether the root's document can be read and is what its checksum was made of."""
+    """Return whether the root's document can be read and is what its checksum was made of."""
     try:
         return _is_sealed(path) if SEAL in _read(path, "")["attributes"] else not (path / RECORD).is_dir()
     except UserError:
@@ -238,8 +238,8 @@ def root_is_whole(path: Path) -> bool:
 
 def _is_sealed(path: Path) -> bool:
     text = (path / DOCUMENT).read_text(encoding="utf-8")
-    told = json.loads(text)["attributes"][SEAL]
-    return isinstance(told, str) and _digest(text.replace(f'"{SEAL}": "{told}"', f'"{SEAL}": "{_BLANK}"', 1)) == told
+    seal = json.loads(text)["attributes"][SEAL]
+    return isinstance(seal, str) and _digest(text.replace(f'"{SEAL}": "{seal}"', f'"{SEAL}": "{_BLANK}"', 1)) == seal
 
 
 def _digest(text: str) -> str:

@@ -1,4 +1,4 @@
-"""On what machine the numbers of a store were computed, and what their last bits hang on.
+"""Machine that the numbers of a store were computed on, which their last bits depend on.
 
 A sum over threads is added up in an order that depends on their number, and training carries such a difference on: two trainings that
 are equal in everything but the threads are as far apart, in the end, as two that differ in the noise of one step.
@@ -14,13 +14,13 @@ BITS = "equal numbers, to the last bit, need equal threads, processor and torch"
 
 
 def computed_on(attrs: Mapping[str, Any]) -> dict[str, Any]:
-    """What the last bits of a store's numbers hang on: ``device``, ``processor``, ``threads`` and ``torch``; None what an older store does
-    not know.
+    """Return what the last bits of a store's numbers depend on: ``device``, ``processor``, ``threads`` and ``torch``; None for what is
+    missing from an older store.
 
     Parameters
     ----------
     attrs
-        Of the root of a results store.
+        Attributes of the root of a results store.
     """
     try:
         versions = json.loads(attrs.get("versions", "{}"))
@@ -30,20 +30,20 @@ def computed_on(attrs: Mapping[str, Any]) -> dict[str, Any]:
     return {**{name: attrs.get(name) for name in ("device", "processor", "threads")}, "torch": torch}
 
 
-def in_words(told: Mapping[str, Any]) -> str:
-    """What :func:`computed_on` tells, as a phrase: ``cpu (AMD EPYC), 1 thread a training, torch 2.14.0``."""
-    place = f"{told['device']}" + (f" ({told['processor']})" if told["processor"] else "")
-    threads = told["threads"]
+def in_words(machine: Mapping[str, Any]) -> str:
+    """Return the result of :func:`computed_on` as a phrase: ``cpu (AMD EPYC), 1 thread a training, torch 2.14.0``."""
+    place = f"{machine['device']}" + (f" ({machine['processor']})" if machine["processor"] else "")
+    threads = machine["threads"]
     parts = [
         place,
         f"{threads} thread{'s' * (threads != 1)} a training" if threads else "",
-        told["torch"] and f"torch {told['torch']}",
+        machine["torch"] and f"torch {machine['torch']}",
     ]
     return ", ".join(part for part in parts if part)
 
 
 def difference(left: Mapping[str, Any], right: Mapping[str, Any]) -> str:
-    """In which of :func:`computed_on` two studies are known to differ, as a sentence; empty where in none."""
+    """Return in which entries of :func:`computed_on` two studies are known to differ, as a sentence; empty where in none."""
     names = [name for name in left if None not in (left[name], right[name]) and left[name] != right[name]]
     if not names:
         return ""

@@ -3,7 +3,7 @@
 ``results.zarr`` is an xarray ``DataTree`` in Zarr v3. The root holds ``alignment(sample, augmentation, encoder)``, the distance between
 the representations of two views; an augmentation is a pair of views, and all pairs among the clean image (view 0) and the k random
 views are stored. A writer owns whole chunks: one (sample block, encoder) of ``alignment``, one encoder's row of everything else. What is
-written is recorded afterwards, per (encoder, block), in ``/completeness``; a reader is told what is missing.
+written is recorded afterwards, per (encoder, block), in ``/completeness``; a reader gets an error that names what is missing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from sslmem_kit.names import (
 )
 from sslmem_kit.store import file_record, integrity
 from sslmem_kit.store.check import missing, schema_problems
-from sslmem_kit.store.metadata import MENDED, read_documents
+from sslmem_kit.store.metadata import REPAIR_HINT, read_documents
 from sslmem_kit.store.schema import SCHEMA_VERSION
 from sslmem_kit.store.write import is_finished
 
@@ -34,7 +34,7 @@ READ_ENCODERS = 64
 
 
 class IncompleteStore(UserError):
-    """The store lacks results that were asked for."""
+    """Results that were asked for are missing from the store."""
 
 
 def open_results(path: Path | str, *, allow_incomplete: bool = False, allow_damage: bool = False) -> xr.DataTree:
@@ -45,9 +45,9 @@ def open_results(path: Path | str, *, allow_incomplete: bool = False, allow_dama
     Parameters
     ----------
     path
-        Of ``results.zarr``.
+        Path of ``results.zarr``.
     allow_incomplete
-        Open a store that lacks results too; what is missing is NaN there, and :func:`missing` names it.
+        Open an incomplete store too; what is missing is NaN there, and :func:`missing` names it.
     allow_damage
         Open a store in which values of encoders are damaged too: such a block counts as not scored, such rows as not evaluated. Damaged
         pictures never keep a store from being opened: their files are in the attribute ``damaged_pictures``.
@@ -95,29 +95,27 @@ def open_results(path: Path | str, *, allow_incomplete: bool = False, allow_dama
         raise UserError(f"{path}: {problems[0]}")
     absent = missing(tree)
     if absent and not allow_incomplete:
-        raise IncompleteStore(
-            f"{path}: the study is incomplete, {absent}; `{command(tree)}` on the same directory goes on where it stopped"
-        )
+        raise IncompleteStore(f"{path}: the study is incomplete, {absent}; `{command(tree)}` on the same directory resumes it")
     return tree
 
 
-_REMEDY = f"`sslmem validate` names it, {MENDED}"
+_REMEDY = f"`sslmem validate` names it, {REPAIR_HINT}"
 
 
 def _refusal(path: Path, documents: Mapping[str, Any], found: Sequence[file_record.Damage]) -> str:
-    told = integrity.describe(found, documents, integrity.encoder_ids(path))
-    more = f" and {len(told) - 1} more" if len(told) > 1 else ""
-    return f"{path}: the results are damaged, {told[0]}{more}; `sslmem validate` names all of it, {MENDED}"
+    damages = integrity.describe(found, documents, integrity.encoder_ids(path))
+    more = f" and {len(damages) - 1} more" if len(damages) > 1 else ""
+    return f"{path}: the results are damaged, {damages[0]}{more}; `sslmem validate` names all of it, {REPAIR_HINT}"
 
 
 def command(tree: xr.DataTree) -> str:
-    """What has made a store, and goes on with it."""
+    """Return the command that made a store, and resumes it."""
     return "sslmem score" if MODE in tree.attrs else "sslmem run"
 
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Around what reads values: a chunk that is damaged is the user's to mend."""
+    """Context of reading values: a damaged chunk raises a :class:`UserError` that says how to repair it."""
     try:
         yield
     except UserError:
@@ -129,7 +127,7 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def _of_checksum(error: Exception) -> str:
-    """What zarr's codec says with the bytes of two checksums; empty of other errors."""
+    """Return what is wrong where zarr's codec reports two checksums that differ; empty for other errors."""
     return "is not what was written" if "computed checksum do not match" in str(error) else ""
 
 
@@ -149,5 +147,5 @@ def check_whole(path: Path, values: xr.DataArray, *, what: str = ALIGNMENT) -> N
     if lost.any():
         raise UserError(
             f"{path}: the {what} of {int(lost.sum())} of {len(lost)} {dim}s is not finite though recorded as scored; chunks are lost, "
-            "`sslmem validate` tells more"
+            "`sslmem validate` says more"
         )

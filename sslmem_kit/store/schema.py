@@ -16,7 +16,7 @@ from sslmem_kit.names import (
 SCHEMA_VERSION = 1
 
 RECORDED = ("probe_accuracy", "feature_std", "effective_rank", "embedding_std")
-"""What is known of an encoder at each recorded epoch, beside alignment: one number each."""
+"""Variables recorded of an encoder at each recorded epoch, beside alignment: one number each."""
 
 PROBES = ("linear", "knn")
 
@@ -28,7 +28,7 @@ PER_ENCODER = {
 """Groups whose arrays hold one row an encoder, and their variables."""
 
 ORIGINAL = ("height", "width")
-"""Variables of ``/images`` that say how large an image was, on ``sample``; older stores lack them."""
+"""Variables of ``/images`` that say how large an image was, on ``sample``; missing from older stores."""
 
 KEPT, RANK = "kept", "rank"
 
@@ -36,7 +36,7 @@ DETAILS = {
     "views": {"thumbnail": (KEPT, VIEW, "y", "x", "channel")},
     "neighbours": {"neighbour": (KEPT, ENCODER, RANK), "distance": (KEPT, ENCODER, RANK)},
 }
-"""Groups that :mod:`sslmem_kit.store.details` adds to a scored store, their variables and dimensions; a store may lack them. ``kept`` is a
+"""Groups that :mod:`sslmem_kit.store.details` adds to a scored store, their variables and dimensions; they may be missing. ``kept`` is a
 dimension of its own, because a group inherits ``sample`` from the root, where it is longer."""
 
 LAYERS, UNITS = "layers", "units"

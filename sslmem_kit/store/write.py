@@ -45,7 +45,7 @@ def mean_alignment(path: Path, *, encoder: int) -> np.ndarray:
 def write_evaluation(path: Path, *, encoder: int, rows: Mapping[str, np.ndarray]) -> None:
     """Write an encoder's rows, keys ``group/variable``, and record the encoder as evaluated.
 
-    A store that an earlier version began has a place for fewer numbers: the others are left out.
+    A store that an earlier version started has a place for fewer numbers: the others are left out.
     """
     group = _open_for_writing(path)
     for name, row in rows.items():
@@ -97,13 +97,13 @@ def unscored_blocks(path: Path, encoder: int) -> list[int]:
 
 
 def complete(path: Path) -> np.ndarray:
-    """Whether each encoder is scored and evaluated, (encoder,) bool."""
+    """Return whether each encoder is scored and evaluated, (encoder,) bool."""
     group = _open_for_writing(path)
     return group["completeness/scored"][:].all(axis=1) & group["completeness/evaluated"][:].astype(bool)
 
 
 def is_evaluated(path: Path, encoder: int) -> bool:
-    """Whether an encoder's training, trajectory and downstream rows are written."""
+    """Return whether an encoder's training, trajectory and downstream rows are written."""
     return bool(_open_for_writing(path)["completeness/evaluated"][encoder])
 
 
@@ -123,7 +123,7 @@ def finish(path: Path) -> None:
 
 
 def is_finished(path: Path) -> bool:
-    """Whether :func:`finish` was the last to write here."""
+    """Return whether :func:`finish` was the last to write here."""
     return b'"consolidated_metadata"' in (path / "zarr.json").read_bytes()
 
 
