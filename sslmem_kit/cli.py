@@ -111,7 +111,7 @@ def _run_command(arguments: list[str] | None, came: list[str]) -> int:
     except OSError as error:
         if came:  # the terminal is gone, and what was written to it with it
             return _complain(_interrupted(came), 1)
-        message = paths.told(error)
+        message = paths.remedy(error)
         if message:
             return _complain(message, 2)
         reason = {**_DISK, **_ACCESS}.get(error.errno or 0)

@@ -1,4 +1,4 @@
-"""What a study is: one section a file, how specs are found and read, and what is said of wrong ones. Imports no torch."""
+"""Definition of a study: one section a file, finding and reading of specs, and messages about wrong ones. Imports no torch."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""The audit spec: which encoders score which data, as a YAML mapping whose unknown keys are refused.
+"""The audit spec: encoders, and the data that they score, as a YAML mapping whose unknown keys are refused.
 
 An encoder is a timm backbone with a checkpoint, a function of the user's that makes one, or one of a study. Data are images, as in a
 study, or what a function of the user's returns; these need a ``view`` function too.
@@ -35,7 +35,7 @@ _NORMALIZATIONS: dict[str, dict[str, Any]] = {
     "data": {"mean": None, "std": None},
 }
 ALL, NONE = "all", "none"
-"""What ``trained_on`` may be beside a file: every sample, or none of them."""
+"""Values of ``trained_on`` beside a file: every sample, or none of them."""
 
 
 class CodeSpec(Section):
@@ -77,7 +77,7 @@ class CodeSpec(Section):
 
 
 class NormalizeSpec(Section):
-    """What is done to images in [0, 1] before the encoder, by channel; or a name: ``imagenet``, ``none``, or ``data`` for the data's own."""
+    """Normalization of images in [0, 1] before the encoder, by channel; or a name: ``imagenet``, ``none``, or ``data`` for the data's own."""
 
     model_config = ConfigDict(json_schema_extra=also_as({"enum": [*_NORMALIZATIONS]}))
 
@@ -123,7 +123,7 @@ class AuditEncoderSpec(Section):
     """Number of the pair: an f and a g of the same seed belong together; null: the encoder's position in the list, so that none
     do, or its seed in the study."""
     method: Annotated[str, Field(min_length=1, max_length=100)] | None = None
-    """How the encoder was trained, a word for tables; null: not known."""
+    """Method that the encoder was trained by, a word for tables; null: not known."""
     encoder: BackboneSpec | None = None
     """timm backbone that ``weights`` are loaded into."""
     factory: CodeSpec | None = None
@@ -137,7 +137,7 @@ class AuditEncoderSpec(Section):
     prefix: str = ""
     """Prefix that is removed from the names in the file; names without it are left out."""
     drop_keys: tuple[str, ...] = ()
-    """Beginnings of further names, without the prefix, that are left out: projection heads, decoders."""
+    """Prefixes of further names, without the prefix, that are left out: projection heads, decoders."""
     normalize: NormalizeSpec | None = None
     """Normalization of images in [0, 1] before the encoder; needed with ``encoder``; null: none, or that of the study."""
     trained_on: Annotated[str, Field(min_length=1)] | None = None
@@ -148,7 +148,7 @@ class AuditEncoderSpec(Section):
     @classmethod
     def _id_is_a_folder(cls, name: str) -> str:
         if not re.fullmatch(_FOLDER_NAME, name):
-            raise ValueError("use letters, digits, '.', '_' and '-', beginning with a letter or digit (it names a folder)")
+            raise ValueError("use letters, digits, '.', '_' and '-', starting with a letter or digit (it names a folder)")
         return name
 
     @model_validator(mode="after")
@@ -191,12 +191,12 @@ class AuditEncoderSpec(Section):
 
 
 class AuditSpec(HashedSpec):
-    """One audit: its data, how views are drawn, and the encoders that are scored."""
+    """One audit: its data, how views are made, and the encoders that are scored."""
 
     name: str
     """Name of the audit, and of its folder: letters, digits, '.', '_' and '-'."""
     description: str = ""
-    """What the audit is for, in words; empty by default."""
+    """Purpose of the audit, in words; empty by default."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of the scored views (and of the test split, of data without one), as in a study."""
     data: DataSpec | None = None
@@ -208,9 +208,9 @@ class AuditSpec(HashedSpec):
     samples: Annotated[str, Field(min_length=1)] | None = None
     """File of the sample ids (of a folder: or file names) that are scored; null: every sample."""
     scoring: ScoringSpec = ScoringSpec()
-    """How alignment is measured."""
+    """Measurement of alignment."""
     compare_anyway: bool = False
-    """Whether encoders are compared that read samples differently (shape of the representation, backbone, stem, normalization ...);
+    """True: encoders are compared that read samples differently (shape of the representation, backbone, stem, normalization ...);
     the difference is then stated with every number."""
     encoders: Annotated[tuple[AuditEncoderSpec, ...], Field(json_schema_extra={"minItems": 1})]
     """Encoders that are scored, at least one."""
@@ -226,7 +226,7 @@ class AuditSpec(HashedSpec):
     @classmethod
     def _name_is_a_folder(cls, name: str) -> str:
         if not re.fullmatch(_FOLDER_NAME, name):
-            raise ValueError("use letters, digits, '.', '_' and '-', beginning with a letter or digit (it names a folder)")
+            raise ValueError("use letters, digits, '.', '_' and '-', starting with a letter or digit (it names a folder)")
         return name
 
     @model_validator(mode="after")
@@ -235,11 +235,11 @@ class AuditSpec(HashedSpec):
             both = "both are" if self.data else "none is"
             raise ValueError(f"data names images, source a function that returns other data: give one of them, {both} given")
         if self.source and not self.view:
-            raise ValueError("view is missing: a function view(batch, ids, view, seed) that draws the views of what source returns")
+            raise ValueError("view is missing: a function view(batch, ids, view, seed) that makes the views of what source returns")
         if self.scoring.layers:
             raise ValueError("scoring.layers is measured of the encoders of studies alone, leave it out")
         if self.view and self.scoring.policy:
-            raise ValueError("scoring.policy and view both say how views are drawn, give one of them")
+            raise ValueError("scoring.policy and view both say how views are made, give one of them")
         for encoder in self.encoders if self.source else ():
             if encoder.factory is None or encoder.normalize is not None:
                 what = "normalize" if encoder.factory else "encoder" if encoder.encoder else "study"
@@ -271,13 +271,13 @@ class AuditSpec(HashedSpec):
     @property
     def _counting(self) -> dict[str, Any]:
         content = self.as_dict()
-        if not self.compare_anyway:  # audits that are older than this field are to be gone on with
+        if not self.compare_anyway:  # audits that are older than this field can be resumed
             del content["compare_anyway"]
         return content
 
     @property
     def view_seed(self) -> int:
-        """Of the scored views: that of a study with the same seed."""
+        """Seed of the scored views: that of a study with the same seed."""
         return derive_seed(self.seed, "scored views")
 
 
@@ -286,12 +286,12 @@ def _absolute(base: Path, path: str) -> str:
 
 
 def is_audit(loaded: Mapping[str, Any]) -> bool:
-    """Whether a mapping is an audit spec rather than a study spec: these list no encoders."""
+    """Return whether a mapping is an audit spec rather than a study spec: these list no encoders."""
     return "encoders" in loaded
 
 
 def parse_audit(loaded: Mapping[str, Any], *, where: str) -> AuditSpec:
-    """Validate a mapping; the first thing that is wrong with it is told in one sentence."""
+    """Validate a mapping; a :class:`UserError` names the first thing that is wrong with it in one sentence."""
     try:
         return AuditSpec.model_validate(loaded)
     except ValidationError as error:

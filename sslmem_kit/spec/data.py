@@ -1,4 +1,4 @@
-"""The `data` section of a study: which images, at which size, what is held out."""
+"""The `data` section of a study: its images, their size, and the share that is held out."""
 
 from pathlib import Path
 from typing import Literal
@@ -16,7 +16,7 @@ PATH_KINDS = ("folder", "npz")
 
 
 class DataSpec(Section):
-    """Which data, and how they are brought to one size."""
+    """Data of a study, and how they are brought to one size."""
 
     name: str = Field(json_schema_extra={"anyOf": [{"enum": [*BUILTIN]}, {"pattern": rf"^({'|'.join(PATH_KINDS)}):.*\S"}]})
     """Data set: a built-in name, ``folder:PATH`` (images in folders, one per class) or ``npz:PATH``."""
@@ -27,11 +27,11 @@ class DataSpec(Section):
     test_fraction: float = Field(0.2, ge=0, lt=1)
     """Share of every class that is held out as the test split, where the data have none of their own."""
     on_error: Literal["refuse", "skip"] = "refuse"
-    """What is done about image files that cannot be decoded: ``refuse`` the data, or ``skip`` (leave out and record) the files."""
+    """Treatment of image files that cannot be decoded: ``refuse`` the data, or ``skip`` (leave out and record) the files."""
     root: str | None = None
     """Folder of downloaded data sets; null: ``~/.cache/sslmem_kit``."""
     download: bool = True
-    """Whether a data set that is missing may be downloaded."""
+    """True: a data set that is missing may be downloaded."""
     memory_limit_mb: int = Field(2048, ge=0)
     """Largest size in MiB, as final uint8 images, of data that are held in memory; larger data are decoded at every read."""
 
@@ -56,7 +56,7 @@ class DataSpec(Section):
 
     @property
     def root_folder(self) -> Path:
-        """Where downloaded data sets live."""
+        """Folder of downloaded data sets."""
         return expanded(self.root or "~/.cache/sslmem_kit")
 
     def resolved(self, base: Path) -> "DataSpec":

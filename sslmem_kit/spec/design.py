@@ -11,7 +11,7 @@ from sslmem_kit.names import FAMILIES
 from sslmem_kit.spec.section import Count, Section
 
 Design = Literal["pair", "subset", "leave_one_out"]
-"""What an encoder is trained for; a coordinate of the store."""
+"""Purpose that an encoder is trained for; a coordinate of the store."""
 
 
 class SubsetsSpec(Section):

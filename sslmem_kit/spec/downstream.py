@@ -1,4 +1,4 @@
-"""The `downstream` section of a study spec: what the encoders' representations are good for."""
+"""The `downstream` section of a study spec: probes of the encoders' representations."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class DownstreamSpec(Section):
 
     @field_validator("tasks")
     @classmethod
-    def _tasks_are_told_apart(cls, tasks: tuple[DataSpec, ...]) -> tuple[DataSpec, ...]:
+    def _tasks_have_different_names(cls, tasks: tuple[DataSpec, ...]) -> tuple[DataSpec, ...]:
         _check_tasks(tasks)
         return tasks
 

@@ -51,7 +51,7 @@ def load_spec(spec: str | Path, *, seed: int | None = None, remove: Path | str |
 
 
 def _find(spec: str) -> tuple[dict[str, Any], Path]:
-    """What a spec's name or path stands for, and the folder that its relative paths are seen from."""
+    """Return the mapping that a spec's name or path stands for, and the folder that its relative paths are seen from."""
     from sslmem_kit.spec.presets import presets
 
     bundled = bundled_specs()
@@ -69,7 +69,7 @@ def _find(spec: str) -> tuple[dict[str, Any], Path]:
 
 
 def parse_spec(loaded: Mapping[str, Any], *, where: str) -> StudySpec:
-    """Validate a mapping; the first thing that is wrong with it is told in one sentence."""
+    """Validate a mapping; a :class:`UserError` names the first thing that is wrong with it in one sentence."""
     if isinstance(loaded.get("encoders"), list) and "training" not in loaded:
         raise UserError(f"{where}: this lists encoders that were trained elsewhere, which `sslmem score --spec {where}` scores")
     try:

@@ -16,14 +16,14 @@ from sslmem_kit.spec.section import Section
 from sslmem_kit.spec.study import StudySpec
 
 _TAGS: dict[Any, type[Section]] = {**METHODS, **REMOVAL_TAGS, "logistic": LogisticProbeSpec, "sgd": SGDProbeSpec}
-"""What pydantic puts into the location of an error to say which kind of a section was tried."""
+"""Tags that pydantic puts into the location of an error to say which kind of a section was tried."""
 
 _KINDS = {"objective": tuple(METHODS), "linear": ("logistic", "sgd")}
 """Sections of several kinds, and these."""
 
 
 def first_error(error: ValidationError, *, root: type[Section] = StudySpec) -> str:
-    """One sentence out of pydantic's report on a ``root``: the field, what is wrong, the value that was got."""
+    """Return one sentence out of pydantic's report on a ``root``: the field, what is wrong, the value that was got."""
     errors = error.errors(include_url=False)
     # A wrong type of section (a list where a mapping is due) is more telling than the fields then missing below it, and a field that is not
     # known than the one it was meant for.
@@ -60,7 +60,7 @@ def _quoted(allowed: str) -> list[str]:
 
 
 def _section_at(location: tuple[int | str, ...], root: type[Section]) -> tuple[str, ...]:
-    """Field names of the section at a location below ``root``, () where they cannot be told."""
+    """Return the field names of the section at a location below ``root``, () where they are not known."""
     section: Any = root
     for part in location:
         if part in _TAGS:
@@ -74,6 +74,6 @@ def _section_at(location: tuple[int | str, ...], root: type[Section]) -> tuple[s
 
 
 def _one_section(annotation: Any) -> Any:
-    """What a field holds where it may be left out: ``Section | None`` is that section."""
+    """Return the section of a field that may be left out: ``Section | None`` is that section."""
     kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
     return kinds[0] if len(kinds) == 1 else annotation

@@ -13,7 +13,7 @@ from sslmem_kit.spec.data import PATH_KINDS
 from sslmem_kit.spec.section import Section
 
 ANYWHERE = "..."
-"""In place of a path."""
+"""Text in place of a path."""
 SAMPLES_OF_ALL_OR_NONE = ("all", "none")
 
 
@@ -26,17 +26,17 @@ class HashedSpec(Section):
 
     @property
     def hash(self) -> str:
-        """Of the spec but for where things lie, 16 hex digits."""
+        """Hash of the spec but for where things lie, 16 hex digits."""
         return content_hash(without_places(self._counting))
 
     @property
     def hash_with_places(self) -> str:
-        """What earlier versions recorded as the hash."""
+        """Hash that earlier versions recorded."""
         return content_hash(self._counting)
 
     @property
     def _counting(self) -> dict[str, Any]:
-        """What counts in the hash."""
+        """Fields that count in the hash."""
         return self.as_dict()
 
 

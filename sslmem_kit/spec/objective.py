@@ -50,7 +50,7 @@ class MAESpec(_Objective):
     decoder_heads: Count = 4
     """Attention heads of each block of the decoder."""
     normalize_pixels: bool = True
-    """Whether the pixels of each patch are standardized before they are compared with the reconstruction."""
+    """True: the pixels of each patch are standardized before they are compared with the reconstruction."""
 
     @model_validator(mode="after")
     def _heads_divide(self) -> MAESpec:
@@ -85,7 +85,7 @@ class DINOSpec(_Objective):
     center_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Momentum of the moving average of the teacher's outputs by which they are centred."""
     frozen_epochs: Annotated[int, Field(ge=0)] = 1
-    """Number of epochs at the beginning in which the head's last layer is not trained."""
+    """Number of epochs at the start in which the head's last layer is not trained."""
     local_views: Annotated[int, Field(ge=0, le=20)] | None = None
     """Number of small crops at half the side that only the student sees; null: six where half the side is at least 16 pixels and
     the encoder takes images of that size, else none."""

@@ -16,7 +16,7 @@ from sslmem_kit.spec.section import Section, also_as
 def _is_amount(value: Any) -> Any:
     counts = isinstance(value, int) and not isinstance(value, bool) and value >= 0
     if not counts and not (isinstance(value, float) and 0 <= value <= 1):
-        raise ValueError("a count of samples (an integer from 0 on) or a fraction of the train side (0.0 to 1.0) is needed")
+        raise ValueError("a count of samples (an integer from 0 on) or a fraction of the train split (0.0 to 1.0) is needed")
     return value
 
 
@@ -25,7 +25,7 @@ Amount = Annotated[
     BeforeValidator(_is_amount),
     Field(json_schema_extra={"anyOf": [{"type": "integer", "minimum": 0}, {"type": "number", "minimum": 0, "maximum": 1}]}),
 ]
-"""A count (integer) or a fraction of the train side (with a decimal point)."""
+"""A count (integer) or a fraction of the train split (with a decimal point)."""
 
 NAMED: dict[str, dict[str, Any]] = {
     "paper": {"shared": 0.8, "candidate": 0.1, "independent": 0.1, "extra": 0.1},
@@ -44,7 +44,7 @@ class RemovalSpec(Section):
     highest: Amount | None = None
     """Count or fraction of candidates with the highest scores that are removed."""
     random: Amount | None = None
-    """Count or fraction of candidates, drawn at random, that are removed; a larger number holds the smaller one's samples."""
+    """Count or fraction of candidates, chosen at random, that are removed; a larger number holds the smaller one's samples."""
     keep_highest: Amount | None = None
     """Count or fraction of candidates with the highest scores that are kept; all other candidates are removed."""
     protocol: Literal["paper", "released", "corrected"] = "corrected"
@@ -59,7 +59,7 @@ class RemovalSpec(Section):
 
     @property
     def way(self) -> str:
-        """Which of ``REMOVAL_WAYS`` is given."""
+        """The one of ``REMOVAL_WAYS`` that is given."""
         return next(way for way in REMOVAL_WAYS if getattr(self, way) is not None)
 
     def resolved(self, base: Path) -> RemovalSpec:
@@ -72,7 +72,7 @@ class RemovalSpec(Section):
 REMOVAL_WAYS = ("highest", "random", "keep_highest")
 
 PRESET_PREFIXES = ("paper/", "mini/")
-"""What the names of presets begin with."""
+"""Prefixes of the names of presets."""
 
 REMOVAL_TAGS: dict[Any, type[Section]] = {"a file of samples": Section, "another study's scores": RemovalSpec}
 """The two forms of ``partition.remove``, as pydantic's errors call them."""
@@ -81,7 +81,7 @@ _FILE, _SCORES = REMOVAL_TAGS
 
 
 class PartitionSpec(Section):
-    """Sizes of the four partitions, each a count or a fraction of the train side; or one of the names in ``NAMED``."""
+    """Sizes of the four partitions, each a count or a fraction of the train split; or one of the names in ``NAMED``."""
 
     model_config = ConfigDict(json_schema_extra=also_as({"enum": [*NAMED]}))
 
@@ -94,12 +94,12 @@ class PartitionSpec(Section):
     extra: Amount = 0.1
     """Samples of the test split that no encoder trains on: a count, or a fraction of the train split."""
     stratified: bool = True
-    """Whether every partition holds the classes in the proportions of the data."""
+    """True: every partition holds the classes in the proportions of the data."""
     remove: Annotated[
         Annotated[str, Tag(_FILE)] | Annotated[RemovalSpec, Tag(_SCORES)],
         Discriminator(lambda value: _SCORES if isinstance(value, dict | RemovalSpec) else _FILE),
     ] | None = None  # fmt: skip
-    """Samples that are removed after the partition is drawn: no encoder trains on them, none scores them. An npz file whose array
+    """Samples that are removed after the partition is made: no encoder trains on them, none scores them. An npz file whose array
     ``sample`` lists them, or how to choose candidates by another study's scores; null: none."""
 
     @model_validator(mode="before")

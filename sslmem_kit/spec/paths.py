@@ -25,7 +25,7 @@ def expanded(path: Path | str) -> Path:
     Raises
     ------
     UserError
-        Nobody knows that home folder.
+        The home folder is not known.
     """
     try:
         return Path(path).expanduser()
@@ -41,7 +41,7 @@ def absolute(path: Path | str) -> Path:
     Raises
     ------
     UserError
-        Nobody knows the home folder that it begins with; the working directory that it is seen from was deleted.
+        The home folder that it starts with is not known; the working directory that it is seen from was deleted.
     """
     try:
         return expanded(path).absolute()
@@ -57,8 +57,8 @@ def give_home() -> None:
         os.environ["HOME"] = "/nonexistent"
 
 
-def told(error: OSError) -> str:
-    """What to do about an error that is of the place where a program runs, not of a file; empty for any other."""
+def remedy(error: OSError) -> str:
+    """Return what to do about an error of the environment of a process, not of a file; empty for any other."""
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return no_more_files()
     try:
@@ -69,7 +69,7 @@ def told(error: OSError) -> str:
 
 
 def no_more_files() -> str:
-    """That a process, or one that it has started, has as many files and connections open as it may."""
+    """Return the message that a process, or one that it has started, has as many files and connections open as it may."""
     limit = f", the limit is {resource.getrlimit(resource.RLIMIT_NOFILE)[0]}" if resource else ""
     return f"no more files can be opened{limit}; allow more (`ulimit -n 4096`), or take fewer --jobs or --workers"
 
@@ -84,7 +84,7 @@ def allow_files() -> None:
 
 
 def packed(path: Path) -> str:
-    """What to do with a file that a study, or its results, is packed in; empty for any other file."""
+    """Return what to do with a file that a study, or its results, is packed in; empty for any other file."""
     try:
         if zipfile.is_zipfile(path):
             return f"{path} is a zip file, which is not read from: unpack it (`unzip`) and name the folder that holds study.yaml"

@@ -1,4 +1,4 @@
-"""Where studies, specs and notebooks are; studies are found by path or by name, from the working directory and the folders above it.
+"""Places of studies, specs and notebooks; studies are found by path or by name, from the working directory and the folders above it.
 
 Imports nothing heavy.
 """
@@ -14,16 +14,16 @@ from sslmem_kit.names import RUNS
 from sslmem_kit.spec.paths import absolute, expanded, packed
 
 SPEC_FILE = "study.yaml"
-"""What makes a folder a study."""
+"""File that makes a folder a study."""
 
 
 PACKAGE = Path(__file__).parents[1]
 """Folder of the package."""
 NOTEBOOKS = (PACKAGE / "_notebooks", PACKAGE.parent / "notebooks")
-"""Where notebooks are looked for: in an installed wheel, then in a checkout."""
+"""Folders that notebooks are looked for in: in an installed wheel, then in a checkout."""
 
 SCHEMAS = (PACKAGE / "_schema", PACKAGE.parent / "docs" / "schema")
-"""Where the JSON schemas of specs are looked for, in the same order."""
+"""Folders that the JSON schemas of specs are looked for in, in the same order."""
 
 
 def notebooks_in(folders: Iterable[Path] = NOTEBOOKS) -> dict[str, Path]:
@@ -64,11 +64,11 @@ def known_studies() -> list[str]:
 
 
 def no_study(path: Path | str) -> UserError:
-    """What to say of a path at which there is no study: what it is, what there is, and what may have been meant."""
+    """Return the error for a path at which there is no study: what it is, what there is, and what may have been meant."""
     path = expanded(path)
-    told = packed(path) if path.is_file() else ""
-    if told:
-        return UserError(f"STUDY: {told}")
+    message = packed(path) if path.is_file() else ""
+    if message:
+        return UserError(f"STUDY: {message}")
     if path.is_dir() and (path.absolute().parent / SPEC_FILE).is_file():
         return UserError(f"STUDY: {path} is not a study directory but inside of one, {path.absolute().parent}")
     known = known_studies()

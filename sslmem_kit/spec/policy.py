@@ -1,4 +1,4 @@
-"""Policies: how the views of a sample are drawn, as data that a study spec can hold.
+"""Policies: how the views of a sample are made, as data that a study spec can hold.
 
 A policy is a name and a sequence of steps. A spec writes it in one of three ways::
 
@@ -6,7 +6,7 @@ A policy is a name and a sequence of steps. A spec writes it in one of three way
     policy: [crop, {op: noise, sigma: 0.1}]     # a composition: named policies, op names, ops with options
     policy: {name: mine, steps: [{op: flip}]}   # the resolved form, which is also what is stored
 
-Options and defaults mean what torchvision's transforms of that kind mean; `sslmem_kit.views` draws and applies them. All of it acts
+Options and defaults mean what torchvision's transforms of that kind mean; `sslmem_kit.views` samples and applies them. All of it acts
 on images in [0, 1]: normalization comes after the views, or ColorJitter's clamping would destroy the images. No torch in here.
 """
 
@@ -60,7 +60,7 @@ class Flip(Section):
 
 
 class ColorJitter(Section):
-    """With probability `p`, brightness, contrast, saturation (factors 1 +- value) and hue in random order (ColorJitter)."""
+    """Change of brightness, contrast, saturation (factors 1 +- value) and hue, in random order, with probability `p` (ColorJitter)."""
 
     op: Literal["color_jitter"] = "color_jitter"
     """Random brightness, contrast, saturation and hue."""
@@ -106,7 +106,7 @@ class Rotate(Section):
 
 
 class Mask(Section):
-    """Exactly round(ratio * n) of the n square patches set to 0; `patch` is the patch's side as a fraction of the image's."""
+    """Mask that sets exactly round(ratio * n) of the n square patches to 0; `patch` is a patch's side as a fraction of the image's."""
 
     op: Literal["mask"] = "mask"
     """Masking of square patches."""

@@ -17,7 +17,7 @@ import yaml
 from sslmem_kit.errors import UserError, short
 
 MOST_BYTES = 2_000_000
-"""Of a file that a person wrote, at most; a study spec has some thousand."""
+"""Largest size in bytes of a file that a person wrote; a study spec has some thousand."""
 MOST_VALUES = 1_000_000
 """Values that a file stands for once its aliases are replaced by what they name."""
 DEEPEST = 40
@@ -32,7 +32,7 @@ _OCTAL = re.compile(r"[-+]?0[0-9_]+")
 
 
 def _resolvers(of: type[Any]) -> dict[str, list[tuple[str, Any]]]:
-    """Which plain words are what: those of a loader or dumper without dates, with numbers such as 1e-3."""
+    """Types of plain words: those of a loader or dumper without dates, with numbers such as 1e-3."""
     kept = {first: [pair for pair in pairs if pair[0] != _TIMESTAMP] for first, pairs in of.yaml_implicit_resolvers.items()}
     for first in "-+0123456789":
         kept[first] = [*kept.get(first, []), (_FLOAT, re.compile(f"^(?:{_EXPONENT.pattern})$"))]

@@ -1,4 +1,4 @@
-"""The section ``scoring``: how alignment is measured."""
+"""The section ``scoring``: measurement of alignment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sslmem_kit.spec.training import Precision
 
 
 class ScoringSpec(Section):
-    """How alignment is measured: ``views`` random views beside the clean image, all pairs among them."""
+    """Measurement of alignment: ``views`` random views beside the clean image, all pairs among them."""
 
     views: Annotated[int, Field(ge=1, le=100)] = 5
     """Number of random views per sample beside the clean image; all pairs among them are measured."""

@@ -1,4 +1,4 @@
-"""Named random streams: every use of chance has a seed of its own, derived from the study's seed and a name."""
+"""Named random streams: every use of randomness has a seed of its own, derived from the study's seed and a name."""
 
 import hashlib
 

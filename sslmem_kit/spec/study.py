@@ -34,7 +34,7 @@ class StudySpec(HashedSpec):
     name: str
     """Name of the study, and of its folder: letters, digits, '.', '_' and '-'."""
     description: str = ""
-    """What the study is for, in words; empty by default."""
+    """Purpose of the study, in words; empty by default."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of the partition and the scored views; the pairs of encoders have the seeds seed, seed + 1, ..."""
     data: DataSpec
@@ -44,11 +44,11 @@ class StudySpec(HashedSpec):
     encoder: BackboneSpec = BackboneSpec()
     """Backbone that is trained."""
     objective: ObjectiveSpec = SimCLRSpec()
-    """What the encoders are trained for; ``method`` says which."""
+    """Objective that the encoders are trained for; ``method`` says which."""
     training: TrainingSpec = TrainingSpec()
-    """How each encoder is trained."""
+    """Training of each encoder."""
     scoring: ScoringSpec = ScoringSpec()
-    """How alignment is measured."""
+    """Measurement of alignment."""
     downstream: DownstreamSpec = DownstreamSpec()
     """Probes of the representations."""
     design: DesignSpec = DesignSpec()
@@ -61,7 +61,7 @@ class StudySpec(HashedSpec):
         return self
 
     @model_validator(mode="after")
-    def _regularizer_begins(self) -> StudySpec:
+    def _regularizer_starts(self) -> StudySpec:
         regularizer, epochs = self.objective.regularizer, self.training.epochs
         if regularizer and regularizer.start_epoch >= epochs:
             raise ValueError(
@@ -88,7 +88,7 @@ class StudySpec(HashedSpec):
     @classmethod
     def _name_is_a_folder(cls, name: str) -> str:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-            raise ValueError("use letters, digits, '.', '_' and '-', beginning with a letter or digit (it names a folder)")
+            raise ValueError("use letters, digits, '.', '_' and '-', starting with a letter or digit (it names a folder)")
         return name
 
     def resolved(self, base: Path) -> StudySpec:
@@ -101,19 +101,19 @@ class StudySpec(HashedSpec):
     def _counting(self) -> dict[str, Any]:
         content = self.as_dict()
         for (section, field), default in _YOUNGER.items():
-            # Studies that were begun before a field existed are to be gone on with: at its default it does not count.
+            # Studies that were started before a field existed can be resumed: at its default it does not count.
             if content[section].get(field) == default:
                 content[section].pop(field, None)
         return {name: section for name, section in content.items() if section != {}}
 
     @property
     def view_seed(self) -> int:
-        """Of the scored views; the same for every encoder."""
+        """Seed of the scored views; the same for every encoder."""
         return derive_seed(self.seed, "scored views")
 
     @property
     def encoders(self) -> tuple[EncoderPlan, ...]:
-        """What will be trained: for each seed an f and a g, then what the design asks for beside them."""
+        """Encoders that are trained: for each seed an f and a g, then what the design asks for beside them."""
         return tuple(plans(self.design, seed=self.seed, pairs=self.training.seeds))
 
     @property

@@ -24,7 +24,7 @@ class PrivacySpec(Section):
 
 
 class TrainingSpec(Section):
-    """How each encoder is trained. ``seeds`` pairs of encoders, one f and one g each."""
+    """Training of each encoder: ``seeds`` pairs of encoders, one f and one g each."""
 
     seeds: Count = 3
     """Number of pairs of encoders, one f and one g each."""
@@ -49,14 +49,14 @@ class TrainingSpec(Section):
     policy: Policy = Policy.model_validate("simclr")
     """Policy by which training views are made."""
     coupled: bool = True
-    """Whether f and g of one seed share initial weights, batch order and view noise, candidate i standing where independent i
+    """True: f and g of one seed share initial weights, batch order and view noise, candidate i standing where independent i
     stands."""
     precision: Precision = "float32"
     """Precision of forward passes; bf16 and fp16: mixed precision."""
     compile: bool = False
-    """Whether the objective goes through torch.compile: half a minute first, faster steps on a GPU."""
+    """True: the objective goes through torch.compile, which takes half a minute first and makes steps on a GPU faster."""
     channels_last: bool = False
-    """Whether images and the weights of convolutions are stored channels last, which tensor cores prefer."""
+    """True: images and the weights of convolutions are stored channels last, which tensor cores prefer."""
     privacy: PrivacySpec | None = None
     """Differentially private training by DP-SGD; null: none."""
     record_every: Annotated[int, Field(ge=0)] = 10

@@ -306,7 +306,7 @@ def test_as_many_files_are_allowed_as_may_be(monkeypatch):
         monkeypatch.setattr(resource, "getrlimit", lambda kind, limits=(soft, hard): limits)
         paths.allow_files()
     assert wanted == [(1024, 1024), (4096, 10**6), (4096, resource.RLIM_INFINITY)]
-    assert "the limit is 5000" in paths.told(OSError(24, "Too many open files"))
+    assert "the limit is 5000" in paths.remedy(OSError(24, "Too many open files"))
 
 
 def test_a_notebook_that_may_open_too_few_files_says_so(tmp_path, study, own_notebook, monkeypatch):

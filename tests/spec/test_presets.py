@@ -25,7 +25,7 @@ from sslmem_kit.spec.loading import load_spec, parse_spec
 from sslmem_kit.spec.partition import RemovalSpec
 from sslmem_kit.spec.places import bundled_specs
 from sslmem_kit.spec.presets import Preset, presets
-from sslmem_kit.spec.presets.cost import TRAIN_SIDE, _counted, estimate, key
+from sslmem_kit.spec.presets.cost import TRAIN_SIZES, _counted, estimate, key
 from sslmem_kit.spec.presets.listing import listed
 from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.study import open_study
@@ -209,7 +209,7 @@ def test_minis_can_be_drawn() -> None:
         if spec_of(name).partition.remove is None:
             samples = study_samples(spec_of(name))
             assert (samples.codes == PARTITION_CODE["candidate"]).sum() > 50, preset
-    assert TRAIN_SIDE["digits"] == int((~samples.dataset.is_test).sum())
+    assert TRAIN_SIZES["digits"] == int((~samples.dataset.is_test).sum())
 
 
 def test_representations_and_sizes_are_the_papers() -> None:

@@ -1,4 +1,4 @@
-"""What a study costs, without torch: FLOPs of a sample from ``costs.json``, times how often samples are seen.
+"""Cost of a study, without torch: FLOPs of a sample from ``costs.json``, times how often samples are seen.
 
 ``python benchmarks/preset_flops.py`` counts them anew after presets have changed.
 """
@@ -18,19 +18,19 @@ from sslmem_kit.spec.study import StudySpec
 COSTS = Path(__file__).with_name("costs.json")
 
 GPU_RATE = 1e14
-"""FLOP/s at which the hours of ``paper/`` presets are told: what one recent GPU sustains in bf16 on such networks."""
+"""FLOP/s that the hours of ``paper/`` presets are computed with: what one recent GPU sustains in bf16 on such networks."""
 CPU_RATE = 4e10
-"""FLOP/s at which the minutes of all others are told: two cores with small networks in float32."""
+"""FLOP/s that the minutes of all others are computed with: two cores with small networks in float32."""
 
-TRAIN_SIDE = {"digits": 1438}
-"""Samples of the train side, for partitions that are given as fractions."""
+TRAIN_SIZES = {"digits": 1438}
+"""Samples of the train split, for partitions that are given as fractions."""
 IMAGES = {"cifar10": (32, 3), "cifar100": (32, 3), "svhn": (32, 3), "digits": (8, 1)}
 """Side in pixels and channels of built-in data."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a study, from the first training to the last score; without probes and figures, which are small beside them."""
+    """FLOPs of a study, from the first training to the last score; without probes and figures, which are small beside them."""
 
     encoders: int
     train_flops: float
@@ -38,7 +38,7 @@ class Cost:
 
     @property
     def flops(self) -> float:
-        """All of it."""
+        """Training and scoring together."""
         return self.train_flops + self.score_flops
 
 
@@ -49,7 +49,7 @@ def image_shape(spec: StudySpec) -> tuple[int, int, int]:
 
 
 def key(spec: StudySpec) -> str:
-    """Under which the FLOPs of a sample stand: what they depend on, readable in its first words."""
+    """Return the key of the FLOPs of a sample: what they depend on, readable in its first words."""
     encoder, objective = (getattr(spec, section).model_dump(mode="json") for section in ("encoder", "objective"))
     # Temperatures and weights cost nothing.
     objective = {
@@ -67,7 +67,7 @@ def estimate(spec: StudySpec) -> Cost | None:
     if counted is None:
         return None
     training, partition, design = spec.training, spec.partition, spec.design
-    sizes = _sizes(partition, TRAIN_SIDE.get(spec.data.name, 0))
+    sizes = _sizes(partition, TRAIN_SIZES.get(spec.data.name, 0))
     removed = _removed(partition, sizes["candidate"])
     f, g = (sizes["shared"] + sizes[own] - gone for own, gone in (("candidate", removed), ("independent", 0)))
     groups = [(training.seeds, f), (training.seeds, g)]  # how many encoders see how many samples

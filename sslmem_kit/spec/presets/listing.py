@@ -1,4 +1,4 @@
-"""What ``sslmem studies`` tells: every study that a name stands for, what it is for and what it costs."""
+"""Rows of ``sslmem studies``: every study that a name stands for, what it is for and what it costs."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "training": {"epochs": 20, "warmup_epochs": 2, "learning_rate": 2e-3, "weight_decay": 1e-4, "policy": _CROP_AND_NOISE},
     },
 }
-"""How each method is trained on digits; SimCLR and MAE as in the bundled studies."""
+"""Training of each method on digits; SimCLR and MAE as in the bundled studies."""
 
 SHARED_TRAINING = {"seeds": 3, "batch_size": 128, "optimizer": "adamw"}
 
@@ -67,7 +67,7 @@ MEASURED: dict[str, Any] = {
     # Digits have no colour to drop: brightness and contrast are what there is.
     "color-drop": ["color_jitter"],
 }
-"""Table 8: how the encoders are scored."""
+"""Table 8: policies that the encoders are scored with."""
 
 TRAINED: dict[str, Any] = {
     "crop": "crop",
@@ -76,11 +76,11 @@ TRAINED: dict[str, Any] = {
     # Patches of 2x2 pixels.
     "mask": [{"op": "mask", "ratio": 0.75, "patch": 0.25}],
 }
-"""Table 9a: how the views of training are drawn."""
+"""Table 9a: policies of the training views."""
 
 
 def mini_presets() -> Iterator[Preset]:
-    """All of them, table by table."""
+    """Yield all of them, table by table."""
     yield _preset("mae-vit", ("Table 1", "Table 4", "Table 5", "Table 9b", "Figure 4"))
     yield _preset("dino-vit", ("Table 1", "Table 4"))
     yield _preset("dino-resnet", ("Table 1",))
@@ -94,10 +94,10 @@ def mini_presets() -> Iterator[Preset]:
         yield _preset("simclr-resnet", ("Table 7",), {"partition": suffix}, suffix=suffix, note=f"partition {suffix}")
     for name, policy in MEASURED.items():
         yield _preset("simclr-resnet", ("Table 8",), {"scoring": {"policy": policy}}, suffix=f"measured-{name}",
-                      note=f"scored with {_told(policy)}")  # fmt: skip
+                      note=f"scored with {_op(policy)}")  # fmt: skip
     for name, policy in TRAINED.items():
         yield _preset("simclr-resnet", ("Table 9a",), {"training": {"policy": policy}}, suffix=f"trained-{name}",
-                      note=f"views by {_told(policy)} alone")  # fmt: skip
+                      note=f"views by {_op(policy)} alone")  # fmt: skip
     for percent in (50, 80, 90):
         yield _preset("mae-vit", ("Table 9b",), {"objective": {"mask_ratio": percent / 100}}, suffix=f"mask{percent}",
                       note=f"{percent} % of the patches masked")  # fmt: skip
@@ -153,7 +153,7 @@ def _removals() -> Iterator[Preset]:
                       suffix=f"kept-{count * 100 // 25_000}percent", note=note)  # fmt: skip
 
 
-def _told(policy: Any) -> str:
-    """The policy's op."""
+def _op(policy: Any) -> str:
+    """Return the name of the policy's first op."""
     first = policy if isinstance(policy, str) else policy[0]
     return first if isinstance(first, str) else first["op"]

@@ -12,7 +12,7 @@ from sslmem_kit.spec.presets.preset import Preset, merge
 from sslmem_kit.spec.presets.settings import DATA, LABELLED_STL10, PARTITIONS, sections
 
 REMOVED = {"500": 500, "1k": 1_000, "2k": 2_000, "4k": 4_000, "8k": 8_000, "16k": 16_000}
-"""Of the 25,000 that family f is trained on, figures 3, 6 and 7."""
+"""Numbers of the 25,000 samples of family f that are removed, figures 3, 6 and 7."""
 KEPT = {"24k": (24_000, 64.4), "22k": (22_000, 63.8), "20k": (20_000, 63.2), "16k": (16_000, 61.8), "12k": (12_000, 59.7)}
 """Table 17: how many stay, and the accuracy on CIFAR10."""
 WEIGHTS = (0.05, 0.1, 0.2, 0.3, 0.4)
@@ -47,7 +47,7 @@ _TABLE1: dict[str, tuple[float, float, tuple[str, ...]]] = {
 
 
 def paper_presets() -> Iterator[Preset]:
-    """All of them, table by table."""
+    """Yield all of them, table by table."""
     for row, (sslmem, accuracy, others) in _TABLE1.items():
         method, encoder = row.split("-", 2)[1:]
         mini = f"mini/{method}-{encoder.split('-')[0].rstrip('50')}"

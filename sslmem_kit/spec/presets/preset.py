@@ -1,4 +1,4 @@
-"""What a preset is: a study spec under a name, and what in the paper it is for."""
+"""Presets: a study spec under a name, and what in the paper it is for."""
 
 from __future__ import annotations
 

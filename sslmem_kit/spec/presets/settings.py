@@ -1,4 +1,4 @@
-"""What the presets of the paper share beside Table 6: data, encoders, views, heads; each with where it comes from."""
+"""Settings that the presets of the paper share beside Table 6: data, encoders, views, heads; each with its source."""
 
 from __future__ import annotations
 
@@ -80,10 +80,10 @@ OBJECTIVES: dict[tuple[str, bool], dict[str, Any]] = {
     ("vicreg", True): {"method": "vicreg", "hidden_dim": 8192, "projection_dim": 8192},
     ("supervised", False): {"method": "supervised"},
 }
-"""By method and whether the data is ImageNet."""
+"""Values by method and whether the data is ImageNet."""
 
 WEIGHT_DECAY = {"simclr": 1e-6, "mae": 0.05, "dino": 0.04, "vicreg": 1e-6, "supervised": 5e-4}
-"""Not in Table 6: the methods' papers'; Caron et al. raise theirs to 0.4 along a cosine."""
+"""Values that are not in Table 6 but in the methods' papers; Caron et al. raise theirs to 0.4 along a cosine."""
 
 SUPERVISED_TRAINING = {
     "epochs": 100,
@@ -92,7 +92,7 @@ SUPERVISED_TRAINING = {
     "optimizer": "sgd",
     "learning_rate": 0.1,
 }
-"""Not in Table 6: the usual recipe of ResNets on CIFAR10."""
+"""Usual recipe of ResNets on CIFAR10, which is not in Table 6."""
 
 
 def sections(data: str, method: str, encoder: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ TABLE6 = {
     "dino": Column((300, 600), (30, 60), 1024, "adamw", 2e-3, (45, 90), (5, 10), 4096, "lars", 1.6),
     "vicreg": Column((300, 600), (30, 60), 256, "sgd", 3e-3, (45, 90), (5, 10), 4096, "lars", 1.6),
 }
-"""By method. All schedules are a cosine decay after the warm-up, which is the only schedule there is here."""
+"""Settings by method. All schedules are a cosine decay after the warm-up, which is the only schedule there is here."""
 
 
 def training(method: str, *, imagenet: bool, accumulate: int = 1) -> dict[str, Any]:

@@ -473,7 +473,7 @@ def test_bad_encoders_are_told(checkpoints: Path, tmp_path: Path, capsys, change
         ({"view": "bad_views:chance"}, "has to be a pure function of (sample, id, view, seed)"),
         ({"view": "bad_views:short"}, "view: it returns the shape (1, 3, 16, 16) of 2 samples"),
         ({"view": "bad_views:cut"}, "view: view 1 has the shape (2, 3, 16, 4) on cpu, view 0 (2, 3, 16, 16) on cpu"),
-        ({"view": "bad_views:shifted", "scoring": {"policy": "simclr"}}, "scoring.policy and view both say how views are drawn"),
+        ({"view": "bad_views:shifted", "scoring": {"policy": "simclr"}}, "scoring.policy and view both say how views are made"),
         ({"data": None}, "give one of them, none is given"),
         (
             {"data": None, "source": "bad_views:number", "view": "bad_views:chance"},
