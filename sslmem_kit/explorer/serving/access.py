@@ -1,4 +1,4 @@
-"""Who may look, and under which names a server goes: everything that is decided of a request before it is answered."""
+"""Access control: who may look, by which names a server is called; everything that is decided of a request before it is answered."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PROVIDERS = ("auth0", "azure", "azurev2", "bitbucket", "generic", "github", "git
 """OAuth providers of Panel that sign in on a page of their own."""
 
 _GENERIC = ("PANEL_OAUTH_AUTHORIZE_URL", "PANEL_OAUTH_TOKEN_URL")
-"""Where a provider is that Panel does not know."""
+"""Environment variables with the addresses of a provider that Panel does not know."""
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9._-]{0,251}[a-z0-9])?)(:\d{1,5})?")
 _PARTS = re.compile(r"(?P<name>\[[^\[\]]*\]|[^:\[\]/@\s]+)(:(?P<port>\d{1,5}))?")
@@ -35,7 +35,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True)
 class Guard:
-    """Who may look: everybody on this machine (open), a users file, accounts of an OAuth provider, or whom a proxy names in a header."""
+    """Choice of who may look: all on this machine (open), a users file, accounts of an OAuth provider, or whom a proxy names in a header."""
 
     kind: Literal["open", "users", "oauth", "header"] = "open"
     users: Path | None = None
@@ -77,7 +77,7 @@ class Guard:
 
 
 class Gate:
-    """Tells of a request whose it is. A sign-in ends by time, by signing out, and when its user is removed or given a new password."""
+    """Decision whose a request is. A sign-in ends by time, by signing out, and when its user is removed or given a new password."""
 
     def __init__(self, guard: Guard, session_seconds: float, proxies: tuple[Network, ...] = ()) -> None:
         self.guard, self.proxies = guard, proxies
@@ -89,7 +89,7 @@ class Gate:
         self._ended: dict[str, float] = {}
 
     def user(self, request: HTTPServerRequest) -> str | None:
-        """Name of who asks, empty where nobody needs one, None where it is nobody who may look."""
+        """Return the user name of a request, empty where nobody needs one, None where it is nobody who may look."""
         if self.guard.kind == "open":
             return ""
         if self.guard.kind == "header":
@@ -106,12 +106,12 @@ class Gate:
         return name if known and known.since <= int(value.split("|")[2].split(":")[1]) else None
 
     def client(self, request: HTTPServerRequest) -> str:
-        """Address of who asks, behind proxies that are believed."""
+        """Return the address that a request comes from, behind proxies that are believed."""
         forwarded = ",".join(request.headers.get_list("X-Forwarded-For"))
         return client_of(request.remote_ip or "", forwarded, self.proxies)
 
     def many_come_from(self, peer: str) -> bool:
-        """Whether an address is a proxy's, whose connections are many people's."""
+        """Return whether an address is a proxy's, whose connections are many people's."""
         return self.guard.kind == "header" or believed(peer, self.proxies)
 
     def end(self, request: HTTPServerRequest) -> None:
@@ -195,23 +195,23 @@ def checked_proxies(proxies: Iterable[str]) -> tuple[Network, ...]:
 
 
 def client_of(peer: str, forwarded: str, trusted: tuple[Network, ...]) -> str:
-    """Who asks, if the one who is connected is a proxy that is believed: the last address in X-Forwarded-For that is no such proxy.
+    """Return the client's address behind proxies that are believed: the last one in X-Forwarded-For that is no such proxy.
 
     What stands before that one came from whoever asked, and may be made up.
     """
     asker = peer
-    for told in reversed(forwarded[:2000].split(",")):
+    for entry in reversed(forwarded[:2000].split(",")):
         if not believed(asker, trusted):
             break
         try:
-            asker = str(ipaddress.ip_address(told.strip().strip("[]")))
+            asker = str(ipaddress.ip_address(entry.strip().strip("[]")))
         except ValueError:
             break
     return network_of(asker)
 
 
 def network_of(address: str) -> str:
-    """Whom an address stands for: itself, or for IPv6, where one person has many, its first 64 bits."""
+    """Return what an address is counted as: itself, or for IPv6, where one person has many, its first 64 bits."""
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -222,7 +222,7 @@ def network_of(address: str) -> str:
 
 
 def believed(peer: str, trusted: tuple[Network, ...]) -> bool:
-    """Whether an address is one of these proxies."""
+    """Return whether an address is one of these proxies."""
     try:
         found = ipaddress.ip_address(peer.partition("%")[0])
     except ValueError:
@@ -249,7 +249,7 @@ def reachable(address: str) -> str:
 
 
 def loopback(address: str) -> bool:
-    """Whether only this machine reaches an address."""
+    """Return whether only this machine reaches an address."""
     try:
         return all(ipaddress.ip_address(found[4][0]).is_loopback for found in socket.getaddrinfo(address, None))
     except (OSError, ValueError):

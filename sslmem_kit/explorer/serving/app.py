@@ -50,13 +50,13 @@ MAX_SESSIONS = 100
 """Open tabs, each with a document in memory."""
 
 MAX_OF_ONE = 50
-"""Of them, tabs of one person, and pages that one person may wait for."""
+"""Open tabs of one person, and pages that one person may wait for."""
 
 MAX_WAITING = 48
-"""Pages that may wait to be made; each takes half a second or more."""
+"""Pages that may wait to be made; each takes 0.5 s or more."""
 
 UNUSED_SECONDS, SWEEP_SECONDS = 15, 5
-"""How long a closed tab's memory is kept, and how often sessions and sign-ins are looked through."""
+"""Seconds for which a closed tab's memory is kept, and between two checks of sessions and sign-ins."""
 
 _STATIC = re.compile(r"/static/(?!.*\.\.)[\w@^+./-]+")
 
@@ -100,7 +100,7 @@ class _Early(Handler):
 
 
 def _location_of(request: Any) -> Location:
-    """Where a page is; Panel's own reading of an address fails at IPv6 and at a second question mark."""
+    """Return the location of a page; Panel's own reading of an address fails at IPv6 and at another question mark in it."""
     name, _, port = request.host.rpartition(":") if re.search(r":\d+$", request.host) else (request.host, "", "")
     location, query = Location(), request.uri.partition("?")[2]
     with edit_readonly(location):
@@ -239,7 +239,7 @@ class Application(BokehTornado):
         return self.get_handler_delegate(request, _Page, route)
 
     def _goes_by(self, host: str, request: HTTPServerRequest) -> bool:
-        """Whether browsers may call this server so: by a name it was told, or by the very address that they have reached it at."""
+        """Return whether browsers may call this server so: by a name it was given, or by the very address that they have reached it at."""
         host = plain_host(host)
         if host in self.hosts:
             return True
@@ -267,14 +267,14 @@ def user_name() -> str | None:
 
 
 def _step_back() -> None:
-    """Let the thread that hashes passwords give way to the one that answers; on Linux threads have a niceness of their own."""
+    """Lower the priority of the thread that hashes passwords; on Linux threads have a niceness of their own."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
 
 
 def _unknown_name(host: str) -> str:
-    """Why a name is refused; the remedy is for whoever started the server, and named only where it would work."""
+    """Return why a name is refused; the remedy is for whoever started the server, and named only where it would work."""
     try:
         (name,) = checked_origins([host])
     except UserError:
@@ -288,4 +288,4 @@ def _made(make_page: Callable[[], Any]) -> Any:
         return make_page()
     except Exception:
         _log.exception("the page could not be made")
-        return pn.pane.Str("The page could not be made. The server's log tells why.")
+        return pn.pane.Str("The page could not be made. The server's log says why.")

@@ -1,7 +1,7 @@
 """The brake on guessing passwords: attempts are slowed down, nobody is locked out.
 
 What failed is counted by name and by where it came from together, so that nobody can spend the attempts of somebody elsewhere. The answer
-to an attempt after several failures is held back, each time longer. Behind a proxy that is not told of (``--trust-proxy``) all come from
+to an attempt after several failures is held back, each time longer. Behind a proxy that is not declared (``--trust-proxy``) all come from
 one address; there a browser that signed in before is known by a cookie of its own and is not held up by what others do.
 """
 

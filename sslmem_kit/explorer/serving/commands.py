@@ -47,7 +47,7 @@ from sslmem_kit.spec.paths import give_home
     "--trust-proxy",
     multiple=True,
     metavar="ADDRESS[/BITS]",
-    help="A proxy in front whose X-Forwarded-For tells who asks, so that wrong passwords count for whoever sent them; repeatable.",
+    help="A proxy in front whose X-Forwarded-For says who asks, so that wrong passwords count for whoever sent them; repeatable.",
 )
 @click.option(
     "--session-hours",
@@ -60,7 +60,7 @@ from sslmem_kit.spec.paths import give_home
 def explore(studies: tuple[Path, ...], address: str, port: int, users: Path | None, oauth: str | None, allow_user: tuple[str, ...],
             behind_proxy: str | None, origin: tuple[str, ...], trust_proxy: tuple[str, ...], session_hours: float,
             show: bool) -> None:  # fmt: skip
-    """Serve the explorer of one or more studies, read-only, until Ctrl-C; to this machine only unless told who may look.
+    """Serve the explorer of one or more studies, read-only, until Ctrl-C; to this machine only unless an option says who may look.
 
     A proxy in front has to pass websockets; the name that browsers know it by is given with --origin, also where the explorer is a path
     below it, as with jupyter-server-proxy. With --oauth it needs a host name of its own.

@@ -1,6 +1,6 @@
 """Connections of a server: how many there may be, of whom, and for how long without a whole request.
 
-Whoever opens connections and says nothing, or one letter a second, holds a descriptor of the process. So there are fewer of them than
+Whoever opens connections and sends nothing, or one letter per second, holds a descriptor of the process. So there are fewer of them than
 descriptors, one address has at most half, and where all places are taken the one goes that has been without a whole request for longest:
 who asks something is answered before so many newer ones have come.
 """
@@ -28,15 +28,15 @@ MOST, SPARE = 1_000, 96
 """Connections, and descriptors that are left for files."""
 
 REQUEST_SECONDS, ANSWER_SECONDS = 20, 300
-"""How long a connection may be without a whole head, or a whole body, and how long an answer may take to be fetched."""
+"""Seconds for which a connection may be without a whole head, or a whole body, and that an answer may take to be fetched."""
 
 _BACK_OFF = 0.5
 _AT_ONCE = 32
-_LACKS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 def raise_limit() -> int:
-    """Let this process open as many files as it may; how many that is."""
+    """Let this process open as many files as it may, and return how many that is."""
     try:
         import resource
     except ImportError:  # Windows, where sockets are not counted among files
@@ -51,7 +51,7 @@ def raise_limit() -> int:
 
 
 def most_connections(descriptors: int) -> int:
-    """How many connections there may be with so many descriptors."""
+    """Return the number of connections that there may be with so many descriptors."""
     return max(8, min(MOST, descriptors - SPARE if descriptors >= 2 * SPARE else descriptors // 2))
 
 
@@ -59,11 +59,11 @@ def most_connections(descriptors: int) -> int:
 class _Place:
     who: str
     since: float
-    """When it began to wait for a request, or to be answered."""
+    """Time at which it started to wait for a request, or to be answered."""
     asked: bool = False
-    """Whether a whole head has come that is not answered yet."""
+    """True once a whole head has come that is not answered yet."""
     detached: bool = False
-    """Whether it has become a websocket."""
+    """True once it has become a websocket."""
 
 
 class Connections(HTTPServer):
@@ -79,7 +79,7 @@ class Connections(HTTPServer):
         self._listening: socket.socket | None = None
 
     def listen_on(self, listening: socket.socket) -> None:
-        """Begin to take connections."""
+        """Start to take connections."""
         self._listening = listening
         asyncio.get_running_loop().add_reader(listening, self._accept)
 
@@ -91,7 +91,7 @@ class Connections(HTTPServer):
             self._listening = None
 
     def asked(self, stream: Any) -> None:
-        """Tell that a whole head has come over a stream."""
+        """Note that a whole head has come over a stream."""
         if place := self._places.get(stream):
             place.asked, place.since = True, time.monotonic()
 
@@ -110,7 +110,7 @@ class Connections(HTTPServer):
         super().handle_stream(stream, address)
 
     def start_request(self, server_conn: Any, request_conn: Any) -> Any:
-        """Tornado's beginning of a request: the connection waits for one."""
+        """Tornado's start of a request: the connection waits for one."""
         if place := self._places.get(server_conn.stream):
             place.asked, place.since = False, time.monotonic()
             self._places.move_to_end(server_conn.stream)
@@ -135,7 +135,7 @@ class Connections(HTTPServer):
             except ConnectionError:
                 continue
             except OSError as error:
-                if error.errno not in _LACKS:
+                if error.errno not in _EXHAUSTED:
                     continue
                 self._back_off(error)
                 return

@@ -1,4 +1,4 @@
-"""Who may look: a file of salted password hashes, and the brake on guessing them.
+"""Users who may look: a file of salted password hashes, and the brake on guessing them.
 
 The file is JSON of mode 0600, ``{"users": {name: {"scrypt": [n, r, p], "salt": hex, "hash": hex, "since": seconds}}}``. It holds no
 password. It is read again whenever it has changed, so that removing a user, or giving them a new password, also ends what they had open:
@@ -34,7 +34,7 @@ SHORTEST, LONGEST = 8, 1024
 """Characters of a password."""
 
 _COST = (2**15, 8, 3)
-"""Of scrypt: n, r, p; 32 MB and about a quarter of a second for each guess (OWASP's figures)."""
+"""Parameters n, r, p of scrypt: 32 MB and about 0.25 s for each guess (OWASP's figures)."""
 
 _MEMORY = 64 * 2**20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
@@ -42,13 +42,13 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
 @dataclass(frozen=True)
 class Password:
-    """What is kept of a password."""
+    """Salted hash of a password, and its cost."""
 
     cost: tuple[int, int, int]
     salt: bytes
     hash: bytes
     since: int
-    """When it was set, in seconds since 1970."""
+    """Time at which it was set, in seconds since 1970."""
 
     @classmethod
     def of(cls, password: str) -> Password:
@@ -57,12 +57,12 @@ class Password:
         return cls(_COST, salt, _scrypt(password, salt, _COST), int(time.time()))
 
     def matches(self, password: str) -> bool:
-        """Whether this is the password; compared in constant time."""
+        """Return whether this is the password; compared in constant time."""
         return hmac.compare_digest(_scrypt(password, self.salt, self.cost), self.hash)
 
 
 _NOBODY = Password(_COST, bytes(16), bytes(64), 0)
-"""Checked in place of an unknown user, so that the time taken does not tell which names exist."""
+"""Password that is checked in place of an unknown user's, so that the time taken does not reveal which names exist."""
 
 
 def read_users(path: Path) -> dict[str, Password]:
@@ -124,15 +124,15 @@ def remove_user(path: Path, name: str) -> None:
 
 
 def doubts_about(path: Path) -> list[str]:
-    """What about a users file lets others on this machine read or exchange it, a sentence each."""
+    """Return what about a users file lets others on this machine read or exchange it, a sentence each."""
     if os.name != "posix":
         return []  # there are no such modes
-    told, folder, me = path.stat(), Path(os.path.realpath(path)).parent.stat(), os.geteuid()
-    mode, doubts = stat.S_IMODE(told.st_mode), []
+    status, folder, me = path.stat(), Path(os.path.realpath(path)).parent.stat(), os.geteuid()
+    mode, doubts = stat.S_IMODE(status.st_mode), []
     if mode & (stat.S_IRGRP | stat.S_IROTH):
         doubts.append(f"mode {mode:04o} lets others read the hashes of passwords; make it 0600 (chmod 600)")
-    if told.st_uid not in (me, 0):
-        doubts.append(f"it belongs to another user (uid {told.st_uid}), who can change it; keep one of your own")
+    if status.st_uid not in (me, 0):
+        doubts.append(f"it belongs to another user (uid {status.st_uid}), who can change it; keep one of your own")
     if folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not folder.st_mode & stat.S_ISVTX:
         doubts.append(f"others can write to its folder (mode {stat.S_IMODE(folder.st_mode):04o}) and put another file in its place")
     return [f"users file {path}: {doubt}" for doubt in doubts]
@@ -149,7 +149,7 @@ class Users:
             raise UserError(f"users file {path}: nobody is in it; add somebody with `sslmem app-user add NAME --file {path}`")
 
     def current(self) -> dict[str, Password]:
-        """By name. A file that has become unreadable lets nobody in."""
+        """Return the users by name. A file that has become unreadable lets nobody in."""
         stamp = _stamp(self.path)
         if stamp != self._stamp:
             try:
@@ -160,7 +160,7 @@ class Users:
         return self._users
 
     def verify(self, name: str, password: str) -> bool:
-        """Whether somebody of that name has that password. Takes as long for an unknown name."""
+        """Return whether somebody of that name has that password. Takes as long for an unknown name."""
         if len(password) > LONGEST:
             return False
         found = self.current().get(name)
@@ -233,12 +233,12 @@ def _not_users(path: Path) -> UserError:
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
-    """Changes when the file does."""
+    """Return a stamp that changes when the file does."""
     try:
-        told = path.stat()
+        status = path.stat()
     except OSError:
         return ()
-    return told.st_ino, told.st_mtime_ns, told.st_size, told.st_mode
+    return status.st_ino, status.st_mtime_ns, status.st_size, status.st_mode
 
 
 @contextlib.contextmanager
@@ -260,7 +260,7 @@ def _changing(path: Path, *, missing_ok: bool = True) -> Iterator[dict[str, Pass
 
 
 def _write(path: Path, users: dict[str, Password]) -> None:
-    """At no moment readable by others."""
+    """Write the file so that others can read it at no moment."""
     records = {
         name: {"scrypt": list(user.cost), "salt": user.salt.hex(), "hash": user.hash.hex(), "since": user.since}
         for name, user in sorted(users.items())

@@ -1,7 +1,7 @@
 """The log of a server: a line has its time, is short, and does not repeat itself without end.
 
 What strangers send ends in a log, so a line escapes control characters, holds no secret, and of one kind only the first few in a minute are
-written; how many more there were is told when the minute is over.
+written; how many more there were is logged when the minute is over.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Lines(logging.Handler):
     def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(logging.WARNING)
         self._stream, self._clock = stream, clock
-        self._began, self._written, self._kinds, self._held = clock(), 0, {}, 0
+        self._started, self._written, self._kinds, self._held = clock(), 0, {}, 0
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record, or count it."""
@@ -61,14 +61,14 @@ class Lines(logging.Handler):
             self.handleError(record)
 
     def turn(self) -> None:
-        """Tell what was held back, once its minute is over; a server calls this regularly."""
-        if self._clock() - self._began < _WINDOW:
+        """Write how many lines were held back, once their minute is over; a server calls this regularly."""
+        if self._clock() - self._started < _WINDOW:
             return
         if self._held:
             many = sorted(((count - PER_KIND, kind) for kind, count in self._kinds.items() if count > PER_KIND), reverse=True)
             examples = "; ".join(f"{count:,} more of {safe(kind[2], 80)!r}" for count, kind in many[:5])
             self._write(f"{_now()} warning {self._held:,} more lines in the last minute{': ' if examples else ''}{examples}")
-        self._began, self._written, self._kinds, self._held = self._clock(), 0, {}, 0
+        self._started, self._written, self._kinds, self._held = self._clock(), 0, {}, 0
 
     def handleError(self, record: logging.LogRecord) -> None:
         """A log that cannot be written must not end what is logged."""
@@ -102,8 +102,8 @@ def _message(record: logging.LogRecord) -> str:
 
 
 def _trace(record: logging.LogRecord) -> str:
-    told: Any = record.exc_info
-    if not told or told is True or told[1] is None:
+    raised: Any = record.exc_info
+    if not raised or raised is True or raised[1] is None:
         return ""
-    text = "".join(traceback.format_exception(told[1], limit=-12))[-LONGEST_TRACE:]
+    text = "".join(traceback.format_exception(raised[1], limit=-12))[-LONGEST_TRACE:]
     return "".join("\n    " + safe(line, 300) for line in text.splitlines()[-40:])

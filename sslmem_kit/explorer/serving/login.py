@@ -17,7 +17,7 @@ from sslmem_kit.explorer.serving.access import Gate
 from sslmem_kit.explorer.serving.brake import TooManyError
 
 _KNOWN_DAYS = 30
-"""How long a browser that signed in is told from others that come from the same address."""
+"""Days for which a browser that signed in is distinguished from others at the same address."""
 
 _LONGEST_NEXT = 16_384
 
@@ -70,14 +70,14 @@ class Login(_Cookies):
         self.redirect(f".{page_of(wanted)}")
 
     def _place(self, name: str) -> str:
-        """Where an attempt comes from: a browser that has signed in with this name before, else an address."""
+        """Return where an attempt comes from: a browser that has signed in with this name before, else an address."""
         known = self.get_signed_cookie("known", max_age_days=_KNOWN_DAYS, min_version=2) or b""
         number, _, whose = known.decode("utf-8", "replace").partition(" ")
         return f"browser {number}" if whose == name and number else self.request.client
 
     def _form(self, wanted: str, name: str = "", wrong: str = "") -> None:
         self.render(
-            "login.html", title=self.application.title, next_page=page_of(wanted), name=name, wrong=wrong, told="", form=True
+            "login.html", title=self.application.title, next_page=page_of(wanted), name=name, wrong=wrong, notice="", form=True
         )
 
 
@@ -86,7 +86,7 @@ class Logout(_Cookies):
         self.application.gate.end(self.request)
         self.application.sweep()
         self.clear_cookie("user")
-        self.render("login.html", title=self.application.title, wrong="", told="You are signed out.", form=False)
+        self.render("login.html", title=self.application.title, wrong="", notice="You are signed out.", form=False)
 
 
 class _OAuth(_Cookies):
@@ -105,7 +105,7 @@ class _OAuth(_Cookies):
 
 
 def login_of(gate: Gate) -> type[RequestHandler]:
-    """What answers ``/login``."""
+    """Return the handler that answers ``/login``."""
     if gate.guard.kind == "users":
         return Login
     pn.config.oauth_provider = gate.guard.provider

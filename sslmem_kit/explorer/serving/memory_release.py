@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 REST_SECONDS = 10
-"""Between two collections, each of which takes a moment in which nobody is answered."""
+"""Seconds between two collections, each of which takes a moment in which nobody is answered."""
 
 ROUNDS = 2
 """Collections after somebody has left: at the first, answers under way may still hold a document."""
@@ -32,7 +32,7 @@ class Memory:
         self._rounds, self._last = 0, -float("inf")
 
     def look(self, present: set[str]) -> None:
-        """Tell which sessions there are now."""
+        """Note which sessions there are now, and give memory back once some have left."""
         if self._present - present:
             self._rounds = ROUNDS
         self._present = present

@@ -1,7 +1,7 @@
-"""What a browser may send over its websocket, looked at before Bokeh unpacks anything of it.
+"""Messages that a browser may send over its websocket, checked before Bokeh unpacks anything of them.
 
 Bokeh's deserializer trusts its client: it unzips what is packed, builds arrays of any declared shape, creates models of any class it
-knows, and replaces whole documents. A page of ours changes properties of models that it was sent and tells of events: numbers, texts and
+knows, and replaces whole documents. A page of ours changes properties of models that it was sent and sends events: numbers, texts and
 references, as JSON in three fragments. Only the outline of a lasso follows as bytes, the corners' coordinates, each in a buffer of its own.
 """
 
@@ -19,25 +19,25 @@ MAX_HEADER, MAX_TEXT = 1_000, 65_536
 """Characters of a message's head, and of one text in it."""
 
 MAX_EVENTS, MAX_DEPTH, MAX_VALUES, MAX_ENTRIES = 100, 16, 250_000, 5_000
-"""Of one message: changes and events, nesting, values in all, and entries of tables or models, which cost more than numbers in a list."""
+"""Bounds of a message: changes and events, nesting, values, and entries of tables or models, which cost more than numbers in a list."""
 
 MAX_BUFFERS, MAX_BUFFER = 8, 500_000
-"""Of one message, and bytes of each: four coordinates of 60,000 corners."""
+"""Buffers of one message, and bytes of each: four coordinates of 60,000 corners."""
 
 FRAGMENTS_PER_SECOND, FRAGMENTS_AT_ONCE = 400, 2_000
 BYTES_PER_SECOND, BYTES_AT_ONCE = 1_000_000, 8_000_000
-"""Of one websocket, on average and in a burst; a pan or a zoom sends some 60 messages of three fragments in a second."""
+"""Rates of one websocket, on average and in a burst; a pan or a zoom sends some 60 messages of three fragments per second."""
 
 _KINDS = {"ModelChanged": {"kind", "model", "attr", "new"}, "MessageSent": {"kind", "msg_type", "msg_data"}}
 _BUFFERED = {"type", "array", "order", "dtype"}
 
 
 class RefusedMessageError(Exception):
-    """Why a message is not taken, in a few words that hold nothing of it."""
+    """Reason for which a message is not taken, in a few words that hold nothing of it."""
 
 
 class Allowance:
-    """A bucket that fills at a rate; :meth:`take` tells whether there was enough in it."""
+    """A bucket that fills at a rate; :meth:`take` returns whether there was enough in it."""
 
     def __init__(self, rate: float, most: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate, self._most, self._clock = rate, most, clock
@@ -54,7 +54,7 @@ class Allowance:
         return True
 
     def full(self) -> bool:
-        """Whether nothing has been taken out for long."""
+        """Return whether nothing has been taken out for long."""
         return self._left + (self._clock() - self._at) * self._rate >= self._most
 
 

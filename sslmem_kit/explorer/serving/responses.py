@@ -1,4 +1,4 @@
-"""What every answer carries, and refusals of one sentence."""
+"""Headers that every answer carries, and refusals of one sentence."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _POLICY = (
 
 
 class Headers(OutputTransform):
-    """What every answer carries."""
+    """Headers that every answer carries."""
 
     def __init__(self, request: HTTPServerRequest) -> None:
         self._keep = request.path.startswith("/static/") or request.path == "/favicon.ico"

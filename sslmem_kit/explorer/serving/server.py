@@ -1,4 +1,4 @@
-"""A server's life: it listens, answers until it is told to end, and gives memory back when people have left."""
+"""A server's life: it listens, answers until it is signalled to end, and gives memory back when people have left."""
 
 from __future__ import annotations
 

@@ -27,12 +27,12 @@ QUIET_SECONDS, MOST_QUIET_SECONDS = 0.1, 1.0
 MOST_PULLS = 5
 """Times that one websocket may ask for the whole document; a page asks once."""
 
-_FAILED = "This could not be done. The server's log tells why."
+_FAILED = "This could not be done. The server's log says why."
 _POLICY_VIOLATION = 1008
 
 
 class Pace:
-    """How fast messages are answered, by person."""
+    """Pace at which messages are answered, by person."""
 
     def __init__(self) -> None:
         self._light: dict[str, Allowance] = {}
@@ -62,10 +62,10 @@ class Pace:
 
     async def _answer_in_lane(self, answering: Any) -> Any:
         async with self._lane:
-            began = time.monotonic()
+            started = time.monotonic()
             answer = await answering
             await asyncio.sleep(0.02)  # what the message set off runs in callbacks of its own
-            await asyncio.sleep(min(time.monotonic() - began, 1.0))
+            await asyncio.sleep(min(time.monotonic() - started, 1.0))
             return answer
 
     def forget(self, present: set[str]) -> None:

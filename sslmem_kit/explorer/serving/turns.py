@@ -14,10 +14,10 @@ REST_SECONDS, REST_SHARE = 0.1, 0.5
 """Pause after a turn: at least so long, and this share of what the turn took."""
 
 AT_ONCE, PER_SECOND = 12, 0.5
-"""Turns that one person has whenever they come up, and how many further ones in a second."""
+"""Turns that one person has whenever they come up, and how many further ones per second."""
 
 LOOK_SECONDS = 0.25
-"""How often it is looked whether somebody may have another turn."""
+"""Seconds after which it is checked again whether somebody may have another turn."""
 
 
 class Turns:
@@ -40,18 +40,18 @@ class Turns:
         self._looking: asyncio.TimerHandle | None = None
 
     def waiting(self, who: str | None = None) -> int:
-        """How many wait; of one person where one is named."""
+        """Return the number of those who wait; of one person where one is named."""
         queues = self._queues.values() if who is None else [self._queues.get(who, ())]
         return sum(map(len, queues))
 
     def full(self, who: str) -> bool:
-        """Whether a person has to be sent away."""
+        """Return whether a person has to be sent away."""
         own, all_ = self.waiting(who), self.waiting()
         return own >= self.most_of_one or (own > 0 and all_ >= self.most) or all_ >= 4 * self.most
 
     @contextlib.asynccontextmanager
     async def turn(self, who: str, gone: Callable[[], bool] = lambda: False) -> AsyncIterator[bool]:
-        """Wait for a turn; the next one begins a pause after this one has ended. False, and no turn, for who is ``gone`` when it comes."""
+        """Wait for a turn; the next one starts a pause after this one has ended. False, and no turn, for who is ``gone`` when it comes."""
         if gone():
             yield False
             return
@@ -71,11 +71,11 @@ class Turns:
             if not mine:
                 yield False
                 return
-        self._taken, began = True, time.monotonic()
+        self._taken, started = True, time.monotonic()
         try:
             yield True
         finally:
-            rest = max(REST_SECONDS, REST_SHARE * (time.monotonic() - began))
+            rest = max(REST_SECONDS, REST_SHARE * (time.monotonic() - started))
             asyncio.get_running_loop().call_later(rest, self._next)
 
     def forget(self, present: set[str]) -> None:
@@ -101,7 +101,7 @@ class Turns:
             self._look_again()
 
     def _look_again(self) -> None:
-        """Of those who wait none may have a turn now."""
+        """Check again later: none of those who wait may have a turn now."""
         if self._looking is None:
             self._looking = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
 
@@ -118,7 +118,7 @@ class Turns:
 
 
 def _waits(place: asyncio.Future[bool], gone: Callable[[], bool]) -> bool:
-    """Whether somebody still waits at a place; a page that nobody waits for any more costs no turn."""
+    """Return whether somebody still waits at a place; a page that nobody waits for any more costs no turn."""
     if not place.done() and gone():
         place.set_result(False)
     return not place.done()

@@ -106,7 +106,7 @@ def _private() -> Iterator[Preset]:
                 "privacy": {"epsilon": epsilon, "delta": 1.1e-5, "clip_norm": 0.1},
             }
         }
-        note = f"DP-SGD, epsilon {epsilon}, 1000 epochs; fresh weights, where ViP begins with weights from synthetic textures"
+        note = f"DP-SGD, epsilon {epsilon}, 1000 epochs; fresh weights, where ViP starts with weights from synthetic textures"
         yield _preset(f"cifar10-{_MAE}", ("Table 5",), note, changes, suffix=f"epsilon{epsilon}", mini=f"mini/mae-vit-epsilon{epsilon}",
                       sslmem=sslmem, accuracy=accuracy)  # fmt: skip
 

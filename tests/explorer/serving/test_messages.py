@@ -188,5 +188,5 @@ def test_an_answer_that_fails_names_no_file_of_the_server(servers: dict[str, Ser
 
     _, _, header, _, content = asyncio.run(talk())  # the first two are the rest of the greeting
     assert json.loads(header)["msgtype"] == "ERROR"
-    assert json.loads(content)["text"] == "This could not be done. The server's log tells why."
+    assert json.loads(content)["text"] == "This could not be done. The server's log says why."
     assert json.loads(content).get("traceback") in (None, "None")
