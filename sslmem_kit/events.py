@@ -50,7 +50,7 @@ class Planned(Event):
 
 @dataclass(frozen=True)
 class Trained(Event):
-    """Progress of a training, about once a second and after each epoch."""
+    """Progress of a training, about once per second and after each epoch."""
 
     encoder: str
     epochs: float
@@ -77,7 +77,7 @@ class Completed(Event):
 
 @dataclass(frozen=True)
 class DetailsAdded(Event):
-    """How many of the tasks are done that follow when every encoder is complete."""
+    """Number of tasks done of those that follow when every encoder is complete."""
 
     done: int
     total: int

@@ -27,7 +27,7 @@ RUNS = "papermill_runs"
 
 
 COLOURS = {"shared": "#009E73", "candidate": "#D55E00", "independent": "#0072B2", "extra": "#CC79A7"}
-"""Of the partitions, from the Okabe-Ito palette, which stays apart for colour-blind readers."""
+"""Colours of the partitions, from the Okabe-Ito palette, which stays apart for colour-blind readers."""
 
 PAIR, SUBSET = "pair", "subset"
-"""What the encoders of an audit allow, beside ``ONE_MODEL``: scores of f against g, or by ``trained_on`` alone."""
+"""Modes of an audit beside ``ONE_MODEL``, by what its encoders allow: scores of f against g, or by ``trained_on`` alone."""

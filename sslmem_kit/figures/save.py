@@ -34,7 +34,7 @@ _PAGE = """<!DOCTYPE html>
 def save_figure(figure: Any, folder: Path | str, name: str) -> list[Path]:
     """Write ``<name>.html`` and ``<name>.png``; each appears under its name only when it is whole.
 
-    The page carries the JavaScript it needs. The picture is drawn by matplotlib, for bokeh needs a browser to make one.
+    The page carries the JavaScript it needs. The picture is rendered by matplotlib, for bokeh needs a browser to make one.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def png(figure: Any, *, dpi: int = DPI) -> bytes:
     >>> png(hv.Curve([1, 2, 3]))[:4]
     b'\\x89PNG'
     """
-    return _drawn(figure, format="png", dpi=dpi, metadata={"Software": None})
+    return _rendered(figure, format="png", dpi=dpi, metadata={"Software": None})
 
 
 def svg(figure: Any, *, dpi: int = DPI) -> bytes:
@@ -150,14 +150,14 @@ def svg(figure: Any, *, dpi: int = DPI) -> bytes:
     True
     """
     with matplotlib.rc_context({"svg.hashsalt": "sslmem_kit"}):
-        return _drawn(figure, format="svg", dpi=dpi, metadata={"Date": None, "Creator": None})
+        return _rendered(figure, format="svg", dpi=dpi, metadata={"Date": None, "Creator": None})
 
 
-def _drawn(figure: Any, **options: Any) -> bytes:
-    drawn = hv.render(figure, backend="matplotlib")
+def _rendered(figure: Any, **options: Any) -> bytes:
+    rendered = hv.render(figure, backend="matplotlib")
     buffer = io.BytesIO()
     try:
-        drawn.savefig(buffer, bbox_inches="tight", facecolor="white", **options)
+        rendered.savefig(buffer, bbox_inches="tight", facecolor="white", **options)
     finally:
-        plt.close(drawn)
+        plt.close(rendered)
     return buffer.getvalue()

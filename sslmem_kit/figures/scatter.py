@@ -57,7 +57,7 @@ def plot(
     x, y, colour, *others = columns
     placed = np.isfinite(columns[x]) & np.isfinite(columns[y])
     coloured = np.flatnonzero(placed & np.isfinite(columns[colour]))
-    # Drawn in the order of the colour, so that where points overlap the highest are on top.
+    # Plotted in the order of the colour, so that where points overlap the highest are on top.
     coloured = coloured[np.argsort(columns[colour][coloured], kind="stable")]
     grey = np.flatnonzero(placed & ~np.isfinite(columns[colour]))
     x_limits, y_limits = _limits(columns[x][placed]), _limits(columns[y][placed])

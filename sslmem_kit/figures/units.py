@@ -14,7 +14,7 @@ def plot(table: xr.Dataset, seen: xr.Dataset) -> hv.Layout:
     """Plot two panels over the layers in forward order.
 
     Left: UnitMem; dot median, thick bar the middle half of the units, thin bar the middle 90 %. Right: of the units whose strongest sample is
-    a candidate or an independent one, the share whose encoder was trained on it, against 95 % of what redrawn partitions give.
+    a candidate or an independent one, the share whose encoder was trained on it, against 95 % of what permuted partitions give.
 
     Parameters
     ----------

@@ -98,7 +98,7 @@ def _spread(table: xr.Dataset) -> xr.Dataset:
 def guarded(frame: pd.DataFrame) -> pd.DataFrame:
     """Frame with text in which a spreadsheet sees no formulas: names of classes and files are other people's, and one would be run.
 
-    What begins with ``=``, ``+``, ``-``, ``@`` or a blank that is no space gets an apostrophe in front, which spreadsheets do not show; to
+    What starts with ``=``, ``+``, ``-``, ``@`` or a blank that is no space gets an apostrophe in front, which spreadsheets do not show; to
     read such a name elsewhere, take the apostrophe off, or take Parquet.
 
     References
@@ -115,7 +115,7 @@ def guarded(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 _FORMULA = "[=+@\\t\\r\\n-]"
-"""Beginning of a text that a spreadsheet takes for a formula."""
+"""Start of a text that a spreadsheet takes for a formula."""
 
 
 def _write_csv(scores: xr.Dataset, class_names: Sequence[str], path: Path) -> None:

@@ -169,7 +169,7 @@ def _without(study: Study) -> tuple[str, ...]:
     mode = mode_of(study.tree)
     if mode not in (None, PAIR):
         raise UserError(
-            f"STUDY: notebooks show scores of f against g, this audit has the mode {mode!r}; `sslmem report` tells what it holds"
+            f"STUDY: notebooks show scores of f against g, this audit has the mode {mode!r}; `sslmem report` says what it holds"
         )
     return () if mode is None else OF_TRAINING
 

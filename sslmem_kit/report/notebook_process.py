@@ -51,7 +51,7 @@ def execute(order: dict) -> None:
         # The traceback of a cell is coloured text; its last line is the exception's name and message.
         last = " ".join(f"{error.ename}: {error.evalue}".split())
         kept = Path(order["final"]) / f"{name}.failed.ipynb"
-        message = f"notebook {name}: cell [{error.exec_count}], which begins `{first}`, failed with {last} (see {kept})"
+        message = f"notebook {name}: cell [{error.exec_count}], which starts `{first}`, failed with {last} (see {kept})"
         (scratch / "failure.txt").write_text(message, encoding="utf-8")
         _tidy(output, order)
         return

@@ -30,7 +30,7 @@ from sslmem_kit.store.files import hold, remove, write_atomically
 from sslmem_kit.study import Study, open_study
 
 _SCRATCH = "sslmem-render-"
-"""Beginning of the names of temporary folders."""
+"""Prefix of the names of temporary folders."""
 _OLD_SECONDS = 3600
 """Age from which such a folder is a leftover where nothing else shows it."""
 

@@ -1,4 +1,4 @@
-"""Whether a study directory is what it should be: spec, results and weights, and that they belong together."""
+"""Validation of a study directory: spec, results and weights, and that they belong together."""
 
 from __future__ import annotations
 
@@ -85,13 +85,13 @@ def _audit_problems(study: Study, tree: xr.DataTree) -> Iterator[str]:
     ids, families = ([str(name) for name in tree[name].values] for name in ("encoder", "family"))
     seen = tree["trained_on"].values if "trained_on" in tree.variables else None
     try:
-        told = membership(ids, seen, families)
+        found = membership(ids, seen, families)
     except UserError as error:
         yield f"{study.results_path}: {error}"
         return
-    if told.mode != tree.attrs[MODE]:
-        yield f"{study.results_path}: its mode is {tree.attrs[MODE]!r}, who was trained on what makes it {told.mode!r}"
-    if told.codes is not None and (tree["partition"].values != told.codes).any():
+    if found.mode != tree.attrs[MODE]:
+        yield f"{study.results_path}: its mode is {tree.attrs[MODE]!r}, who was trained on what makes it {found.mode!r}"
+    if found.codes is not None and (tree["partition"].values != found.codes).any():
         yield f"{study.results_path}: partition contradicts trained_on and family"
     for name in ids:
         if not (study.encoder(name) / "config.json").is_file():

@@ -67,7 +67,7 @@ def _candidates(spec: RemovalSpec, dataset: Dataset, field: str) -> tuple[np.nda
     fingerprint = str(attributes.get("data_fingerprint", dataset.fingerprint))
     if fingerprint != dataset.fingerprint:
         raise UserError(
-            f"{field} scored other data than {dataset.name!r} with this seed, which draws the test split "
+            f"{field} scored other data than {dataset.name!r} with this seed, which decides the test split "
             f"(data_fingerprint {fingerprint[:12]} there, {dataset.fingerprint[:12]} here)"
         )
     chosen = scores["partition"].values == PARTITION_CODE["candidate"]

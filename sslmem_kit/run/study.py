@@ -84,7 +84,7 @@ def run_study(
     UserError
         Anything the user can fix. Finished results stay; the next run resumes from them.
     sslmem_kit.run.schedulers.pool.WorkerDied
-        A worker was killed, most often for lack of memory.
+        A worker was killed, most often because memory ran out.
     """
     require("torch", "timm", "lightly")
     started, out = time.monotonic(), absolute(out)

@@ -1,4 +1,4 @@
-"""How far two scores agree: rank correlation with an interval, and the overlap of the samples that each finds highest."""
+"""Agreement of two scores: rank correlation with an interval, and the overlap of the samples that each finds highest."""
 
 from __future__ import annotations
 

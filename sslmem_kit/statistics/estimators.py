@@ -33,7 +33,7 @@ from sslmem_kit.statistics.reliability import percentile_interval
 RESAMPLES = 2000
 """Bootstrap samples, for the intervals of :func:`compare_estimators`."""
 RANK_RESAMPLES = 400
-"""Those of them that are ranked, which takes longer."""
+"""Bootstrap samples that are ranked, which takes longer."""
 MIN_TRUTH_SAMPLES = 5
 """Samples of the truth below which nothing is compared with it."""
 COMPARED = ("pairs", "subsets")
@@ -99,14 +99,14 @@ def compare_estimators(results: xr.Dataset, *, protocol: str = "corrected", epoc
     with np.errstate(divide="ignore", invalid="ignore"):  # all scores are the same
         reliability = np.maximum(1 - (error**2).mean() / variance, 0)
     rng = np.random.Generator(np.random.Philox(seed))
-    drawn = rng.integers(0, len(values), (RESAMPLES, len(values)))
+    resampled = rng.integers(0, len(values), (RESAMPLES, len(values)))
     rows = {}
     for estimator in COMPARED:
         # Groups of seeds share alignments, which are therefore read once; these encoders are few beside those of the truth.
         loaded = results.isel({ENCODER: np.flatnonzero(results["design"].values == DESIGN_OF[estimator])}).load()
         for group in _seed_groups(seeds_of(loaded, estimator)):
             estimates = [estimate(loaded, estimator, protocol=protocol, seeds=part) for part in group]
-            rows[estimator, estimates[0].attrs["seeds"]] = _measured(estimates, truth, epochs=epochs, drawn=drawn)
+            rows[estimator, estimates[0].attrs["seeds"]] = _measured(estimates, truth, epochs=epochs, resampled=resampled)
     counts = sorted({number for _, number in rows})
     places = [[rows.get((estimator, number)) for number in counts] for estimator in COMPARED]
     shape, dims = (len(COMPARED), len(counts)), (ESTIMATOR, "seeds")
@@ -151,7 +151,7 @@ def _seed_groups(seeds: np.ndarray) -> list[list[np.ndarray]]:
 
 
 def _measured(
-    estimates: Sequence[xr.Dataset], truth: xr.Dataset, *, epochs: int, drawn: np.ndarray
+    estimates: Sequence[xr.Dataset], truth: xr.Dataset, *, epochs: int, resampled: np.ndarray
 ) -> dict[str, float | tuple[float, float]]:
     """Errors of an estimator against the truth, means over its estimates by disjoint groups of seeds."""
     known = truth[SSLMEM].values
@@ -175,7 +175,9 @@ def _measured(
     }
     for name, function in functions.items():
         row[name] = float(function(np.arange(len(known))))
-        row[f"{name}_interval"] = percentile_interval(function(drawn[:RANK_RESAMPLES] if name == "rank_correlation" else drawn))
+        row[f"{name}_interval"] = percentile_interval(
+            function(resampled[:RANK_RESAMPLES] if name == "rank_correlation" else resampled)
+        )
     both = np.hypot(reach, own)
     row["coverage"] = float((np.abs(error) <= both).mean()) if np.isfinite(both).all() else np.nan
     return row

@@ -6,8 +6,8 @@ that scores as low or lower, the sample itself counted among the null, so that n
 q-values of them, of candidates and of independents each for themselves.
 
 What makes it valid: a candidate that is not memorized is exchangeable with the null samples, that is, its score is distributed as
-theirs. Shared, candidate and independent samples are drawn at random from the train side of the data. Extra samples are of the test side:
-of them it is assumed that both sides have one distribution, and that the difference between two encoders spreads alike whether both were
+theirs. Shared, candidate and independent samples are drawn at random from the train split of the data. Extra samples are of the test split:
+of them it is assumed that both splits have one distribution, and that the difference between two encoders spreads alike whether both were
 trained on a sample or neither. What all scores have in common (the offset of a few trainings, their spread) is in the null too. p-values
 that share one null sample are those of conformal prediction; they depend on each other positively (PRDS), so that the step-up keeps its
 rate: Bates, Candès, Lei, Romano and Sesia, "Testing for outliers with conformal p-values", Annals of Statistics 51 (2023); Benjamini and

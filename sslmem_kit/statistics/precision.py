@@ -1,7 +1,7 @@
-"""How many seeds and views a wanted precision takes, from the parts of a score's error.
+"""Numbers of seeds and views that a wanted precision takes, from the parts of a score's error.
 
 The score of a sample from ``s`` pairs of encoders (seeds) and ``v`` random views is its true score, the expectation over all seeds and views
-that might have been drawn, and an error with the variance
+that might have been used, and an error with the variance
 
     error(s, v)  =  seeds / s  +  views / v  +  interaction / (s v)
 

@@ -1,4 +1,4 @@
-"""How far a study's scores can be trusted: split-half reliability, parts of the error, and how many seeds and views suffice.
+"""Reliability of a study's scores: split-half reliability, parts of the error, and how many seeds and views suffice.
 
 The parts of the error are those of :class:`sslmem_kit.statistics.precision.VarianceComponents`; they follow from mean squares, so that
 an estimate may come out negative where a part is small.
@@ -137,14 +137,14 @@ def forecast(results: xr.Dataset, *, seeds: int, views: int, protocol: str = "co
         raise UserError(tables[0].unknown()[0])
     if not tables or tables[0].seeds < 2:
         raise UserError(
-            f"the precision of other numbers of seeds cannot be told from one seed, nor from fewer than {MIN_ORDERED_SAMPLES} candidates; "
+            f"the precision of other numbers of seeds cannot be estimated from one seed, nor from fewer than {MIN_ORDERED_SAMPLES} candidates; "
             f"this study has {CrossedScores.of(results, protocol).seeds} and {CrossedScores.of(results, protocol).n}"
         )
     counts = [table.n for table in tables]
     parts = mean_parts([table.parts() for table in tables], counts)
     if views not in estimable_views(parts, tables[0].views, (views,)):
         raise UserError(
-            f"the precision of other numbers of views cannot be told from one pair of views; this study has {tables[0].views}, "
+            f"the precision of other numbers of views cannot be estimated from one pair of views; this study has {tables[0].views}, "
             f"scoring.views is {views}"
         )
     resampled = mean_parts([table.parts(bootstrap_weights(table.n, i)) for i, table in enumerate(tables)], counts)
@@ -166,7 +166,7 @@ def _predicted(parts: VarianceComponents, resampled: VarianceComponents, seeds: 
 
 
 def bootstrap_weights(samples: int, seed: int = 0) -> np.ndarray:
-    """Number of times that each sample is drawn in each bootstrap sample: (resample, sample) uint16.
+    """Number of times that each sample is in each bootstrap sample: (resample, sample) uint16.
 
     Examples
     --------
@@ -174,12 +174,12 @@ def bootstrap_weights(samples: int, seed: int = 0) -> np.ndarray:
     >>> weights.shape, int(weights[0].sum())
     ((1000, 30), 30)
     """
-    drawn = np.zeros((RESAMPLES, samples), np.uint16)
+    weights = np.zeros((RESAMPLES, samples), np.uint16)
     if samples:
         rng = np.random.Generator(np.random.Philox([samples, seed]))
-        for row in drawn:  # in whole they would take four times the memory
+        for row in weights:  # in whole they would take four times the memory
             row[:] = rng.multinomial(samples, np.full(samples, 1 / samples))
-    return drawn
+    return weights
 
 
 def _halves(table: CrossedScores, weights: np.ndarray) -> xr.Dataset:

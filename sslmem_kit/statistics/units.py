@@ -13,7 +13,7 @@ from sslmem_kit.store import UNITS
 PERMUTATIONS = 2000
 
 SLICE_BYTES = 2**26
-"""Size of the permutations that are drawn at once."""
+"""Size of the permutations that are made at once."""
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -70,7 +70,7 @@ def unit_table(tree: xr.DataTree) -> xr.Dataset:
 
 
 def strongest_seen(tree: xr.DataTree, *, seed: int = 0) -> xr.Dataset:
-    """Share of units that respond most to a sample that their encoder was trained on, against chance.
+    """Share of units that respond most to a sample that their encoder was trained on, against random partitions.
 
     Of the units whose strongest sample is a candidate or an independent one, the share whose encoder was trained on it: a candidate for
     family f, an independent one for g.
@@ -94,7 +94,7 @@ def strongest_seen(tree: xr.DataTree, *, seed: int = 0) -> xr.Dataset:
 
     Notes
     -----
-    Which samples are candidates and which independent was drawn at random. The null draws it again, within each class and for all encoders
+    Which samples are candidates and which independent was chosen at random. The null permutes it, within each class and for all encoders
     at once, while the units keep their strongest samples: that many units share one is thereby allowed for.
 
     Examples
@@ -124,7 +124,7 @@ def strongest_seen(tree: xr.DataTree, *, seed: int = 0) -> xr.Dataset:
     n = np.array([len(places) for places in where])
     with np.errstate(invalid="ignore"):  # NaN where no unit counts
         share = (1 + np.where(is_candidate, 1, -1) @ weights / n) / 2
-        null = (1 + _redrawn(is_candidate, labels, weights, np.random.Generator(np.random.Philox(seed))) / n) / 2
+        null = (1 + _permuted(is_candidate, labels, weights, np.random.Generator(np.random.Philox(seed))) / n) / 2
     low, high = np.quantile(null, (0.025, 0.975), axis=0)
     p = (1 + (null >= share - 1e-6).sum(axis=0)) / (1 + PERMUTATIONS)
     return xr.Dataset(
@@ -140,20 +140,20 @@ def strongest_seen(tree: xr.DataTree, *, seed: int = 0) -> xr.Dataset:
     )
 
 
-def _redrawn(is_candidate: np.ndarray, labels: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Sums of weights over samples, plus for candidates and minus for independent ones, which are drawn again within each class.
+def _permuted(is_candidate: np.ndarray, labels: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Sums of weights over samples, plus for candidates and minus for independent ones, which are permuted within each class.
 
     (sample,), (sample,), (sample, layer) -> (permutation, layer)
     """
     at_once = max(1, SLICE_BYTES // max(1, 4 * len(labels)))
     sums = []
     for start in range(0, PERMUTATIONS, at_once):
-        drawn = np.empty((min(at_once, PERMUTATIONS - start), len(labels)), np.float32)
+        permuted = np.empty((min(at_once, PERMUTATIONS - start), len(labels)), np.float32)
         for label in np.unique(labels):
             members = np.flatnonzero(labels == label)
             signs = np.where(is_candidate[members], 1, -1).astype(np.float32)
-            drawn[:, members] = rng.permuted(np.broadcast_to(signs, (len(drawn), len(members))), axis=1)
-        sums.append(drawn @ weights)
+            permuted[:, members] = rng.permuted(np.broadcast_to(signs, (len(permuted), len(members))), axis=1)
+        sums.append(permuted @ weights)
     return np.concatenate(sums)
 
 

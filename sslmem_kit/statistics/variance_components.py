@@ -101,7 +101,7 @@ class CrossedScores:
         return self.differences.mean(axis=(1, 2))
 
     def parts(self, weights: np.ndarray | None = None) -> VarianceComponents:
-        """Variance components, or those of bootstrap samples: ``weights`` (resample, sample), how often each is drawn.
+        """Variance components, or those of bootstrap samples: ``weights`` (resample, sample), how often each is in it.
 
         Those of the views are NaN where leaving one out leaves nothing. What views do is then in the others: these hold for the views of
         this table and for no other number.

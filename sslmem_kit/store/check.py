@@ -85,7 +85,7 @@ def data_problems(tree: xr.DataTree) -> Iterator[str]:
                     yield f"/{LAYERS}: alignment holds values outside 0..2, in blocks recorded as scored"
                     return
                 if np.abs(layers[:, :, -1] - values.mean(axis=1)).max() > 1e-4:
-                    yield f"/{LAYERS}: the alignment of the last layer, the whole output, is not that of the root"
+                    yield f"/{LAYERS}: the alignment of the last layer, the full representation, is not that of the root"
                     return
         if "images" in tree.children:
             _ = tree["images/thumbnail"].isel(sample=slice(None, None, max(1, len(ids) // 64))).values

@@ -44,7 +44,7 @@ _PLAIN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK if os.name == "posix" else
 
 @contextlib.contextmanager
 def appearing(path: Path, mode: int = 0o666) -> Iterator[Path]:
-    """Around the writing of a file: the name to write it under, from which it moves to its own when it is whole and on disk.
+    """Context of writing a file: yields the name to write it under, from which it moves to its own when it is whole and on disk.
 
     ``mode`` is that of the file from the start, less the umask's bits.
     """
@@ -76,7 +76,7 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o666) -> None:
 
 @contextlib.contextmanager
 def folder_appearing(path: Path, partial: Path) -> Iterator[None]:
-    """Around the building of a folder under the name ``partial``, which moves to ``path`` when it is whole and on disk.
+    """Context of building a folder under the name ``partial``, which moves to ``path`` when it is whole and on disk.
 
     One writer at a time: what another has left under the name is removed.
     """

@@ -170,7 +170,7 @@ def test_a_failing_cell_is_named_and_the_earlier_run_stays(folder, study, capfd)
     with pytest.raises(NotebookError) as caught:
         render(study.path, ["shaky"], {"count": 8})
     # The cell knows the parameter, and runs in the interpreter that runs this test.
-    start = f"notebook shaky: cell [3], which begins `import sys`, failed with IndexError: 8 {sys.executable} (see "
+    start = f"notebook shaky: cell [3], which starts `import sys`, failed with IndexError: 8 {sys.executable} (see "
     assert str(caught.value).startswith(start)
     assert earlier.read_text() == "an earlier run"
     assert "IndexError" in earlier.with_name("shaky.failed.ipynb").read_text()

@@ -115,7 +115,7 @@ def test_children_that_the_signal_reaches_first_are_not_blamed(
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(10)
         finally:
-            raise WorkerDied("most often for lack of memory")
+            raise WorkerDied("most often because memory ran out")
 
     monkeypatch.setattr("sslmem_kit.run.study.run_study", struck)
     assert main(["run", "digits", "--out", str(tmp_path)]) == 1

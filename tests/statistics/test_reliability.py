@@ -272,7 +272,7 @@ def test_a_report_of_one_seed_says_that_it_cannot_be_told(tmp_path, capsys):
     text = capsys.readouterr().out
     assert "cannot be told from one seed" in text
     assert "nan" not in text
-    with pytest.raises(UserError, match="cannot be told from one seed"):
+    with pytest.raises(UserError, match="cannot be estimated from one seed"):
         forecast(study.results, seeds=3, views=5)
 
 

@@ -268,7 +268,7 @@ def seen_by(plan: AuditEncoderSpec, place: int, samples: Samples, *, messages: l
     study = _study(plan.study, field)
     if study.tree.attrs.get("data_fingerprint") != samples.fingerprint:
         raise UserError(
-            f"{field}.trained_on is missing: the study at {plan.study.path} had other data (or another seed, which draws the test split), "
+            f"{field}.trained_on is missing: the study at {plan.study.path} had other data (or another seed, which decides the test split), "
             "so that its sample ids mean nothing here"
         )
     own = study.results[TRAINED_ON].sel(encoder=plan.study.encoder)

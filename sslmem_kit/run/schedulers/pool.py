@@ -69,7 +69,7 @@ class WorkerDied(Failure):
     """A worker process ended without a result."""
 
 
-_DIED = "a worker process was killed, most often for lack of memory; run the same command again to resume"
+_DIED = "a worker process was killed, most often because memory ran out; run the same command again to resume"
 
 
 def gpu_count() -> int:

@@ -157,7 +157,7 @@ def _wait(processes: list[Any], events: Any, on_event: OnEvent) -> None:
     for number, process in enumerate(processes):
         if (process.exitcode or 0) < 0 and not explained():
             name = signal.Signals(-process.exitcode).name
-            reason = ", most often for lack of memory" if name == "SIGKILL" else ""
+            reason = ", most often because memory ran out" if name == "SIGKILL" else ""
             raise WorkerDied(f"rank {number} of {len(processes)} was killed ({name}){reason}; run the same command again to resume")
     end = time.monotonic() + LAST_WORDS_SECONDS
     while time.monotonic() < end and not explained():
