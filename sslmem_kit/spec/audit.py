@@ -72,7 +72,7 @@ class CodeSpec(Section):
         return arguments
 
     def resolved(self, base: Path) -> CodeSpec:
-        """The same with its folder filled in."""
+        """Return the function with its folder filled in."""
         return self.model_copy(update={"folder": str(base / expanded(self.folder or ""))})
 
 
@@ -175,7 +175,7 @@ class AuditEncoderSpec(Section):
         return self
 
     def resolved(self, base: Path, place: int) -> AuditEncoderSpec:
-        """The same with absolute paths; ``place`` is its position in the list."""
+        """Return the encoder with absolute paths; ``place`` is its position in the list."""
         update: dict[str, Any] = {}
         if self.seed is None and self.study is None:
             update["seed"] = place
@@ -259,7 +259,7 @@ class AuditSpec(HashedSpec):
         return self
 
     def resolved(self, base: Path) -> AuditSpec:
-        """The spec with what depends on other fields filled in, and relative paths made absolute against ``base``."""
+        """Return the spec with what depends on other fields filled in, and relative paths made absolute against ``base``."""
         policy = None if self.view else self.scoring.policy or Policy.model_validate("simclr")
         sections = {name: getattr(self, name).resolved(base) for name in ("data", "source", "view") if getattr(self, name)}
         encoders = tuple(encoder.resolved(base, place) for place, encoder in enumerate(self.encoders))
@@ -299,7 +299,7 @@ def parse_audit(loaded: Mapping[str, Any], *, where: str) -> AuditSpec:
 
 
 def load_audit(path: Path | str) -> AuditSpec:
-    """The resolved spec in a YAML file.
+    """Return the resolved spec in a YAML file.
 
     Raises
     ------

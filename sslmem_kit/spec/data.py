@@ -60,7 +60,7 @@ class DataSpec(Section):
         return expanded(self.root or "~/.cache/sslmem_kit")
 
     def resolved(self, base: Path) -> "DataSpec":
-        """The same spec with its relative paths (in ``name`` and ``root``) made absolute, seen from the folder ``base``."""
+        """Return the same spec with its relative paths (in ``name`` and ``root``) made absolute, seen from the folder ``base``."""
         changes = {}
         if self.path is not None:
             changes["name"] = f"{self.kind}:{(Path(base) / self.path).resolve()}"

@@ -86,7 +86,7 @@ def plans(design: DesignSpec, *, seed: int, pairs: int) -> Iterator[EncoderPlan]
 
 
 def grouped(plans: Sequence[EncoderPlan], kinds: Sequence[Hashable], together: int) -> list[tuple[EncoderPlan, ...]]:
-    """Encoders as they are trained: pairs one by one, of others at most ``together`` that follow one another and are of one kind."""
+    """Group encoders as they are trained: pairs one by one, of others at most ``together`` neighbours of one kind."""
     groups: list[tuple[EncoderPlan, ...]] = []
     last = None
     for plan, kind in zip(plans, kinds, strict=True):

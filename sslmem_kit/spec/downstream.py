@@ -61,7 +61,7 @@ class DownstreamSpec(Section):
         return tasks
 
     def resolved(self, base: Path) -> DownstreamSpec:
-        """The same spec with relative paths of its tasks made absolute, seen from the folder ``base``."""
+        """Return the same spec with relative paths of its tasks made absolute, seen from the folder ``base``."""
         tasks = tuple(task.resolved(base) for task in self.tasks)
         _check_tasks(tasks)  # two spellings of one path
         return self.model_copy(update={"tasks": tasks})

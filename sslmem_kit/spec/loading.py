@@ -18,7 +18,7 @@ from sslmem_kit.spec.study import StudySpec
 
 
 def load_spec(spec: str | Path, *, seed: int | None = None, remove: Path | str | None = None, data: str | None = None) -> StudySpec:
-    """The resolved spec of a bundled name, a preset's name or a YAML file.
+    """Return the resolved spec of a bundled name, a preset's name or a YAML file.
 
     Parameters
     ----------

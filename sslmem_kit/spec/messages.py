@@ -55,7 +55,7 @@ def first_error(error: ValidationError, *, root: type[Section] = StudySpec) -> s
 
 
 def _quoted(allowed: str) -> list[str]:
-    """The names in pydantic's list of what is allowed."""
+    """Return the names in pydantic's list of what is allowed."""
     return re.findall(r"'([^']+)'", allowed)
 
 

@@ -21,7 +21,7 @@ class HashedSpec(Section):
     """A whole spec, known again by its hash."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON types, every field present."""
+        """Return the spec in plain JSON types, every field present."""
         return self.model_dump(mode="json")
 
     @property
@@ -41,7 +41,7 @@ class HashedSpec(Section):
 
 
 def without_places(content: dict[str, Any]) -> dict[str, Any]:
-    """The dict of a resolved spec, of a study or an audit, in which every path that is known again by its content is ``ANYWHERE``.
+    """Return the dict of a resolved spec of a study or an audit with ``ANYWHERE`` for every path that is known again by its content.
 
     Folders of ``downstream.tasks`` stay, for no fingerprint of them is recorded.
     """
@@ -62,7 +62,7 @@ def without_places(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def content_hash(content: dict[str, Any]) -> str:
-    """sha256 of the canonical JSON, 16 hex digits."""
+    """Return the sha256 of the canonical JSON, 16 hex digits."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

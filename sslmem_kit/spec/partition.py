@@ -63,7 +63,7 @@ class RemovalSpec(Section):
         return next(way for way in REMOVAL_WAYS if getattr(self, way) is not None)
 
     def resolved(self, base: Path) -> RemovalSpec:
-        """The same with the study's absolute path; that of a preset, whose name is no path, is seen from the working directory."""
+        """Return the spec with the study's absolute path; that of a preset, which is no path, is seen from the working directory."""
         name = self.study
         folder = absolute(RUNS) / name.replace("/", "-") if name.startswith(PRESET_PREFIXES) else base / expanded(name)
         return self.model_copy(update={"study": str(folder.resolve())})
@@ -112,7 +112,7 @@ class PartitionSpec(Section):
         return value
 
     def resolved(self, base: Path) -> PartitionSpec:
-        """The same spec with a relative path made absolute, seen from the folder ``base``."""
+        """Return the same spec with a relative path made absolute, seen from the folder ``base``."""
         if self.remove is None:
             return self
         if isinstance(self.remove, RemovalSpec):

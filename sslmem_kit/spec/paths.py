@@ -20,7 +20,7 @@ FILES = 4096
 
 
 def expanded(path: Path | str) -> Path:
-    """The path with ``~`` and ``~user`` filled in.
+    """Return the path with ``~`` and ``~user`` filled in.
 
     Raises
     ------
@@ -36,7 +36,7 @@ def expanded(path: Path | str) -> Path:
 
 
 def absolute(path: Path | str) -> Path:
-    """The path from the root on, so that it stays right when the working directory changes; links in it are kept.
+    """Return the path from the root on, so that it stays right when the working directory changes; links in it are kept.
 
     Raises
     ------

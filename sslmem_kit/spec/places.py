@@ -27,18 +27,18 @@ SCHEMAS = (PACKAGE / "_schema", PACKAGE.parent / "docs" / "schema")
 
 
 def notebooks_in(folders: Iterable[Path] = NOTEBOOKS) -> dict[str, Path]:
-    """Names and paths of the notebooks in the first folder that is there."""
+    """Return the names and paths of the notebooks in the first folder that is there."""
     folder = next((folder for folder in folders if folder.is_dir()), None)
     return {path.stem: path for path in sorted(folder.glob("*.ipynb"))} if folder else {}
 
 
 def bundled_specs() -> dict[str, Path]:
-    """Names and paths of the specs that ship with the package."""
+    """Return the names and paths of the specs that ship with the package."""
     return {path.stem: path for path in sorted((Path(__file__).with_name("bundled")).glob("*.yaml"))}
 
 
 def find_study(path: Path | str) -> Path:
-    """The folder of a study that is named by its path or, where it is in ``papermill_runs/``, by its name.
+    """Return the folder of a study that is named by its path or, where it is in ``papermill_runs/``, by its name.
 
     A relative path is seen from the working directory, then from the folders above it: JupyterLab runs a notebook in the notebook's own
     folder, the examples name studies from the top of the repository. Where there is none, the path itself.
@@ -55,7 +55,7 @@ def find_study(path: Path | str) -> Path:
 
 
 def known_studies() -> list[str]:
-    """Paths, as one would give them, of the studies in the working directory and in ``papermill_runs/`` here or above."""
+    """Return the paths, as one would give them, of the studies in the working directory and in ``papermill_runs/`` here or above."""
     here = absolute(".")
     found = [path.name for path in studies_in(here)]
     for folder in _upwards():
@@ -89,7 +89,7 @@ def _upwards() -> Iterator[Path]:
 
 
 def studies_in(folder: Path) -> list[Path]:
-    """The studies right below a folder; none where it cannot be read."""
+    """Return the studies right below a folder; none where it cannot be read."""
     try:
         with os.scandir(folder) as entries:
             return sorted(folder / entry.name for entry in entries if entry.is_dir() and _is_file(folder / entry.name / SPEC_FILE))

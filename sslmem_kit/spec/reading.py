@@ -32,7 +32,7 @@ _OCTAL = re.compile(r"[-+]?0[0-9_]+")
 
 
 def _resolvers(of: type[Any]) -> dict[str, list[tuple[str, Any]]]:
-    """Types of plain words: those of a loader or dumper without dates, with numbers such as 1e-3."""
+    """Return the types of plain words: those of a loader or dumper without dates, with numbers such as 1e-3."""
     kept = {first: [pair for pair in pairs if pair[0] != _TIMESTAMP] for first, pairs in of.yaml_implicit_resolvers.items()}
     for first in "-+0123456789":
         kept[first] = [*kept.get(first, []), (_FLOAT, re.compile(f"^(?:{_EXPONENT.pattern})$"))]
@@ -40,7 +40,7 @@ def _resolvers(of: type[Any]) -> dict[str, list[tuple[str, Any]]]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses what would be read in two ways, and what would take long."""
+    """Loader that refuses what would be read in two ways, and what would take long."""
 
     yaml_implicit_resolvers = _resolvers(yaml.SafeLoader)
 
@@ -88,7 +88,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes in quotes what :class:`_Loader` would not read as text."""
+    """Dumper that writes in quotes what :class:`_Loader` would not read as text."""
 
     yaml_implicit_resolvers = _resolvers(yaml.SafeDumper)
 
@@ -114,7 +114,7 @@ def _check_number(node: yaml.ScalarNode, value: float) -> None:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
+    """Return the mapping in a YAML file.
 
     Raises
     ------
@@ -136,12 +136,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def write_yaml(content: Mapping[str, Any]) -> str:
-    """A mapping of plain values as YAML that :func:`read_yaml` reads as the same."""
+    """Return a mapping of plain values as YAML that :func:`read_yaml` reads as the same."""
     return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The mapping in a JSON file.
+    """Return the mapping in a JSON file.
 
     Raises
     ------

@@ -29,7 +29,7 @@ _ROLE = re.compile(r":\w+:`~?([^`]+)`")
 
 
 class _Generator(GenerateJsonSchema):
-    """Leaves out titles of fields, which repeat their names."""
+    """Generator that leaves out titles of fields, which repeat their names."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False

@@ -92,7 +92,7 @@ class StudySpec(HashedSpec):
         return name
 
     def resolved(self, base: Path) -> StudySpec:
-        """The spec with what depends on other fields filled in, and relative paths made absolute against ``base``."""
+        """Return the spec with what depends on other fields filled in, and relative paths made absolute against ``base``."""
         scoring = self.scoring.model_copy(update={"policy": self.scoring.policy or self.training.policy})
         sections = {name: getattr(self, name).resolved(base) for name in ("data", "partition", "downstream")}
         return self.model_copy(update={**sections, "scoring": scoring})

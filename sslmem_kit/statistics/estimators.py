@@ -145,7 +145,7 @@ def compare_estimators(results: xr.Dataset, *, protocol: str = "corrected", epoc
 
 
 def _seed_groups(seeds: np.ndarray) -> list[list[np.ndarray]]:
-    """For 1, 2, 4, ... and all seeds: as many disjoint groups of so many as there are."""
+    """Return, for 1, 2, 4, ... and all seeds, as many disjoint groups of so many as there are."""
     sizes = [size for size in 2 ** np.arange(20) if size < len(seeds)] + ([len(seeds)] if len(seeds) else [])
     return [[seeds[start : start + size] for start in range(0, len(seeds) - size + 1, size)] for size in sizes]
 

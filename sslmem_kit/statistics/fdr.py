@@ -1,4 +1,4 @@
-"""Which samples are memorized, at a false-discovery rate that is chosen beforehand: the threshold that needs no arbitrary choice.
+"""Memorized samples at a false-discovery rate that is chosen beforehand: the threshold that needs no arbitrary choice.
 
 The null is empirical: the scores of the samples whose membership does not differ between the families, shared (both saw them) and
 extra (neither did), pooled. A candidate's p-value is the share of the null that scores as high or higher, an independent's the share

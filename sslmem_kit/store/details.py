@@ -49,7 +49,7 @@ RULE = (
 
 
 def shrink(images: np.ndarray) -> np.ndarray:
-    """Images (..., y, x, channel) uint8 averaged over squares of whole pixels, so that no side exceeds ``THUMBNAIL_SIDE``."""
+    """Average images (..., y, x, channel) uint8 over squares of whole pixels, so that no side exceeds ``THUMBNAIL_SIDE``."""
     *leading, height, width, channels = images.shape
     factor = _factor(height, width)
     if factor == 1:
@@ -60,21 +60,21 @@ def shrink(images: np.ndarray) -> np.ndarray:
 
 
 def view_bytes(image_shape: tuple[int, int, int], views: int) -> int:
-    """Bytes of one kept sample's views: the clean one and ``views`` random ones."""
+    """Return the bytes of one kept sample's views: the clean one and ``views`` random ones."""
     height, width, channels = image_shape
     factor = _factor(height, width)
     return (views + 1) * (height // factor) * (width // factor) * channels
 
 
 def required_bytes(image_shape: tuple[int, int, int], *, views: int, encoders: int, candidates: int, samples: int) -> int:
-    """Disk that both groups take, uncompressed."""
+    """Return the bytes of disk that both groups take, uncompressed."""
     each = view_bytes(image_shape, views)
     kept = min(candidates + 2 * EXTREMES * len(PARTITION_CODE), samples, VIEWS_BYTES // each)
     return kept * (each + encoders * NEIGHBOURS * (8 + 4))
 
 
 def choose_kept(scores: xr.Dataset, *, bytes_each: int) -> xr.Dataset:
-    """The samples that are kept.
+    """Choose the samples that are kept.
 
     Parameters
     ----------
@@ -103,12 +103,12 @@ def choose_kept(scores: xr.Dataset, *, bytes_each: int) -> xr.Dataset:
 
 
 def thumbnails(dataset: Dataset, ids: np.ndarray) -> np.ndarray:
-    """Images of samples, (sample, y, x, channel) uint8, shrunk where they are large, a few at a time."""
+    """Return the images of samples, (sample, y, x, channel) uint8, shrunk where they are large, a few at a time."""
     return np.concatenate([shrink(dataset.read(ids[start : start + 1024])) for start in range(0, len(ids), 1024)])
 
 
 def choose_references(ids: np.ndarray, kept: np.ndarray, *, seed: int) -> np.ndarray:
-    """Ascending ids of the samples that neighbours are sought among: all, or the kept ones and as many others as there is room for."""
+    """Return the ascending ids of the samples that neighbours are sought among: all, or the kept ones and others, up to ``REFERENCES``."""
     if len(ids) <= REFERENCES:
         return ids
     others = np.setdiff1d(ids, kept)
@@ -117,13 +117,13 @@ def choose_references(ids: np.ndarray, kept: np.ndarray, *, seed: int) -> np.nda
 
 
 def unwritten(path: Path) -> list[str]:
-    """Names of the groups that ``results.zarr`` at ``path`` does not hold yet."""
+    """Return the names of the groups that ``results.zarr`` at ``path`` does not hold yet."""
     wanted = [*DETAILS, *([UNITS] if (path / LAYERS / "zarr.json").is_file() else [])]
     return [name for name in wanted if not (path / name / "zarr.json").is_file()]
 
 
 def written_kept(path: Path) -> xr.Dataset | None:
-    """The kept samples of the group that an earlier run wrote: both groups are about the same."""
+    """Return the kept samples of the group that an earlier run wrote: both groups are about the same."""
     for name in DETAILS:
         if name not in unwritten(path):
             group = xr.open_zarr(path / name, consolidated=False)

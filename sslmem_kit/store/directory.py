@@ -61,11 +61,11 @@ class StudyFolder:
         return self.path / "notebooks"
 
     def encoder(self, encoder_id: str) -> Path:
-        """Folder of an encoder: ``weights.safetensors``, ``config.json``, ``history.csv``, ``resume/``."""
+        """Return the folder of an encoder: ``weights.safetensors``, ``config.json``, ``history.csv``, ``resume/``."""
         return self.path / "encoders" / encoder_id
 
     def read_spec(self) -> StudySpec | AuditSpec:
-        """The resolved spec: that of a study, or of an audit of encoders that were trained elsewhere."""
+        """Return the resolved spec: that of a study, or of an audit of encoders that were trained elsewhere."""
         loaded = read_yaml(self.spec_path)
         return (parse_audit if is_audit(loaded) else parse_spec)(loaded, where=str(self.spec_path))
 
@@ -196,7 +196,7 @@ def _is_own(entry: Path) -> bool:
 
 
 def create_or_resume(path: Path, spec: StudySpec | AuditSpec) -> StudyFolder:
-    """The study directory of a spec: made where there is none, resumed where the same spec made it, else refused."""
+    """Return the study directory of a spec: made where there is none, resumed where the same spec made it, else refused."""
     check_directory(path, spec)
     study = StudyFolder(path)
     if not study.spec_path.exists():
@@ -211,7 +211,7 @@ def as_yaml(spec: StudySpec | AuditSpec) -> str:
 
 
 def _first_difference(there: Any, here: Any, field: str = "") -> tuple[str, Any, Any] | None:
-    """The first field in which two resolved specs differ, with both values."""
+    """Return the first field in which two resolved specs differ, with both values."""
     if isinstance(there, dict) and isinstance(here, dict):
         for key in (*there, *(key for key in here if key not in there)):
             found = _first_difference(there.get(key), here.get(key), f"{field}.{key}".lstrip("."))

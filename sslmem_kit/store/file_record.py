@@ -111,7 +111,7 @@ def rows_of(documents: Mapping[str, Document], encoder: int) -> Iterator[str]:
 
 
 def block_names(encoder: int, block: int, *, layers: bool) -> list[str]:
-    """Files that hold one block of one encoder's alignment."""
+    """Return the files that hold one block of one encoder's alignment."""
     return [f"alignment/c/{block}/0/{encoder}", *([f"layers/alignment/c/{block}/{encoder}/0"] if layers else [])]
 
 

@@ -223,7 +223,7 @@ def _named_holder(path: Path) -> Iterator[None]:
 
 
 def _identity(pid: int) -> str:
-    """Machine, number and time of start of a process; empty if there is none."""
+    """Return machine, number and time of start of a process; empty if there is none."""
     if not _is_alive(pid):
         return ""
     try:

@@ -188,7 +188,7 @@ def _encoder_files(path: Path, documents: Mapping[str, Document], evaluated: np.
 
 
 def encoder_ids(path: Path) -> list[str]:
-    """Ids of the encoders of a store, in its order; none where they cannot be read."""
+    """Return the ids of the encoders of a store, in its order; none where they cannot be read."""
     try:
         return [str(name) for name in zarr.open_group(path, mode="r", use_consolidated=False)[ENCODER][:]]
     except (ValueError, KeyError, OSError, RuntimeError):
@@ -243,7 +243,7 @@ def _mark_at(name: str, index: Sequence[int], how: str) -> Damage:
 
 
 def describe(found: Iterable[Damage], documents: Mapping[str, Document], encoders: Sequence[str]) -> list[str]:
-    """A sentence for each array, encoder and kind of damage, without its full stop; sample blocks and their samples are named."""
+    """Return a sentence for each array, encoder and kind of damage, without its full stop, which names blocks and their samples."""
     blocks: dict[tuple[str, str], list[str]] = {}
     for damage in found:
         document = documents.get(damage.array) if damage.is_chunk else None

@@ -184,12 +184,12 @@ def _layer_group(samples: int, encoders: int, layers: Sequence[str]) -> xr.Datas
 
 
 def _absent(*shape: int) -> np.ndarray:
-    """NaN of a shape, without its memory: chunks that hold nothing else are not written."""
+    """Return NaN of a shape, without its memory: chunks that hold nothing else are not written."""
     return np.broadcast_to(np.float32(np.nan), shape)
 
 
 def _layout(name: str, variable: xr.DataArray, block: int) -> dict[str, tuple[int, ...]]:
-    """Chunks of a variable, and shards where these would be too many files."""
+    """Return the chunks of a variable, and shards where these would be too many files."""
     if name == TRAINED_ON:  # written once and read whole
         return {"chunks": variable.shape}
     if name == "thumbnail":  # written once, read a few samples at a time
@@ -200,7 +200,7 @@ def _layout(name: str, variable: xr.DataArray, block: int) -> dict[str, tuple[in
 
 
 def _file_layout(coord: xr.DataArray) -> dict[str, tuple[int, ...]]:
-    """Chunks and shards of the names of files, of which a few are read at a time; of other coordinates what zarr takes."""
+    """Return chunks and shards of the names of files, of which a few are read at a time; none for other coordinates."""
     if coord.name != FILE:
         return {}
     inner = min(FILE_CHUNK, coord.size)

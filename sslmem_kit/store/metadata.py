@@ -43,7 +43,7 @@ _BLANK = "0" * 64
 
 
 def read_documents(path: Path) -> dict[str, Document]:
-    """Every node of a store and its document, the root under ``""``, as a reader is going to take them.
+    """Return every node of a store and its document, the root under ``""``, as a reader is going to take them.
 
     Raises
     ------
@@ -74,7 +74,7 @@ REPAIR_HINT = "`sslmem run` (of an audit `sslmem score`) on the same directory w
 
 
 def own_documents(path: Path) -> dict[str, Document]:
-    """Every node below the root and its own document, by name; nothing is checked but that each is a mapping."""
+    """Return every node below the root and its own document, by name; nothing is checked but that each is a mapping."""
     return _members(path, "")
 
 
@@ -125,7 +125,7 @@ def _copies(path: Path, root: Document) -> dict[str, Document]:
 
 
 def _plain(document: Mapping[str, Any]) -> Document:
-    """A document without what is not the node's own, and with what may be left out."""
+    """Return a document without what is not the node's own, and with what may be left out."""
     left = {key: value for key, value in document.items() if key != "consolidated_metadata"}
     return {"attributes": {}, **left}
 
@@ -187,7 +187,7 @@ def _check_sizes(path: Path, documents: Mapping[str, Document]) -> None:
 
 
 def number_of_chunks(document: Document) -> int:
-    """Files that an array's values are in where none is left out."""
+    """Return the number of files that an array's values are in where none is left out."""
     shape, chunks = document["shape"], document["chunk_grid"]["configuration"]["chunk_shape"]
     return math.prod(-(-size // chunk) for size, chunk in zip(shape, chunks, strict=True))
 

@@ -50,5 +50,5 @@ LOCALIZED = {
 
 
 def view_pairs(views: int) -> list[tuple[int, int]]:
-    """All pairs among the clean image (0) and ``views`` random views, in the order of the augmentation axis."""
+    """Return all pairs among the clean image (0) and ``views`` random views, in the order of the augmentation axis."""
     return list(itertools.combinations(range(views + 1), 2))

@@ -38,7 +38,7 @@ def write_alignment(path: Path, *, encoder: int, block: int, values: np.ndarray,
 
 
 def mean_alignment(path: Path, *, encoder: int) -> np.ndarray:
-    """Mean over augmentations of an encoder's alignment, (sample,) float32."""
+    """Return the mean over augmentations of an encoder's alignment, (sample,) float32."""
     return _open_for_writing(path)[ALIGNMENT][:, :, encoder].mean(axis=1)
 
 
@@ -92,7 +92,7 @@ def _mark(path: Path, encoder: int, block: int | None, *, done: bool) -> None:
 
 
 def unscored_blocks(path: Path, encoder: int) -> list[int]:
-    """Numbers of the blocks that are still to be scored by an encoder."""
+    """Return the numbers of the blocks that are still to be scored by an encoder."""
     return np.flatnonzero(~_open_for_writing(path)["completeness/scored"][encoder].astype(bool)).tolist()
 
 
@@ -108,7 +108,7 @@ def is_evaluated(path: Path, encoder: int) -> bool:
 
 
 def attributes(path: Path) -> dict[str, Any]:
-    """Attributes of the root, as stored."""
+    """Return the attributes of the root, as stored."""
     return dict(_open_for_writing(path).attrs)
 
 
@@ -128,12 +128,12 @@ def is_finished(path: Path) -> bool:
 
 
 def sample_ids(path: Path) -> np.ndarray:
-    """Ids of the scored samples, ascending."""
+    """Return the ids of the scored samples, ascending."""
     return _open_for_writing(path)[SAMPLE][:]
 
 
 def unlisted_details(path: Path) -> list[str]:
-    """Groups of ``DETAILS`` that a reader does not see: not there, or moved in after the last :func:`finish`."""
+    """Return the groups of ``DETAILS`` that a reader does not see: not there, or moved in after the last :func:`finish`."""
     listed = zarr.open_group(path, mode="r")
     return [name for name in (*DETAILS, *([UNITS] if LAYERS in listed else [])) if name not in listed]
 

@@ -45,7 +45,7 @@ class Guard:
 
     @classmethod
     def chosen(cls, users: Path | None, provider: str | None, allowed: Iterable[str], header: str | None) -> Guard:
-        """The guard that options of the command line ask for.
+        """Return the guard that options of the command line ask for.
 
         Raises
         ------
@@ -127,7 +127,7 @@ class Gate:
 
 
 def hosts(address: str, port: int) -> frozenset[str]:
-    """Names, as :func:`plain_host` gives them, by which browsers may call a server that listens there."""
+    """Return the names, as :func:`plain_host` gives them, by which browsers may call a server that listens there."""
     names = {address.lower()}
     if loopback(address) or _everywhere(address):
         names |= {"127.0.0.1", "localhost", "::1"}
@@ -137,7 +137,7 @@ def hosts(address: str, port: int) -> frozenset[str]:
 
 
 def plain_host(host: str) -> str:
-    """A ``Host`` as it is compared: lower case, without the dot of a full name, an IPv6 zone, and a port that goes without saying."""
+    """Return a ``Host`` as it is compared: lower case, without the dot of a full name, an IPv6 zone, and a default port."""
     found = _PARTS.fullmatch(host.lower())
     if found is None:
         return ""
@@ -148,12 +148,12 @@ def plain_host(host: str) -> str:
 
 
 def with_port(name: str, port: int) -> str:
-    """A name or an address as it stands in addresses of pages."""
+    """Return a name or an address as it stands in addresses of pages."""
     return f"[{name.partition('%')[0]}]:{port}" if ":" in name else f"{name}:{port}"
 
 
 def checked_origins(origins: Iterable[str]) -> frozenset[str]:
-    """Names of a server that somebody gives.
+    """Return the names of a server that somebody gives.
 
     Raises
     ------
@@ -178,7 +178,7 @@ def _checked_origin(origin: str) -> str:
 
 
 def checked_proxies(proxies: Iterable[str]) -> tuple[Network, ...]:
-    """Addresses of proxies in front that are believed.
+    """Return the addresses of proxies in front that are believed.
 
     Raises
     ------
@@ -232,7 +232,7 @@ def believed(peer: str, trusted: tuple[Network, ...]) -> bool:
 
 
 def reachable(address: str) -> str:
-    """A name by which others open a server that listens at an address; for all addresses, this machine's name or first address."""
+    """Return a name by which others open a server at an address; for all addresses, this machine's name or first address."""
     if not _everywhere(address):
         return address
     for name in (socket.getfqdn(), socket.gethostname()):

@@ -75,7 +75,7 @@ class _Page(DocHandler):
 
 
 class _Early(Handler):
-    """Makes the page of a session when its turn has come, in steps: in between, open pages are answered."""
+    """Handler that makes the page of a session when its turn has come, in steps: in between, open pages are answered."""
 
     def __init__(self, make_page: Callable[[], Any], turns: Turns, pace: Pace) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class _Early(Handler):
             await self._pace.quiet()
 
     def modify_document(self, doc: Any) -> None:
-        """The page is made by another handler."""
+        """Do nothing: the page is made by another handler."""
 
 
 def _location_of(request: Any) -> Location:
@@ -116,7 +116,7 @@ _MADE: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 
 def _early_page() -> Any:
-    """The page that was made; where nobody waits for it any more, an empty one."""
+    """Return the page that was made; where nobody waits for it any more, an empty one."""
     return _MADE.pop(pn.state.curdoc, None) or pn.pane.Str("")
 
 
@@ -158,7 +158,7 @@ class Application(BokehTornado):
         )
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
-        """The only way in: who asks, from where, for what."""
+        """Return the handler of a request, or a refusal, by who asks, from where, and for what; there is no other way in."""
         self.asked(request.connection.stream)
         request.user_name = None
         request.client = self.gate.client(request)
@@ -251,7 +251,7 @@ class Application(BokehTornado):
         return scheme in ("http", "https") and self._goes_by(host, request)
 
     def _signed_session(self, request: HTTPServerRequest) -> str | None:
-        """The session of the websocket's token, if a page of ours carried it; Bokeh would raise on others only once connected."""
+        """Return the session of the websocket's token, if a page of ours carried it; Bokeh raises on others only once connected."""
         try:
             token = request.headers["Sec-WebSocket-Protocol"].split(",")[1].strip()
             valid = check_token_signature(token, self.secret_key, True) and get_token_payload(token)["session_expiry"] > time.time()
@@ -283,7 +283,7 @@ def _unknown_name(host: str) -> str:
 
 
 def _made(make_page: Callable[[], Any]) -> Any:
-    """The page, or a sentence in its place: Panel would show browsers the traceback, with paths of this machine."""
+    """Return the page, or a sentence in its place: Panel would show browsers the traceback, with paths of this machine."""
     try:
         return make_page()
     except Exception:

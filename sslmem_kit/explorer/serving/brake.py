@@ -33,7 +33,7 @@ class TooManyError(Exception):
 
 
 class Brake:
-    """Slows attempts down by name and place, and by place."""
+    """Delay of attempts by name and place, and by place."""
 
     def __init__(self) -> None:
         self.pairs = RateLimiter(FREE, longest=LONGEST_DELAY)

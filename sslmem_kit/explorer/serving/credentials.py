@@ -66,7 +66,7 @@ _NOBODY = Password(_COST, bytes(16), bytes(64), 0)
 
 
 def read_users(path: Path) -> dict[str, Password]:
-    """Users of a file, by name.
+    """Return the users of a file, by name.
 
     Raises
     ------
@@ -188,7 +188,7 @@ class RateLimiter:
         self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
     def wait(self, key: str) -> float:
-        """Seconds until the next attempt is allowed; 0 for now."""
+        """Return the seconds until the next attempt is allowed; 0 for now."""
         count, last = self._failures.get(key, (0, 0.0))
         since = self._clock() - last
         if count < self._free or since > self.FORGET:

@@ -30,14 +30,14 @@ _SIGNED = re.compile(r"2\|1:\d+\|[^\s'\"]+|eyJ[\w-]{20,}[\w.-]*")
 
 
 def safe(text: str, longest: int = LONGEST) -> str:
-    """Text of strangers for one line: short, without secrets, control characters escaped."""
+    """Return text of strangers for one line: short, without secrets, control characters escaped."""
     text = _SIGNED.sub("...", _SECRET.sub(r"\1...", text[: 4 * longest]))
     text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
     return text if len(text) <= longest else text[:longest] + f"... ({len(text) - longest:,} more characters)"
 
 
 class Lines(logging.Handler):
-    """Writes records to a stream (standard error where none is given), within the bounds of this module."""
+    """Handler that writes records to a stream (standard error where none is given), within the bounds of this module."""
 
     def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(logging.WARNING)
@@ -71,7 +71,7 @@ class Lines(logging.Handler):
         self._started, self._written, self._kinds, self._held = self._clock(), 0, {}, 0
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """A log that cannot be written must not end what is logged."""
+        """Do nothing: a log that cannot be written must not end what is logged."""
 
     def _write(self, line: str) -> None:
         stream = self._stream or sys.stderr

@@ -119,6 +119,6 @@ def _to_provider(provider: str) -> type[RequestHandler]:
 
 
 def page_of(wanted: str) -> str:
-    """The explorer's page with the query of an address, whatever else that address says: never another server."""
+    """Return the explorer's page with the query of an address, whatever else that address says: never another server."""
     query = wanted.partition("?")[2].partition("#")[0]
     return f"/?{quote(query, safe='=&%+,;:@/?~.-_')}" if query else "/"

@@ -67,7 +67,7 @@ class Message(NamedTuple):
 
 
 class Assembler:
-    """Puts the fragments of messages together, within the bounds of this module."""
+    """Assembly of messages from their fragments, within the bounds of this module."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._heads: list[str] = []
@@ -77,7 +77,7 @@ class Assembler:
         self._bytes = Allowance(BYTES_PER_SECOND, BYTES_AT_ONCE, clock)
 
     def add(self, fragment: str | bytes) -> Message | None:
-        """The message that a fragment completes; None while it is not complete.
+        """Return the message that a fragment completes; None while it is not complete.
 
         Raises
         ------
@@ -175,7 +175,7 @@ def _measure(events: list[Any]) -> None:
 
 
 def _packed(branch: dict[str, Any]) -> int:
-    """1 for bytes that come in a buffer, 0 for what is no bytes; all that would be unpacked, or made, is refused."""
+    """Return 1 for bytes that come in a buffer, 0 for what is no bytes; refuse all that would be unpacked, or made."""
     kind = branch.get("type")
     if kind == "bytes":
         if set(branch) != {"type", "data"} or not _is_reference(branch["data"]):

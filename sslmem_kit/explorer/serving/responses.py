@@ -39,7 +39,7 @@ class Refused(RequestHandler):
         self._answer = status, sentence, headers
 
     def check_xsrf_cookie(self) -> None:
-        """Nothing is done here that a token would protect."""
+        """Do nothing: nothing is done here that a token would protect."""
 
     def prepare(self) -> None:
         status, sentence, headers = self._answer

@@ -79,7 +79,7 @@ class Socket(WSHandler):
     who = ""
 
     def check_origin(self, origin: str) -> bool:
-        """The application has looked at it already."""
+        """Return True: the application has checked it already."""
         return True
 
     def open(self, *args: Any, **kwargs: Any) -> Any:

@@ -16,5 +16,5 @@ __all__ = ["Preset", "presets"]
 
 @cache
 def presets() -> dict[str, Preset]:
-    """All presets by name."""
+    """Return all presets by name."""
     return {preset.name: preset for preset in (*paper_presets(), *mini_presets())}

@@ -43,7 +43,7 @@ class Cost:
 
 
 def image_shape(spec: StudySpec) -> tuple[int, int, int]:
-    """(height, width, channels) of a preset's images."""
+    """Return (height, width, channels) of a preset's images."""
     side, channels = IMAGES.get(spec.data.name, (spec.data.image_size, 3))
     return side, side, channels
 
@@ -62,7 +62,7 @@ def key(spec: StudySpec) -> str:
 
 
 def estimate(spec: StudySpec) -> Cost | None:
-    """The cost of a preset's study; None where ``costs.json`` does not know its encoder."""
+    """Return the cost of a preset's study; None where ``costs.json`` does not know its encoder."""
     counted = _counted().get(key(spec))
     if counted is None:
         return None

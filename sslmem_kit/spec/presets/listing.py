@@ -17,7 +17,7 @@ _UNITS = ((1e18, "EFLOP"), (1e15, "PFLOP"), (1e12, "TFLOP"))
 
 
 def listed(pattern: str | None = None) -> list[dict[str, Any]]:
-    """One mapping a study, in plain JSON types.
+    """Return one mapping per study, in plain JSON types.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def listed(pattern: str | None = None) -> list[dict[str, Any]]:
 
 
 def as_text(rows: list[dict[str, Any]]) -> str:
-    """A line a study: name, cost, artifacts; where it is for none, its description."""
+    """Return one line per study as text: name, cost, artifacts; where it is for none, its description."""
     width = max(len(row["name"]) for row in rows)
     lines = [f"{row['name']:<{width}}  {_cost(row):<26}  {', '.join(row['artifacts']) or row['description']}" for row in rows]
     rates = f"hours at {GPU_RATE / 1e12:.0f} TFLOP/s (one GPU in bf16), minutes at {CPU_RATE / 1e9:.0f} GFLOP/s (two cores)"

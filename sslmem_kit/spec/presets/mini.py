@@ -119,7 +119,7 @@ def mini_presets() -> Iterator[Preset]:
 def _preset(
     row: str, artifacts: tuple[str, ...], changes: Mapping[str, Any] | None = None, *, suffix: str = "", note: str = ""
 ) -> Preset:
-    """A row such as mae-vit, with what is different about it."""
+    """Return a row such as mae-vit, with what is different about it."""
     method, encoder = row.split("-")
     base = {
         "data": {"name": "digits"},

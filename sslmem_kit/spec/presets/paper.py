@@ -78,7 +78,7 @@ def _preset(
     sslmem: float | None = None,
     accuracy: float | None = None,
 ) -> Preset:
-    """A row such as cifar10-mae-vit-tiny, with what is different about it."""
+    """Return a row such as cifar10-mae-vit-tiny, with what is different about it."""
     data, method, encoder = row.split("-", 2)
     what = f"{_SPELLED[method]} on {data}, {encoder}" + (f": {note}" if note else "")
     spec = merge(sections(data, method, encoder), changes or {})
@@ -167,7 +167,7 @@ def _sizes() -> Iterator[Preset]:
 
 
 def _halves(others: tuple[str, ...]) -> dict[str, Any]:
-    """Disjoint halves, probed on further data sets."""
+    """Return presets of disjoint halves, probed on further data sets."""
     tasks = [LABELLED_STL10 if other == "stl10" else DATA[other] for other in others]
     return {"partition": PARTITIONS["halves"], "downstream": {"tasks": tasks}}
 

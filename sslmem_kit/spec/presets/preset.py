@@ -42,7 +42,7 @@ class Preset:
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of ``base`` with ``changes`` in it; mappings are merged, all else is replaced."""
+    """Return a copy of ``base`` with ``changes`` in it; mappings are merged, all else is replaced."""
     merged = dict(base)
     for key, value in changes.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)

@@ -96,7 +96,7 @@ SUPERVISED_TRAINING = {
 
 
 def sections(data: str, method: str, encoder: str) -> dict[str, Any]:
-    """The sections of a row's spec: a method and an encoder on a data set, with the paper's partition."""
+    """Return the sections of a row's spec: a method and an encoder on a data set, with the paper's partition."""
     imagenet = data == "imagenet"
     chosen = ENCODERS[encoder]
     if "stem" in chosen and imagenet:

@@ -33,7 +33,7 @@ TABLE6 = {
 
 
 def training(method: str, *, imagenet: bool, accumulate: int = 1) -> dict[str, Any]:
-    """The `training` section; ``accumulate`` micro-batches make up the table's batch."""
+    """Return the `training` section; ``accumulate`` micro-batches make up the table's batch."""
     column, other = TABLE6[method], not imagenet
     return {
         "epochs": column.epochs[other],
@@ -46,7 +46,7 @@ def training(method: str, *, imagenet: bool, accumulate: int = 1) -> dict[str, A
 
 
 def probe(method: str, *, imagenet: bool) -> dict[str, Any]:
-    """The `linear` part of the `downstream` section."""
+    """Return the `linear` part of the `downstream` section."""
     column, other = TABLE6[method], not imagenet
     return {
         "method": "sgd",
