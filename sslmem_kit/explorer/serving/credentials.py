@@ -92,7 +92,7 @@ def read_users(path: Path) -> dict[str, Password]:
 
 
 def check_name(name: str) -> str:
-    """The name of a user as given; one that does not do raises :class:`~sslmem_kit.errors.UserError`."""
+    """Return the name of a user as given; one that is not allowed raises :class:`~sslmem_kit.errors.UserError`."""
     if not _NAME.fullmatch(name):
         raise UserError(
             f"NAME: {name!r} is no user name; letters, digits and . _ - @ are allowed, at most 64, a letter or digit first"

@@ -257,7 +257,7 @@ def test_it_goes_on_where_it_stopped(scored: Path, checkpoints: Path, tmp_path: 
     monkeypatch.setattr(store, "write_alignment", interrupted)
     assert score(spec, out, capsys)[0] == 1
     assert main(["report", str(out)]) == 2
-    assert "`sslmem score` on the same directory goes on" in capsys.readouterr().err
+    assert "`sslmem score` on the same directory resumes" in capsys.readouterr().err
     assert "sslmem score" in Session(Library([out])).problem
     monkeypatch.setattr(
         store, "write_alignment", lambda *a, **k: (written.append((k["encoder"], k["block"])), write_alignment(*a, **k))
