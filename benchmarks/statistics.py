@@ -58,8 +58,9 @@ print(json.dumps({
     "times": times,
     "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
     "sizes": sizes,
-    "candidate": {"mean": summary["candidate"]["mean"], "median": quantiles["candidate"][50], "t": tests[0]["t"],
-                  "above_zero": shares["candidate"][20], "memorized": found["candidate"]["memorized"]},
+    "candidate": {"mean": summary["mean"].sel(partition="candidate").item(), "median": quantiles["candidate"][50],
+                  "t": tests["t"].sel(alternative="C>S").item(), "above_zero": shares["candidate"][20],
+                  "memorized": found["memorized"].sel(partition="candidate").item()},
 }))
 """
 

@@ -284,10 +284,10 @@ def measure(model: str, rounds: int, precision: str) -> dict[str, Any]:
 
 
 def _ratio(name: str, ratios: np.ndarray, bar: float) -> dict[str, Any]:
-    view_specs = np.median(np.random.default_rng(0).choice(ratios, (10_000, len(ratios))), axis=1)
+    resampled = np.median(np.random.default_rng(0).choice(ratios, (10_000, len(ratios))), axis=1)
     return {
         name: round(float(np.median(ratios)), 3),
-        f"{name}_interval": [round(float(bound), 3) for bound in np.quantile(view_specs, (0.025, 0.975))],
+        f"{name}_interval": [round(float(bound), 3) for bound in np.quantile(resampled, (0.025, 0.975))],
         f"{name}_bar": bar,
     }
 
