@@ -250,7 +250,17 @@ def test_a_cost_by_hand() -> None:
     assert less.train_flops == 3 * 600 * (2 + 6) * 4096 * counted["train_flops"]
 
 
-@pytest.mark.parametrize("name", ["mini/mae-vit", "mini/simclr-resnet-wide", "mini/dino-vit", "paper/cifar10-simclr-resnet18"])
+COUNTED = (
+    "mini/mae-vit",
+    "mini/simclr-resnet-wide",
+    "mini/dino-vit",
+    "paper/cifar10-simclr-resnet18",
+    "paper/cifar10-mae-vit-tiny",
+)
+"""One encoder of each kind and size of layers."""
+
+
+@pytest.mark.parametrize("name", COUNTED)
 def test_costs_are_what_torch_counts(name: str) -> None:
     from benchmarks.preset_flops import count
 
