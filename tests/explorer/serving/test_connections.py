@@ -27,15 +27,14 @@ from tests.support.servers import OWN_NAME, Served
 SMALL = """
 import asyncio, json, resource, sys, time
 import panel as pn
-from sslmem_kit.explorer.serving import app, connections
+from sslmem_kit.explorer.serving import connections, server as servers
 from sslmem_kit.explorer.serving.access import Guard
 from sslmem_kit.explorer.serving.log import keep
-from sslmem_kit.explorer.serving.server import Server
 
 connections.REQUEST_SECONDS = 2
-connections.raise_limit = lambda: 256
+servers.raise_limit = lambda: 256
 if "--lie" in sys.argv:  # as if there were more descriptors than there are
-    connections.most_connections = lambda descriptors: 10_000
+    servers.most_connections = lambda descriptors: 10_000
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
 
 def page():
@@ -43,7 +42,7 @@ def page():
     return pn.pane.Str("The page")
 
 async def main():
-    server = Server(page, Guard(), port=0)
+    server = servers.Server(page, Guard(), port=0)
     keep()
     await server.run(lambda url: print(url, flush=True))
 
