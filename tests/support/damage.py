@@ -1,6 +1,6 @@
 """Every kind of damage to every file of a study, and what each of the commands that read it says: a table of counts.
 
-python tests/damage.py STUDY [every n-th case]
+python -m tests.support.damage STUDY [every n-th case]
 """
 
 from __future__ import annotations
