@@ -35,7 +35,8 @@ def measure(number: int, rounds: int, epochs: int) -> dict[str, dict[str, list[f
 
     torch.set_num_threads(1)
     spec = load_spec("ground_truth")
-    spec = spec.model_copy(update={"training": spec.training.model_copy(update={"epochs": epochs})})
+    shorter = {"epochs": epochs, "warmup_epochs": min(epochs, spec.training.warmup_epochs)}
+    spec = spec.model_copy(update={"training": spec.training.model_copy(update=shorter)})
     samples = load_samples(spec)
     loader = ImageLoader(samples.dataset, "cpu")
     told: dict[str, dict[str, list[float]]] = {}

@@ -54,18 +54,18 @@ MODELS: dict[str, dict[str, Any]] = {
 BARS = {"resnet18": (0.95, 1.05), "vit_tiny_mae": (0.95, 1.2), "demo": (0.8, 3.0)}
 """What ``vs_bare_step`` and ``vs_dataloader`` should reach."""
 STEPS = {"resnet18": 6, "vit_tiny_mae": 12, "demo": 80}
-"""Steps of one turn, about."""
+"""Steps of one turn, about; ``--steps`` takes other ones, to try the benchmark."""
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-def study(model: str, folder: Path, precision: str) -> StudySpec:
+def study(model: str, folder: Path, precision: str, steps: int) -> StudySpec:
     """The spec whose first encoder is trained: no end in sight, and nothing evaluated on the way."""
     endless = {"epochs": 1_000_000, "warmup_epochs": 0, "record_every": 0, "checkpoint_seconds": 1e9, "precision": precision}
     if model == "demo":
         spec = load_spec("digits")
         return spec.model_copy(update={"training": spec.training.model_copy(update=endless)})
     content = MODELS[model]
-    steps, batch = STEPS[model], content["training"]["batch_size"]
+    batch = content["training"]["batch_size"]
     path = folder / "images.npz"
     if not path.exists():
         rng = np.random.default_rng(0)
@@ -207,7 +207,7 @@ def usual(spec: StudySpec, steps: int, folder: Path, rest: Rest) -> None:
 # --- taking turns
 
 
-def serve(arm: str, model: str, folder: Path, precision: str) -> None:
+def serve(arm: str, model: str, folder: Path, precision: str, steps: int) -> None:
     """In an arm's process: work when a line comes in, and answer it with seconds."""
 
     def rest(seconds: float) -> str:
@@ -221,17 +221,18 @@ def serve(arm: str, model: str, folder: Path, precision: str) -> None:
         return line.strip()
 
     wait()
-    ARMS[arm](study(model, folder, precision), STEPS[model], folder, rest)
+    ARMS[arm](study(model, folder, precision, steps), steps, folder, rest)
 
 
 ARMS = {"bare": bare, "ours": ours, "usual": usual}
 
 
 @contextlib.contextmanager
-def process(arm: str, model: str, folder: Path, precision: str) -> Iterator[Callable[[str], float]]:
+def process(arm: str, model: str, folder: Path, precision: str, steps: int) -> Iterator[Callable[[str], float]]:
     """An arm's process; call it with a line to be told seconds. Ours and bare start as a study's worker does, usual as any script."""
     cores = len(os.sched_getaffinity(0))
-    command = [sys.executable, __file__, "--arm", arm, "--model", model, "--folder", str(folder), "--precision", precision]
+    command = [sys.executable, __file__, "--arm", arm, "--model", model, "--folder", str(folder)]
+    command += ["--precision", precision, "--steps", str(steps)]
     with contextlib.nullcontext() if arm == "usual" else worker_environment(cores):
         child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
@@ -252,12 +253,12 @@ def process(arm: str, model: str, folder: Path, precision: str) -> Iterator[Call
         child.wait()
 
 
-def measure(model: str, rounds: int, precision: str) -> dict[str, Any]:
+def measure(model: str, rounds: int, precision: str, steps: int) -> dict[str, Any]:
     """All arms of a model, taking turns."""
     seconds: dict[str, list[float]] = {arm: [] for arm in ARMS}
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        spec = study(model, Path(folder), precision)
-        ask = {arm: stack.enter_context(process(arm, model, Path(folder), precision)) for arm in ARMS}
+        spec = study(model, Path(folder), precision, steps)
+        ask = {arm: stack.enter_context(process(arm, model, Path(folder), precision, steps)) for arm in ARMS}
         for arm in ARMS:
             ask[arm]("turn")  # to warm up
         for number in range(rounds):
@@ -274,7 +275,7 @@ def measure(model: str, rounds: int, precision: str) -> dict[str, Any]:
         **_ratio("vs_dataloader", times["usual"] / times["ours"], vs_usual),
         "precision": precision,
         "rounds": rounds,
-        "steps_a_turn": STEPS[model],
+        "steps_a_turn": steps,
         "batch_size": batch,
         "seconds_a_step": {arm: round(float(np.median(values)), 6) for arm, values in times.items()},
         "images_per_second": {arm: round(float(batch / np.median(values)), 1) for arm, values in times.items()},
@@ -299,17 +300,18 @@ def main() -> None:
     parser.add_argument("--model", choices=BARS, help="only this one")
     parser.add_argument("--rounds", type=int, default=9, help="turns of each arm (9)")
     parser.add_argument("--precision", choices=("float32", "bf16"), default="float32", help="of all arms (float32)")
+    parser.add_argument("--steps", type=int, help=f"steps of one turn ({', '.join(f'{name} {n}' for name, n in STEPS.items())})")
     parser.add_argument("--arm", choices=ARMS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.arm:
-        serve(options.arm, options.model, options.folder, options.precision)
+        serve(options.arm, options.model, options.folder, options.precision, options.steps)
         return
     for name in THREAD_SETTINGS:  # every arm gets all cores, whatever the shell says
         os.environ.pop(name, None)
     models = {}
     for model in [options.model] if options.model else BARS:
-        models[model] = measure(model, options.rounds, options.precision)
+        models[model] = measure(model, options.rounds, options.precision, options.steps or STEPS[model])
         if not options.json:
             told = models[model]
             for name in ("vs_bare_step", "vs_dataloader"):
