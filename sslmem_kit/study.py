@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
 from sslmem_kit import scores, store
-from sslmem_kit.errors import UserError
-from sslmem_kit.scores.audit import NOT_SCORES, alignment_table, is_one_model, is_subset, subset_scores
+from sslmem_kit.data.record import as_line, printable, stored_record
+from sslmem_kit.errors import UserError, one_line
+from sslmem_kit.names import ALIGNMENT, ENCODER
+from sslmem_kit.scores.audit import (
+    NOT_SCORES,
+    alignment_summary,
+    alignment_table,
+    is_one_model,
+    is_subset,
+    mode_of,
+    subset_scores,
+)
+from sslmem_kit.scores.selection import pair_positions
 from sslmem_kit.spec.audit import AuditSpec
-from sslmem_kit.spec.places import find_study, no_study
+from sslmem_kit.spec.places import as_typed, below_here, find_study, no_study
 from sslmem_kit.spec.study import StudySpec
+from sslmem_kit.statistics import overview
 from sslmem_kit.statistics.caveats import caveats
 from sslmem_kit.statistics.fdr import with_significance
 from sslmem_kit.store.directory import StudyFolder
+from sslmem_kit.store.metadata import DOCUMENT, MENDED
+
+READ_AT_A_GLANCE = 1_000_000
+"""Largest number of alignments that showing a study in a notebook reads: it takes about a second."""
 
 
 class StudyResults(StudyFolder):
@@ -88,6 +106,77 @@ class StudyResults(StudyFolder):
             table = alignment_table(self._results_without_dask(), protocol=protocol)
         store.check_whole(self.results_path, table["alignment"])
         return table
+
+    def __repr__(self) -> str:
+        """Name, number of encoders, state and place, by the spec and the root of the results alone; it never raises."""
+        name = type(self).__name__
+        try:
+            spec, results = self.read_spec(), self.results_path
+            finished = (results / DOCUMENT).is_file() and store.is_finished(results)
+            state = "finished" if finished else "unfinished" if results.exists() else "not run yet"
+            count = len(spec.encoders)
+            return f"<{name} {spec.name}: {count:,} encoder{'s' * (count > 1)}, {state}, {str(self.path)!r}>"
+        except Exception as error:  # whatever is on the disk, it has a name
+            return f"<{name} {str(self.path)!r}: {printable(one_line(error))}>"
+
+    def _repr_html_(self) -> str:
+        """HTML for notebooks: what the study is, its sizes, the head of its report and what to do next; it never raises."""
+        name = {"kind": "Audit" if isinstance(self, AuditStudy) else "Study", "name": self.path.name, "path": str(self.path)}
+        try:
+            return overview.as_html(name | self._overview())
+        except Exception as error:  # whatever is on the disk, a cell shows its last line
+            return overview.as_html(name | {"problem": one_line(error)})
+
+    def _overview(self) -> dict[str, Any]:
+        """What :func:`sslmem_kit.statistics.overview.as_html` shows of the study."""
+        typed = as_typed(self.path)
+        validate = f"sslmem validate {shlex.quote(typed)}"
+        try:
+            spec = self.read_spec()
+        except (UserError, OSError) as error:
+            return {"problem": str(error), "command": validate, "does": "checks what is there"}
+        is_audit = isinstance(spec, AuditSpec)
+        shown: dict[str, Any] = {
+            "kind": "Audit" if is_audit else "Study",
+            "name": spec.name,
+            "description": " ".join(spec.description.split()),
+            "facts": overview.subject(spec) | overview.sizes(spec),
+        }
+        file, folder = (shlex.quote(below_here(path)) for path in (self.spec_path, self.path))
+        command = f"sslmem score --spec {file} --out {folder}" if is_audit else f"sslmem run {file} --out {folder}"
+        watch = [] if is_audit else [(f"sslmem_kit.monitor({typed!r})", "progress and losses of a run that is at work")]
+        if not self.results_path.exists():
+            does = "scores its encoders" if is_audit else "trains and scores its encoders"
+            plan = [] if is_audit else [(f"sslmem plan {file}", "what will be trained, and what it costs")]
+            return shown | {"problem": "Not run yet", "command": command, "does": does, "steps": plan + watch}
+        try:
+            tree = self.tree
+            shown["facts"] = overview.subject(spec) | overview.sizes(spec, tree)
+            return shown | self._verdict(spec.name) | {"steps": overview.next_steps(typed, mode_of(tree))}
+        except store.IncompleteStore:
+            tree = store.open_results(self.results_path, allow_incomplete=True)
+            shown["facts"] = overview.subject(spec) | overview.sizes(spec, tree)
+            problem = f"Unfinished, {store.missing(tree)}"
+            return shown | {"problem": problem, "command": command, "does": "resumes it", "steps": watch}
+        except UserError as error:
+            problem = str(error).replace(MENDED, "").rstrip(" ,;.")
+            steps = [(validate, "names all that is damaged")]
+            return shown | {"problem": problem, "command": command, "does": "writes again what is damaged", "steps": steps}
+
+    def _verdict(self, name: str) -> dict[str, Any]:
+        """Head of the report: its first lines, its warnings and its tables."""
+        read, found = as_line(stored_record(self.tree.attrs, self.class_names)), {"warnings": self.caveats}
+        size = self.tree[ALIGNMENT].size
+        if size > READ_AT_A_GLANCE:
+            return found | {"verdict": [f"{size:,} alignments are too many for a glance, `sslmem report` reads them", *read]}
+        if is_one_model(self.tree):
+            table = self.alignments()
+            head = overview.one_model_headline(name, table.sizes[ENCODER], table.attrs["protocol"])
+            tables = overview.alignment_tables(alignment_summary(table))
+            return found | {"verdict": [head, overview.as_sentence(NOT_SCORES), *read], "tables": tables}
+        result = self.scores()
+        head = overview.headline(name, len(pair_positions(self.tree)), result.attrs["protocol"], result.attrs.get("range"))
+        return found | {"verdict": [head, *read], "tables": overview.tables(result)}
 
     def _results_without_dask(self) -> xr.Dataset:
         """Return the results as lazy zarr arrays without dask: where everything is read, a task per chunk takes longer than the reading."""

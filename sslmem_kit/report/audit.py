@@ -11,6 +11,7 @@ from sslmem_kit.data.record import as_line, stored_record
 from sslmem_kit.names import ENCODER, MODE, ONE_MODEL
 from sslmem_kit.report.tables import plain
 from sslmem_kit.scores.audit import NOT_SCORES, alignment_summary, encoder_rank_correlations
+from sslmem_kit.statistics.overview import as_sentence, one_model_headline
 from sslmem_kit.store.provenance import BITS, computed_on, in_words
 from sslmem_kit.study import Study
 
@@ -80,10 +81,9 @@ def one_model_text(report: dict[str, Any]) -> str:
     >>> one_model_text(report).splitlines()[0]
     'audit digits: 6 encoders, protocol corrected, mode: one model'
     """
-    count = len(report["encoders"])
     lines = [
-        f"audit {report['study']}: {count} encoder{'s' * (count > 1)}, protocol {report['protocol']}, mode: one model",
-        f"{report['note'][0].upper()}{report['note'][1:]}.",
+        one_model_headline(report["study"], len(report["encoders"]), report["protocol"]),
+        as_sentence(report["note"]),
         *as_line(report["data"]),
         *(f"WARNING: {sentence}" for sentence in report["warnings"]),
         "",

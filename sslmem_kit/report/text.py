@@ -8,18 +8,8 @@ from sslmem_kit.data.record import as_line
 from sslmem_kit.names import MODE, ONE_MODEL
 from sslmem_kit.report import estimators, fdr, layers, reliability
 from sslmem_kit.report.audit import one_model_text
+from sslmem_kit.statistics.overview import CLAIM, headline, number
 from sslmem_kit.store.provenance import BITS, in_words
-
-CLAIM = {
-    "C>S": "candidates above shared",
-    "C>E": "candidates above extra",
-    "S>I": "shared above independent",
-    "E>I": "extra above independent",
-    "C>0": "candidates above zero",
-    "I<0": "independent below zero",
-    "S!=0": "shared differ from zero",
-    "E>0": "extra above zero",
-}
 
 PROBE = {"linear": "linear probe", "knn": "nearest neighbours"}
 
@@ -36,9 +26,8 @@ def as_text(report: dict[str, Any]) -> str:
     """
     if report.get(MODE) == ONE_MODEL:
         return one_model_text(report)
-    unit = "raw difference" if report["range"] is None else f"difference / range of the candidates, {report['range']:.4f}"
     lines = [
-        f"study {report['study']}: {len(report['encoders'])} encoders, protocol {report['protocol']} (sslmem = {unit})",
+        headline(report["study"], len(report["encoders"]), report["protocol"], report["range"]),
         *as_line(report["data"]),
         *(f"WARNING: {sentence}" for sentence in report["warnings"]),
         "",
@@ -46,13 +35,13 @@ def as_text(report: dict[str, Any]) -> str:
     ]
     for name, mean in report["mean"].items():
         low, high = report["interval"][name]
-        interval = f"[{_number(low)}, {_number(high)}]"
-        lines.append(f"{name:<12} {report['n'][name]:>8,} {_number(mean):>10} {interval:>23} {_number(report['sd'][name]):>9}")
+        interval = f"[{number(low)}, {number(high)}]"
+        lines.append(f"{name:<12} {report['n'][name]:>8,} {number(mean):>10} {interval:>23} {number(report['sd'][name]):>9}")
     lines += ["", f"{'alternative':<30} {'t':>8} {'p':>10} {'Cohen d':>9} {'n':>9}"]
     for test in report["tests"]:
         label = f"{test['alternative']:<5} {CLAIM[test['alternative']]}"
         p = "-" if test["p"] is None else f"{test['p']:.2g}"
-        lines.append(f"{label:<30} {_number(test['t'], 2):>8} {p:>10} {_number(test['cohens_d'], 2):>9} {test['n']:>9,}")
+        lines.append(f"{label:<30} {number(test['t'], 2):>8} {p:>10} {number(test['cohens_d'], 2):>9} {test['n']:>9,}")
     if "layers" in report:
         lines += ["", *layers.as_text(report)]
     if "discoveries" in report:
@@ -62,15 +51,11 @@ def as_text(report: dict[str, Any]) -> str:
     for found in report.get("reliability", {}).values():
         lines += ["", *reliability.as_text(found)]
     lines.append("")
-    for number, (task, probes) in enumerate(report["downstream"].items()):
+    for place, (task, probes) in enumerate(report["downstream"].items()):
         for probe, values in probes.items():
             accuracies = ", ".join(f"{name} {'-' if value is None else f'{value:.1%}'}" for name, value in values.items())
-            lines.append(f"{PROBE[probe]}{f' on {task}' if number else ''}: {accuracies}")
+            lines.append(f"{PROBE[probe]}{f' on {task}' if place else ''}: {accuracies}")
     if report["seconds"]:
         lines.append(f"made in {report['seconds']:,.0f} s")
     lines.append(f"computed on {in_words(report['computed_on'])}; {BITS}")
     return "\n".join(lines)
-
-
-def _number(value: float | None, digits: int = 4) -> str:
-    return "-" if value is None else f"{value:+.{digits}f}"

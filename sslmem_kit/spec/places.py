@@ -54,6 +54,37 @@ def find_study(path: Path | str) -> Path:
     return path
 
 
+_NO_NAME = ("-", "~")
+"""What begins with these is an option, or a home folder, where a name is typed."""
+
+
+def as_typed(folder: Path) -> str:
+    """Return how one would name a study from the working directory: by its name where that finds it, else by its path.
+
+    Examples
+    --------
+    >>> as_typed(Path("/elsewhere/mine"))
+    '/elsewhere/mine'
+    """
+    folder = absolute(folder)
+    shorter = [folder.name, below_here(folder)]
+    found = (name for name in shorter if name[:1] not in ("", *_NO_NAME) and absolute(find_study(name)) == folder)
+    return next(found, str(folder)) if _is_file(folder / SPEC_FILE) else below_here(folder)
+
+
+def below_here(folder: Path) -> str:
+    """Return a path as one would give it: from the working directory where it lies below that, else from the root.
+
+    Examples
+    --------
+    >>> below_here(absolute("papermill_runs/digits")), below_here(Path("/elsewhere/mine"))
+    ('papermill_runs/digits', '/elsewhere/mine')
+    """
+    folder, here = absolute(folder), absolute(".")
+    relative = str(folder.relative_to(here)) if here in folder.parents else "-"
+    return str(folder) if relative[0] in _NO_NAME else relative
+
+
 def known_studies() -> list[str]:
     """Return the paths, as one would give them, of the studies in the working directory and in ``papermill_runs/`` here or above."""
     here = absolute(".")
