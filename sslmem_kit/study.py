@@ -31,7 +31,7 @@ from sslmem_kit.statistics import overview
 from sslmem_kit.statistics.caveats import caveats
 from sslmem_kit.statistics.fdr import with_significance
 from sslmem_kit.store.directory import StudyFolder
-from sslmem_kit.store.metadata import DOCUMENT, MENDED
+from sslmem_kit.store.metadata import DOCUMENT, REPAIR_HINT
 
 READ_AT_A_GLANCE = 1_000_000
 """Largest number of alignments that showing a study in a notebook reads: it takes about a second."""
@@ -159,7 +159,7 @@ class StudyResults(StudyFolder):
             problem = f"Unfinished, {store.missing(tree)}"
             return shown | {"problem": problem, "command": command, "does": "resumes it", "steps": watch}
         except UserError as error:
-            problem = str(error).replace(MENDED, "").rstrip(" ,;.")
+            problem = str(error).replace(REPAIR_HINT, "").rstrip(" ,;.")
             steps = [(validate, "names all that is damaged")]
             return shown | {"problem": problem, "command": command, "does": "writes again what is damaged", "steps": steps}
 
