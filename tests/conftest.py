@@ -1,7 +1,8 @@
-"""Where a reader alone is installed, without the extras, what needs them is skipped, and says which package it needs."""
+"""Tests that run side by side take one thread each. Where a reader alone is installed, what needs an extra is skipped and names it."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -11,6 +12,10 @@ from typing import Any
 import pytest
 
 from sslmem_kit.errors import EXTRAS
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before torch is imported: threads of several processes that wait for each other on two cores double the time.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 MISSING = [package for package in EXTRAS if find_spec(package) is None]
 LEFT = (

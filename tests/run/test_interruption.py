@@ -77,6 +77,7 @@ def test_a_signal_is_a_sentence(
     monkeypatch.setattr("sslmem_kit.run.study.run_study", struck)
     monkeypatch.setattr("sslmem_kit.run.plan.plan", struck)
     monkeypatch.setattr("sslmem_kit.report.notebooks.render", struck)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # `nohup pytest` ignores it
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)]
     signal.signal(signal.SIGINT, signal.default_int_handler)
     by = "" if name == "SIGINT" else f" by {name}"
