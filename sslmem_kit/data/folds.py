@@ -1,6 +1,6 @@
-"""Which encoders a study trains beside its pairs of f and g: on random subsets, and on all samples but one.
+"""Samples of the encoders that a study trains beside its pairs of f and g: on random subsets, and on all samples but one.
 
-Random subsets (Feldman and Zhang 2020, carried to SSLMem): the train side of the partition is cut at random into folds, and for each fold an
+Random subsets (Feldman and Zhang 2020, carried to SSLMem): the train split of the partition is cut at random into folds, and for each fold an
 encoder is trained on all others; again and again with other cuts. So every training sample is in and out of many encoders, equally often, and
 :func:`sslmem_kit.scores.leave_out` scores them all. Leave-one-out: of one seed, one encoder on family f's samples, and for each of some
 candidates one on the same samples without it: the definition itself (eq. 2), as the ground truth of a small study.
@@ -15,33 +15,33 @@ from sslmem_kit.errors import UserError
 
 
 def folds(labels: np.ndarray, count: int, *, stratified: bool, seed: int) -> np.ndarray:
-    """A random cut of samples into ``count`` folds, whose sizes differ by at most one: the fold of each, (sample,) integer.
+    """Assign samples at random to ``count`` folds, whose sizes differ by at most one: the fold of each, (sample,) integer.
 
     Parameters
     ----------
     labels
         Class of each sample, (sample,) integer.
     count
-        Folds.
+        Number of folds.
     stratified
-        Whether every fold holds the classes in proportion.
+        True for folds that hold the classes in proportion.
     seed
-        Of the cut.
+        Seed of the assignment.
     """
     order = in_random_order(labels, np.random.Generator(np.random.Philox(seed)), stratified=stratified)
     fold = np.empty(len(labels), np.int64)
-    # Stretches of the order, not every count-th of it: classes take turns there, and a fold would get some of them whole.
+    # Consecutive parts of the order, not every count-th of it: classes alternate there, and a fold would get some of them whole.
     fold[order] = np.arange(len(labels)) * count // len(labels)
     return fold
 
 
 def left_out_candidates(labels: np.ndarray, count: int, *, stratified: bool, seed: int) -> np.ndarray:
-    """Which of the candidates are left out in turn: their positions among the candidates, (place,).
+    """Return the positions, among the candidates, of those that are left out in turn, (place,).
 
     Raises
     ------
     UserError
-        There are fewer.
+        There are fewer candidates.
     """
     if count > len(labels):
         raise UserError(f"design.leave_one_out.samples: {count} candidates are asked for, the partition has {len(labels)}")

@@ -23,7 +23,7 @@ class ImageLoader:
         self._held = torch.from_numpy(dataset.read(dataset.ids)).to(device) if dataset.in_memory else None
 
     def batches(self, ids: Iterable[np.ndarray]) -> Iterator[Tensor]:
-        """Images of each array of ids, in order."""
+        """Yield the images of each array of ids, in order."""
         if self._held is not None:
             for chosen in ids:
                 positions = torch.from_numpy(self.dataset.positions(chosen)).to(self.device)
@@ -44,18 +44,18 @@ class ImageLoader:
 
 
 def in_batches(ids: np.ndarray, size: int) -> list[np.ndarray]:
-    """Consecutive stretches of at most ``size``."""
+    """Cut ids into consecutive batches of at most ``size``."""
     return [ids[start : start + size] for start in range(0, len(ids), size)]
 
 
 @lru_cache(maxsize=1)
 def image_loader(dataset: Dataset, device: str) -> ImageLoader:
-    """One loader a process: the images are sent to the device once, however many encoders are trained there."""
+    """Return the one loader of this process: images are sent to the device once, however many encoders are trained there."""
     return ImageLoader(dataset, device)
 
 
 def to_float(images: Tensor) -> Tensor:
-    """Stored images UInt8[n, y, x, channel] as Float32[n, channel, y, x] in [0, 1].
+    """Convert stored images UInt8[n, y, x, channel] to Float32[n, channel, y, x] in [0, 1].
 
     Raises `UserError` for another dtype or another number of dims.
     """

@@ -1,8 +1,9 @@
-"""Who was trained on what, and what follows for families, partitions and scores.
+"""Training samples of encoders, and what follows for families, partitions and scores.
 
 Encoders of the same training samples are a family. Two families are f and g, and the partition is the paper's: seen by both shared, by f
 alone candidate, by g alone independent, by none extra. More families are numbered subsets: samples that some saw and others did not are
-candidates. Where no sample is on both sides, or nobody says who saw what, there are no memorization scores: the mode is ``one model``.
+candidates. Where no sample was both trained on and left out, or the training samples are not known, there are no memorization scores: the
+mode is ``one model``.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ from sslmem_kit.names import FAMILIES, ONE_MODEL, PAIR, PARTITION_CODE, SUBSET
 
 @dataclass(frozen=True)
 class Membership:
-    """Who was trained on what, and what follows.
+    """Training samples of encoders, with their families, partitions and mode.
 
     Attributes
     ----------
     trained_on
         (sample, encoder) bool; None where it is not known.
     families, designs
-        Of each encoder.
+        One of each encoder.
     codes
-        Partition code of each sample; None where ``trained_on`` is.
+        Partition code of each sample; None where ``trained_on`` is None.
     mode
         ``pair``, ``subset`` or ``one model``.
     """
@@ -40,12 +41,12 @@ class Membership:
 
 
 def membership(ids: Sequence[str], trained_on: np.ndarray | None, families: Sequence[str | None]) -> Membership:
-    """What follows from the training samples of encoders.
+    """Derive families, partitions and mode from the training samples of encoders.
 
     Parameters
     ----------
     ids
-        Of the encoders, for errors.
+        Ids of the encoders, for errors.
     trained_on
         (sample, encoder) bool, or None.
     families
@@ -78,7 +79,7 @@ def membership(ids: Sequence[str], trained_on: np.ndarray | None, families: Sequ
 
 
 def _named(trained_on: np.ndarray) -> tuple[str, ...]:
-    """Families by equal columns, in order of appearance: f, or f and g, or numbers."""
+    """Name families by equal columns, in order of appearance: f, or f and g, or numbers."""
     keys = [column.tobytes() for column in np.packbits(trained_on, axis=0).T]
     order = list(dict.fromkeys(keys))
     names = FAMILIES if len(order) <= len(FAMILIES) else [str(number) for number in range(len(order))]

@@ -1,7 +1,7 @@
-"""Which samples the encoders of each family are trained on.
+"""Partition of the samples: those that the encoders of each family are trained on.
 
 The paper's partition (section 4): shared S_S seen by f and g, candidates S_C by f only, independents S_I by g only (so that g is
-not trained on less), extra S_E from the test side by neither. Overlap variants change the fractions; disjoint halves share nothing.
+not trained on less), extra S_E from the test split by neither. Overlap variants change the fractions; disjoint halves share nothing.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ UNUSED = -1
 
 
 def assign(labels: np.ndarray, is_test: np.ndarray, spec: PartitionSpec, *, seed: int) -> np.ndarray:
-    """Partition code of every sample, drawn at random.
+    """Assign every sample to a partition at random.
 
     Parameters
     ----------
     labels
         Class of each sample, (sample,) integer.
     is_test
-        True for samples of the test side, (sample,) bool.
+        True for samples of the test split, (sample,) bool.
     spec
-        Sizes; shared, candidate and independent come from the train side, extra from the test side.
+        Sizes; shared, candidate and independent come from the train split, extra from the test split.
     seed
-        Of the draw.
+        Seed of the assignment.
 
     Returns
     -------
@@ -45,7 +45,7 @@ def assign(labels: np.ndarray, is_test: np.ndarray, spec: PartitionSpec, *, seed
     asked = sum(sizes[name] for name in in_train)
     excess = asked - len(train)
     if 0 < excess <= 2:
-        # Fractions that add up to one may exceed it by rounding: the shared samples give way, or else candidates and independents.
+        # Fractions that add up to one may exceed it by rounding: shared samples are dropped, or else candidates and independents.
         if isinstance(spec.shared, float) and sizes["shared"] >= excess:
             sizes["shared"] -= excess
         elif isinstance(spec.candidate, float) and isinstance(spec.independent, float) and spec.candidate + spec.independent <= 1:
@@ -56,8 +56,8 @@ def assign(labels: np.ndarray, is_test: np.ndarray, spec: PartitionSpec, *, seed
 
     rng = np.random.Generator(np.random.Philox(seed))
     codes = np.full(len(labels), UNUSED, np.int8)
-    for side, names in ((train, ("candidate", "independent", "shared")), (test, ("extra",))):
-        order = side[in_random_order(labels[side], rng, stratified=spec.stratified)]
+    for pool, names in ((train, ("candidate", "independent", "shared")), (test, ("extra",))):
+        order = pool[in_random_order(labels[pool], rng, stratified=spec.stratified)]
         start = 0
         for name in names:
             codes[order[start : start + sizes[name]]] = PARTITION_CODE[name]
@@ -66,7 +66,7 @@ def assign(labels: np.ndarray, is_test: np.ndarray, spec: PartitionSpec, *, seed
 
 
 def take_out(codes: np.ndarray, removed: np.ndarray) -> np.ndarray:
-    """Partition codes after the samples at some positions have left their partitions; all others stay where they were drawn.
+    """Return partition codes after the samples at some positions have left their partitions; all others stay where they were.
 
     Raises
     ------
@@ -88,13 +88,13 @@ def take_out(codes: np.ndarray, removed: np.ndarray) -> np.ndarray:
 
 
 def trained_on(codes: np.ndarray, families: list[str]) -> np.ndarray:
-    """Whether an encoder of each family saw each sample: (sample, encoder) bool."""
+    """Return whether an encoder of each family saw each sample: (sample, encoder) bool."""
     seen = {"f": ("shared", "candidate"), "g": ("shared", "independent")}
     return np.stack([np.isin(codes, [PARTITION_CODE[name] for name in seen[family]]) for family in families], axis=1)
 
 
 def training_slots(codes: np.ndarray, labels: np.ndarray, family: str) -> np.ndarray:
-    """Positions of the samples that a family trains on, in the order of their slots.
+    """Return the positions of the samples that a family trains on, in the order of their slots.
 
     Slot s of f and slot s of g hold the same shared sample, or candidate i and independent i; these are matched by class as far as
     the classes go, so that coupled encoders differ by as little as possible.
@@ -108,7 +108,7 @@ def training_slots(codes: np.ndarray, labels: np.ndarray, family: str) -> np.nda
 
 
 def _match(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Orders of two label lists in which equal labels meet at equal positions as often as possible, the unmatched last."""
+    """Return orders of two label lists in which equal labels meet at equal positions as often as possible, the unmatched last."""
     pairs: tuple[list[int], list[int]] = ([], [])
     rest: tuple[list[int], list[int]] = ([], [])
     for label in np.union1d(first, second):
@@ -127,16 +127,16 @@ def _count(amount: int | float, total: int) -> int:
 def _check(sizes: dict[str, int], asked: int, train: int, test: int) -> None:
     listed = ", ".join(f"{name} {size}" for name, size in sizes.items() if name != "extra")
     if asked > train:
-        raise UserError(f"partition: {listed} are {asked} samples of the train side, which has {train}")
+        raise UserError(f"partition: {listed} are {asked} samples of the train split, which has {train}")
     if sizes["extra"] > test:
-        raise UserError(f"partition.extra: {sizes['extra']} samples of the test side are asked for, which has {test}")
+        raise UserError(f"partition.extra: {sizes['extra']} samples of the test split are asked for, which has {test}")
     for name in ("candidate", "independent"):
         if sizes[name] < 1:
-            raise UserError(f"partition.{name}: at least 1 sample is needed, got {sizes[name]} of {train} on the train side")
+            raise UserError(f"partition.{name}: at least 1 sample is needed, got {sizes[name]} of {train} in the train split")
 
 
 def in_random_order(labels: np.ndarray, rng: np.random.Generator, *, stratified: bool) -> np.ndarray:
-    """A random order of the samples; stratified: every stretch of it holds the classes in proportion, to about one sample."""
+    """Return a random order of the samples; stratified: every stretch of it holds the classes in proportion, to about one sample."""
     order = rng.permutation(len(labels))
     if not stratified or not len(labels):
         return order
@@ -150,13 +150,13 @@ def in_random_order(labels: np.ndarray, rng: np.random.Generator, *, stratified:
 
 
 def as_many(spec: RemovalSpec, codes: np.ndarray) -> np.ndarray:
-    """Positions of any candidates, as many as would leave the partition: what the size of a study hangs on."""
+    """Return positions of any candidates, as many as would leave the partition: the size of a study depends on their number."""
     candidates = np.flatnonzero(codes == PARTITION_CODE["candidate"])
     count = removed_amount(spec, len(candidates))
     return candidates[count:] if spec.way == "keep_highest" else candidates[:count]
 
 
 def removed_amount(spec: RemovalSpec, candidates: int) -> int:
-    """Number of candidates that a removal is about, of as many."""
+    """Return the number of candidates that a removal takes, out of ``candidates``."""
     amount = getattr(spec, spec.way)
     return amount if isinstance(amount, int) else round(amount * candidates)

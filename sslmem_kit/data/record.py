@@ -1,7 +1,7 @@
-"""What was read of a data set, as JSON and in words: images, sizes, classes, splits, what was passed over, exact copies.
+"""Record of what was read of a data set, as JSON and in words: images, sizes, classes, splits, what was passed over, exact copies.
 
-Copies are images whose pixels are the same at the size and channels that encoders see, whatever their files are: another compression or
-other metadata hide none, and what resizing makes equal is equal to an encoder.
+Copies are images whose pixels are the same at the size and channels that encoders see, whatever their files: another compression or
+other metadata hides none, and what resizing makes equal is equal to an encoder.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ SHOWN = 3
 
 
 def stored_record(attrs: Mapping[str, Any], class_names: Sequence[str]) -> dict[str, Any]:
-    """The record in a store's attributes; of one that was begun before there were records, what is known: the classes."""
+    """Return the record in a store's attributes; of a store that was started before there were records, the classes alone."""
     unknown = {**dict.fromkeys(CONTRACT), "classes": len(class_names)}
     return {**unknown, **json.loads(attrs["data"])} if "data" in attrs else unknown
 
 
 def read_before(attrs: Mapping[str, Any]) -> str:
-    """For the end of a sentence on data that have changed: how a version that kept no record may have read them otherwise."""
+    """Return the end of a message on data that have changed: how a version without records may have read them differently."""
     known = "data" in attrs or not json.loads(attrs.get("spec", "{}")).get("data", {}).get("name", "").startswith("folder:")
     return (
         ""
@@ -39,7 +39,7 @@ def read_before(attrs: Mapping[str, Any]) -> str:
 
 
 def sizes(shapes: np.ndarray, used: tuple[int, int, int]) -> dict[str, Any]:
-    """Original sizes (n, [height, width]) in short, and the shape that all images were brought to; sizes are [width, height]."""
+    """Summarize original sizes (n, [height, width]), and the shape that all images were brought to; sizes are [width, height]."""
     different = np.unique(shapes, axis=0)
     by_area = different[np.argsort(different.astype(np.int64).prod(axis=1), kind="stable")]
     return {
@@ -51,7 +51,7 @@ def sizes(shapes: np.ndarray, used: tuple[int, int, int]) -> dict[str, Any]:
 
 
 def copies(keys: np.ndarray, labels: np.ndarray, is_test: np.ndarray | None) -> dict[str, Any]:
-    """How many samples have an exact copy among the others.
+    """Count the samples that have an exact copy among the others.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def copies(keys: np.ndarray, labels: np.ndarray, is_test: np.ndarray | None) -> 
 
 
 def across(keys: np.ndarray, codes: np.ndarray) -> dict[str, dict[str, int]]:
-    """How many samples of each partition have an exact copy in each other one; partitions without any are left out."""
+    """Count the samples of each partition that have an exact copy in each other one; partitions without any are left out."""
     different, group = np.unique(keys, return_inverse=True)
     table = {
         name: {
@@ -82,15 +82,15 @@ def across(keys: np.ndarray, codes: np.ndarray) -> dict[str, dict[str, int]]:
 
 
 def _have(group: np.ndarray, these: np.ndarray, those: np.ndarray, groups: int) -> int:
-    """How many of ``these`` samples share a group with one of ``those``."""
+    """Count those of ``these`` samples that share a group with one of ``those``."""
     there = np.zeros(groups, bool)
     there[group[those]] = True
     return int(there[group[these]].sum())
 
 
 def lines(record: Mapping[str, Any]) -> list[str]:
-    """A record in sentences: what was read, and where there is any, what was left out and what is there twice."""
-    told = [_read(record) if record.get("read", True) else f"not here and not read; as it is known: {_read(record)}"]
+    """Put a record into words, a line a fact: what was read and, where there is any, what was left out and what is there twice."""
+    messages = [_read(record) if record.get("read", True) else f"not here and not read; as it is known: {_read(record)}"]
     over, skipped, said = record["passed_over"] or _NONE, record.get("skipped", _NONE), []
     if over["count"]:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in over["by"].items())
@@ -105,15 +105,15 @@ def lines(record: Mapping[str, Any]) -> list[str]:
             f"of {never['count']:,} class{'es' * (never['count'] != 1)} no image is held out: {_names(never['first'], never['count'])}"
         )
     if said:
-        told.append("; ".join(said))
+        messages.append("; ".join(said))
     found = record["copies"] or {"samples": 0}
     if found["samples"]:
-        told.append(_copies(found))
+        messages.append(_copies(found))
     if "removed" in record:
-        told.append(f"taken out by partition.remove: {_removed(record['removed'])}")
+        messages.append(f"taken out by partition.remove: {_removed(record['removed'])}")
     if "batch_size" in record:
-        told.append(cut_batch(record["batch_size"]))
-    return told
+        messages.append(cut_batch(record["batch_size"]))
+    return messages
 
 
 def _removed(counts: Mapping[str, int]) -> str:
@@ -124,14 +124,14 @@ def _removed(counts: Mapping[str, int]) -> str:
 
 
 def as_line(record: Mapping[str, Any]) -> list[str]:
-    """A stored record in one line; none where it is not known."""
+    """Put a stored record into one line; none where it is not known."""
     if record["copies"] is None:
         return []
     return ["data: " + "; ".join(lines({key: value for key, value in record.items() if key != "batch_size"}))]
 
 
 def cut_batch(batch: Mapping[str, Any]) -> str:
-    """That batches are smaller than the spec says."""
+    """Return the message that batches are smaller than the spec says."""
     return (
         f"training.batch_size is {batch['asked']:,}, but batches hold {' or '.join(f'{size:,}' for size in batch['used'])} samples: "
         f"an encoder trains on no more"
@@ -168,10 +168,10 @@ def _original(size: Mapping[str, Any]) -> str:
 
 
 def crossing(copies: Mapping[str, Any] | None) -> str | None:
-    """What copies across partitions do to scores; None where there are none that do something."""
+    """Return a warning of what copies across partitions do to scores; None where no copies have an effect."""
     parts = []
     for name, others in (copies or {}).get("across", {}).items():
-        # Of shared samples both families saw every copy already.
+        # Both families saw every copy of a shared sample already.
         there = {} if name == "shared" else others
         parts += [f"{count:,} {name} also among {other}" for other, count in there.items() if other != "extra"]
     if not parts:
@@ -197,21 +197,21 @@ def _copies(found: Mapping[str, Any]) -> str:
 
 
 def _names(names: Sequence[str], count: int, joint: str = ", ") -> str:
-    """The first names in one line, whatever characters are in them."""
+    """Join the first names in one line, whatever characters are in them."""
     plain = [printable(name) for name in names[:SHOWN]]
     return joint.join(plain) + (" ..." if count > len(plain) else "")
 
 
 def printable(name: str) -> str:
-    """A name in one line, whatever characters are in it."""
+    """Return a name in one line, whatever characters are in it."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
 def in_short(values: Sequence[str], shown: int) -> dict[str, Any]:
-    """How many there are, and the first."""
+    """Return the number of values, and the first of them."""
     return {"count": len(values), "first": list(values[:shown])}
 
 
 def by_number(values: Sequence[str]) -> dict[str, int]:
-    """How often each value occurs, the most frequent first."""
+    """Count the occurrences of each value, the most frequent first."""
     return dict(sorted(Counter(values).items(), key=lambda item: (-item[1], item[0])))

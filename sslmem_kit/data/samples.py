@@ -1,4 +1,4 @@
-"""The samples of a study: its data set with a partition laid over it."""
+"""Samples of a study: its data set with a partition laid over it."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ class StudySamples:
     dataset: Dataset
     codes: np.ndarray
     """(sample,) int8, -1 for samples in no partition."""
-    drawn: np.ndarray
+    assigned: np.ndarray
     """The codes before samples were taken out by ``partition.remove``."""
     spec: StudySpec
 
     @cached_property
     def scored(self) -> np.ndarray:
-        """Positions of the samples that are scored: those of the four partitions, by ascending id."""
+        """Return the positions of the samples that are scored: those of the four partitions, by ascending id."""
         return np.flatnonzero(self.codes != UNUSED)
 
     def slots(self, plan: EncoderPlan) -> np.ndarray:
-        """Ids that an encoder trains on, by slot; -1 where a sample was taken or left out, so that all others keep their slots and views."""
+        """Return the ids that an encoder trains on, by slot; -1 where a sample was left out, so that all others keep slots and views."""
         labels, spec = self.dataset.labels, self.spec
         if plan.design == "pair":
-            positions = training_slots(self.drawn, labels, plan.family)
+            positions = training_slots(self.assigned, labels, plan.family)
         elif plan.design == "leave_one_out":
-            positions = training_slots(self.drawn, labels, "f")
+            positions = training_slots(self.assigned, labels, "f")
         else:
-            f, g = (training_slots(self.drawn, labels, family) for family in FAMILIES)
-            positions = np.concatenate([f, g[self.drawn[g] == PARTITION_CODE["independent"]]])
+            f, g = (training_slots(self.assigned, labels, family) for family in FAMILIES)
+            positions = np.concatenate([f, g[self.assigned[g] == PARTITION_CODE["independent"]]])
         ids = np.where(self.codes[positions] == UNUSED, -1, self.dataset.ids[positions])
         if plan.design == "subset":
             if plan.seed not in self._cuts:
@@ -65,26 +65,26 @@ class StudySamples:
 
     @cached_property
     def _cuts(self) -> dict[int, np.ndarray]:
-        """The fold of each slot, by the seed of the cut."""
+        """Return the fold of each slot, by the seed of the assignment."""
         return {}
 
     def batches(self, plan: EncoderPlan, *, ranks: int = 1) -> tuple[int, int]:
-        """Samples in an encoder's micro-batch over all ranks, and its optimizer steps in an epoch: :func:`epoch_batches`."""
+        """Return samples in an encoder's micro-batch over all ranks, and its optimizer steps per epoch: :func:`epoch_batches`."""
         count = len(self.training(plan))
         if plan.design == "leave_one_out" and plan.left_out is None:
-            count -= 1  # trained for as long as those that lack a sample
+            count -= 1  # trained for as long as those that miss a sample
         return epoch_batches(self.spec.training, count, ranks=ranks)
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """What was read (:class:`sslmem_kit.data.Dataset`), and the copies across partitions; with the size of batches where it is not the
-        spec's, and what was taken out by partition."""
+        """Return what was read (:class:`sslmem_kit.data.Dataset`), and the copies across partitions; with the size of batches where it is
+        not the spec's, and what was taken out by partition."""
         read = self.dataset.record
         asked = self.spec.training.batch_size
         used = sorted({size for size, _ in map(self.batches, self.spec.encoders)})
         more = {"batch_size": {"asked": asked, "used": used}} if used != [asked] else {}
         if self.spec.partition.remove is not None:
-            out = self.drawn[(self.codes == UNUSED) & (self.drawn != UNUSED)]
+            out = self.assigned[(self.codes == UNUSED) & (self.assigned != UNUSED)]
             counts = {name: int((out == code).sum()) for name, code in PARTITION_CODE.items()}
             more["removed"] = {name: count for name, count in counts.items() if count}
         if read["copies"] is None:
@@ -94,23 +94,23 @@ class StudySamples:
 
     @cached_property
     def groups(self) -> list[tuple[EncoderPlan, ...]]:
-        """The encoders as they are trained: one by one, or those at once that are of one design and take equal steps."""
+        """Return the encoders as they are trained: one by one, or those at once that are of one design and take equal steps."""
         plans = self.spec.encoders
         return grouped(plans, [(plan.design, *self.batches(plan)) for plan in plans], self.spec.design.together)
 
     def training(self, plan: EncoderPlan) -> np.ndarray:
-        """Ids of the samples that an encoder trains on."""
+        """Return the ids of the samples that an encoder trains on."""
         ids = self.slots(plan)
         return ids[ids >= 0]
 
     def trained_on(self, plans: Sequence[EncoderPlan]) -> np.ndarray:
-        """Whether each encoder is trained on each scored sample: (sample, encoder) bool."""
+        """Return whether each encoder is trained on each scored sample: (sample, encoder) bool."""
         scored = self.dataset.ids[self.scored]
         return np.stack([np.isin(scored, self.training(plan)) for plan in plans], axis=1)
 
     @cached_property
     def left_out(self) -> np.ndarray:
-        """Ids of the candidates that leave-one-out encoders are trained without, by place."""
+        """Return the ids of the candidates that leave-one-out encoders are trained without, by place."""
         spec, candidates = self.spec, np.flatnonzero(self.codes == PARTITION_CODE["candidate"])
         places = left_out_candidates(
             self.dataset.labels[candidates],
@@ -122,23 +122,23 @@ class StudySamples:
 
     @cached_property
     def probe_training(self) -> np.ndarray:
-        """Positions that probes are fitted on: the shared samples, which both families saw; without any, all of the train side."""
+        """Return the positions that probes are fitted on: the shared samples, which both families saw; without any, the train split."""
         shared = np.flatnonzero(self.codes == PARTITION_CODE["shared"])
         return shared if len(shared) else np.flatnonzero(~self.dataset.is_test)
 
     @cached_property
     def probe_test(self) -> np.ndarray:
-        """Positions that probes are tested on: the test side, which no encoder saw."""
+        """Return the positions that probes are tested on: the test split, which no encoder saw."""
         return np.flatnonzero(self.dataset.is_test)
 
     @cached_property
     def channel_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Those of the data set, the same for every encoder."""
+        """Return mean and standard deviation of the data set's channels, the same for every encoder."""
         return channel_statistics(self.dataset)
 
 
 def channel_statistics(dataset: Dataset) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel in [0, 1], over at most 5,000 samples of the train side."""
+    """Return mean and standard deviation of each channel in [0, 1], over at most 5,000 samples of the train split."""
     train = dataset.ids[~dataset.is_test]
     chosen = train[np.linspace(0, len(train) - 1, min(len(train), 5000)).astype(int)]
     pixels = dataset.read(chosen).reshape(-1, dataset.image_shape[2]).astype(np.float64) / 255
@@ -146,24 +146,25 @@ def channel_statistics(dataset: Dataset) -> tuple[tuple[float, ...], tuple[float
 
 
 Choose = Callable[..., np.ndarray]
-"""Chooses the candidates that leave a partition: :func:`sslmem_kit.run.removal.chosen_by_scores`, which reads another study."""
+"""Function that chooses the candidates that leave a partition: :func:`sslmem_kit.run.removal.chosen_by_scores`, which reads another study."""
 
 
 def load_samples(spec: StudySpec, *, choose: Choose | None = None) -> StudySamples:
-    """Load a study's data and draw its partition; the last one is kept, because one process trains several encoders of a study.
+    """Load a study's data and assign its partition; the last one is cached, because one process trains several encoders of a study.
 
     Parameters
     ----------
     spec
         The study.
     choose
-        Chooses samples by another study's scores, where ``partition.remove`` says so; :func:`sslmem_kit.run.removal.study_samples` gives it.
+        Function that chooses samples by another study's scores, where ``partition.remove`` names one:
+        :func:`sslmem_kit.run.removal.study_samples` passes it.
     """
     return StudySamples(*_load(spec.data, spec.partition, spec.seed, choose), spec)
 
 
 def samples_to_plan(spec: StudySpec, *, choose: Choose | None = None) -> StudySamples:
-    """As :func:`load_samples`, but nothing is downloaded; in place of data that are not there, what is known of them."""
+    """Load samples as :func:`load_samples`, but without downloads; data that are not there are replaced by what is known of them."""
     try:
         return load_samples(without_download(spec), choose=choose)
     except NotThere:
@@ -173,11 +174,11 @@ def samples_to_plan(spec: StudySpec, *, choose: Choose | None = None) -> StudySa
         dataset = stand_in(spec.data, name)
         if dataset is None:
             raise
-        return StudySamples(*_drawn(dataset, spec.data, spec.partition, spec.seed, choose), spec)
+        return StudySamples(*_with_partition(dataset, spec.data, spec.partition, spec.seed, choose), spec)
 
 
 def without_download(spec: StudySpec) -> StudySpec:
-    """The same study, whose data and tasks are used only where they are on this disk."""
+    """Return the same study, whose data and tasks are used only where they are on this disk."""
     tasks = tuple(task.model_copy(update={"download": False}) for task in spec.downstream.tasks)
     return spec.model_copy(
         update={
@@ -189,16 +190,16 @@ def without_download(spec: StudySpec) -> StudySpec:
 
 @lru_cache(maxsize=1)
 def _load(data: DataSpec, partition: PartitionSpec, seed: int, choose: Choose | None) -> tuple[Dataset, np.ndarray, np.ndarray]:
-    return _drawn(load(data, seed=derive_seed(seed, "test side")), data, partition, seed, choose)
+    return _with_partition(load(data, seed=derive_seed(seed, "test side")), data, partition, seed, choose)
 
 
-def _drawn(
+def _with_partition(
     dataset: Dataset, data: DataSpec, partition: PartitionSpec, seed: int, choose: Choose | None
 ) -> tuple[Dataset, np.ndarray, np.ndarray]:
-    """A data set with its partition: codes, and codes before samples were taken out."""
+    """Assign the partition of a data set: codes, and codes before samples were taken out."""
     read = dataset.record.get("read", True)
     try:
-        codes = drawn = assign(dataset.labels, dataset.is_test, partition, seed=derive_seed(seed, "partition"))
+        codes = assigned = assign(dataset.labels, dataset.is_test, partition, seed=derive_seed(seed, "partition"))
     except UserError as error:
         counts = np.bincount(dataset.labels)
         if counts.max() == 1 and not dataset.is_test.any():
@@ -209,19 +210,19 @@ def _drawn(
         raise
     if partition.remove is not None:
         if isinstance(partition.remove, RemovalSpec) and not read:
-            removed = as_many(partition.remove, drawn)
+            removed = as_many(partition.remove, assigned)
         elif isinstance(partition.remove, RemovalSpec):
             if choose is None:
                 raise ValueError("partition.remove names a study: sslmem_kit.run.removal.study_samples loads these samples")
-            removed = choose(partition.remove, dataset, drawn, seed=derive_seed(seed, "removal"))
+            removed = choose(partition.remove, dataset, assigned, seed=derive_seed(seed, "removal"))
         else:
             removed = _removed(Path(partition.remove), dataset)
-        codes = take_out(drawn, removed)
-    return dataset, codes, drawn
+        codes = take_out(assigned, removed)
+    return dataset, codes, assigned
 
 
 def _removed(path: Path, dataset: Dataset) -> np.ndarray:
-    """Positions of the samples that an npz file lists in ``sample``; its ``data_fingerprint``, if it has one, must be this data's."""
+    """Return the positions of the samples that an npz file lists in ``sample``; a ``data_fingerprint`` in it must be this data's."""
     where = f"partition.remove: {path}"
     if not path.is_file():
         raise UserError(f"{where} is {'not a file' if path.exists() else 'not there'}, an npz file with the array sample is needed")
@@ -241,7 +242,7 @@ def _removed(path: Path, dataset: Dataset) -> np.ndarray:
     fingerprint = str(arrays.get("data_fingerprint", dataset.fingerprint))
     if fingerprint != dataset.fingerprint and dataset.record.get("read", True):
         raise UserError(
-            f"{where} was made from other data than {dataset.name!r} with this seed, which draws the test side "
+            f"{where} was made from other data than {dataset.name!r} with this seed, which draws the test split "
             f"(data_fingerprint {fingerprint[:12]} there, {dataset.fingerprint[:12]} here)"
         )
     try:
@@ -272,13 +273,13 @@ def _check_files(files: np.ndarray, ids: np.ndarray, positions: np.ndarray, data
 
 
 def channels_first(samples: StudySamples) -> tuple[int, int, int]:
-    """(channel, y, x) of a study's images."""
+    """Return (channel, y, x) of a study's images."""
     height, width, channels = samples.dataset.image_shape
     return channels, height, width
 
 
 def epoch_batches(training: TrainingSpec, samples: int, *, ranks: int = 1) -> tuple[int, int]:
-    """Samples in a micro-batch over all ranks, and optimizer steps in an epoch.
+    """Return samples in a micro-batch over all ranks, and optimizer steps per epoch.
 
     Raises
     ------

@@ -16,25 +16,25 @@ _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE = range(4)
 
 
 def _is_grey(images: Tensor) -> bool:
-    """Whether colour ops have nothing to act on; torchvision, too, knows only images of 1 and 3 channels."""
+    """Return whether images are grey, so that colour ops have nothing to act on; as in torchvision, 1 and 3 channels are allowed."""
     if images.shape[1] not in (1, 3):
         raise UserError(f"images: color_jitter and color_drop got {images.shape[1]} channels, allowed are 1 and 3")
     return images.shape[1] == 1
 
 
 def _grey(images: Tensor) -> Tensor:
-    """Luma [n, 1, y, x]; one product after the other, since a fused one rounds differently at a tensor's end."""
+    """Return luma [n, 1, y, x]; one product after the other, since a fused one rounds differently at a tensor's end."""
     red, green, blue = images.split(1, dim=1)
     return (red * 0.2989).add_(green * 0.587).add_(blue * 0.114)
 
 
 def _exact_mean(grey: Tensor) -> Tensor:
-    """Mean of each image of [0, 1] values, in 24 bits: whole numbers below 2**53 sum exactly in any order. Float64[n]."""
+    """Return the mean of each image of [0, 1] values, in 24 bits: whole numbers below 2**53 sum exactly in any order. Float64[n]."""
     return (grey * 2.0**24).round_().sum((1, 2, 3), dtype=torch.float64) / (2.0**24 * grey[0].numel())
 
 
 def sample_color_jitter(rng: CounterRNG, step: ColorJitter, shape: Shape) -> Params:
-    """`jitter` Bool[n]; `order` Int64[n, 4] of 0 brightness, 1 contrast, 2 saturation, 3 hue; `factors` Float64[n, 3]; `hue`.
+    """Sample `jitter` Bool[n]; `order` Int64[n, 4] of 0 brightness, 1 contrast, 2 saturation, 3 hue; `factors` Float64[n, 3]; `hue`.
 
     `hue` Float64[n] is a fraction of the circle, and is absent where the step has none.
     """
@@ -50,7 +50,7 @@ def sample_color_jitter(rng: CounterRNG, step: ColorJitter, shape: Shape) -> Par
 
 
 def apply_color_jitter(images: Tensor, params: Params) -> Tensor:
-    """Where `jitter`: the four adjustments, each image in its own `order`; on grey images only brightness and contrast act.
+    """Apply the four adjustments where `jitter`, each image in its own `order`; on grey images only brightness and contrast act.
 
     Brightness, contrast and saturation are one kernel, a blend with 0, the mean grey or the grey. Sorting the images by the number
     of blends before their hue makes the rows of each hue pass a slice, so that the costly pass is done once an image.
@@ -80,7 +80,7 @@ def apply_color_jitter(images: Tensor, params: Params) -> Tensor:
 
 
 def _blend_(images: Tensor, kind: Tensor, factor: Tensor) -> None:
-    """In place: factor * image + (1 - factor) * (0, mean grey or grey, after the kind), clamped to [0, 1]."""
+    """Blend in place: factor * image + (1 - factor) * (0, mean grey or grey, after the kind), clamped to [0, 1]."""
     grey = images if images.shape[1] == 1 else _grey(images)
     other = per_sample((1 - factor) * _exact_mean(grey) * (kind == _CONTRAST), images)
     if images.shape[1] == 3:
@@ -89,7 +89,7 @@ def _blend_(images: Tensor, kind: Tensor, factor: Tensor) -> None:
 
 
 def _shift_hue_(images: Tensor, shift: Tensor) -> None:
-    """In place: the hue moved by `shift` turns, at equal value and saturation (through HSV's hexagon)."""
+    """Move the hue in place by `shift` turns, at equal value and saturation (through HSV's hexagon)."""
     red, green, blue = images.unbind(1)
     top = torch.maximum(torch.maximum(red, green), blue)
     low = torch.minimum(torch.minimum(red, green), blue)
@@ -108,10 +108,10 @@ def _shift_hue_(images: Tensor, shift: Tensor) -> None:
 
 
 def sample_color_drop(rng: CounterRNG, step: ColorDrop, shape: Shape) -> Params:
-    """`drop` Bool[n]."""
+    """Sample `drop` Bool[n]."""
     return {"drop": rng.uniform(1)[:, 0] < step.p}
 
 
 def apply_color_drop(images: Tensor, params: Params) -> Tensor:
-    """Grey in all three channels where `drop`; a grey image is left as it is."""
+    """Set all three channels to grey where `drop`; a grey image is left as it is."""
     return images if _is_grey(images) else choose(params["drop"], _grey(images), images)

@@ -10,18 +10,18 @@ from sslmem_kit.views.counter_rng import CounterRNG, sample_keys
 
 
 def perturbed(batch: Tensor, ids: Tensor, view: int, seed: int, *, sigma: float = 0.2, dropout: float = 0.1) -> Tensor:
-    """Gaussian noise on every number of a sample, and some of its numbers set to 0: for columns that are standardized.
+    """Add Gaussian noise to every number of a sample, and set some of its numbers to 0: for columns that are standardized.
 
     Parameters
     ----------
     batch
         Float[n, ...].
     ids
-        Int64[n], what keys the randomness.
+        Int64[n], the keys of the randomness.
     view
         0 is the batch as it is.
     seed
-        Of the views.
+        Seed of the views.
     sigma
         Standard deviation of the noise.
     dropout

@@ -14,7 +14,7 @@ from sslmem_kit.views.counter_rng import CounterRNG, Params, Shape, choose, per_
 
 
 def _sample(images: Tensor, x: Tensor, y: Tensor, padding: str) -> Tensor:
-    """Bilinear samples at x, y (broadcastable to [n, y, x]), given in grid_sample's units of half a side from the middle."""
+    """Sample bilinearly at x, y (broadcastable to [n, y, x]), given in grid_sample's units of half a side from the middle."""
     size = (len(images), *images.shape[2:])
     # Planes of x and of y, seen as the [n, y, x, 2] that grid_sample takes: it is three times as fast that way.
     grid = torch.stack((x.to(images.dtype).expand(size), y.to(images.dtype).expand(size)), dim=1).permute(0, 2, 3, 1)
@@ -22,13 +22,13 @@ def _sample(images: Tensor, x: Tensor, y: Tensor, padding: str) -> Tensor:
 
 
 def sample_crop(rng: CounterRNG, step: Crop, shape: Shape) -> Params:
-    """`offset` Int64[n, 2]: first row and column of the crop, negative in the padding."""
+    """Sample `offset` Int64[n, 2]: first row and column of the crop, negative in the padding."""
     padding = torch.tensor([round(step.padding * side) for side in shape[1:]], device=rng.sample_keys.device)
     return {"offset": (rng.uniform(2) * (2 * padding + 1)).long() - padding}
 
 
 def apply_crop(images: Tensor, params: Params) -> Tensor:
-    """The window at `offset`, zeros where it leaves the image."""
+    """Cut out the window at `offset`, zeros where it leaves the image."""
     n, channel, height, width = images.shape
     rows = params["offset"][:, :1] + torch.arange(height, device=images.device)
     columns = params["offset"][:, 1:] + torch.arange(width, device=images.device)
@@ -39,7 +39,7 @@ def apply_crop(images: Tensor, params: Params) -> Tensor:
 
 
 def sample_crop_resize(rng: CounterRNG, step: CropResize, shape: Shape) -> Params:
-    """`box` Int64[n, 4]: top, left, height, width; ten attempts at area and log aspect ratio, then the largest central crop."""
+    """Sample `box` Int64[n, 4]: top, left, height, width; ten attempts at area and log aspect ratio, then the largest central crop."""
     _, height, width = shape
     attempts = 10
     area, ratio, place = rng.uniform(2 * attempts + 2).split((attempts, attempts, 2), dim=1)
@@ -56,7 +56,7 @@ def sample_crop_resize(rng: CounterRNG, step: CropResize, shape: Shape) -> Param
 
 @lru_cache(maxsize=16)
 def _whole_and_central(height: int, width: int, ratio: tuple[float, float], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Height and width, Float64[2], and the box of the largest central crop within bounds of the aspect ratio, Float64[4]."""
+    """Return height and width, Float64[2], and the box of the largest central crop within bounds of the aspect ratio, Float64[4]."""
     wide, tall = min(width, round(height * ratio[1])), min(height, round(width / ratio[0]))
     central = ((height - tall) // 2, (width - wide) // 2, tall, wide)
     return tuple(torch.tensor(values, dtype=torch.float64, device=device) for values in ((height, width), central))
@@ -64,14 +64,14 @@ def _whole_and_central(height: int, width: int, ratio: tuple[float, float], devi
 
 @lru_cache(maxsize=16)
 def _pixels(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """The rows' and then the columns' middles and side, Float64[y + x], and which of the two axes it is, Int64[y + x]."""
+    """Return the rows' and then the columns' middles and side, Float64[y + x], and the axis of each (0 or 1), Int64[y + x]."""
     middle = torch.cat([torch.arange(side, dtype=torch.float64) + 0.5 for side in (height, width)])
     axis = torch.tensor([0] * height + [1] * width)
     return middle.to(device), torch.tensor([height, width]).double()[axis].to(device), axis.to(device)
 
 
 def apply_crop_resize(images: Tensor, params: Params) -> Tensor:
-    """The `box` of each image, bilinear, at the full size; nothing outside the box enters (it never shrinks: no antialiasing)."""
+    """Resize the `box` of each image bilinearly to the full size; nothing outside the box enters (it never shrinks: no antialiasing)."""
     height, width = images.shape[2:]
     middle, side, axis = _pixels(height, width, images.device)
     # Both axes in one go: for small images the number of calls is what costs.
@@ -83,22 +83,22 @@ def apply_crop_resize(images: Tensor, params: Params) -> Tensor:
 
 
 def sample_flip(rng: CounterRNG, step: Flip, shape: Shape) -> Params:
-    """`flip` Bool[n]."""
+    """Sample `flip` Bool[n]."""
     return {"flip": rng.uniform(1)[:, 0] < step.p}
 
 
 def apply_flip(images: Tensor, params: Params) -> Tensor:
-    """Mirrored left to right where `flip`."""
+    """Mirror left to right where `flip`."""
     return choose(params["flip"], images.flip(-1), images)
 
 
 def sample_rotate(rng: CounterRNG, step: Rotate, shape: Shape) -> Params:
-    """`angle` Float64[n] in degrees, counter-clockwise."""
+    """Sample `angle` Float64[n] in degrees, counter-clockwise."""
     return {"angle": (2 * rng.uniform(1)[:, 0] - 1) * step.degrees}
 
 
 def _cos_sin(degrees: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosine and sine to 1e-15 by Taylor's series within a quadrant, since torch's own depend on the place in the tensor."""
+    """Return cosine and sine to 1e-15 by Taylor's series within a quadrant, since torch's own depend on the place in the tensor."""
     quadrant = (degrees / 90).round()
     angle = (degrees - 90 * quadrant) * (math.pi / 180)
     series = []
@@ -115,7 +115,7 @@ def _cos_sin(degrees: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def apply_rotate(images: Tensor, params: Params) -> Tensor:
-    """Rotated about the middle by `angle`, zeros outside (as torchvision's rotate with ``fill=None``)."""
+    """Rotate about the middle by `angle`, zeros outside (as torchvision's rotate with ``fill=None``)."""
     cos, sin = (per_sample(value, images)[:, 0] for value in _cos_sin(params["angle"]))
     height, width = images.shape[2:]
     x = (torch.arange(width, device=images.device, dtype=images.dtype) - (width - 1) / 2)[None, None, :]

@@ -3,8 +3,8 @@
 Every random number is a hash (splitmix64) of (seed, sample id, view, position of the step in the policy, element): no state, so a
 sample's view does not depend on the batch it stands in, on order, resume or workers, and all encoders see the same views.
 
-On the CPU results are identical to the bit for any batch size, order and thread count. Torch computes whole vectors with one
-routine and the ends of a tensor with another, and which element stands at an end depends on the batch; so the kernels use only what
+On the CPU results are bit-identical for any batch size, order and thread count. Torch computes whole vectors with one
+routine and the ends of a tensor with another, and the elements at the ends depend on the batch; so the kernels use only what
 IEEE 754 defines exactly (+ - * / sqrt, comparisons, integers, look-ups, and no fused ``addcmul``, ``lerp`` or ``add(alpha=)``), and
 grid_sample, whose vectors and ends share one routine. The one exception is the exponential in the crop's aspect ratio, in float64
 and followed by rounding to whole pixels. The means are sums of integers, exact in any order.
@@ -38,11 +38,11 @@ from sslmem_kit.views.geometry import (
 from sslmem_kit.views.noise import apply_mask, apply_noise, sample_mask, sample_noise
 
 AT_ONCE = 2**22
-"""Numbers in the views that are drawn as one batch, at most."""
+"""Maximum of numbers in the views that are made as one batch."""
 
 
 class Op(NamedTuple):
-    """How a step is drawn, ``(draws, step, shape) -> params``, and applied, ``(images, params) -> images``."""
+    """Functions of a step: one samples its parameters, ``(rng, step, shape) -> params``, one applies them, ``(images, params) -> images``."""
 
     sample: Callable[..., Params]
     apply: Callable[[Tensor, Params], Tensor]
@@ -62,14 +62,14 @@ OPS: dict[str, Op] = {
 
 @torch.no_grad()
 def make_views(images: Tensor, ids: Tensor, *, view: int | Tensor, seed: int, policy: Policy) -> Tensor:
-    """One view of every sample: a pure function of its image and (seed, id, view, policy).
+    """Return one view of every sample: a pure function of its image and (seed, id, view, policy).
 
     Parameters
     ----------
     images : Float[n, channel, y, x]
         In [0, 1], *not* normalized; float32 or float64 are computed in, other float types through float32.
     ids : Int64[n]
-        Stable sample ids: what keys the randomness, wherever the sample stands.
+        Stable sample ids: the keys of the randomness, wherever the sample stands.
     view : int or Int64[n]
         The view's index, one for all samples or one each.
     seed : int
@@ -114,7 +114,7 @@ def make_views(images: Tensor, ids: Tensor, *, view: int | Tensor, seed: int, po
 
 
 def several_views(images: Tensor, ids: Tensor, *, views: Sequence[int], seed: int, policy: Policy) -> tuple[Tensor, ...]:
-    """What `make_views` gives for each index of `views`; of small batches all at once, in half of the time."""
+    """Return the views of `make_views` for each index of `views`; of small batches all at once, in half of the time."""
     if images.numel() * len(views) > AT_ONCE:
         return tuple(make_views(images, ids, view=view, seed=seed, policy=policy) for view in views)
     index = torch.tensor(views, device=images.device).repeat_interleave(len(images))
@@ -124,7 +124,7 @@ def several_views(images: Tensor, ids: Tensor, *, views: Sequence[int], seed: in
 
 
 def scored_view(images: Tensor, ids: Tensor, *, view: int | Tensor, seed: int, policy: Policy) -> Tensor:
-    """The views of the score's vocabulary: view 0 is the clean image, the others are those of `make_views` (same parameters)."""
+    """Return the views of the score's vocabulary: view 0 is the clean image, the others are those of `make_views` (same parameters)."""
     if not isinstance(view, Tensor):
         return images if view == 0 else make_views(images, ids, view=view, seed=seed, policy=policy)
     views = make_views(images, ids, view=view, seed=seed, policy=policy)

@@ -247,7 +247,7 @@ FOLDERS = {
     "no class": (["one.png", "two.png"], ["photos", "no sub-folder"]),
     "an empty class": (["a/1.png", "a/2.png", "b/empty"], ["b", "hold no image"]),
     "one sample": (["a/1.png"], ["1 image", "at least 2"]),
-    "a class on one side only": (["train/a/1.png", "train/b/1.png", "test/a/1.png"], ["b", "one side only"]),
+    "a class in one split only": (["train/a/1.png", "train/b/1.png", "test/a/1.png"], ["b", "one split only"]),
 }
 
 
@@ -273,9 +273,9 @@ def test_a_broken_image(damage: str, here: Path, no_worker: None, refused: Calla
 
 
 PARTITIONS = {
-    "more than there are": ({"shared": 5000}, ["shared 5000", "train side"]),
-    "fractions that add up to more than 1": ({"shared": 0.9, "candidate": 0.2}, ["shared", "candidate", "train side"]),
-    "more extra than held out": ({"extra": 5000}, ["partition.extra", "5000", "test side"]),
+    "more than there are": ({"shared": 5000}, ["shared 5000", "train split"]),
+    "fractions that add up to more than 1": ({"shared": 0.9, "candidate": 0.2}, ["shared", "candidate", "train split"]),
+    "more extra than held out": ({"extra": 5000}, ["partition.extra", "5000", "test split"]),
     "no candidates": ({"candidate": 0}, ["partition.candidate", "at least 1", "got 0"]),
     "a fraction too small for one": ({"independent": 0.0001}, ["partition.independent", "at least 1", "got 0"]),
 }

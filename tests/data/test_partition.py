@@ -128,7 +128,7 @@ def test_slots_match_samples_and_then_classes(sides, wanted, seed):
 @pytest.mark.parametrize(
     ("sizes", "telling"),
     [
-        ({"shared": 81, "candidate": 10, "independent": 10}, "shared 81, .* are 101 samples of the train side, which has 100"),
+        ({"shared": 81, "candidate": 10, "independent": 10}, "shared 81, .* are 101 samples of the train split, which has 100"),
         ({"extra": 11}, "partition.extra: 11 .* has 10"),
         ({"candidate": 0}, "partition.candidate: at least 1"),
         ({"independent": 0.001}, "partition.independent: at least 1"),

@@ -413,7 +413,7 @@ def removing(scored: Path, monkeypatch: pytest.MonkeyPatch):
         content = {"name": "less", "seed": seed, "data": {"name": "digits"}}
         content["partition"] = {"remove": {"study": str(study), **removal}}
         samples = study_samples(parse_spec(content, where="test").resolved(Path("/")))
-        assert (samples.drawn == codes).all()
+        assert (samples.assigned == codes).all()
         return set(samples.dataset.ids[(samples.codes == UNUSED) & (codes != UNUSED)].tolist())
 
     yield load

@@ -1,4 +1,4 @@
-"""A data set as stable sample ids, labels, sides and uint8 images; `load` makes one from a `DataSpec`."""
+"""A data set as stable sample ids, labels, splits and uint8 images; `load` makes one from a `DataSpec`."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from sslmem_kit.data.datasets.folder import NAMED, read_folder
 from sslmem_kit.data.datasets.image_files import Header, Lazy, Noise, Progress, decode_all, inspect, target_shape
 from sslmem_kit.data.datasets.npz import read_npz
 from sslmem_kit.data.datasets.source import Source
-from sslmem_kit.data.datasets.test_split import stratified_test_side
+from sslmem_kit.data.datasets.test_split import stratified_test_split
 from sslmem_kit.errors import UserError
 from sslmem_kit.spec.data import DataSpec
 
@@ -27,21 +27,21 @@ class Dataset:
     Attributes
     ----------
     name : str
-        As in the spec.
+        Name in the spec.
     ids : int64 (n,)
-        Stable sample ids, strictly ascending: the position in the complete set, train side first where the data has sides. A file
-        that is left out leaves a gap.
+        Stable sample ids, strictly ascending: the position in the complete set, train split first where the data has splits. A
+        file that is left out leaves a gap.
     labels : int64 (n,)
         Positions in ``class_names``.
     is_test : bool (n,)
-        Held out: the data's own test side, or a stratified share.
+        Held out: the data's own test split, or a stratified share.
     class_names : tuple of str
     image_shape : (height, width, channels)
         In pixels; 1 channel (grey) or 3 (RGB).
     skipped : tuple of str
         Files that are not samples, each with the reason.
     fingerprint : str
-        sha256 over ids, labels, sides, class names, image shape and the pixels of every image. Where the data lies and whether it
+        sha256 over ids, labels, splits, class names, image shape and the pixels of every image. Where the data lies and whether it
         is held in memory make no difference.
     pixels : uint8 (n, height, width, channels), or `Lazy`
         The images, held or decoded on every read; use `read`.
@@ -50,9 +50,9 @@ class Dataset:
     original_shapes : int32 (n, 2)
         Height and width as stored, in pixels.
     keys : uint64 (n,)
-        The same for images whose pixels are the same: `sslmem_kit.data.datasets.image_files.pixel_key`.
+        Equal for images whose pixels are the same: `sslmem_kit.data.datasets.image_files.pixel_key`.
     record : dict
-        What was read, of JSON's types: `sslmem_kit.data.record.lines` says it in words.
+        Facts of what was read, of JSON's types; `sslmem_kit.data.record.lines` puts them into words.
     """
 
     name: str
@@ -74,11 +74,11 @@ class Dataset:
 
     @property
     def in_memory(self) -> bool:
-        """Whether the images are held rather than decoded on every read."""
+        """Return whether the images are held rather than decoded on every read."""
         return isinstance(self.pixels, np.ndarray)
 
     def read(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Images of the samples ``ids``, in that order.
+        """Return the images of the samples ``ids``, in that order.
 
         Returns
         -------
@@ -94,7 +94,7 @@ class Dataset:
         return self.pixels[positions] if self.in_memory else self.pixels.read(positions)
 
     def positions(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Where the samples ``ids`` (m,) stand in ``ids``, ``labels`` and ``is_test``; UserError for ids that are not there."""
+        """Return the positions of the samples ``ids`` (m,) in ``ids``, ``labels`` and ``is_test``; UserError for unknown ids."""
         wanted = np.asarray(ids)
         if wanted.size == 0:
             return np.empty(0, dtype=np.int64)
@@ -103,9 +103,9 @@ class Dataset:
         positions = np.searchsorted(self.ids, wanted)
         unknown = wanted[self.ids[np.minimum(positions, len(self.ids) - 1)] != wanted]
         if len(unknown):
-            few = ", ".join(str(number) for number in unknown[:5]) + (" ..." if len(unknown) > 5 else "")
+            first = ", ".join(str(number) for number in unknown[:5]) + (" ..." if len(unknown) > 5 else "")
             have = f"{len(self.ids)} ids from {self.ids[0]} to {self.ids[-1]}"
-            raise UserError(f"ids: {len(unknown)} of {len(wanted)} are not samples of {self.name!r} ({few}), which has {have}")
+            raise UserError(f"ids: {len(unknown)} of {len(wanted)} are not samples of {self.name!r} ({first}), which has {have}")
         return positions
 
 
@@ -117,9 +117,9 @@ def load(spec: DataSpec, *, seed: int = 0, channels: int | None = None, progress
     Parameters
     ----------
     spec
-        Which data; relative paths are seen from the working directory (`DataSpec.resolved`).
+        Section ``data`` of a spec; relative paths are seen from the working directory (`DataSpec.resolved`).
     seed
-        Keys the held-out side where the data has none of its own; not negative.
+        Seed of the held-out split where the data has none of its own; not negative.
     channels
         1 (grey) or 3 (RGB), to which every image is brought. None: 1 if every image is grey, else 3.
     progress
@@ -149,7 +149,7 @@ def load(spec: DataSpec, *, seed: int = 0, channels: int | None = None, progress
     _check_counts(spec, source, ids, failed)
 
     labels, split = source.labels[ids], None if source.split is None else source.split[ids]
-    is_test = stratified_test_side(ids, labels, spec.test_fraction, seed=seed) if split is None else split > 0
+    is_test = stratified_test_split(ids, labels, spec.test_fraction, seed=seed) if split is None else split > 0
     skipped = source.ignored + tuple(f"{source.file_name(index)}: {reason}" for index, reason in sorted(failed.items()))
     header = json.dumps({"classes": source.class_names, "shape": shape, "pixels": found.pixel_hash}).encode()
     parts = (header, ids.astype("<i8").tobytes(), labels.astype("<i8").tobytes(), is_test.tobytes())
@@ -187,13 +187,13 @@ def load(spec: DataSpec, *, seed: int = 0, channels: int | None = None, progress
 
 
 def _never_held_out(class_names: Sequence[str], labels: np.ndarray, is_test: np.ndarray) -> dict[str, Any]:
-    """How many classes have no held-out sample, where there are held-out samples, and the first of them."""
+    """Return the number of classes without a held-out sample, where there are held-out samples, and the first of them."""
     absent = set(labels.tolist()) - set(labels[is_test].tolist()) if is_test.any() else ()
     return record.in_short([class_names[label] for label in sorted(absent)], NAMED)
 
 
 def _splits(source: Source, split: np.ndarray | None, is_test: np.ndarray) -> dict[str, Any]:
-    """Samples by split, which splits are held out, and whether they are the data's own."""
+    """Return the number of samples by split, the held-out splits, and whether the splits are the data's own."""
     if split is None:
         held = int(is_test.sum())
         counts = {"train": len(is_test) - held, **({"test": held} if held else {})}
@@ -221,7 +221,7 @@ class _Decoded(NamedTuple):
     keys: np.ndarray
     headers: list[Header]
     failed: dict[int, str]
-    """What is wrong with the others."""
+    """Reasons why the others cannot be decoded, by position."""
 
 
 def _decoded(spec: DataSpec, source: Source, channels: int | None, progress: Progress | None) -> _Decoded:
@@ -240,7 +240,7 @@ def _decoded(spec: DataSpec, source: Source, channels: int | None, progress: Pro
         if broken:
             good = np.array([position for position in range(len(ids)) if position not in broken], dtype=np.int64)
             ids = ids[good]
-            # Size and channels must not hang on images that are left out: if they do, once more without these.
+            # Size and channels must not depend on images that are left out: if they do, decode again without these.
             if not len(ids) or target_shape([headers[i] for i in ids], spec.image_size, spec.max_image_size, channels) != shape:
                 continue
             items, keys = [items[position] for position in good], keys[good]

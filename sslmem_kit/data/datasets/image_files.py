@@ -1,12 +1,12 @@
-"""From stored images to uint8 squares of one size, in parallel threads.
+"""Decoding of stored images to uint8 squares of one size, in parallel threads.
 
 An image becomes grey or RGB (16-bit grey is scaled, transparency goes on white, the camera's orientation is applied), is cropped to
 its central square and resized by antialiased bilinear interpolation. A side that is reached without resizing leaves the pixels as
 they are.
 
-Only decoders of Pillow that work on bytes in memory are tried, never one that hands a file to another program (EPS, WMF). How large an
-image is stands in its header: one that is larger than Pillow's own limit is refused before it is decoded, and only so many pixels are
-decoded at the same time.
+Only decoders of Pillow that work on bytes in memory are tried, never one that hands a file to another program (EPS, WMF). The size of
+an image stands in its header: one that is larger than Pillow's own limit is refused before it is decoded, and only
+`PIXELS_AT_ONCE` pixels are decoded at the same time.
 """
 
 import hashlib
@@ -50,18 +50,18 @@ Progress = Callable[[int, int], None]
 
 
 class Header(NamedTuple):
-    """What is known of a stored image before it is decoded."""
+    """Facts of a stored image that are known before it is decoded."""
 
     width: int
     height: int
     grey: bool
     format: str
     several: bool
-    """Whether it holds more than one frame or page; the first is read."""
+    """True where it holds more than one frame or page; the first is read."""
 
     @property
     def side(self) -> int:
-        """The shorter side in pixels."""
+        """Return the shorter side in pixels."""
         return min(self.width, self.height)
 
 
@@ -73,7 +73,7 @@ class Lazy:
     shape: tuple[int, int, int]
 
     def read(self, positions: np.ndarray) -> np.ndarray:
-        """uint8 (m, *shape) of the images at ``positions``; UserError if a file can no longer be read."""
+        """Return the images at ``positions``, uint8 (m, *shape); UserError if a file can no longer be read."""
         out = np.empty((len(positions), *self.shape), dtype=np.uint8)
         wanted = [self.items[position] for position in positions]
         for row, image in enumerate(_in_threads(lambda item: decode(item, self.shape), wanted)):
@@ -92,12 +92,12 @@ class Noise:
         self.shape = shape
 
     def read(self, positions: np.ndarray) -> np.ndarray:
-        """uint8 (m, *shape)."""
+        """Return random images, uint8 (m, *shape)."""
         return np.random.default_rng(0).integers(0, 256, (len(positions), *self.shape), dtype=np.uint8)
 
 
 def inspect(items: Items) -> list[Header | str]:
-    """The header of every image; a str says why there is none."""
+    """Return the header of every image, or a str with the reason why there is none."""
     if isinstance(items, np.ndarray):
         _, height, width, channels = items.shape
         return [Header(width, height, channels == 1, "array", False)] * len(items)
@@ -110,14 +110,14 @@ def inspect(items: Items) -> list[Header | str]:
 def target_shape(
     headers: list[Header], image_size: int | None, max_image_size: int, channels: int | None = None
 ) -> tuple[int, int, int]:
-    """(side, side, channels) of a set: unless ``channels`` says otherwise, one channel only if every image is grey."""
+    """Return (side, side, channels) of a set: unless ``channels`` says otherwise, one channel only if every image is grey."""
     # squares of one size have that size as their median
     side = image_size or min(int(np.median([header.side for header in headers]) + 0.5), max_image_size)
     return side, side, channels or (1 if all(header.grey for header in headers) else 3)
 
 
 def decode(item: Path | np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """One image as uint8 of ``shape`` (side, side, 1 or 3)."""
+    """Return one image as uint8 of ``shape`` (side, side, 1 or 3)."""
     if isinstance(item, np.ndarray):
         return _fit(Image.fromarray(item[..., 0] if item.shape[-1] == 1 else item), shape)
     with _opened(item) as image, _room_for(image.width * image.height):
@@ -134,7 +134,7 @@ def decode_all(
     -------
     tuple
         The pixels, uint8 (n, *shape), or None unless ``keep``; the sha256 of the decodable images' pixels in order; `pixel_key` of every
-        image, uint64 (n,); for every position that could not be decoded, why (its pixels and key are undefined).
+        image, uint64 (n,); for every position that could not be decoded, the reason (its pixels and key are undefined).
     """
     keys = np.zeros(len(items), dtype=np.uint64)
     if isinstance(items, np.ndarray) and items.shape[1:] == shape:
@@ -165,18 +165,18 @@ def decode_all(
 
 
 def pixel_key(image: np.ndarray | bytes) -> int:
-    """64 bits that images of one shape share if their pixels are the same, and else only by a chance of 5e-20."""
+    """Return 64 bits that images of one shape share if their pixels are the same, and else with a probability of only 5e-20."""
     return int.from_bytes(hashlib.blake2b(image, digest_size=8).digest())
 
 
 def _header(path: Path) -> Header:
     with _opened(path) as image:
-        # Where there are more frames, animated GIF and TIFF say so without reading them all.
+        # Animated GIF and TIFF record that there are more frames, without all of them being read.
         return Header(*image.size, image.mode in GREY_MODES, image.format, bool(getattr(image, "is_animated", False)))
 
 
 def _opened(path: Path) -> Image.Image:
-    """An image file of which only the header is read."""
+    """Open an image file; only its header is read."""
     try:
         image = Image.open(path, formats=tuple(FORMATS))
     except Image.DecompressionBombError as error:  # more than twice the limit
@@ -193,7 +193,7 @@ _pixels_free, _pixels_changed = [PIXELS_AT_ONCE], threading.Condition()
 
 @contextmanager
 def _room_for(pixels: int) -> Iterator[None]:
-    """Wait until so many pixels may be decoded beside those that are."""
+    """Wait until so many more pixels may be decoded beside those being decoded."""
     pixels = min(pixels, PIXELS_AT_ONCE)
     with _pixels_changed:
         _pixels_changed.wait_for(lambda: _pixels_free[0] >= pixels)
@@ -232,7 +232,7 @@ def _flat(image: Image.Image, mode: str) -> Image.Image:
 
 
 def _in_threads(function: Callable, items: Items) -> list:
-    """``function`` of every item, in order; in place of a result that failed, a str with the reason."""
+    """Apply ``function`` to every item, in order; a str with the reason stands in place of a result that failed."""
 
     def attempt(item):
         try:
@@ -251,5 +251,5 @@ def _in_threads(function: Callable, items: Items) -> list:
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""What is known of published data sets that are not on this disk: counts, classes and sizes, enough to plan a study.
+"""Known facts of published data sets that are not on this disk: counts, classes and sizes, enough to plan a study.
 
 Counts of samples do not depend on labels, so labels here are spread evenly over the classes; images are random. The sizes of the partitions,
 the shapes and the times that follow are those of the data themselves, but for what reading and decoding files takes.
@@ -17,7 +17,7 @@ from sslmem_kit.spec.data import DataSpec
 
 
 class Known(NamedTuple):
-    """Samples on the train side and held out, classes, channels, and the shorter side in pixels that is the images' median."""
+    """Samples of the train split and held-out samples, classes, channels, and the shorter side in pixels that is the images' median."""
 
     train: int
     test: int
@@ -25,7 +25,7 @@ class Known(NamedTuple):
     channels: int
     side: int | None
     alike: bool = True
-    """Whether all images are squares of this side."""
+    """True where all images are squares of this side."""
 
 
 KNOWN = {
@@ -38,7 +38,7 @@ KNOWN = {
     "food101": Known(75_750, 25_250, 101, 3, None, alike=False),
     "flowers102": Known(2_040, 6_149, 102, 3, 500, alike=False),
 }
-"""By ``data.name``."""
+"""Known data sets by ``data.name``."""
 FOLDERS = {
     "folder:imagenet": Known(1_281_167, 50_000, 1000, 3, None, alike=False),
     "folder:stl10": Known(105_000, 8_000, 11, 3, 96),
@@ -47,7 +47,7 @@ FOLDERS = {
 
 
 def stand_in(spec: DataSpec, name: str) -> Dataset | None:
-    """A data set of the counts and shapes that are known under ``name``, with random images; None where nothing is known.
+    """Return a data set of the counts and shapes that are known under ``name``, with random images; None where nothing is known.
 
     Raises
     ------

@@ -34,9 +34,9 @@ def read_npz(spec: DataSpec) -> Source:
     UserError
         No such file, not an archive, a key missing, or an array of another type or shape than above.
     """
-    where = f"data.name {spec.name!r}"
-    arrays = _arrays(spec.path, where)
-    images = _images(arrays["images"], where)
+    field = f"data.name {spec.name!r}"
+    arrays = _arrays(spec.path, field)
+    images = _images(arrays["images"], field)
     labels = arrays["labels"]
     if labels.shape != (len(images),):
         how = ""
@@ -45,34 +45,34 @@ def read_npz(spec: DataSpec) -> Source:
         elif labels.ndim == 2 and len(labels) == len(images):
             how = ": of one number a class store labels.argmax(axis=1)"
         raise UserError(
-            f"{where}: labels has shape {labels.shape}, but images holds {len(images)} images, so ({len(images)},) is wanted{how}"
+            f"{field}: labels has shape {labels.shape}, but images holds {len(images)} images, so ({len(images)},) is wanted{how}"
         )
-    class_names = _class_names(arrays["class_names"], where) if "class_names" in arrays else None
-    codes, names = _codes(labels, class_names, where)
+    class_names = _class_names(arrays["class_names"], field) if "class_names" in arrays else None
+    codes, names = _codes(labels, class_names, field)
     return Source(images=images, labels=codes, class_names=names)
 
 
-def _arrays(path: Path, where: str) -> dict[str, np.ndarray]:
+def _arrays(path: Path, field: str) -> dict[str, np.ndarray]:
     if not path.is_file():
         how = f", for a folder of images write folder:{path}" if path.is_dir() else ""
-        raise UserError(f"{where}: {path} is {'not a file' if path.exists() else 'not there'}; an .npz file is wanted{how}")
+        raise UserError(f"{field}: {path} is {'not a file' if path.exists() else 'not there'}; an .npz file is wanted{how}")
     if not zipfile.is_zipfile(path):  # np.load would take an .npy or a pickle for what it is not
-        raise UserError(f"{where}: {path} is not an npz archive, or it is cut short; write it with numpy.savez")
+        raise UserError(f"{field}: {path} is not an npz archive, or it is cut short; write it with numpy.savez")
     key = "its list of arrays"
     try:
         with np.load(path, allow_pickle=False) as archive:
             missing = [key for key in ("images", "labels") if key not in archive]
             if missing:
                 raise UserError(
-                    f"{where}: {path} has no array {' and no '.join(missing)}; it holds {', '.join(archive.files) or 'nothing'}"
+                    f"{field}: {path} has no array {' and no '.join(missing)}; it holds {', '.join(archive.files) or 'nothing'}"
                 )
             twice = [name for name, count in Counter(archive.zip.namelist()).items() if count > 1]
             if twice:
-                raise UserError(f"{where}: {path} holds {', '.join(twice)} more than once, and which one counts cannot be told")
+                raise UserError(f"{field}: {path} holds {', '.join(twice)} more than once, and which one counts is unclear")
             arrays = {}
             for key in ("images", "labels", "class_names"):
                 if key in archive:
-                    _check_room(archive.zip, key, where, path)
+                    _check_room(archive.zip, key, field, path)
                     arrays[key] = np.asarray(archive[key])
             return arrays
     except UserError:
@@ -80,10 +80,10 @@ def _arrays(path: Path, where: str) -> dict[str, np.ndarray]:
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError) as error:
         pickled = "pickled" in str(error) or "Object arrays" in str(error)
         reason = "it is an object array, which only pickle can read" if pickled else " ".join(str(error).split())
-        raise UserError(f"{where}: {key} of {path} cannot be read ({reason}); write plain arrays with numpy.savez") from error
+        raise UserError(f"{field}: {key} of {path} cannot be read ({reason}); write plain arrays with numpy.savez") from error
 
 
-def _check_room(archive: zipfile.ZipFile, key: str, where: str, path: Path) -> None:
+def _check_room(archive: zipfile.ZipFile, key: str, field: str, path: Path) -> None:
     """Refuse an array that memory cannot hold before it is unpacked: a small file may say that it is large."""
     with archive.open(f"{key}.npy") as member:
         version = np.lib.format.read_magic(member)
@@ -92,13 +92,13 @@ def _check_room(archive: zipfile.ZipFile, key: str, where: str, path: Path) -> N
     needed, there = math.prod(shape) * dtype.itemsize, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if needed > there:
         raise UserError(
-            f"{where}: {key} of {path} has dtype {dtype} and shape {shape}, {needed / 2**30:,.0f} GiB, and this machine has "
+            f"{field}: {key} of {path} has dtype {dtype} and shape {shape}, {needed / 2**30:,.0f} GiB, and this machine has "
             f"{there / 2**30:,.0f} GiB of memory"
         )
 
 
-def _images(images: np.ndarray, where: str) -> np.ndarray:
-    got = f"{where}: images has dtype {images.dtype} and shape {images.shape}"
+def _images(images: np.ndarray, field: str) -> np.ndarray:
+    got = f"{field}: images has dtype {images.dtype} and shape {images.shape}"
     if images.dtype != np.uint8:
         how = ""
         if images.dtype.kind == "f":
@@ -122,47 +122,47 @@ def _images(images: np.ndarray, where: str) -> np.ndarray:
     return images
 
 
-def _class_names(names: np.ndarray, where: str) -> tuple[str, ...]:
+def _class_names(names: np.ndarray, field: str) -> tuple[str, ...]:
     if names.ndim != 1 or names.dtype.kind not in "US":
         raise UserError(
-            f"{where}: class_names has dtype {names.dtype} and shape {names.shape}; strings of shape (classes,) are wanted"
+            f"{field}: class_names has dtype {names.dtype} and shape {names.shape}; strings of shape (classes,) are wanted"
         )
     listed = tuple(_text(names))
     twice = sorted({name for name in listed if listed.count(name) > 1})
     if twice:
-        raise UserError(f"{where}: class_names holds {', '.join(twice[:5])} more than once; every class needs a name of its own")
+        raise UserError(f"{field}: class_names holds {', '.join(twice[:5])} more than once; every class needs a name of its own")
     unprintable = next((name for name in listed if not name.isprintable()), None)
     if unprintable is not None:
-        raise UserError(f"{where}: class_names holds {unprintable!r}, which cannot be printed; rename it")
+        raise UserError(f"{field}: class_names holds {unprintable!r}, which cannot be printed; rename it")
     return listed
 
 
-def _codes(labels: np.ndarray, class_names: tuple[str, ...] | None, where: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """int64 (n,) class codes, and the names of the classes."""
+def _codes(labels: np.ndarray, class_names: tuple[str, ...] | None, field: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return int64 (n,) class codes, and the names of the classes."""
     if labels.dtype.kind in "US":
         labels = np.array(_text(labels), dtype=str)
-        names = class_names or _class_names(np.unique(labels), where)
+        names = class_names or _class_names(np.unique(labels), field)
         code = {name: index for index, name in enumerate(names)}
         unknown = sorted(set(labels.tolist()) - set(code))
         if unknown:
-            raise UserError(f"{where}: labels holds {', '.join(unknown[:5])}, not among the {len(names)} class_names")
+            raise UserError(f"{field}: labels holds {', '.join(unknown[:5])}, not among the {len(names)} class_names")
         return np.array([code[name] for name in labels.tolist()], dtype=np.int64), names
     if labels.dtype.kind not in "iu":
         nan = int(np.isnan(labels).sum()) if labels.dtype.kind == "f" else 0
         raise UserError(
-            f"{where}: labels has dtype {labels.dtype}{f' and holds {nan} NaN' if nan else ''}; integers or strings are wanted"
+            f"{field}: labels has dtype {labels.dtype}{f' and holds {nan} NaN' if nan else ''}; integers or strings are wanted"
         )
     if labels.min() < 0:
         negative = int((labels < 0).sum())
         raise UserError(
-            f"{where}: labels holds {negative} negative values (the smallest is {labels.min()}); 0 and above are wanted"
+            f"{field}: labels holds {negative} negative values (the smallest is {labels.min()}); 0 and above are wanted"
         )
     if class_names is None:
         values, codes = np.unique(labels, return_inverse=True)
         return codes.astype(np.int64), tuple(str(value) for value in values)
     if labels.max() >= len(class_names):
         raise UserError(
-            f"{where}: labels holds {labels.max()}, but class_names names {len(class_names)} classes (0 to {len(class_names) - 1})"
+            f"{field}: labels holds {labels.max()}, but class_names names {len(class_names)} classes (0 to {len(class_names) - 1})"
         )
     return labels.astype(np.int64), class_names
 

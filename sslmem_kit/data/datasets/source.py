@@ -1,4 +1,4 @@
-"""What a reader of one kind of data hands over: images as they are stored, before they are brought to one size."""
+"""Output of a reader of one kind of data: images as they are stored, before they are brought to one size."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,8 @@ class Source:
     """Images in their stored form, with labels; the position of an image is its stable sample id.
 
     ``images`` is uint8 (n, height, width, 1 or 3), or the paths of n image files below ``base``. ``split`` is the place of each image's
-    split in ``split_names``, of which all but the first are held out; None where the data has no held-out side of its own. ``ignored``
-    names images that belong to no sample, and why; ``passed_over`` counts the files that are no images, by kind, and
+    split in ``split_names``, of which all but the first are held out; None where the data has no held-out split of its own. ``ignored``
+    names images that belong to no sample, with the reason; ``passed_over`` counts the files that are no images, by kind, and
     ``passed_over_first`` names a few.
     """
 
@@ -29,19 +29,19 @@ class Source:
     passed_over_first: tuple[str, ...] = ()
 
     def file_name(self, index: int) -> str:
-        """Path of image ``index`` relative to ``base``; bytes that are no UTF-8 are written as escapes."""
+        """Return the path of image ``index`` relative to ``base``; bytes that are no UTF-8 are written as escapes."""
         name = Path(self.images[index]).relative_to(self.base).as_posix()
         return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def from_sides(sides: Sequence[tuple[Sequence, Sequence[int]]], class_names: Sequence[str], base: Path | None = None) -> Source:
-    """Join the (images, labels) of the train side and of the test side, in this order."""
-    images, labels = zip(*sides, strict=True)
+def from_splits(parts: Sequence[tuple[Sequence, Sequence[int]]], class_names: Sequence[str], base: Path | None = None) -> Source:
+    """Join the (images, labels) of the train split and of the test split, in this order."""
+    images, labels = zip(*parts, strict=True)
     files = base is not None
     return Source(
-        images=tuple(path for side in images for path in side) if files else np.concatenate(images),
-        labels=np.concatenate([np.asarray(side, dtype=np.int64) for side in labels]),
+        images=tuple(path for part in images for path in part) if files else np.concatenate(images),
+        labels=np.concatenate([np.asarray(part, dtype=np.int64) for part in labels]),
         class_names=tuple(class_names),
-        split=np.repeat(np.array([0, 1], np.int8), [len(side) for side in labels]),
+        split=np.repeat(np.array([0, 1], np.int8), [len(part) for part in labels]),
         base=base,
     )

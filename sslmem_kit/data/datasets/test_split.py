@@ -1,14 +1,14 @@
-"""The held-out test side of data that comes without one."""
+"""Held-out test split of data that comes without one."""
 
 import numpy as np
 
 
-def stratified_test_side(ids: np.ndarray, labels: np.ndarray, fraction: float, *, seed: int) -> np.ndarray:
+def stratified_test_split(ids: np.ndarray, labels: np.ndarray, fraction: float, *, seed: int) -> np.ndarray:
     """Hold out a share of every class.
 
     Of a class of n samples, floor or ceiling of ``fraction * n`` are held out (by largest remainder, so that all classes together
-    give ``fraction`` of the data, rounded), and never all n. Which ones depends on a key of (seed, id) alone: leaving out a sample
-    moves only the borders of the classes.
+    give ``fraction`` of the data, rounded), and never all n. The choice depends on a key of (seed, id) alone: leaving out a
+    sample moves only the borders of the classes.
 
     Parameters
     ----------
@@ -22,11 +22,11 @@ def stratified_test_side(ids: np.ndarray, labels: np.ndarray, fraction: float, *
     Returns
     -------
     bool (n,)
-        True on the test side.
+        True in the test split.
 
     Examples
     --------
-    >>> stratified_test_side(np.arange(10), np.repeat([0, 1], 5), 0.4, seed=0).reshape(2, 5).sum(axis=1)
+    >>> stratified_test_split(np.arange(10), np.repeat([0, 1], 5), 0.4, seed=0).reshape(2, 5).sum(axis=1)
     array([2, 2])
     """
     classes, counts = np.unique(labels, return_counts=True)
@@ -38,7 +38,7 @@ def stratified_test_side(ids: np.ndarray, labels: np.ndarray, fraction: float, *
     extra = max(0, int(np.floor(exact.sum() + 0.5)) - int(held_out.sum()))
     held_out[open_classes[np.argsort(-remainder[open_classes], kind="stable")][:extra]] += 1
 
-    # drawn for every id up to the largest, so that the key of an id does not depend on which others are there
+    # sampled for every id up to the largest, so that the key of an id does not depend on which others are there
     keys = np.random.default_rng([seed, 0x7E57]).random(int(ids.max()) + 1)[ids] if len(ids) else np.empty(0)
     is_test = np.zeros(len(ids), dtype=bool)
     for label, count in zip(classes, held_out, strict=True):

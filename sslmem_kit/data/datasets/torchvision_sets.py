@@ -1,4 +1,4 @@
-"""Data sets that torchvision downloads, checks and reads; each has a train and a test side of its own.
+"""Data sets that torchvision downloads, checks and reads; each has a train and a test split of its own.
 
 Files already on disk are used without touching the network, packed or unpacked. What is missing is downloaded where the spec allows
 it (torchvision compares the checksums and shows its own progress bar), and otherwise named, with the folder it belongs in.
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sslmem_kit.data.datasets.source import Source, from_sides
+from sslmem_kit.data.datasets.source import Source, from_splits
 from sslmem_kit.errors import NotThere, UserError
 
 if TYPE_CHECKING:
@@ -46,10 +46,10 @@ def _idx(spec: DataSpec, class_name: str) -> Source:
 
     cls = getattr(datasets, class_name)
     archives = [Archive(f"{class_name}/raw", name, md5) for name, md5 in cls.resources]
-    sides = _open(spec, cls, archives, {"train": True}, {"train": False})
+    parts = _open(spec, cls, archives, {"train": True}, {"train": False})
     # MNIST's names read "0 - zero"; the other built-in digits are called "0".
     names = [name.split(" - ")[0] for name in cls.classes]
-    return from_sides([(side.data.numpy()[..., None], side.targets.numpy()) for side in sides], names)
+    return from_splits([(part.data.numpy()[..., None], part.targets.numpy()) for part in parts], names)
 
 
 def cifar10(spec: DataSpec) -> Source:
@@ -66,8 +66,8 @@ def _cifar(spec: DataSpec, class_name: str) -> Source:
     from torchvision import datasets
 
     cls = getattr(datasets, class_name)
-    sides = _open(spec, cls, [Archive("", cls.filename, cls.tgz_md5)], {"train": True}, {"train": False})
-    return from_sides([(side.data, side.targets) for side in sides], sides[0].classes)
+    parts = _open(spec, cls, [Archive("", cls.filename, cls.tgz_md5)], {"train": True}, {"train": False})
+    return from_splits([(part.data, part.targets) for part in parts], parts[0].classes)
 
 
 def svhn(spec: DataSpec) -> Source:
@@ -75,8 +75,8 @@ def svhn(spec: DataSpec) -> Source:
     from torchvision.datasets import SVHN
 
     archives = [Archive("", *SVHN.split_list[split][1:]) for split in ("train", "test")]
-    sides = _open(spec, SVHN, archives, {"split": "train"}, {"split": "test"})
-    return from_sides([(side.data.transpose(0, 2, 3, 1), side.labels) for side in sides], [str(digit) for digit in range(10)])
+    parts = _open(spec, SVHN, archives, {"split": "train"}, {"split": "test"})
+    return from_splits([(part.data.transpose(0, 2, 3, 1), part.labels) for part in parts], [str(digit) for digit in range(10)])
 
 
 def stl10(spec: DataSpec) -> Source:
@@ -87,8 +87,8 @@ def stl10(spec: DataSpec) -> Source:
         train_list = STL10.train_list[:2]  # or every load would checksum 2.8 GB of unlabelled images, twice
 
     archives = [Archive("", STL10.filename, STL10.tgz_md5)]
-    sides = _open(spec, Labelled, archives, {"split": "train"}, {"split": "test"})
-    return from_sides([(side.data.transpose(0, 2, 3, 1), side.labels) for side in sides], STL10_CLASSES)
+    parts = _open(spec, Labelled, archives, {"split": "train"}, {"split": "test"})
+    return from_splits([(part.data.transpose(0, 2, 3, 1), part.labels) for part in parts], STL10_CLASSES)
 
 
 def food101(spec: DataSpec) -> Source:
@@ -96,8 +96,8 @@ def food101(spec: DataSpec) -> Source:
     from torchvision.datasets import Food101
 
     archives = [Archive("", Food101._URL.rsplit("/", 1)[1], Food101._MD5)]
-    sides = _open(spec, Food101, archives, {"split": "train"}, {"split": "test"})
-    return from_sides([(side._image_files, side._labels) for side in sides], sides[0].classes, base=sides[0]._images_folder)
+    parts = _open(spec, Food101, archives, {"split": "train"}, {"split": "test"})
+    return from_splits([(part._image_files, part._labels) for part in parts], parts[0].classes, base=parts[0]._images_folder)
 
 
 def flowers102(spec: DataSpec) -> Source:
@@ -106,12 +106,12 @@ def flowers102(spec: DataSpec) -> Source:
 
     archives = [Archive("flowers-102", name, md5) for name, md5 in Flowers102._file_dict.values()]
     train, val, test = _open(spec, Flowers102, archives, {"split": "train"}, {"split": "val"}, {"split": "test"})
-    sides = [(train._image_files + val._image_files, train._labels + val._labels), (test._image_files, test._labels)]
-    return from_sides(sides, Flowers102.classes, base=train._images_folder)
+    parts = [(train._image_files + val._image_files, train._labels + val._labels), (test._image_files, test._labels)]
+    return from_splits(parts, Flowers102.classes, base=train._images_folder)
 
 
 def _open(spec: DataSpec, cls: type, archives: list[Archive], *splits: dict[str, Any]) -> list[Any]:
-    """The torchvision data sets of ``splits``; a UserError names the files that are missing and where they belong."""
+    """Open the torchvision data sets of ``splits``; a UserError names the files that are missing and where they belong."""
     from torchvision.datasets.utils import check_integrity
 
     root = spec.root_folder

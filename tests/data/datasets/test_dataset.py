@@ -12,7 +12,7 @@ from PIL import Image
 from pydantic import ValidationError
 from sklearn.datasets import load_digits
 
-from sslmem_kit.data import BUILTIN, Dataset, load, stratified_test_side
+from sslmem_kit.data import BUILTIN, Dataset, load, stratified_test_split
 from sslmem_kit.data.datasets.image_files import Header, decode, target_shape
 from sslmem_kit.errors import UserError
 from sslmem_kit.spec.data import DataSpec
@@ -223,7 +223,7 @@ labels_strategy = st.lists(st.integers(0, 4), min_size=1, max_size=120).map(np.a
 @given(labels_strategy, st.floats(0, 0.95), st.integers(0, 2**32))
 def test_held_out_side_is_stratified(labels, fraction, seed):
     ids = np.arange(len(labels)) * 3
-    is_test = stratified_test_side(ids, labels, fraction, seed=seed)
+    is_test = stratified_test_split(ids, labels, fraction, seed=seed)
     wanted = np.array([fraction * (labels == label).sum() for label in np.unique(labels)])
     held = np.array([is_test[labels == label].sum() for label in np.unique(labels)])
     sizes = np.unique(labels, return_counts=True)[1]
@@ -231,16 +231,16 @@ def test_held_out_side_is_stratified(labels, fraction, seed):
     assert (held < sizes).all()
     if (np.ceil(wanted) < sizes).all():
         assert abs(held.sum() - fraction * len(labels)) <= 0.5 + 1e-6
-    np.testing.assert_array_equal(is_test, stratified_test_side(ids, labels, fraction, seed=seed))
+    np.testing.assert_array_equal(is_test, stratified_test_split(ids, labels, fraction, seed=seed))
 
 
 @settings(deadline=None)
 @given(st.integers(0, 59), st.integers(0, 1000))
 def test_leaving_out_a_sample_moves_only_borders(gone, seed):
     ids, labels = np.arange(60), np.arange(60) % 3
-    whole = stratified_test_side(ids, labels, 0.2, seed=seed)
+    whole = stratified_test_split(ids, labels, 0.2, seed=seed)
     rest = np.delete(ids, gone)
-    part = stratified_test_side(rest, labels[rest], 0.2, seed=seed)
+    part = stratified_test_split(rest, labels[rest], 0.2, seed=seed)
     changed = part != whole[rest]
     assert max(np.bincount(labels[rest][changed], minlength=3)) <= 1
 

@@ -126,7 +126,7 @@ def test_own_sides(tmp_path, held_out):
     assert data.class_names == ("x", "y")
     np.testing.assert_array_equal(data.read([0])[0], np.asarray(Image.open(root / "train/x/0.png")))
     write(root / held_out / "z" / "0.png")
-    with pytest.raises(UserError, match=f"train has 2 classes, {held_out} 3, and 1 are on one side only: z"):
+    with pytest.raises(UserError, match=f"train has 2 classes, {held_out} 3, and 1 are in one split only: z"):
         read(root)
 
 

@@ -106,7 +106,7 @@ REFUSED = [
         "cat holds test, train, which are named like splits; splits go above",
     ),
     (both("photos"), "all of it lies in photos, which holds only folders"),
-    ([*both("train", "val"), "test/cat/1.png"], "train has 2 classes, test 1, and 1 are on one side only: dog"),
+    ([*both("train", "val"), "test/cat/1.png"], "train has 2 classes, test 1, and 1 are in one split only: dog"),
     (["1.png", "2.png"], "has no sub-folder"),
 ]
 

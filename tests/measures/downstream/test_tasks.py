@@ -1,4 +1,4 @@
-"""Tasks take the size and the channels of the study's images, and the study's test side."""
+"""Tasks take the size and the channels of the study's images, and the study's test split."""
 
 import numpy as np
 import pytest
