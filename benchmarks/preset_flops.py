@@ -36,7 +36,7 @@ SAMPLES = 2
 def build(spec: StudySpec) -> Objective:
     """A preset's encoder and objective, ready for a first step."""
     objective = build_objective(build_encoder(spec.encoder, image_shape(spec)), spec.objective, classes=10).train()
-    objective.begin_step(StepInfo(0, 1, spec.training.epochs))
+    objective.before_step(StepInfo(0, 1, spec.training.epochs))
     return objective
 
 

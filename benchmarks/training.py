@@ -106,7 +106,7 @@ def bare(spec: StudySpec, steps: int, folder: Path, rest: Rest) -> None:
     ]
     labels = torch.from_numpy(samples.dataset.labels[samples.dataset.positions(ids)]).long()
     batch = Batch(tuple(views), sample_keys(0, slots, 0), labels)
-    objective.begin_step(StepInfo(0, 1, 1))
+    objective.before_step(StepInfo(0, 1, 1))
     while True:
         start = time.perf_counter()
         for _ in range(steps):

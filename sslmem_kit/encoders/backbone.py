@@ -1,6 +1,6 @@
-"""Encoders: timm backbones for images of any size, their representations, their weights on disk.
+"""Encoders: timm backbones for images of any size, and their representations.
 
-The representation of a view is the encoder's whole output (every token, every position of the last map), flattened.
+The representation of a view is the encoder's full (unpooled) output (every token, every position of the last map), flattened.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class Encoder(nn.Module):
     backbone
         A timm model without classifier.
     mean, std
-        Of each channel in [0, 1].
+        Statistics of each channel in [0, 1].
     stem
-        Which stem the backbone has: ``small``, ``medium``, ``stock``, or ``patch`` for what is no ResNet.
+        Stem of the backbone: ``small``, ``medium``, ``stock``, or ``patch`` for what is no ResNet.
     image_size
-        (height, width) of the images that it is for.
+        (height, width) of the images that it takes.
     """
 
     mean: Tensor
@@ -47,15 +47,15 @@ class Encoder(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
 
     def normalize(self, images: Tensor) -> Tensor:
-        """[batch, channel, y, x] in [0, 1] -> zero mean, unit variance: the last step before the backbone."""
+        """Normalize [batch, channel, y, x] in [0, 1] to zero mean and unit variance: the last step before the backbone."""
         return (images - self.mean) / self.std
 
     def forward(self, images: Tensor) -> Tensor:
-        """[batch, channel, y, x] in [0, 1] -> the backbone's whole output, [batch, ...]."""
+        """Map images [batch, channel, y, x] in [0, 1] to the full (unpooled) representation, [batch, ...]."""
         return self.backbone.forward_features(self.normalize(images))
 
     def pool(self, output: Tensor) -> Tensor:
-        """Whole output -> one vector a sample, as the backbone pools: [batch, feature]."""
+        """Pool a full representation to one vector a sample, as the backbone does: [batch, feature]."""
         return self.backbone.forward_head(output, pre_logits=True)
 
 
@@ -66,7 +66,7 @@ def build_encoder(
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
 ) -> Encoder:
-    """An encoder with fresh weights from torch's current generator.
+    """Build an encoder with fresh weights from torch's current generator.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def build_encoder(
 
 
 def nearest_divisor(side: int, wanted: int) -> int:
-    """The divisor of ``side`` nearest to ``wanted``, the smaller of two that are as near."""
+    """Return the divisor of ``side`` nearest to ``wanted``, the smaller of two that are as near."""
     return min((number for number in range(1, side + 1) if side % number == 0), key=lambda number: (abs(number - wanted), number))
 
 

@@ -11,7 +11,7 @@ from sslmem_kit.spec.training import TrainingSpec
 
 
 def resolve_device(device: str) -> str:
-    """``auto`` is the first GPU where there is one, else the CPU; any other name has to be usable.
+    """Return torch's name of a device: ``auto`` is the first GPU where there is one, else the CPU; any other has to be usable.
 
     Raises
     ------
@@ -33,13 +33,13 @@ def resolve_device(device: str) -> str:
 
 
 def use_device(device: str) -> None:
-    """Make a named GPU the one that torch means where none is named: by its random numbers, by a synchronization."""
+    """Make a named GPU torch's current device, which random numbers and synchronizations use where none is named."""
     if device.startswith("cuda:"):
         torch.cuda.set_device(device)
 
 
 def autocast(device: str, precision: str) -> contextlib.AbstractContextManager[None]:
-    """Mixed precision, or nothing for float32."""
+    """Return a context of mixed precision, one without effect for float32."""
     kinds = {"bf16": torch.bfloat16, "fp16": torch.float16}
     return torch.autocast(device, kinds[precision]) if precision in kinds else contextlib.nullcontext()
 

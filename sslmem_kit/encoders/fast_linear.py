@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 LEAST_PRODUCTS = 2**24
-"""Multiplications in a layer from which a convolution pays; below, its set-up takes longer than it saves."""
+"""Number of multiplications in a layer from which a convolution pays; below, its set-up takes longer than it saves."""
 
 
 class ConvLinear(nn.Linear):
     """``nn.Linear`` with the same parameters, by a convolution where that is faster."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """[..., in] -> [..., out]."""
+        """Map [..., in] to [..., out]."""
         plain = input.dtype == torch.float32 and input.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
         if not plain or input.numel() * self.out_features < LEAST_PRODUCTS:
             return super().forward(input)
@@ -36,7 +36,7 @@ class ConvLinear(nn.Linear):
 
 
 def use_conv_linear(module: nn.Module) -> nn.Module:
-    """Make every plain linear layer below a module a :class:`ConvLinear` where this machine gains by it; the module itself."""
+    """Make every plain linear layer below a module a :class:`ConvLinear` where this machine gains by it; return the module."""
     if is_amd() and torch.backends.mkldnn.is_available():
         for layer in module.modules():
             if type(layer) is nn.Linear:
@@ -46,7 +46,7 @@ def use_conv_linear(module: nn.Module) -> nn.Module:
 
 @cache
 def is_amd() -> bool:
-    """Whether this machine's CPU is AMD's; False where that cannot be told."""
+    """Return whether this machine's CPU is AMD's; False where that is not known."""
     try:
         return "AuthenticAMD" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:

@@ -1,8 +1,8 @@
 """Representations layer by layer, from one forward pass of any backbone, through hooks; no model is edited.
 
 A layer is a module of the backbone by its name (``blocks.3``, ``layer2.0.conv1``), its representation that module's output. One forward pass
-of a small batch tells which modules can be one: called once, with a floating tensor ``[sample, ...]`` for output. The last layer is always the
-encoder's whole output, whose alignment is the one that scores rest on; where no module gives it, its name is ``output``.
+of a small batch shows which modules can be one: called once, with a floating tensor ``[sample, ...]`` for output. The last layer is always the
+encoder's full (unpooled) representation, whose alignment is the one that scores rest on; where no module returns it, its name is ``output``.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ from torch import Tensor, nn
 from sslmem_kit.errors import UserError
 
 Wanted = Literal["auto", "all"] | Sequence[str]
-"""``auto``: stem, each stage or block, whole output; ``all``: every module that can be a layer; or names of modules."""
+"""``auto``: stem, each stage or block, full representation; ``all``: every module that can be a layer; or names of modules."""
 
 STAGES = ("blocks", "stages", "layers")
-"""What timm calls the container of a backbone's stages or blocks; where there is none, ``feature_info`` names them."""
+"""Names that timm gives the container of a backbone's stages or blocks; where there is none, ``feature_info`` names them."""
 
-WHOLE = "output"
-"""Name of the whole output where it is not the output of a module."""
+FULL = "output"
+"""Name of the full representation where it is not the output of a module."""
 
 _PROBE = 3
-"""Samples in the forward pass that is watched: an output whose first axis is as long is taken to be ``[sample, ...]``."""
+"""Number of samples in the forward pass that is watched: an output whose first axis is as long is taken to be ``[sample, ...]``."""
 
 
 @dataclass
 class _Call:
-    """What a watched forward pass shows of a module."""
+    """Record of a module in a watched forward pass."""
 
     started: int
     ended: int = -1
     calls: int = 1
     output: Tensor = field(default_factory=lambda: torch.empty(0))
     version: int = -1
-    """Of the output's memory when the module returned: it counts what is written there in place. -1: there was no floating tensor."""
+    """Version of the output's memory when the module returned: it counts what is written there in place. -1: there was no floating tensor."""
     adds: bool = False
-    """The module is given a tensor and returns another: not so identities, dropout in evaluation mode, positional encodings."""
+    """True where the module is given a tensor and returns another: not so identities, dropout in evaluation mode, positional encodings."""
 
     @property
     def fault(self) -> str:
-        """Why this module cannot be a layer; empty when it can."""
+        """Return the reason why this module cannot be a layer; empty when it can."""
         if self.calls > 1:
             return f"is called {self.calls} times in a forward pass"
         if self.version < 0:
@@ -56,26 +56,26 @@ class _Call:
 
     @property
     def overwritten(self) -> bool:
-        """Whether something later writes into the output, as ``ReLU(inplace=True)`` does."""
+        """Return whether something later writes into the output, as ``ReLU(inplace=True)`` does."""
         return self.output._version != self.version
 
 
 class Layered:
-    """An encoder whose call returns the representation of every layer, ``{name: [sample, ...]}`` in forward order, the whole output last.
+    """An encoder whose call returns the representation of every layer, ``{name: [sample, ...]}`` in forward order, the full one last.
 
     Parameters
     ----------
     encoder
         In evaluation mode. Layers are named within its ``backbone``, or within the encoder itself where it has none.
     wanted
-        Which layers; the whole output comes last whether it is named or not.
+        Layers to return; the full representation comes last whether it is named or not.
     example
         A batch of at least one sample, on the encoder's device.
 
     Attributes
     ----------
     names
-        Of the layers, in forward order.
+        Names of the layers, in forward order.
     channels
         Units of each layer, by name.
 
@@ -95,7 +95,7 @@ class Layered:
         backbone: nn.Module = getattr(encoder, "backbone", encoder)
         calls, output = _watch(encoder, backbone, example)
         chosen = _choose(backbone, calls, wanted)
-        self.names = (*(name for name in chosen if not _is_whole(calls[name], output)), _whole_name(calls, output, chosen))
+        self.names = (*(name for name in chosen if not _is_full(calls[name], output)), _full_name(calls, output, chosen))
         modules = dict(backbone.named_modules())
         self._modules = {name: modules[name] for name in self.names[:-1]}
         self._copied = {name for name in self._modules if calls[name].overwritten}
@@ -104,7 +104,7 @@ class Layered:
         self.channels = {name: tensor.shape[self._channel_axes[name]] for name, tensor in seen.items()}
 
     def __call__(self, batch: Any) -> dict[str, Tensor]:
-        """A batch -> representations by layer, [sample, ...]."""
+        """Return the representations of a batch by layer, [sample, ...]."""
         kept: dict[str, Tensor] = {}
         hooks = []
         try:
@@ -117,7 +117,7 @@ class Layered:
         return {**{name: kept[name] for name in self._modules}, self.names[-1]: output}
 
     def activations(self, batch: Any) -> Tensor:
-        """Mean absolute activation of every unit over tokens or positions, layers one after another: [sample, unit]."""
+        """Return the mean absolute activation of every unit over tokens or positions, layers one after another: [sample, unit]."""
         parts = []
         for name, output in self(batch).items():
             axis = self._channel_axes[name]
@@ -135,7 +135,7 @@ class Layered:
 
 
 def _watch(encoder: nn.Module, backbone: nn.Module, example: Tensor) -> tuple[dict[str, _Call], Tensor]:
-    """Every module of the backbone that a forward pass calls, by name, and the whole output."""
+    """Record every module of the backbone that a forward pass calls, by name, and the full representation."""
     calls: dict[str, _Call] = {}
     clock = iter(range(1 << 30))
     before: dict[str, list[tuple[Tensor, int]]] = {}
@@ -176,7 +176,7 @@ def _watch(encoder: nn.Module, backbone: nn.Module, example: Tensor) -> tuple[di
 
 
 def _choose(backbone: nn.Module, calls: dict[str, _Call], wanted: Wanted) -> list[str]:
-    """Names of the wanted layers in forward order."""
+    """Return the names of the wanted layers in forward order."""
     if wanted == "auto":
         names = _auto(backbone, calls)
     elif wanted == "all":
@@ -189,7 +189,7 @@ def _choose(backbone: nn.Module, calls: dict[str, _Call], wanted: Wanted) -> lis
 
 
 def _auto(backbone: nn.Module, calls: dict[str, _Call]) -> list[str]:
-    """Stem, and each stage or block."""
+    """Return the names of the stem and of each stage or block."""
 
     def usable(names: Iterable[str]) -> list[str]:
         return [name for name in names if name in calls and calls[name].adds and not calls[name].fault]
@@ -213,7 +213,7 @@ def _auto(backbone: nn.Module, calls: dict[str, _Call]) -> list[str]:
 
 
 def _all(calls: dict[str, _Call], preferred: Sequence[str]) -> list[str]:
-    """Every module that can be a layer; of those that return the same tensor one: a preferred one, else the outermost."""
+    """Return the names of all modules that can be a layer; of those that return the same tensor one: a preferred one, else the outermost."""
     found: dict[tuple[Any, ...], str] = {}
     for name in sorted(calls, key=lambda name: calls[name].ended):
         call = calls[name]
@@ -226,7 +226,7 @@ def _all(calls: dict[str, _Call], preferred: Sequence[str]) -> list[str]:
 
 
 def _check(backbone: nn.Module, calls: dict[str, _Call], name: str) -> None:
-    """Refuse a name that is no layer's."""
+    """Refuse a name that no layer has."""
     known = [known for known, _ in backbone.named_modules() if known]
     if name not in known:
         near = difflib.get_close_matches(name, known, n=5, cutoff=0.5) or known[:5]
@@ -236,31 +236,31 @@ def _check(backbone: nn.Module, calls: dict[str, _Call], name: str) -> None:
         raise UserError(f"scoring.layers: module {name!r} {fault}, name another or leave it out")
 
 
-def _is_whole(call: _Call, output: Tensor) -> bool:
+def _is_full(call: _Call, output: Tensor) -> bool:
     return not call.overwritten and _same(call.output, output)
 
 
-def _whole_name(calls: dict[str, _Call], output: Tensor, preferred: Sequence[str]) -> str:
-    """Name of the module that returns the whole output: a preferred one, else the outermost that adds something to it."""
-    names = [name for name, call in calls.items() if call.adds and not call.fault and _is_whole(call, output)]
-    return max(names, key=lambda name: (name in preferred, calls[name].ended), default=WHOLE)
+def _full_name(calls: dict[str, _Call], output: Tensor, preferred: Sequence[str]) -> str:
+    """Return the name of the module that returns the full representation: a preferred one, else the outermost that adds something to it."""
+    names = [name for name, call in calls.items() if call.adds and not call.fault and _is_full(call, output)]
+    return max(names, key=lambda name: (name in preferred, calls[name].ended), default=FULL)
 
 
 def _channel_axis(backbone: nn.Module, output: Tensor) -> int:
-    """The axis that units lie along: the last of tokens, the first behind the samples of maps, unless timm says otherwise."""
+    """Return the axis of the units: the last of tokens, the first behind the samples of maps, unless timm says otherwise."""
     last = output.ndim == 3 or (output.ndim == 4 and str(getattr(backbone, "output_fmt", "")).endswith("NHWC"))
     return output.ndim - 1 if last else 1
 
 
 def _first_tensor(output: Any) -> Any:
-    """The tensor itself, or the first of a tuple or list; None where there is no floating one."""
+    """Return the tensor itself, or the first of a tuple or list; None where there is no floating one."""
     if isinstance(output, tuple | list) and output:
         output = output[0]
     return output if isinstance(output, Tensor) and output.is_floating_point() else None
 
 
 def _same(first: Tensor, second: Tensor) -> bool:
-    """Whether two tensors are the same numbers in the same memory."""
+    """Return whether two tensors are the same numbers in the same memory."""
     return first is second or (
         first.data_ptr() == second.data_ptr() and first.shape == second.shape and first.stride() == second.stride()
     )

@@ -1,4 +1,4 @@
-"""Weights on disk."""
+"""Weights of encoders on disk, as safetensors."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What is measured of an encoder: alignment, features, units, collapse and downstream tasks. Imports torch."""
+"""Measurements of an encoder: alignment, features, units, collapse and downstream tasks. Imports torch."""

@@ -1,4 +1,4 @@
-"""Whether representations have collapsed: how far apart they lie, and in how many directions.
+"""Measures of collapsed representations: how far apart they lie, and in how many directions.
 
 Both measures are of l2-normalized features, which is what distances between representations are taken of, and neither knows labels.
 Rotating the features or reordering the samples changes nothing.
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def feature_std(features: np.ndarray) -> float:
-    """Root mean square distance of the l2-normalized features from their mean.
+    """Return the root mean square distance of the l2-normalized features from their mean.
 
     Parameters
     ----------
@@ -19,7 +19,7 @@ def feature_std(features: np.ndarray) -> float:
 
     Returns
     -------
-    0 where all are equal (in direction), near 1 where they point everywhere.
+    0 where all are equal (in direction), near 1 where they point in all directions.
 
     Examples
     --------
@@ -30,7 +30,7 @@ def feature_std(features: np.ndarray) -> float:
 
 
 def effective_rank(features: np.ndarray) -> float:
-    """In how many directions the l2-normalized features spread about their mean.
+    """Return the number of directions in which the l2-normalized features spread about their mean.
 
     The exponential of the entropy of the singular values, normalized to sum to 1 (Roy and Vetterli 2007). RankMe (Garrido et al. 2023)
     is the same of features that are not centred, where the mean counts as a direction of its own and, in features that are near to
@@ -64,7 +64,7 @@ def effective_rank(features: np.ndarray) -> float:
 
 
 def _centred(features: np.ndarray) -> np.ndarray:
-    """l2-normalized features minus their mean, (sample, feature) float64."""
+    """Return the l2-normalized features minus their mean, (sample, feature) float64."""
     units = features.astype(np.float64)
     norms = np.linalg.norm(units, axis=1, keepdims=True)
     units /= np.where(norms > 0, norms, 1)

@@ -1,6 +1,6 @@
-"""What is measured of an encoder: alignment of its study's samples, probes of its representations, and whether they have collapsed.
+"""Evaluation of an encoder: alignment of its study's samples, probes of its representations, and their collapse.
 
-The samples are shared out to the ranks of a device group; what is fitted on all of them is fitted by the first.
+The samples are split over the ranks of a device group; probes are fitted on all of them, by the first rank.
 """
 
 from __future__ import annotations
@@ -32,20 +32,21 @@ from sslmem_kit.training.distributed import DeviceGroup
 from sslmem_kit.training.objectives import Objective
 
 SPREAD_SAMPLES = 2048
-"""Samples whose representations tell whether they have collapsed."""
+"""Number of samples by whose representations a collapse is detected."""
 
 
 def score_samples(spec: StudySpec, encoder: Encoder, ids: np.ndarray, loader: ImageLoader) -> np.ndarray:
-    """Alignment of samples by the study's scoring section, (sample, augmentation) float32."""
+    """Return the alignment of samples by the study's scoring section, (sample, augmentation) float32."""
     return measure(encoder, loader, ids, **_views(spec))
 
 
 def score_layers(spec: StudySpec, encoder: Encoder, ids: np.ndarray, loader: ImageLoader) -> tuple[np.ndarray, np.ndarray | None]:
-    """As :func:`score_samples`, and from the same forward passes the alignment of ``scoring.layers``, its mean over augmentations.
+    """Return what :func:`score_samples` does and, from the same forward passes, the alignment of ``scoring.layers``.
 
     Returns
     -------
-    (sample, augmentation) and (sample, layer), both float32; None in place of the second where no layers are asked for.
+    (sample, augmentation) and (sample, layer), the latter a mean over augmentations, both float32; None in place of the second where
+    no layers are asked for.
     """
     if not spec.scoring.layers:
         return score_samples(spec, encoder, ids, loader), None
@@ -56,17 +57,17 @@ def score_layers(spec: StudySpec, encoder: Encoder, ids: np.ndarray, loader: Ima
 def score_together(
     spec: StudySpec, represent: Callable[[torch.Tensor], dict[str, torch.Tensor]], ids: np.ndarray, loader: ImageLoader
 ) -> list[np.ndarray]:
-    """As :func:`score_samples`, for several encoders from one drawing of the views; ``represent`` gives the output of each by name."""
+    """Return what :func:`score_samples` does for several encoders, from the same views; ``represent`` returns the output of each by name."""
     return list(measure(represent, loader, ids, **_views(spec)).values())
 
 
 def score_units(spec: StudySpec, encoder: Encoder, ids: np.ndarray, loader: ImageLoader) -> xr.Dataset:
-    """UnitMem of every unit of ``scoring.layers`` over all these samples and the views that are scored."""
+    """Return UnitMem of every unit of ``scoring.layers`` over all these samples and the views that are scored."""
     return measure_units(layered(spec, encoder), loader, ids, **_views(spec))
 
 
 def _views(spec: StudySpec) -> dict[str, Any]:
-    """What is measured on, of the study's scoring section."""
+    """Return the settings of the scored views, from the study's scoring section."""
     scoring = spec.scoring
     return {
         "views": scoring.views,
@@ -78,12 +79,12 @@ def _views(spec: StudySpec) -> dict[str, Any]:
 
 
 def layered(spec: StudySpec, encoder: Encoder) -> Layered:
-    """The encoder with the representations of the study's ``scoring.layers``."""
+    """Return the encoder with the representations of the study's ``scoring.layers``."""
     return Layered(encoder, spec.scoring.layers, torch.zeros(1, len(encoder.mean), *encoder.image_size, device=encoder.mean.device))
 
 
 def record(spec: StudySpec, objective: Objective, samples: StudySamples, loader: ImageLoader, device_group: DeviceGroup) -> Record:
-    """What there is to record of an encoder as it is now; its objective's mode is left as it was.
+    """Measure an encoder in its present state for the records; its objective's mode is left as it was.
 
     Raises
     ------
@@ -115,12 +116,12 @@ def record(spec: StudySpec, objective: Objective, samples: StudySamples, loader:
 def downstream_accuracy(
     spec: StudySpec, encoder: Encoder, samples: StudySamples, loader: ImageLoader, device_group: DeviceGroup, *, linear: float
 ) -> np.ndarray:
-    """Accuracy of every probe on every task, (task, probe); NaN where the data has no test side.
+    """Return the accuracy of every probe on every task, (task, probe); NaN where the data has no test split.
 
     Parameters
     ----------
     linear
-        The linear probe's accuracy on the study's own data, which is known from the last record.
+        Accuracy of the linear probe on the study's own data, known from the last record.
     """
     own = (samples.dataset, samples.probe_training, samples.probe_test, loader)
     accuracies = []
@@ -147,7 +148,7 @@ def _tasks(spec: StudySpec, samples: StudySamples, device: str):
 def _features(
     spec: StudySpec, encoder: Encoder, dataset: Dataset, positions: np.ndarray, loader: ImageLoader, device_group: DeviceGroup
 ) -> np.ndarray:
-    """Pooled representations of clean images, (sample, feature); on ranks other than the first those of their part."""
+    """Return pooled representations of clean images, (sample, feature); on ranks other than the first those of their part."""
     ids = dataset.ids[positions]
     part = pooled_features(encoder, loader, ids[device_group.slice(len(ids))], batch_size=spec.scoring.batch_size)
     return device_group.gather(part)

@@ -8,12 +8,12 @@ import torch
 from sslmem_kit.data.loader import ImageLoader, in_batches
 
 QUERY_BLOCK = 512
-"""Samples whose distances to all others are held at a time."""
+"""Number of samples whose distances to all others are held at a time."""
 
 
 @torch.inference_mode()
 def pooled_features(encoder: torch.nn.Module, loader: ImageLoader, ids: np.ndarray, *, batch_size: int) -> np.ndarray:
-    """Pooled representations of clean images, (sample, feature) float32: what probes are fitted on."""
+    """Return pooled representations of clean images, (sample, feature) float32: the input of probes."""
     parts = []
     for images in loader.batches(in_batches(ids, batch_size)):
         parts.append(encoder.pool(encoder(images)).float().cpu().numpy())
@@ -22,7 +22,7 @@ def pooled_features(encoder: torch.nn.Module, loader: ImageLoader, ids: np.ndarr
 
 @torch.inference_mode()
 def nearest(features: np.ndarray, queries: np.ndarray, *, count: int, device: str) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest other samples of some samples, by l2 distance of l2-normalized features.
+    """Return the nearest other samples of some samples, by l2 distance of l2-normalized features.
 
     Parameters
     ----------
@@ -31,9 +31,9 @@ def nearest(features: np.ndarray, queries: np.ndarray, *, count: int, device: st
     queries
         Positions whose neighbours are sought, (query,).
     count
-        Neighbours of each; fewer where there are fewer other samples.
+        Number of neighbours of each; fewer where there are fewer other samples.
     device
-        Where distances are computed.
+        Device on which distances are computed.
 
     Returns
     -------
@@ -45,7 +45,7 @@ def nearest(features: np.ndarray, queries: np.ndarray, *, count: int, device: st
     for block in torch.from_numpy(queries).to(device).split(QUERY_BLOCK):
         similarity = units[block] @ units.T
         similarity.scatter_(1, block[:, None], -torch.inf)
-        # Inner products lose the digits of small distances: of twice as many the distances themselves decide.
+        # Inner products lose the digits of small distances: they select twice as many, among which the distances themselves decide.
         found = similarity.topk(min(2 * count, len(units) - 1)).indices.sort(dim=1).values
         distance = torch.linalg.vector_norm(units[block][:, None] - units[found], dim=2)
         ascending = distance.sort(dim=1, stable=True)

@@ -10,7 +10,7 @@ nothing is negative; other layers have negative activations, of which the ratio 
 C. Rossbach's carrying over of UnitMem to VAR): the same where nothing is negative, and between 0 and 1 everywhere. The authors' code takes the
 median of the other samples; here it is the mean, as their paper has it.
 
-Samples stream through once: kept are a running sum and a running maximum. Forward passes are sized as those of alignment are.
+Samples stream through once; only a running sum and a running maximum are kept. Forward passes are sized as those of alignment are.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ import xarray as xr
 from sslmem_kit.data.loader import ImageLoader, in_batches
 from sslmem_kit.encoders.device import autocast
 from sslmem_kit.encoders.layers import Layered
-from sslmem_kit.measures.alignment import DRAWN_BYTES, keys_of, views_in_a_pass
+from sslmem_kit.measures.alignment import VIEW_BATCH_BYTES, keys_of, views_in_a_pass
 from sslmem_kit.names import CHANNEL, LAYER, UNIT
 from sslmem_kit.spec.policy import Policy
 from sslmem_kit.views import several_views
 
 NOBODY = -1
-"""In place of the strongest sample's id, of a unit that responds to none."""
+"""Id in place of the strongest sample's, for a unit that responds to none."""
 
 
 class Selectivity:
-    """UnitMem of units whose activations come in batches of samples.
+    """Accumulator of UnitMem for units whose activations come in batches of samples.
 
     Notes
     -----
@@ -55,7 +55,7 @@ class Selectivity:
         means = np.concatenate([whole, without], axis=1)
         strongest, highest = ids[means[:, 0].argmax(axis=0)], means.max(axis=0)
         if self._count:
-            # Of samples that are equally strong the first stays.
+            # The first of equally strong samples stays.
             strongest = np.where(highest[0] > self._highest[0], strongest, self._strongest)
             highest = np.maximum(highest, self._highest)
             means = np.concatenate([self._sums[None], means])
@@ -63,7 +63,10 @@ class Selectivity:
         self._count += len(ids)
 
     def result(self) -> xr.Dataset:
-        """On ``unit``: ``unit_mem``, its ``standard_error``, ``response`` (mu_max), ``background`` (mu_-max), ``strongest`` (a sample's id)."""
+        """Return the results so far, on ``unit``.
+
+        ``unit_mem``, its ``standard_error``, ``response`` (mu_max), ``background`` (mu_-max), ``strongest`` (a sample's id).
+        """
         if self._count < 2:
             raise ValueError(f"the selectivity of a unit is among samples, there are {self._count}")
         highest, background = self._highest, np.maximum(self._sums - self._highest, 0) / (self._count - 1)
@@ -97,16 +100,16 @@ def measure_units(
     batch_size: int,
     precision: str = "float32",
 ) -> xr.Dataset:
-    """UnitMem of every unit of every layer of an encoder, over the random views that are scored.
+    """Return UnitMem of every unit of every layer of an encoder, over the random views that are scored.
 
     Parameters
     ----------
     layered
         The encoder with its layers.
     loader, ids
-        The samples.
+        Ids of the samples and the source of their images.
     views, policy, seed
-        Of the random views; the clean image takes no part.
+        Number, policy and seed of the random views; the clean image is excluded.
     batch_size
         Views in a forward pass, at most; fewer where their representations are large.
     precision
@@ -118,14 +121,14 @@ def measure_units(
     """
     selectivity = Selectivity()
     image_bytes = 4 * math.prod(loader.dataset.image_shape)
-    batches = in_batches(ids, max(1, min(batch_size, DRAWN_BYTES // image_bytes) // views))
+    batches = in_batches(ids, max(1, min(batch_size, VIEW_BATCH_BYTES // image_bytes) // views))
     in_a_pass = 0
     for chosen, images in zip(batches, loader.batches(batches), strict=True):
         keys = keys_of(chosen, images)
-        drawn = torch.cat(several_views(images, keys, views=range(1, views + 1), seed=seed, policy=policy))
+        made = torch.cat(several_views(images, keys, views=range(1, views + 1), seed=seed, policy=policy))
         with autocast(images.device.type, precision):
-            in_a_pass = in_a_pass or views_in_a_pass(layered(drawn[:1]).values(), batch_size)
-            activations = torch.cat([layered.activations(few) for few in drawn.split(in_a_pass)])
+            in_a_pass = in_a_pass or views_in_a_pass(layered(made[:1]).values(), batch_size)
+            activations = torch.cat([layered.activations(part) for part in made.split(in_a_pass)])
         selectivity.add(chosen, activations.unflatten(0, (views, -1)).transpose(0, 1).cpu().numpy())
     layers = np.repeat(list(layered.channels), list(layered.channels.values()))
     channels = np.concatenate([np.arange(count) for count in layered.channels.values()])

@@ -22,7 +22,7 @@ from sslmem_kit.run.versions import versions
 from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.training.objectives import Batch, StepInfo, make_training_views
 from sslmem_kit.training.setup import make_private, new_objective
-from sslmem_kit.training.stacked import check_stackable, seconds_an_epoch
+from sslmem_kit.training.stacked import check_stackable, seconds_per_epoch
 from sslmem_kit.views import sample_keys
 
 CALIBRATED_FLOPS = 1e10
@@ -93,7 +93,7 @@ def calibrate(
     steps = steps_an_epoch * training.accumulate * training.epochs
 
     view_specs = objective.view_specs(training.policy)
-    objective.begin_step(StepInfo(steps_an_epoch * training.epochs - 1, steps_an_epoch, training.epochs))
+    objective.before_step(StepInfo(steps_an_epoch * training.epochs - 1, steps_an_epoch, training.epochs))
 
     def step(count: int) -> None:
         images = next(loader.batches([ids[:count]]))
@@ -117,7 +117,7 @@ def calibrate(
     records = len(training.recorded_epochs) + (2 if spec.scoring.layers else 1)  # units take passes of their own
     train_seconds = _seconds(lambda: step(stepped), device) * steps
     if groups:
-        facts["together_seconds"] = seconds_an_epoch(spec, groups[-1], samples, loader) * training.epochs
+        facts["together_seconds"] = seconds_per_epoch(spec, groups[-1], samples, loader) * training.epochs
     return facts | {
         "tasks_not_read": unread,
         "flops": step_flops * devices * steps + score_flops * scoring_batches * records,

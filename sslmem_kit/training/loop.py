@@ -198,7 +198,7 @@ class _Training:
         rate = learning_rate(training, step_info)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        objective.begin_step(step_info)
+        objective.before_step(step_info)
         self.optimizer.zero_grad(set_to_none=True)
         if self.private:
             total = self.private.backward(self.private_batch(step_info), self.seed("noise", step_info.step)).double()

@@ -129,7 +129,7 @@ def train_together(
     return group.finish()
 
 
-def seconds_an_epoch(spec: StudySpec, plans: Sequence[EncoderPlan], samples: StudySamples, loader: ImageLoader) -> float:
+def seconds_per_epoch(spec: StudySpec, plans: Sequence[EncoderPlan], samples: StudySamples, loader: ImageLoader) -> float:
     """Time that one of these encoders takes for an epoch when they are trained at once, from a trial of two epochs."""
     group = _StackedTraining(spec, plans, samples, loader, NO_CHECKPOINT)
     with torch.random.fork_rng(devices=[]):
@@ -212,7 +212,7 @@ class _StackedTraining:
             rate = learning_rate(spec.training, step_info)
             for parameters in self.optimizer.param_groups:
                 parameters["lr"] = rate
-            self.stacked.template.begin_step(step_info)
+            self.stacked.template.before_step(step_info)
             self.optimizer.zero_grad(set_to_none=True)
             batch = Batch(tuple(view[self.source, slots] for view in views), noise[self.source, slots], self.labels[slots])
             with autocast(torch.device(self.loader.device).type, spec.training.precision):

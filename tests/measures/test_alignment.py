@@ -117,7 +117,7 @@ def test_rows_of_a_table_against_numpy() -> None:
 @pytest.mark.parametrize("held", [1, 500, 10_000])
 def test_pieces_do_not_change_scores(monkeypatch: pytest.MonkeyPatch, held: int) -> None:
     whole = align_rows(two_layers, 90)
-    for name in ("DRAWN_BYTES", "HELD_BYTES", "SEVERAL_BYTES", "CACHED_BYTES"):
+    for name in ("VIEW_BATCH_BYTES", "HELD_BYTES", "SEVERAL_BYTES", "CACHED_BYTES"):
         monkeypatch.setattr(alignment, name, held)
     sizes = []
 

@@ -290,7 +290,7 @@ def test_two_steps_of_every_shape(name: str) -> None:
         optimizer = torch.optim.SGD(weights, lr=1e-4)
         for step in range(2):
             step_info = StepInfo(step, 2, spec.training.epochs)
-            objective.begin_step(step_info)
+            objective.before_step(step_info)
             loss = objective(batch)
             optimizer.zero_grad()
             loss.backward()

@@ -75,7 +75,7 @@ def steps(objective: Objective, count: int, *, learning_rate: float = 0.05) -> N
     trained = [parameter for parameter in objective.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=learning_rate, momentum=0.9)
     for step in range(count):
-        objective.begin_step(step_info(step))
+        objective.before_step(step_info(step))
         optimizer.zero_grad()
         objective(make_batch(objective, seed=step)).backward()
         objective.before_update(step_info(step))

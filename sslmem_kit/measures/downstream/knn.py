@@ -1,4 +1,4 @@
-"""Weighted k nearest neighbours (Wu et al. 2018, as in DINO): what representations hold without any training.
+"""Weighted k nearest neighbours (Wu et al. 2018, as in DINO): a probe of representations without any training.
 
 The neighbours of a test sample are the training samples of the highest cosine similarity s; each votes for its class with the weight
 exp(s / 0.07).
@@ -11,9 +11,9 @@ import torch
 from torch.nn.functional import normalize
 
 TEMPERATURE = 0.07
-"""Of the votes."""
+"""Temperature of the votes."""
 BLOCK_ENTRIES = 2**25
-"""Similarities that are held at a time: 128 MiB."""
+"""Number of similarities that are held at a time: 128 MiB."""
 
 
 def knn_accuracy(
@@ -25,7 +25,7 @@ def knn_accuracy(
     neighbours: int,
     device: str = "cpu",
 ) -> float:
-    """Share of the test samples whose nearest training samples vote for the right class.
+    """Return the share of the test samples whose nearest training samples vote for the right class.
 
     Parameters
     ----------
@@ -34,9 +34,9 @@ def knn_accuracy(
     labels, test_labels
         (sample,) integer.
     neighbours
-        That vote; all training samples where there are fewer.
+        Number of training samples that vote; all of them where there are fewer.
     device
-        Where similarities are computed.
+        Device on which similarities are computed.
 
     Returns
     -------

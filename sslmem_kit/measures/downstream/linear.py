@@ -18,12 +18,12 @@ from sslmem_kit.spec.downstream import LogisticProbeSpec, SGDProbeSpec
 from sslmem_kit.training.lightly import LARS, cosine_warmup_schedule
 
 MIN_STEPS = 10
-"""Steps in an epoch at the least, as 40,000 samples in batches of 4096 have. With fewer, 90 epochs end before the weights have moved."""
+"""Minimum of steps per epoch, as 40,000 samples in batches of 4096 have. With fewer, 90 epochs end before the weights have moved."""
 MOMENTUM = 0.9
 INIT_STD = 0.01
-"""Of the initial weights: not zero, for LARS steps by a share of their norm."""
+"""Standard deviation of the initial weights: not zero, because LARS steps by a share of their norm."""
 BLOCK = 4096
-"""Samples that are measured or classified at a time."""
+"""Number of samples that are measured or classified at a time."""
 
 
 def linear_accuracy(
@@ -36,7 +36,7 @@ def linear_accuracy(
     seed: int,
     device: str = "cpu",
 ) -> float:
-    """Share of the test samples that a linear probe classifies correctly.
+    """Return the share of the test samples that a linear probe classifies correctly.
 
     Parameters
     ----------
@@ -45,11 +45,11 @@ def linear_accuracy(
     labels, test_labels
         (sample,) integer.
     spec
-        Which solver, and its options.
+        Solver and its options.
     seed
-        Of the initial weights and the order of samples; without effect on ``logistic``.
+        Seed of the initial weights and of the order of samples; without effect on ``logistic``.
     device
-        Where ``sgd`` trains; ``logistic`` stays on the CPU.
+        Device on which ``sgd`` trains; ``logistic`` stays on the CPU.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def linear_accuracy(
 
 
 def _logistic(features: np.ndarray, labels: np.ndarray, test_features: np.ndarray, test_labels: np.ndarray) -> float:
-    # Imported here: a second of start-up that only evaluation needs.
+    # Imported here: it takes one second of start-up, and only evaluation needs it.
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -94,7 +94,7 @@ def _sgd(
     classes, codes = np.unique(labels, return_inverse=True)
     inputs, targets = (torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in (features, codes))
     mean, scale = (torch.from_numpy(array.astype(features.dtype)).to(device) for array in _moments(features))
-    # All chance is drawn on the CPU, so that every device sees the same.
+    # All random numbers come from the CPU, so that every device sees the same.
     generator = torch.Generator().manual_seed(seed)
     weight = torch.empty(len(classes), features.shape[1], dtype=inputs.dtype).normal_(0, INIT_STD, generator=generator)
     weight = weight.to(device).requires_grad_()
@@ -128,11 +128,11 @@ def _sgd(
 
 
 def _moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each feature, (feature,) float64; 1 where a feature is constant."""
+    """Return mean and standard deviation of each feature, (feature,) float64; 1 where a feature is constant."""
     from sklearn.preprocessing import StandardScaler
 
     scaler = StandardScaler()
-    # In blocks, for the scaler works on copies in double precision.
+    # In blocks, because the scaler works on copies in double precision.
     for start in range(0, len(features), BLOCK):
         scaler.partial_fit(features[start : start + BLOCK])
     return scaler.mean_, scaler.scale_

@@ -11,7 +11,7 @@ from torch import Tensor
 from sslmem_kit.data.loader import ImageLoader
 from sslmem_kit.encoders.device import autocast
 from sslmem_kit.errors import UserError
-from sslmem_kit.measures.alignment import View, align, draw_all, keys_of, measure
+from sslmem_kit.measures.alignment import View, align, keys_of, make_all_views, measure
 from sslmem_kit.run.audit.encoders import Encode, checked
 from sslmem_kit.run.audit.samples import Samples
 from sslmem_kit.run.audit.user_code import error_text
@@ -103,7 +103,7 @@ class Measure:
         chosen = self.samples.ids[np.unique(np.linspace(0, len(self.samples.ids) - 1, KNOWN_BY).astype(int))]
         ids, batch = next(iter(self.samples.batches(chosen, KNOWN_BY, self.loader, self.device)))
         numbers = []
-        for view in draw_all(self.view, batch, keys_of(ids, batch), views=self.scoring.views, seed=self.seed):
+        for view in make_all_views(self.view, batch, keys_of(ids, batch), views=self.scoring.views, seed=self.seed):
             values = view.reshape(len(view), -1).double().cpu()
             weights = torch.cos(torch.arange(values.shape[1], dtype=torch.float64))
             numbers += [values.mean(1), values.std(1, correction=0), values @ weights]
@@ -116,7 +116,7 @@ class Measure:
         keys = keys_of(ids, batch)
         if self.view is None:
             return scored_view(batch, keys, view=1, seed=self.seed, policy=self.scoring.policy)
-        both = draw_all(self.view, batch, keys, views=self.scoring.views, seed=self.seed)[1]
+        both = make_all_views(self.view, batch, keys, views=self.scoring.views, seed=self.seed)[1]
         for place in range(2):
             own = slice(place, place + 1)
             alone = self.view(batch[own], keys[own], 1, self.seed)

@@ -103,7 +103,7 @@ class Objective(nn.Module):
         """What the loss compares, of pooled representations, [batch, feature] -> [batch, feature]; None where it compares none."""
         return None
 
-    def begin_step(self, step_info: StepInfo) -> None:
+    def before_step(self, step_info: StepInfo) -> None:
         """Called before an optimizer step: what follows a schedule is set here."""
         self.regularized = self.regularizer is not None and step_info.epoch >= self.regularizer.start_epoch
 

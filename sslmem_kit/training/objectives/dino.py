@@ -90,9 +90,9 @@ class DINO(Objective):
         """The head's bottleneck: its output has a mean that the centre takes away."""
         return self.head.layers(pooled)
 
-    def begin_step(self, step_info: StepInfo) -> None:
+    def before_step(self, step_info: StepInfo) -> None:
         """Set the teacher's temperature."""
-        super().begin_step(step_info)
+        super().before_step(step_info)
         self.teacher_temperature = teacher_temperature(self.spec, step_info.epoch)
 
     def before_update(self, step_info: StepInfo) -> None:

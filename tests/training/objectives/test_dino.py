@@ -61,7 +61,7 @@ def test_losses_centres_and_teachers_of_some_steps(encoder: str) -> None:
     teachers = [value.double() for _, teacher in pairs for value in teacher.parameters()]
     centre = np.zeros(spec.output_dim)
     for step in range(0, 3 * STEPS_AN_EPOCH, 2):  # through all phases of the schedules
-        objective.begin_step(step_info(step))
+        objective.before_step(step_info(step))
         batch = make_batch(objective, seed=step)
         assert len(batch.views) == 5
         teacher, student = outputs(objective, batch)
@@ -104,7 +104,7 @@ def test_the_temperature_follows_the_epoch() -> None:
     objective = make("dino", "resnet", warmup_teacher_temperature=0.02, teacher_temperature=0.08, teacher_warmup_epochs=3)
     seen = []
     for step in range(0, STEPS_AN_EPOCH * EPOCHS, STEPS_AN_EPOCH):
-        objective.begin_step(step_info(step))
+        objective.before_step(step_info(step))
         seen.append(objective.teacher_temperature)
     assert seen == pytest.approx([0.02, 0.05, 0.08, 0.08])
 

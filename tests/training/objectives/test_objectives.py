@@ -17,7 +17,7 @@ COUNTS = {"simclr": 2, "mae": 1, "dino": 8, "vicreg": 2, "simsiam": 2, "supervis
 def test_all_that_is_trained_gets_a_gradient(method: str, encoder: str, regularizer: dict | None) -> None:
     """Several devices would wait for one that never comes."""
     objective = make(method, encoder, regularizer=regularizer)
-    objective.begin_step(step_info(0))
+    objective.before_step(step_info(0))
     objective(make_batch(objective)).backward()
     without = [name for name, parameter in objective.named_parameters() if parameter.requires_grad and parameter.grad is None]
     assert not without
@@ -39,7 +39,7 @@ def test_draws(method: str, encoder: str) -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_loss_in_half_precision_is_float32_and_near(method: str, encoder: str, dtype: torch.dtype) -> None:
     objective = make(method, encoder, regularizer={"weight": 0.3})
-    objective.begin_step(step_info(0))
+    objective.before_step(step_info(0))
     state = {name: value.clone() for name, value in objective.state_dict().items()}
     batch = make_batch(objective)
     expected = objective(batch)
@@ -62,7 +62,7 @@ def test_state_is_complete(method: str, encoder: str) -> None:
     for step in (4, 5):  # the second loss comes with what the first left behind
         losses = []
         for objective in (trained, other):
-            objective.begin_step(step_info(step))
+            objective.before_step(step_info(step))
             losses.append(objective(batch))
         assert torch.equal(*losses)
     for name, value in trained.state_dict().items():
@@ -75,7 +75,7 @@ def test_state_is_complete(method: str, encoder: str) -> None:
 def test_equal_views_divide_nothing_by_zero(method: str, encoder: str, value: float) -> None:
     """Not even where all samples are equal too."""
     objective = make(method, encoder, regularizer={"weight": 0.3})
-    objective.begin_step(step_info(0))
+    objective.before_step(step_info(0))
     batch = make_batch(objective)
     views = tuple(torch.full_like(view, value) for view in batch.views)
     loss = objective(Batch(views, batch.keys, batch.labels))

@@ -25,7 +25,7 @@ def distance(objective: Objective, batch: Batch) -> float:
 
 def regularized(method: str, encoder: str, weight: float, start_epoch: int = 0) -> Objective:
     objective = make(method, encoder, regularizer={"weight": weight, "start_epoch": start_epoch})
-    objective.begin_step(step_info(0))
+    objective.before_step(step_info(0))
     return objective
 
 
@@ -68,8 +68,8 @@ def test_acts_from_its_epoch_on(method: str, encoder: str) -> None:
     batch = make_batch(objective)
     for step in range(4 * STEPS_AN_EPOCH):
         plain.load_state_dict(copy_of(objective.state_dict()))
-        objective.begin_step(step_info(step))
-        plain.begin_step(step_info(step))
+        objective.before_step(step_info(step))
+        plain.before_step(step_info(step))
         with torch.no_grad():
             same = torch.equal(objective(batch), plain(batch))
         assert same is (step < 2 * STEPS_AN_EPOCH), step
