@@ -183,7 +183,7 @@ def crossing(copies: Mapping[str, Any] | None) -> str | None:
 
 
 def _copies(found: Mapping[str, Any]) -> str:
-    sentence = (
+    message = (
         f"exact copies: {found['samples']:,} samples with equal values, in {found['groups']:,} group{'s' * (found['groups'] != 1)}"
     )
     parts = [
@@ -193,7 +193,7 @@ def _copies(found: Mapping[str, Any]) -> str:
         parts.append(f"{found['test_in_train']:,} held out with a copy that is not")
     if found["other_class"]:
         parts.append(f"{found['other_class']:,} with a copy of another class")
-    return f"{sentence} ({'; '.join(parts)})" if parts else sentence
+    return f"{message} ({'; '.join(parts)})" if parts else message
 
 
 def _names(names: Sequence[str], count: int, joint: str = ", ") -> str:

@@ -29,7 +29,7 @@ from sslmem_kit.names import CHANNEL, LAYER, UNIT
 from sslmem_kit.spec.policy import Policy
 from sslmem_kit.views import several_views
 
-NOBODY = -1
+NO_SAMPLE = -1
 """Id in place of the strongest sample's, for a unit that responds to none."""
 
 
@@ -82,7 +82,7 @@ class Selectivity:
             "response": highest[0],
             "background": background[0],
         }
-        strongest = np.where(highest[0] > 0, self._strongest, NOBODY).astype(np.int64)
+        strongest = np.where(highest[0] > 0, self._strongest, NO_SAMPLE).astype(np.int64)
         return xr.Dataset(
             {**{name: (UNIT, column.astype(np.float32)) for name, column in columns.items()}, "strongest": (UNIT, strongest)}
         )
@@ -117,7 +117,7 @@ def measure_units(
 
     Returns
     -------
-    As :meth:`Selectivity.result`, with coordinates ``layer`` and ``channel`` on ``unit``: of maps the channel, of tokens the feature.
+    Dataset of :meth:`Selectivity.result` with coordinates ``layer`` and ``channel`` on ``unit``: of maps the channel, of tokens the feature.
     """
     selectivity = Selectivity()
     image_bytes = 4 * math.prod(loader.dataset.image_shape)

@@ -1,6 +1,6 @@
-"""Checkpoints of a training: what was recorded, and the whole state from which it goes on to the same bits.
+"""Checkpoints of a training: what was recorded, and the full state from which it resumes bit-identically.
 
-All chance of a training is counter-based, so no generator's state is kept. Files are read with ``weights_only``: no code in them runs.
+All randomness of a training is counter-based, so no generator's state is kept. Files are read with ``weights_only``: no code in them runs.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from sslmem_kit.store.files import write_atomically
 
 HISTORY = ("epoch", "loss", "learning_rate", "seconds", "probe_accuracy", "mean_alignment", "feature_std", "effective_rank",
            "embedding_std")  # fmt: skip
-"""Columns of ``history.csv``; what was not recorded in an epoch is empty."""
+"""Columns of ``history.csv``; values that were not recorded in an epoch are empty."""
 
 
 class Record(NamedTuple):
-    """What is recorded of an encoder while it trains; accuracy and spread by the first rank alone."""
+    """Measurements of an encoder while it trains; accuracy and collapse by the first rank alone."""
 
     alignment: np.ndarray
     """Mean over augmentations, (sample,) float32."""
@@ -33,18 +33,18 @@ class Record(NamedTuple):
     feature_std: float
     effective_rank: float
     embedding_std: float
-    """Of what the loss compares, where that is not the representations themselves; NaN where the loss compares none."""
+    """Spread of the embeddings that the loss compares, where these are not the representations themselves; NaN where it compares none."""
     warning: str = ""
-    """What has collapsed, in words."""
+    """Message of what has collapsed; empty where nothing has."""
 
     def numbers(self) -> dict[str, float]:
-        """What a row of ``history.csv`` holds of it."""
+        """Return the numbers of this record in a row of ``history.csv``."""
         return {name: getattr(self, name) for name in RECORDED}
 
 
 @dataclass
 class Progress:
-    """How far a training has come, and what was recorded on the way."""
+    """Progress of a training: finished epochs, seconds, and what was recorded so far."""
 
     epoch: int = 0
     step: int = 0
@@ -53,10 +53,10 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
     trajectory: dict[int, np.ndarray] = field(default_factory=dict)
     epsilon: float | None = None
-    """Spent by DP-SGD when the training is done."""
+    """Epsilon spent by DP-SGD when the training is done."""
 
     def rows(self, epochs: int, recorded: tuple[int, ...]) -> dict[str, np.ndarray]:
-        """The rows of the results store, by ``group/variable``."""
+        """Return the rows of the results store, by ``group/variable``."""
         assert len(self.history) == epochs
         by_epoch = {row["epoch"]: row for row in self.history}
         nothing = np.full_like(self.trajectory[epochs], np.nan)
@@ -74,7 +74,7 @@ def save(checkpoint: Path, parts: dict[str, Any], progress: Progress) -> None:
 
 
 def load(checkpoint: Path, parts: dict[str, Any], device: str) -> Progress:
-    """Put every part into the state of a checkpoint; what had been recorded.
+    """Load the state of every part from a checkpoint, and return the recorded progress.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def load(checkpoint: Path, parts: dict[str, Any], device: str) -> Progress:
 
 
 def is_resumable(checkpoint: Path) -> bool:
-    """Whether a training can go on from a checkpoint, and be it from its end."""
+    """Return whether a training can resume from a checkpoint, also where it has finished."""
     try:
         return "objective" in read(checkpoint, "cpu")
     except UserError:
@@ -106,7 +106,7 @@ def is_resumable(checkpoint: Path) -> bool:
 
 
 def load_progress(checkpoint: Path) -> Progress:
-    """What a checkpoint records beside weights."""
+    """Return the progress that a checkpoint records beside weights."""
     return _progress(read(checkpoint, "cpu"))
 
 
@@ -141,7 +141,7 @@ def _progress(state: dict[str, Any]) -> Progress:
 
 
 def read(checkpoint: Path, device: str) -> dict[str, Any]:
-    """What :func:`torch.save` wrote; no code in it runs."""
+    """Read a file of :func:`torch.save`; no code in it runs."""
     try:
         return torch.load(checkpoint, map_location=device, weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:

@@ -1,9 +1,9 @@
-"""Devices: where an encoder is trained, and what the ranks that train it together share.
+"""Groups of devices that train one encoder, and what their ranks share.
 
 A :class:`DeviceGroup` of one is a device. In a larger one every rank holds the whole objective, sees an equal, contiguous slice of each
 micro-batch, and gradients are averaged (torch's DistributedDataParallel, on process groups that accelerate sets up: NCCL between
-GPUs, gloo between processes on CPUs). What compares samples, batch norm included, does so over the slices of all ranks, so that a
-training depends on the number of ranks only by the order in which numbers are added.
+GPUs, gloo between processes on CPUs). Losses and layers that compare samples, batch norm included, do so over the slices of all ranks, so
+that a training depends on the number of ranks only by the order in which numbers are added.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from sslmem_kit.errors import UserError
 
 
 class DeviceGroup:
-    """The ranks that train an encoder together; of one, just a device.
+    """Ranks that train an encoder together; a group of one is just a device.
 
     Parameters
     ----------
     device
-        torch's name of this rank's device.
+        Name of this rank's device in torch.
     rank, size
-        This rank's number, and how many there are.
+        Number of this rank, and number of all ranks.
     """
 
     def __init__(self, device: str, rank: int = 0, size: int = 1) -> None:
@@ -37,11 +37,11 @@ class DeviceGroup:
 
     @property
     def first(self) -> bool:
-        """Whether this rank is the one that writes."""
+        """Return whether this rank is the one that writes."""
         return self.rank == 0
 
     def prepare(self, objective: nn.Module) -> nn.Module:
-        """What to call for the loss in place of the objective, so that gradients are averaged over the ranks."""
+        """Return the module to call for the loss in place of the objective, so that gradients are averaged over the ranks."""
         if self.size == 1:
             return objective
         share_batch_norm(objective, on_cpu=self.device == "cpu")
@@ -50,23 +50,23 @@ class DeviceGroup:
         return DistributedDataParallel(objective, device_ids=gpus, forward_sync_buffers=False)
 
     def unsynchronized(self, module: nn.Module, waits: bool) -> contextlib.AbstractContextManager[None]:
-        """Around a backward pass whose gradients are not averaged yet, where more follow before the update."""
+        """Return a context for backward passes whose gradients are not averaged yet, where more follow before the update."""
         return module.no_sync() if waits and self.size > 1 else contextlib.nullcontext()
 
     def mean(self, value: Tensor) -> Tensor:
-        """The mean of a number over the ranks."""
+        """Return the mean of a number over the ranks."""
         if self.size > 1:
             dist.all_reduce(value)
             value /= self.size
         return value
 
     def slice(self, count: int) -> slice:
-        """This rank's share of ``count`` items: contiguous, in the order of the ranks, equal but for one."""
+        """Return this rank's share of ``count`` items: contiguous, in the order of the ranks, equal but for one."""
         bounds = [count * number // self.size for number in (self.rank, self.rank + 1)]
         return slice(*bounds)
 
     def gather(self, part: np.ndarray) -> np.ndarray:
-        """On the first rank the arrays of all, one after the other; on another its own."""
+        """Return, on the first rank, the arrays of all ranks one after the other; on another its own."""
         if self.size == 1:
             return part
         parts: list[Any] | None = [None] * self.size if self.first else None
@@ -74,7 +74,7 @@ class DeviceGroup:
         return np.concatenate([one for one in parts if len(one)] or parts[:1]) if parts else part
 
     def collect(self, value: Any) -> list[Any]:
-        """What every rank has to say, by rank."""
+        """Return the values of all ranks, by rank."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
@@ -82,34 +82,34 @@ class DeviceGroup:
         return values
 
     def wait(self) -> None:
-        """Go on when all ranks have come here."""
+        """Block until all ranks have reached this call."""
         self.collect(None)
 
 
 class SumOverRanks(torch.autograd.Function):
-    """The sum of a tensor over the ranks; its gradient is the sum of theirs."""
+    """Sum of a tensor over the ranks; its gradient is the sum of theirs."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
-        """Add up."""
+        """Sum over the ranks."""
         total = values.clone()
         dist.all_reduce(total)
         return total
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        """Add up what every rank's loss has to do with the sum."""
+        """Sum the gradients of the losses of all ranks."""
         return SumOverRanks.forward(ctx, gradient)
 
 
 class SharedBatchNorm(_BatchNorm):
-    """Batch norm over the batches of all ranks, on the CPU, where torch's SyncBatchNorm does not go."""
+    """Batch norm over the batches of all ranks, on the CPU, where torch's SyncBatchNorm is not available."""
 
     def _check_input_dim(self, input: Tensor) -> None:
         pass
 
     def forward(self, input: Tensor) -> Tensor:
-        """[batch, channel, ...] -> the same shape, normalized by the statistics of all ranks while training."""
+        """Normalize [batch, channel, ...] by the statistics of all ranks while training; the shape stays."""
         if not self.training:
             return super().forward(input)
         others = [dim for dim in range(input.ndim) if dim != 1]
@@ -131,12 +131,12 @@ class SharedBatchNorm(_BatchNorm):
 
 
 def share_batch_norm(module: nn.Module, *, on_cpu: bool) -> None:
-    """Put batch norm over all ranks in place of every batch norm below ``module``; parameters and names stay.
+    """Replace every batch norm below ``module`` by one over all ranks; parameters and names stay.
 
     Raises
     ------
     UserError
-        On the CPU: a batch norm that is fused with what follows it.
+        On the CPU, where a batch norm is fused with the layer that follows it.
     """
     if not on_cpu:
         from timm.layers import convert_sync_batchnorm

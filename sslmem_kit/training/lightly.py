@@ -1,4 +1,4 @@
-"""The parts of lightly that the objectives use, in one place: its modules move between releases."""
+"""Parts of lightly that the objectives use, in one place: its modules move between releases."""
 
 import warnings
 
@@ -39,7 +39,7 @@ __all__ = [
 
 
 def new_dino_head(*dims: int, freeze_last_layer: int) -> DINOProjectionHead:
-    """A DINO head of (input, hidden, bottleneck, output) dims, without torch's warning of the weight norm that lightly uses."""
+    """Build a DINO head of (input, hidden, bottleneck, output) dims, without torch's warning about the weight norm that lightly uses."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`torch.nn.utils.weight_norm` is deprecated", FutureWarning)
         return DINOProjectionHead(*dims, freeze_last_layer=freeze_last_layer)

@@ -1,8 +1,8 @@
 """Training of one encoder: the loop, its records and its checkpoints, on one device or shared by the ranks of a device group.
 
-All chance comes from named streams and counters: initial weights from (seed, init), the order of an epoch from (seed, order, epoch), a
+All randomness comes from named streams and counters: initial weights from (seed, init), the order of an epoch from (seed, order, epoch), a
 view from (seed, slot, epoch). So a checkpoint needs no generator state, and a run that was killed and started again ends, on the same
-number of CPU threads and ranks, with the very bits of one that was not. With ``training.coupled`` f and g of one seed share all streams.
+number of CPU threads and ranks, bit-identically to one that was not. With ``training.coupled`` f and g of one seed share all streams.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from sslmem_kit.training.setup import encoder_seed, epoch_order, labels_of, make
 from sslmem_kit.views import sample_keys
 
 EVENT_SECONDS = 1
-"""Progress is told, and ``history.csv`` written, at most this often while an encoder trains."""
+"""Seconds between two events of progress, and between two writes of ``history.csv``, at least, while an encoder trains."""
 
 CHECK_STEPS = 50
-"""Steps after which a device is asked whether its loss is finite; the CPU after each, where asking costs nothing."""
+"""Steps between two checks on a device that the loss is finite; on the CPU, where a check costs nothing, each step is checked."""
 
 Recorder = Callable[[StudySpec, Objective, StudySamples, ImageLoader, DeviceGroup], Record]
-"""Measures an encoder while it trains; raises FloatingPointError where its representations are not finite."""
+"""Function that measures an encoder while it trains; it raises FloatingPointError where its representations are not finite."""
 
 
 def train(
@@ -52,22 +52,23 @@ def train(
     device_group: DeviceGroup | None = None,
     emit: OnEvent = ignore,
 ) -> tuple[Encoder, Progress]:
-    """Train one encoder, going on from its checkpoint where there is one.
+    """Train one encoder, resuming from its checkpoint where there is one.
 
     Parameters
     ----------
     spec, plan
-        The study and which of its encoders.
+        Study, and the plan of one of its encoders.
     samples, loader
-        Its samples and their images on the device.
+        Samples of the study and their images on the device.
     folder
         The encoder's folder; ``resume/state.pt`` and ``history.csv`` are written there, by the first rank.
     record
-        Measures the encoder after the epochs that the spec says: :func:`sslmem_kit.measures.evaluation.record`; None: nothing is measured.
-    device group
-        The ranks that train it together; by default the loader's device alone.
-    tell
-        Hears of progress.
+        Function that measures the encoder after the epochs that the spec names: :func:`sslmem_kit.measures.evaluation.record`; None:
+        nothing is measured.
+    device_group
+        Ranks that train it together; by default the loader's device alone.
+    emit
+        Called with events of progress.
 
     Raises
     ------
@@ -82,7 +83,7 @@ def train(
 
 
 class _Training:
-    """What a training consists of, and how an epoch of it goes."""
+    """State of a training, and the steps of its epochs."""
 
     def __init__(
         self,
@@ -126,17 +127,17 @@ class _Training:
         batch = self.micro_batch * training.accumulate
         self.private = make_private(training, self.objective, int(self.occupied.sum()), batch, self.steps, ranks=device_group.size)
         self.saved = time.monotonic()
-        self.told = self.written = -math.inf
+        self.last_event = self.written = -math.inf
         self.warned = False
 
     def train_epoch(self, epoch: int) -> None:
-        """Train one epoch from the step where it stands, record it, and write what is due."""
+        """Train the rest of one epoch, record it, and write what is due."""
         training, progress = self.spec.training, self.progress
         order = epoch_order(self.occupied, self.seed("order", epoch))
         self.objective.train()
         loss_sum = torch.tensor(progress.loss_sum, dtype=torch.float64, device=self.loader.device)
         every = 1 if self.loader.device == "cpu" else CHECK_STEPS
-        self.started = self.told = time.monotonic()
+        self.started = self.last_event = time.monotonic()
         seen = 0
         for step, batches in self.batches(order, progress.step):
             step_info = StepInfo(epoch * self.steps + step, self.steps, training.epochs)
@@ -149,13 +150,13 @@ class _Training:
                     raise self.diverged(epoch, f"loss of {self.plan.id} is")
             if due:
                 self.save()
-            elapsed = time.monotonic() - self.told
+            elapsed = time.monotonic() - self.last_event
             if elapsed > EVENT_SECONDS and progress.step < self.steps:
                 self.emit(
                     Trained(self.plan.id, epoch + progress.step / self.steps, float(loss_sum) / progress.step, seen / elapsed)
                 )
-                self.told, seen = time.monotonic(), 0
-        speed = seen / max(time.monotonic() - self.told, 1e-9)
+                self.last_event, seen = time.monotonic(), 0
+        speed = seen / max(time.monotonic() - self.last_event, 1e-9)
         self.finish_epoch(epoch, learning_rate(training, step_info), speed)
 
     def finish_epoch(self, epoch: int, rate: float, images_per_second: float) -> None:
@@ -178,7 +179,7 @@ class _Training:
         progress.epoch, progress.step, progress.loss_sum = epoch + 1, 0, 0.0
         last = epoch + 1 == training.epochs
         if last and self.private:
-            progress.epsilon, _ = self.private.spent(self.steps * training.epochs)
+            progress.epsilon, _ = self.private.privacy_spent(self.steps * training.epochs)
         if self.device_group.first and (last or time.monotonic() - self.written > EVENT_SECONDS):
             checkpoints.write_history(self.folder / "history.csv", progress)
             self.written = time.monotonic()
@@ -187,11 +188,11 @@ class _Training:
         self.emit(Trained(self.plan.id, epoch + 1, row["loss"], images_per_second))
 
     def take_step(self, step_info: StepInfo, batches: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
-        """One optimizer step on micro-batches of (slots, images); its loss, [] float64 on the device."""
+        """Take one optimizer step on micro-batches of (slots, images); return its loss, [] float64 on the device."""
         training, objective = self.spec.training, self.objective
-        # Dropout and stochastic depth draw from torch's generator, which is put where this step begins.
+        # Dropout and stochastic depth use torch's generator, which is seeded for this step.
         seed = self.seed("step", step_info.step, *([self.device_group.rank] if self.device_group.rank else []))
-        # What torch.manual_seed does, which for devices that are not there formats a stack trace each.
+        # Same as torch.manual_seed, which formats a stack trace for each device that is not there.
         torch.default_generator.manual_seed(seed)
         if self.loader.device != "cpu":
             torch.cuda.manual_seed(seed)
@@ -214,7 +215,7 @@ class _Training:
         return self.device_group.mean(total)
 
     def backward(self, step_info: StepInfo, batches: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
-        """The gradients of a step, averaged over micro-batches and ranks; this rank's loss, [] float64."""
+        """Compute the gradients of a step, averaged over micro-batches and ranks; return this rank's loss, [] float64."""
         training = self.spec.training
         total = torch.zeros((), dtype=torch.float64, device=self.loader.device)
         for number, (slots, images) in enumerate(batches, start=1):
@@ -227,25 +228,25 @@ class _Training:
         return total
 
     def private_batch(self, step_info: StepInfo) -> Batch | None:
-        """The samples that DP-SGD draws for a step, each by itself; None where it draws none."""
-        slots = self.private.draw(self.occupied, self.seed("order", step_info.step))
+        """Return the samples that DP-SGD selects at random for a step, each by itself; None where it selects none."""
+        slots = self.private.sample_batch(self.occupied, self.seed("order", step_info.step))
         if not len(slots):
             return None
         images = next(self.loader.batches([self.ids[slots.numpy()]]))
         return self.batch(slots.to(self.loader.device), images, step_info.epoch)
 
     def batch(self, slots: Tensor, images: Tensor, epoch: int) -> Batch:
-        """The views of a micro-batch."""
-        noise = self.seed("views")
-        views = make_training_views(self.view_specs, images, slots, first=epoch * len(self.view_specs), seed=noise)
+        """Return the views of a micro-batch."""
+        seed = self.seed("views")
+        views = make_training_views(self.view_specs, images, slots, first=epoch * len(self.view_specs), seed=seed)
         if self.spec.training.channels_last:
             views = tuple(view.contiguous(memory_format=torch.channels_last) for view in views)
-        return Batch(views, sample_keys(noise, slots, -1 - epoch), self.labels[slots])
+        return Batch(views, sample_keys(seed, slots, -1 - epoch), self.labels[slots])
 
     def batches(self, order: Tensor, first: int) -> Iterator[tuple[int, Iterator[tuple[Tensor, Tensor]]]]:
-        """From step ``first`` on: its number, and this rank's part of its micro-batches as (slots, images).
+        """Yield, from step ``first`` on, the number of a step and this rank's part of its micro-batches as (slots, images).
 
-        Slots left over at the end sit this epoch out. DP-SGD draws its batches itself.
+        Slots left over at the end are not used in this epoch. DP-SGD selects its batches itself.
         """
         if self.private:
             yield from ((step, iter(())) for step in range(first, self.steps))
@@ -259,7 +260,7 @@ class _Training:
             yield step, (next(batches) for _ in range(accumulate))
 
     def save(self) -> None:
-        """Write a checkpoint, unless weights are not finite: then the one before is the last good one."""
+        """Write a checkpoint, unless weights are not finite: then the previous one is the last good one."""
         if self.device_group.first:
             self.take_time()
             if not all(bool(torch.isfinite(value).all()) for value in self.objective.state_dict().values()):
@@ -268,12 +269,12 @@ class _Training:
         self.saved = time.monotonic()
 
     def take_time(self) -> None:
-        """Add to the seconds of the training what has passed since they were last taken."""
+        """Add the time since the last call to the seconds of the training."""
         now = time.monotonic()
         self.progress.seconds, self.started = self.progress.seconds + now - self.started, now
 
     def diverged(self, epoch: int, what: str) -> UserError:
-        """The error of a training that cannot go on."""
+        """Return the error of a training that cannot continue."""
         training = self.spec.training
         kept = "; its last good checkpoint is kept" if self.checkpoint.exists() else ""
         return UserError(
@@ -282,5 +283,5 @@ class _Training:
         )
 
     def seed(self, *names: str | int) -> int:
-        """Of one of this training's streams."""
+        """Return the seed of one of this training's streams."""
         return encoder_seed(self.spec, self.plan, *names)

@@ -1,4 +1,4 @@
-"""Optimizers of a training, and the course of the learning rate: linear warm-up, then a half cosine down to zero."""
+"""Optimizers of a training, and the schedule of the learning rate: linear warm-up, then a half cosine down to zero."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from sslmem_kit.training.objectives import StepInfo
 def build_optimizer(
     objective: nn.Module, training: TrainingSpec, *, stacked: Mapping[str, Tensor] | None = None
 ) -> torch.optim.Optimizer:
-    """The optimizer of a spec; biases, norms, tokens and position embeddings are not decayed.
+    """Build the optimizer of a spec; biases, norms, tokens and position embeddings are not decayed.
 
-    With ``stacked``, the parameters of many such objectives by name, it is theirs.
+    With ``stacked``, the parameters of many such objectives by name, it updates these.
     """
     raw = [name for name, _ in objective.named_parameters() if name.rsplit(".", 1)[-1].endswith(("_token", "pos_embed"))]
     groups = timm.optim.param_groups_weight_decay(objective, training.weight_decay, no_weight_decay_list=raw)
@@ -34,7 +34,7 @@ def build_optimizer(
 
 
 def learning_rate(training: TrainingSpec, step_info: StepInfo) -> float:
-    """The learning rate of a step."""
+    """Return the learning rate of a step."""
     if step_info.total == 1:
         return training.learning_rate
     warmup = training.warmup_epochs * step_info.steps_an_epoch

@@ -33,7 +33,7 @@ from sslmem_kit.spec.training import Precision, PrivacySpec
 from sslmem_kit.training.objectives.base import Batch, Objective
 
 CHUNK_BYTES, CHUNK_SAMPLES = 2**30, 128
-"""Gradients of single samples that are held at a time: at most so many bytes, and of at most so many samples."""
+"""Maximum of bytes and of samples whose single gradients are held at a time."""
 
 
 class PrivateGradients:
@@ -42,17 +42,17 @@ class PrivateGradients:
     Parameters
     ----------
     objective
-        Its loss of a batch has to be the mean of the losses of its samples alone.
+        Objective whose loss of a batch is the mean of the losses of its samples alone.
     spec
-        The wanted epsilon, delta and the clipping norm C.
+        Wanted epsilon and delta, and the clipping norm C.
     samples
-        That a family trains on.
+        Number of samples that a family trains on.
     batch
-        Samples expected in an optimizer step.
+        Expected number of samples in an optimizer step.
     steps
-        Optimizer steps of the whole training.
+        Number of optimizer steps of the whole training.
     precision
-        Of the passes through the objective; gradients are clipped and added up in float32.
+        Precision of the passes through the objective; gradients are clipped and added up in float32.
 
     Raises
     ------
@@ -88,23 +88,23 @@ class PrivateGradients:
         self.rate = batch / samples
         self.noise_multiplier = noise_multiplier(spec.epsilon, spec.delta, rate=self.rate, steps=steps)
 
-    def draw(self, occupied: Tensor, seed: int) -> Tensor:
-        """A random batch.
+    def sample_batch(self, occupied: Tensor, seed: int) -> Tensor:
+        """Select a random batch.
 
         Parameters
         ----------
         occupied
-            Bool[slot], which slots hold a sample.
+            Bool[slot], True for slots that hold a sample.
         seed
-            Of this step; a slot's own draw depends on it and on the slot alone, not on which others are occupied.
+            Seed of this step; whether a slot is selected depends on it and on the slot alone, not on the other occupied slots.
 
         Returns
         -------
         Tensor
             Int64[batch], ascending slots, each occupied one with probability ``rate``; it may be empty.
         """
-        drawn = torch.rand(len(occupied), dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-        return ((drawn < self.rate) & occupied).nonzero().flatten()
+        uniform = torch.rand(len(occupied), dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+        return ((uniform < self.rate) & occupied).nonzero().flatten()
 
     def backward(self, batch: Batch | None, seed: int) -> Tensor:
         """Set the ``grad`` of all trained parameters.
@@ -112,9 +112,9 @@ class PrivateGradients:
         Parameters
         ----------
         batch
-            What was drawn for this step; None where that is empty: the step is made of noise alone.
+            Samples that were selected for this step; None where there are none: the step is made of noise alone.
         seed
-            Of this step's noise.
+            Seed of this step's noise.
 
         Returns
         -------
@@ -136,8 +136,8 @@ class PrivateGradients:
             parameter.grad = (total[name] + self.noise_multiplier * self.spec.clip_norm * noise) / self.batch
         return loss / self.batch
 
-    def spent(self, steps: int) -> tuple[float, float]:
-        """(epsilon, delta) that the weights are private with after so many steps."""
+    def privacy_spent(self, steps: int) -> tuple[float, float]:
+        """Return (epsilon, delta) of the weights after ``steps`` steps."""
         if not steps:
             return 0.0, self.spec.delta
         error = accuracy(self.spec.epsilon)
@@ -145,14 +145,14 @@ class PrivateGradients:
 
 
 def trained(objective: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """Names and parameters that get gradients."""
+    """Yield names and parameters that get gradients."""
     return ((name, parameter) for name, parameter in objective.named_parameters() if parameter.requires_grad)
 
 
 def sample_gradients(
     objective: Objective, batch: Batch, precision: Precision = "float32"
 ) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
-    """Gradients of the loss of each sample, as if it were a batch of one: chunks of ({name: [sample, ...]}, losses [sample])."""
+    """Yield the gradients of the loss of each sample, as of a batch of one: chunks of ({name: [sample, ...]}, losses [sample])."""
     parameters = {name: parameter.detach() for name, parameter in trained(objective)}
 
     def loss(parameters: dict[str, Tensor], views: tuple[Tensor, ...], keys: Tensor, labels: Tensor) -> Tensor:
@@ -174,19 +174,19 @@ def sample_gradients(
 
 
 def chunk_size(parameter_bytes: int) -> int:
-    """Samples whose gradients are held at a time."""
+    """Return the number of samples whose gradients are held at a time."""
     return max(1, min(CHUNK_SAMPLES, CHUNK_BYTES // parameter_bytes))
 
 
 def clip_factors(gradients: dict[str, Tensor], clip_norm: float) -> Tensor:
-    """[sample], what brings the norm of each sample's whole gradient down to ``clip_norm`` where it is larger, else 1."""
+    """Return the factors [sample] that clip the norm of each sample's whole gradient at ``clip_norm``; 1 where it is smaller."""
     norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients.values()], dim=1).norm(dim=1)
     return (clip_norm / norms).clamp(max=1)
 
 
 @functools.lru_cache
 def noise_multiplier(epsilon: float, delta: float, *, rate: float, steps: int) -> float:
-    """The least sigma, to 0.3 %, with which ``steps`` steps at sampling rate ``rate`` are (epsilon, delta)-private."""
+    """Return the least sigma, to 0.3 %, with which ``steps`` steps at sampling rate ``rate`` are (epsilon, delta)-private."""
 
     def enough(sigma: float) -> bool:
         return spent_epsilon(sigma, delta, rate=rate, steps=steps, error=accuracy(epsilon)) <= epsilon
@@ -208,14 +208,14 @@ def noise_multiplier(epsilon: float, delta: float, *, rate: float, steps: int) -
 
 
 def accuracy(epsilon: float) -> float:
-    """How far the accountant may lie above the least epsilon: half a percent of what is wanted, for it has to work harder for less."""
+    """Return the error that the accountant's epsilon may have: half a percent of the wanted one; a smaller error takes it longer."""
     return max(epsilon / 200, 1e-3)
 
 
 def spent_epsilon(sigma: float, delta: float, *, rate: float, steps: int, error: float) -> float:
-    """An upper bound of epsilon after ``steps`` steps, by composition of privacy loss variables (Gopi et al. 2021)."""
+    """Return an upper bound of epsilon after ``steps`` steps, by composition of privacy loss variables (Gopi et al. 2021)."""
     require("opacus")
-    from opacus.accountants import PRVAccountant  # seconds to import, for who trains privately only
+    from opacus.accountants import PRVAccountant  # takes seconds to import, and only private training needs it
 
     accountant = PRVAccountant()
     accountant.history = [(sigma, rate, steps)]
@@ -224,7 +224,7 @@ def spent_epsilon(sigma: float, delta: float, *, rate: float, steps: int, error:
         warnings.filterwarnings("ignore", message="Optimal order is the", category=UserWarning)
         try:
             return float(accountant.get_epsilon(delta, eps_error=error))
-        except FloatingPointError:  # so little noise that the accountant's numbers overflow: it bounds nothing
+        except FloatingPointError:  # so little noise that the accountant's numbers overflow: there is no bound
             return math.inf
 
 

@@ -1,4 +1,4 @@
-"""What a training starts from: initial weights, the order of an epoch, labels, and the streams of randomness that all of it comes from."""
+"""Setup of a training: initial weights, the order of an epoch, labels, and the streams of randomness that all of it comes from."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sslmem_kit.training.privacy import PrivateGradients
 
 
 def new_objective(spec: StudySpec, plan: EncoderPlan, samples: StudySamples, device: str) -> Objective:
-    """Encoder and objective with the initial weights of a plan; torch's own generator is left as it was."""
+    """Build encoder and objective with the initial weights of a plan; torch's own generator is left as it was."""
     mean, std = samples.channel_statistics
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(encoder_seed(spec, plan, "init"))
@@ -27,17 +27,17 @@ def new_objective(spec: StudySpec, plan: EncoderPlan, samples: StudySamples, dev
 
 
 def epoch_order(occupied: Tensor, seed: int) -> Tensor:
-    """A random order of the occupied slots: the one of all slots, in which the last ones take the places of empty ones.
+    """Return a random order of the occupied slots: the one of all slots, in which the last ones take the places of empty ones.
 
-    So an encoder that lacks a few samples sees all others, but for these last, where one that has them sees them. Were the empty places closed
-    up instead, every batch would differ.
+    So an encoder for which a few samples are missing sees all others, but for these last, where one that has them sees them. If the empty
+    places were closed up instead, every batch would differ.
 
     Parameters
     ----------
     occupied
-        Whether a slot has a sample, [slot] bool.
+        True for slots that have a sample, [slot] bool.
     seed
-        Of the order.
+        Seed of the order.
     """
     order = torch.randperm(len(occupied), generator=torch.Generator().manual_seed(seed))
     there = occupied[order]
@@ -50,7 +50,7 @@ def epoch_order(occupied: Tensor, seed: int) -> Tensor:
 def make_private(
     training: TrainingSpec, objective: Objective, samples: int, batch: int, steps: int, *, ranks: int = 1
 ) -> PrivateGradients | None:
-    """What gives DP-SGD's gradients in place of the plain ones, where the spec asks for privacy; ``steps`` of an epoch."""
+    """Return DP-SGD's gradients, to be used in place of the plain ones, where the spec asks for privacy; ``steps`` is per epoch."""
     if training.privacy is None:
         return None
     if ranks > 1:
@@ -60,13 +60,13 @@ def make_private(
 
 
 def labels_of(samples: StudySamples, ids: np.ndarray) -> np.ndarray:
-    """Class of the sample in each slot, int64; 0 where a slot is empty."""
+    """Return the class of the sample in each slot, int64; 0 where a slot is empty."""
     labels = np.zeros(len(ids), np.int64)
     labels[ids >= 0] = samples.dataset.labels[samples.dataset.positions(ids[ids >= 0])]
     return labels
 
 
 def encoder_seed(spec: StudySpec, plan: EncoderPlan, *names: str | int) -> int:
-    """Of one of an encoder's streams; coupled encoders of one seed share all of them."""
+    """Return the seed of one of an encoder's streams; coupled encoders of one seed share all of them."""
     own = () if spec.training.coupled else (plan.family,)
     return derive_seed(plan.seed, "training", *own, *names)

@@ -1,9 +1,9 @@
 """Training many small encoders of one shape at once, each with its own samples, order and views.
 
-A step of a small encoder is too short to keep a processor busy: most of it goes by calling operators. Here parameters are stacked along
+A step of a small encoder is too short to keep a processor busy: most of it is spent on calling operators. Here parameters are stacked along
 a dimension of encoders and one call takes a step of all (torch's ``stack_module_state`` and ``vmap``). Each encoder's initial weights,
 order and views are those of :mod:`sslmem_kit.training.loop`, so that its numbers differ from one-by-one training by rounding alone; and
-because encoders of one seed share views, those of an epoch are drawn once for all of them.
+because encoders of one seed share views, those of an epoch are made once for all of them.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ from sslmem_kit.training.setup import encoder_seed, epoch_order, labels_of, new_
 from sslmem_kit.views import sample_keys
 
 VIEWS_BYTES = 2**30
-"""The views of an epoch are at most this large."""
+"""Maximum size of the views of an epoch."""
 MOST_VIEWS = 2
-"""Of a sample in a step, of the methods that can be trained at once."""
+"""Maximum number of views of a sample in a step, of the methods that can be trained at once."""
 NO_CHECKPOINT = Path(os.devnull) / "none"
-"""A file that is not there."""
+"""Path of a file that does not exist."""
 
 
 def check_stackable(spec: StudySpec, groups: Sequence[Sequence[EncoderPlan]], samples: StudySamples, loader: ImageLoader) -> None:
-    """Refuse what cannot be trained many at once, before anything is trained: by the spec, and by a step of two encoders.
+    """Refuse encoders that cannot be trained at once, before anything is trained: by the spec, and by a step of two encoders.
 
     Raises
     ------
     UserError
-        The field that stands in the way, with what to do.
+        Names the field that prevents it, and what to do.
     """
     training = spec.training
     for field, wrong in (
@@ -74,7 +74,7 @@ def check_stackable(spec: StudySpec, groups: Sequence[Sequence[EncoderPlan]], sa
         size = 4 * math.prod(samples.dataset.image_shape) * len(samples.slots(group[0])) * MOST_VIEWS * seeds
         if size > VIEWS_BYTES:
             raise UserError(
-                f"design.together: the views of {len(group)} encoders take {size / 1e6:,.0f} MB an epoch, at most "
+                f"design.together: the views of {len(group)} encoders take {size / 1e6:,.0f} MB per epoch, at most "
                 f"{VIEWS_BYTES / 1e6:,.0f} MB are held; set it lower, or to 1"
             )
     trial = _StackedTraining(spec, groups[0][:2], samples, loader, NO_CHECKPOINT)
@@ -91,22 +91,22 @@ def train_together(
     *,
     emit: OnEvent = ignore,
 ) -> list[tuple[Encoder, Progress]]:
-    """Train encoders of one design in step, going on from their checkpoint where there is one.
+    """Train encoders of one design in step, resuming from their checkpoint where there is one.
 
     Parameters
     ----------
     spec, plans
-        The study and which of its encoders; all of one design, with as many steps in an epoch.
+        Study, and the plans of some of its encoders; all of one design, with equal numbers of steps per epoch.
     samples, loader
-        Its samples and their images on the device.
+        Samples of the study and their images on the device.
     checkpoint
-        File of the state that an interrupted run goes on from.
-    tell
-        Hears ``("trained", epochs, loss, images a second)`` about once a second, the loss being the mean over encoders.
+        File of the state from which an interrupted run resumes.
+    emit
+        Called with :class:`sslmem_kit.events.Trained` about once per second; its loss is the mean over encoders.
 
     Returns
     -------
-    Each encoder with its final weights, and its progress.
+    Encoders with their final weights, and their progress.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def train_together(
 
     See Also
     --------
-    check_stackable : whether they can be.
+    check_stackable : Refuse encoders that cannot be trained at once.
     """
     group = _StackedTraining(spec, plans, samples, loader, checkpoint)
     with torch.random.fork_rng(devices=[]):
@@ -123,28 +123,28 @@ def train_together(
             rate = group.train_epoch(epoch)
             if time.monotonic() - group.saved > spec.training.checkpoint_seconds and group.epoch < spec.training.epochs:
                 group.save()
-            if time.monotonic() - group.told > EVENT_SECONDS or group.epoch == spec.training.epochs:
+            if time.monotonic() - group.last_event > EVENT_SECONDS or group.epoch == spec.training.epochs:
                 emit(Trained(plans[0].id, group.epoch, float(group.losses[-1].mean()), rate))
-                group.told = time.monotonic()
+                group.last_event = time.monotonic()
     return group.finish()
 
 
 def seconds_per_epoch(spec: StudySpec, plans: Sequence[EncoderPlan], samples: StudySamples, loader: ImageLoader) -> float:
-    """Time that one of these encoders takes for an epoch when they are trained at once, from a trial of two epochs."""
+    """Return the seconds per epoch of one of these encoders when they are trained at once, from a trial of two epochs."""
     group = _StackedTraining(spec, plans, samples, loader, NO_CHECKPOINT)
     with torch.random.fork_rng(devices=[]):
-        for epoch in (0, 1):  # the first is to warm up
+        for epoch in (0, 1):  # the first is a warm-up
             group.train_epoch(min(epoch, spec.training.epochs - 1))
     return (group.seconds[1] - group.seconds[0]) / len(plans)
 
 
 class StackedModules:
-    """Modules of one shape as one that computes all of them.
+    """Modules of one shape, computed as one module.
 
     Parameters
     ----------
     modules
-        Equal but for the values of their parameters and buffers.
+        Modules that are equal but for the values of their parameters and buffers.
     """
 
     def __init__(self, modules: Sequence[nn.Module]) -> None:
@@ -158,7 +158,7 @@ class StackedModules:
                 module.__class__ = nn.Linear
 
     def __call__(self, *inputs: object, shared: bool = False) -> Tensor:
-        """The outputs of all, [module, ...]; each input has a leading dimension of modules, or with ``shared`` is the same for all."""
+        """Return the outputs of all, [module, ...]; each input has a leading dimension of modules, or with ``shared`` is the same for all."""
 
         def call(parameters: dict[str, Tensor], buffers: dict[str, Tensor], given: tuple[object, ...]) -> Tensor:
             return functional_call(self.template, (parameters, buffers), given)
@@ -166,12 +166,12 @@ class StackedModules:
         return torch.vmap(call, in_dims=(0, 0, None if shared else 0))(self.parameters, self.buffers, inputs)
 
     def state(self, number: int) -> dict[str, Tensor]:
-        """The state dict of one of them."""
+        """Return the state dict of one of the modules."""
         return {name: values[number].detach().clone() for name, values in (self.parameters | self.buffers).items()}
 
 
 class _StackedTraining:
-    """Encoders that are trained at once, and how an epoch of them goes."""
+    """State of encoders that are trained at once, and the steps of their epochs."""
 
     def __init__(
         self, spec: StudySpec, plans: Sequence[EncoderPlan], samples: StudySamples, loader: ImageLoader, checkpoint: Path
@@ -183,7 +183,7 @@ class _StackedTraining:
         ((self.batch, self.steps),) = {samples.batches(plan) for plan in plans}
         anywhere = ids.max(axis=0)  # a slot holds one sample or none
         self.labels = torch.from_numpy(labels_of(samples, anywhere)).to(loader.device)
-        known = np.where(anywhere >= 0, anywhere, samples.dataset.ids[0])  # what an empty slot shows is seen by nobody
+        known = np.where(anywhere >= 0, anywhere, samples.dataset.ids[0])  # the image of an empty slot is not used
         self.images = next(loader.batches([known]))
         self.objectives: list[Objective] = [new_objective(spec, plan, samples, loader.device).train() for plan in plans]
         self.view_specs = self.objectives[0].view_specs(training.policy)
@@ -197,15 +197,15 @@ class _StackedTraining:
         self.seconds: list[float] = []  # of all encoders, after each epoch
         self.losses: list[np.ndarray] = []
         self.rates: list[float] = []
-        self.told, self.saved = -math.inf, time.monotonic()
+        self.last_event, self.saved = -math.inf, time.monotonic()
         if checkpoint.exists():
             self.load()
 
     def train_epoch(self, epoch: int, *, steps: int | None = None) -> float:
-        """Train one epoch, or its first ``steps``; images a second."""
+        """Train one epoch, or its first ``steps``; return images per second."""
         spec, started = self.spec, time.monotonic()
         orders = torch.stack([self.order(number, epoch) for number in range(len(self.plans))]).to(self.loader.device)
-        views, noise = self.draw(epoch)
+        views, keys = self.make_views(epoch)
         total = torch.zeros(len(self.plans), dtype=torch.float64, device=self.loader.device)
         for step, slots in enumerate(orders.split(self.batch, dim=1)[:steps]):
             step_info = StepInfo(epoch * self.steps + step, self.steps, spec.training.epochs)
@@ -214,7 +214,7 @@ class _StackedTraining:
                 parameters["lr"] = rate
             self.stacked.template.before_step(step_info)
             self.optimizer.zero_grad(set_to_none=True)
-            batch = Batch(tuple(view[self.source, slots] for view in views), noise[self.source, slots], self.labels[slots])
+            batch = Batch(tuple(view[self.source, slots] for view in views), keys[self.source, slots], self.labels[slots])
             with autocast(torch.device(self.loader.device).type, spec.training.precision):
                 losses = self.losses_of(batch)
             losses.sum().backward()
@@ -231,7 +231,7 @@ class _StackedTraining:
         return self.steps * self.batch * len(self.plans) / taken
 
     def diverged(self, what: str, number: int, epoch: int) -> UserError:
-        """The error of a training that cannot go on."""
+        """Return the error of a training that cannot continue."""
         training = self.spec.training
         return UserError(
             f"training: the {what} of {self.plans[number].id} {'is' if what == 'loss' else 'are'} not finite in epoch {epoch}; lower "
@@ -239,33 +239,33 @@ class _StackedTraining:
         )
 
     def losses_of(self, batch: Batch) -> Tensor:
-        """The loss of each encoder, [encoder]."""
+        """Return the loss of each encoder, [encoder]."""
         try:
             return self.stacked(batch)
         except RuntimeError as error:
             if "randomness" not in str(error):
                 raise
             raise UserError(
-                "encoder: dropout or another chance of its own is not for encoders that are trained at once; set design.together to 1"
+                "encoder: dropout or other randomness of its own is not for encoders that are trained at once; set design.together to 1"
             ) from None
 
     def order(self, number: int, epoch: int) -> Tensor:
-        """The slots that an encoder sees in an epoch, in their order, without those left over at the end."""
+        """Return the slots that an encoder sees in an epoch, in their order, without those left over at the end."""
         order = epoch_order(self.occupied[number], encoder_seed(self.spec, self.plans[number], "order", epoch))
         return order[: self.steps * self.batch]
 
-    def draw(self, epoch: int) -> tuple[tuple[Tensor, ...], Tensor]:
-        """The views of every slot, one [seed, slot, channel, y, x] each, and what keys an objective's own chance, [seed, slot]."""
+    def make_views(self, epoch: int) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Make the views of every slot, one [seed, slot, channel, y, x] each, and keys of an objective's own randomness, [seed, slot]."""
         slots = torch.arange(len(self.images), device=self.loader.device)
-        drawn = [
+        views = [
             make_training_views(self.view_specs, self.images, slots, first=epoch * len(self.view_specs), seed=seed)
             for seed in self.view_seeds
         ]
-        noise = torch.stack([sample_keys(seed, slots, -1 - epoch) for seed in self.view_seeds])
-        return tuple(torch.stack(view) for view in zip(*drawn, strict=True)), noise
+        keys = torch.stack([sample_keys(seed, slots, -1 - epoch) for seed in self.view_seeds])
+        return tuple(torch.stack(view) for view in zip(*views, strict=True)), keys
 
     def finish(self) -> list[tuple[Encoder, Progress]]:
-        """Every encoder by itself."""
+        """Return every encoder by itself, with its progress."""
         finished = []
         for number, objective in enumerate(self.objectives):
             state = self.stacked.state(number)
@@ -282,7 +282,7 @@ class _StackedTraining:
         return finished
 
     def save(self) -> None:
-        """Write what an interrupted run goes on from."""
+        """Write the state from which an interrupted run resumes."""
         state = {
             "plans": [plan.id for plan in self.plans],
             "stacked": {name: values.detach() for name, values in (self.stacked.parameters | self.stacked.buffers).items()},
@@ -298,7 +298,7 @@ class _StackedTraining:
         self.saved = time.monotonic()
 
     def load(self) -> None:
-        """Go on from where :meth:`save` was called; a state of other encoders is not taken."""
+        """Load the state that :meth:`save` wrote; a state of other encoders is ignored."""
         state = checkpoints.read(self.checkpoint, self.loader.device)
         if state.get("plans") != [plan.id for plan in self.plans]:
             return

@@ -119,8 +119,8 @@ def several_views(images: Tensor, ids: Tensor, *, views: Sequence[int], seed: in
         return tuple(make_views(images, ids, view=view, seed=seed, policy=policy) for view in views)
     index = torch.tensor(views, device=images.device).repeat_interleave(len(images))
     count = len(views)
-    drawn = make_views(images.repeat(count, 1, 1, 1), ids.repeat(count), view=index, seed=seed, policy=policy)
-    return drawn.chunk(count)
+    made = make_views(images.repeat(count, 1, 1, 1), ids.repeat(count), view=index, seed=seed, policy=policy)
+    return made.chunk(count)
 
 
 def scored_view(images: Tensor, ids: Tensor, *, view: int | Tensor, seed: int, policy: Policy) -> Tensor:

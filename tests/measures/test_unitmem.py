@@ -17,7 +17,7 @@ from sslmem_kit.data.loader import ImageLoader, to_float
 from sslmem_kit.data.samples import load_samples
 from sslmem_kit.encoders.backbone import build_encoder
 from sslmem_kit.measures.evaluation import layered, score_units
-from sslmem_kit.measures.unitmem import NOBODY, Selectivity
+from sslmem_kit.measures.unitmem import NO_SAMPLE, Selectivity
 from sslmem_kit.views import scored_view
 from tests.training.test_loop import make_spec
 
@@ -73,7 +73,7 @@ def test_the_ends_of_the_scale_and_dead_units() -> None:
     activations[:, :, 1] = 7.0  # all alike: of equally strong samples the first
     found = streamed(np.array([10, 20, 30, 40, 50]), activations, size=2)
     assert found["unit_mem"].values.tolist() == [1.0, 0.0, 0.0]
-    assert found["strongest"].values.tolist() == [40, 10, NOBODY]
+    assert found["strongest"].values.tolist() == [40, 10, NO_SAMPLE]
     assert found["background"].values.tolist() == [0.0, 7.0, 0.0]
 
 

@@ -184,19 +184,19 @@ def test_batches_take_each_occupied_slot_with_the_sampling_rate() -> None:
     private = make_private(make_objective())
     occupied = torch.ones(100, dtype=torch.bool)
     occupied[::5] = False
-    draws = [private.draw(occupied, seed) for seed in range(1000)]
-    assert torch.equal(draws[7], private.draw(occupied, 7))
-    taken = torch.bincount(torch.cat(draws), minlength=100)
+    batches = [private.sample_batch(occupied, seed) for seed in range(1000)]
+    assert torch.equal(batches[7], private.sample_batch(occupied, 7))
+    taken = torch.bincount(torch.cat(batches), minlength=100)
     assert not taken[::5].any()
     # Each count is binomial(1000, 0.1): mean 100, standard deviation 9.5.
     assert ((taken[occupied] - 100).abs() < 5 * 9.5).all()
     assert taken[occupied].double().std().item() == pytest.approx(9.5, rel=0.4)
-    sizes = torch.tensor([len(draw) for draw in draws]).double()
+    sizes = torch.tensor([len(batch) for batch in batches]).double()
     assert sizes.mean().item() == pytest.approx(8, abs=5 * math.sqrt(80 * 0.1 * 0.9 / 1000))
     assert sizes.var().item() == pytest.approx(80 * 0.1 * 0.9, rel=0.25)
-    # A sample that is taken out leaves the draws of all others as they were.
-    everyone = private.draw(torch.ones(100, dtype=torch.bool), 7)
-    assert torch.equal(everyone[occupied[everyone]], draws[7])
+    # A sample that is taken out leaves the batches of all others as they were.
+    everyone = private.sample_batch(torch.ones(100, dtype=torch.bool), 7)
+    assert torch.equal(everyone[occupied[everyone]], batches[7])
 
 
 def test_the_noise_is_as_little_as_epsilon_allows() -> None:
@@ -232,7 +232,7 @@ def test_noise_too_little_for_the_accountants_numbers_promises_nothing() -> None
 
 def test_what_is_spent_grows_to_what_is_wanted() -> None:
     private = make_private(make_objective())
-    spent = [private.spent(steps) for steps in (0, 5, 20)]
+    spent = [private.privacy_spent(steps) for steps in (0, 5, 20)]
     assert [delta for _, delta in spent] == [1e-5] * 3
     assert spent[0][0] == 0 < spent[1][0] < spent[2][0] <= 8
     assert spent[2][0] > 7.9

@@ -149,7 +149,7 @@ def test_views_that_do_not_fit_are_told(monkeypatch: pytest.MonkeyPatch) -> None
     spec = small_spec()
     samples = load_samples(spec)
     groups = [group for group in samples.groups if len(group) > 1]
-    with pytest.raises(UserError, match=r"design.together: the views of 2 encoders take 0 MB an epoch"):
+    with pytest.raises(UserError, match=r"design.together: the views of 2 encoders take 0 MB per epoch"):
         check_stackable(spec, groups, samples, ImageLoader(samples.dataset, "cpu"))
 
 

@@ -247,11 +247,11 @@ def _decoded(spec: DataSpec, source: Source, channels: int | None, progress: Pro
             pixels = None if pixels is None else pixels[good]
         held = Lazy(items, shape) if pixels is None else pixels
         return _Decoded(ids, shape, held, pixel_hash, keys, [headers[index] for index in ids], failed)
-    few = ", ".join(f"{source.file_name(index)} ({failed[index]})" for index in sorted(failed)[:3])
+    named = ", ".join(f"{source.file_name(index)} ({failed[index]})" for index in sorted(failed)[:3])
     more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
     advice = "repair or remove them" + (", or set data.on_error to skip" if spec.on_error == "refuse" else "")
     raise UserError(
-        f"data.name {spec.name!r}: {len(failed)} of {len(headers)} image files cannot be decoded: {few}{more}; {advice}"
+        f"data.name {spec.name!r}: {len(failed)} of {len(headers)} image files cannot be decoded: {named}{more}; {advice}"
     )
 
 
@@ -262,8 +262,8 @@ def _check_counts(spec: DataSpec, source: Source, ids: np.ndarray, failed: dict[
     present = set(source.labels[ids].tolist())
     empty = [name for code, name in enumerate(source.class_names) if code not in present]
     if empty:
-        few = ", ".join(empty[:5]) + (f" and {len(empty) - 5} more" if len(empty) > 5 else "")
+        named = ", ".join(empty[:5]) + (f" and {len(empty) - 5} more" if len(empty) > 5 else "")
         total = len(source.class_names)
         raise UserError(
-            f"data.name {spec.name!r}: {len(empty)} of {total} classes have no sample{left}: {few}; every class needs one"
+            f"data.name {spec.name!r}: {len(empty)} of {total} classes have no sample{left}: {named}; every class needs one"
         )

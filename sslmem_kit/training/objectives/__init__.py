@@ -26,5 +26,5 @@ OBJECTIVES: dict[str, type[Objective]] = {
 
 
 def build_objective(encoder: Encoder, spec: ObjectiveSpec, *, classes: int) -> Objective:
-    """The objective of a spec around an encoder, with fresh heads from torch's current generator; ``classes`` that the data has."""
+    """Build the objective of a spec around an encoder, with fresh heads from torch's current generator; ``classes`` is their number."""
     return use_conv_linear(OBJECTIVES[spec.method](encoder, spec, classes=classes))

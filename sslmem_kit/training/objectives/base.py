@@ -1,4 +1,4 @@
-"""What all objectives share: what they are given, what they return, and the paper's alignment regularizer (eq. 3).
+"""Base of all objectives: their inputs, their outputs, and the paper's alignment regularizer (eq. 3).
 
 An objective is an nn.Module around an encoder. It maps a batch of views to a loss; where it keeps more than weights (a teacher, a
 centre) it keeps them as parameters and buffers, so that a checkpoint holds them. All losses are means over the batch, and where they
@@ -28,7 +28,7 @@ class Batch(NamedTuple):
     views
         One tensor a view, [batch, channel, y, x] in [0, 1], in the order of :meth:`Objective.view_specs`.
     keys
-        Random keys for what an objective draws itself, [batch] int64: they follow the slot, so that coupled encoders draw alike.
+        Keys of an objective's own randomness, [batch] int64: they follow the slot, so that coupled encoders share it.
     labels
         Classes, [batch] int64.
     """
@@ -39,35 +39,35 @@ class Batch(NamedTuple):
 
 
 class ViewSpec(NamedTuple):
-    """How one view of a batch is drawn: by ``policy``, then shrunk by the whole factor ``shrink``."""
+    """One view of a batch: made by ``policy``, then shrunk by the integer factor ``shrink``."""
 
     policy: Policy
     shrink: int = 1
 
 
 class Losses(NamedTuple):
-    """A method's loss, and the encoder's output for two unshrunk views where the method computed it anyway."""
+    """Loss of a method, and the encoder's output for two unshrunk views where the method computed it anyway."""
 
     loss: Tensor
     outputs: tuple[Tensor, Tensor] | None = None
 
 
 class StepInfo(NamedTuple):
-    """Where in its training an objective is."""
+    """Position of an objective in its training."""
 
     step: int
-    """Optimizer steps done."""
+    """Number of optimizer steps done."""
     steps_an_epoch: int
     epochs: int
 
     @property
     def epoch(self) -> int:
-        """Epochs finished."""
+        """Return the number of finished epochs."""
         return self.step // self.steps_an_epoch
 
     @property
     def total(self) -> int:
-        """Optimizer steps of the whole training."""
+        """Return the number of optimizer steps of the whole training."""
         return self.steps_an_epoch * self.epochs
 
 
@@ -77,13 +77,13 @@ class Objective(nn.Module):
     Parameters
     ----------
     encoder
-        What is trained.
+        Encoder that is trained.
     regularizer
-        Eq. 3's weight and the epoch from which it acts, or None.
+        Weight of eq. 3 and the epoch from which it acts, or None.
     """
 
     views = 2
-    """Views by the training policy that the method takes."""
+    """Number of views by the training policy that the method takes."""
 
     def __init__(self, encoder: Encoder, regularizer: RegularizerSpec | None) -> None:
         super().__init__()
@@ -92,29 +92,29 @@ class Objective(nn.Module):
         self.regularized = False
 
     def view_specs(self, policy: Policy) -> tuple[ViewSpec, ...]:
-        """The views that a batch holds, under a training policy."""
+        """Return the specs of the views in a batch, under a training policy."""
         return (ViewSpec(policy),) * (max(self.views, 2) if self.regularizer else self.views)
 
     def losses(self, batch: Batch) -> Losses:
-        """The method's own loss."""
+        """Return the method's own loss."""
         raise NotImplementedError
 
     def compared(self, pooled: Tensor) -> Tensor | None:
-        """What the loss compares, of pooled representations, [batch, feature] -> [batch, feature]; None where it compares none."""
+        """Map pooled representations to what the loss compares, [batch, feature] to [batch, feature]; None where it compares none."""
         return None
 
     def before_step(self, step_info: StepInfo) -> None:
-        """Called before an optimizer step: what follows a schedule is set here."""
+        """Set what follows a schedule; called before an optimizer step."""
         self.regularized = self.regularizer is not None and step_info.epoch >= self.regularizer.start_epoch
 
     def before_update(self, step_info: StepInfo) -> None:
-        """Called between the gradients and the optimizer's update."""
+        """Do nothing unless overridden; called between the gradients and the optimizer's update."""
 
     def after_update(self, step_info: StepInfo) -> None:
-        """Called after the optimizer's update."""
+        """Do nothing unless overridden; called after the optimizer's update."""
 
     def forward(self, batch: Batch) -> Tensor:
-        """The loss that is minimized: the method's own, or with the regularizer (1 - weight) L - weight d."""
+        """Return the loss that is minimized: the method's own, or with the regularizer (1 - weight) L - weight d."""
         loss, outputs = self.losses(batch)
         if not self.regularized:
             return loss
@@ -124,37 +124,37 @@ class Objective(nn.Module):
 
 
 def full_precision(like: Tensor) -> torch.autocast:
-    """A context in which nothing on the device of ``like`` is brought to half precision: for what normalizes, squares or sums up."""
+    """Return a context without half precision on the device of ``like``, for code that normalizes, squares or sums up."""
     return torch.autocast(like.device.type, enabled=False)
 
 
 def make_training_views(
     view_specs: Sequence[ViewSpec], images: Tensor, slots: Tensor, *, first: int, seed: int
 ) -> tuple[Tensor, ...]:
-    """The views of a batch.
+    """Make the views of a batch.
 
     Parameters
     ----------
-    draws
-        How each is drawn.
+    view_specs
+        Specs of the views, in order.
     images
         [batch, channel, y, x] in [0, 1].
     slots
-        What keys the randomness of each, [batch] int64.
+        Keys of the randomness of each image, [batch] int64.
     first
         Index of the first view; the others follow.
     seed
-        Of the views.
+        Seed of the views.
     """
     views: list[Tensor] = []
-    for draw, alike in itertools.groupby(view_specs):
+    for spec, alike in itertools.groupby(view_specs):
         numbers = range(first + len(views), first + len(views) + len(list(alike)))
-        drawn = several_views(images, slots, views=numbers, seed=seed, policy=draw.policy)
-        views.extend(nn.functional.avg_pool2d(view, draw.shrink) if draw.shrink > 1 else view for view in drawn)
+        made = several_views(images, slots, views=numbers, seed=seed, policy=spec.policy)
+        views.extend(nn.functional.avg_pool2d(view, spec.shrink) if spec.shrink > 1 else view for view in made)
     return tuple(views)
 
 
 def mean_distance(first: Tensor, second: Tensor) -> Tensor:
-    """Mean over the batch of the l2 distance between l2-normalized representations, the d of eq. 1: [batch, ...] twice -> []."""
+    """Return the mean l2 distance between l2-normalized representations over the batch, the d of eq. 1: [batch, ...] twice -> []."""
     units = [nn.functional.normalize(output.float().flatten(1), dim=1) for output in (first, second)]
     return torch.linalg.vector_norm(units[0] - units[1], dim=1).mean()

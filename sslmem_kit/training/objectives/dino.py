@@ -21,7 +21,7 @@ from sslmem_kit.training.lightly import DINOLoss, DINOProjectionHead, new_dino_h
 from sslmem_kit.training.objectives.base import Batch, Losses, Objective, StepInfo, ViewSpec, full_precision
 
 LOCAL_VIEWS, LOCAL_SIDE = 6, 16
-"""How many small crops there are by default, and the side in pixels that they then have at least."""
+"""Number of small crops by default, and the side in pixels that they then have at least."""
 
 
 class DINO(Objective):
@@ -62,18 +62,18 @@ class DINO(Objective):
         )
 
     def train(self, mode: bool = True) -> DINO:
-        """As in the authors' code the teacher drops nothing out, and its batch norm goes by the batch, as the student's."""
+        """Set the mode; as in the authors' code the teacher has no dropout, and its batch norm uses the batch, as the student's does."""
         super().train(mode)
         for module in (*self.teacher_encoder.modules(), *self.teacher_head.modules()):
             module.training = mode and isinstance(module, _BatchNorm)
         return self
 
     def view_specs(self, policy: Policy) -> tuple[ViewSpec, ...]:
-        """Two large crops, and small ones of another scale at half the side."""
+        """Return two large crops, and small ones of another scale at half the side."""
         return (*super().view_specs(policy), *(ViewSpec(local_policy(policy, self.spec.local_scale), shrink=2),) * self.local_views)
 
     def losses(self, batch: Batch) -> Losses:
-        """Cross-entropy of every crop under the student with every other, large one under the teacher."""
+        """Return the cross-entropy of every crop under the student with every other, large one under the teacher."""
         large, small = torch.cat(batch.views[:2]), batch.views[2:]
         output = self.encoder(large)
         student = _project(self.encoder, self.head, output).chunk(2)
@@ -87,7 +87,7 @@ class DINO(Objective):
         return Losses(loss, output.chunk(2))
 
     def compared(self, pooled: Tensor) -> Tensor:
-        """The head's bottleneck: its output has a mean that the centre takes away."""
+        """Return the head's bottleneck: its output has a mean that the centre takes away."""
         return self.head.layers(pooled)
 
     def before_step(self, step_info: StepInfo) -> None:
@@ -107,7 +107,7 @@ class DINO(Objective):
 
 
 def teacher_temperature(spec: DINOSpec, epoch: int) -> float:
-    """Linear from the warm-up value, in epoch 0, to the final one, in the last epoch of the warm-up."""
+    """Return the temperature: linear from the warm-up value, in epoch 0, to the final one, in the last epoch of the warm-up."""
     if epoch >= spec.teacher_warmup_epochs:
         return spec.teacher_temperature
     done = epoch / max(1, spec.teacher_warmup_epochs - 1)
@@ -115,12 +115,12 @@ def teacher_temperature(spec: DINOSpec, epoch: int) -> float:
 
 
 def teacher_momentum(spec: DINOSpec, step_info: StepInfo) -> float:
-    """From ``teacher_momentum`` to 1 along half a cosine over the training."""
+    """Return the momentum: from ``teacher_momentum`` to 1 along half a cosine over the training."""
     return 1 - (1 - spec.teacher_momentum) * (1 + math.cos(math.pi * step_info.step / step_info.total)) / 2
 
 
 def local_policy(policy: Policy, scale: tuple[float, float]) -> Policy:
-    """A policy whose crops have another scale; without a crop of random area it gets one as its first step."""
+    """Return a policy whose crops have another scale; without a crop of random area it gets one as its first step."""
     steps = [CropResize(scale=scale, ratio=step.ratio) if isinstance(step, CropResize) else step for step in policy.steps]
     if not any(isinstance(step, CropResize) for step in steps):
         steps = [CropResize(scale=scale), *steps]
@@ -129,7 +129,7 @@ def local_policy(policy: Policy, scale: tuple[float, float]) -> Policy:
 
 def _project(encoder: Encoder, head: DINOProjectionHead, output: Tensor) -> Tensor:
     with full_precision(output):
-        # The head normalizes, and a temperature of 0.04 makes 25 times as much of what rounding leaves of it.
+        # The head normalizes, and a temperature of 0.04 multiplies its rounding errors by 25.
         return head(encoder.pool(output.float()))
 
 
@@ -149,7 +149,7 @@ def _local_views(encoder: Encoder, wanted: int | None) -> int:
 
 @torch.no_grad()
 def _takes(encoder: Encoder, height: int, width: int) -> bool:
-    """Whether a pass of such an image comes through; what backbones raise where they refuse it is of any kind."""
+    """Return whether the encoder takes images of this size; backbones that refuse it raise errors of any kind."""
     training = encoder.training
     encoder.eval()
     try:

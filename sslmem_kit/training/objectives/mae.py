@@ -21,7 +21,7 @@ from sslmem_kit.views import CounterRNG
 
 
 class MAE(Objective):
-    """A ViT that sees a quarter of the patches, a small decoder that predicts the pixels of the others."""
+    """ViT that sees a quarter of the patches, and a small decoder that predicts the pixels of the others."""
 
     views = 1
 
@@ -43,7 +43,7 @@ class MAE(Objective):
             )
         self.spec = spec
         self.masked_vit = MaskedVisionTransformerTIMM(vit)
-        # Several devices wait for the gradients of all that is trained: what no loss reaches is not.
+        # Several devices wait for the gradients of all trained parameters: those that no loss reaches are frozen.
         self.masked_vit.mask_token.requires_grad_(False)
         for pooling in (vit.attn_pool, vit.fc_norm):
             if pooling is not None:
@@ -59,7 +59,7 @@ class MAE(Objective):
         self.head = nn.Linear(spec.decoder_dim, self.patch_size**2 * vit.patch_embed.proj.in_channels)
 
     def losses(self, batch: Batch) -> Losses:
-        """Mean squared error of the masked patches of one view."""
+        """Return the mean squared error of the masked patches of one view."""
         images = self.encoder.normalize(batch.views[0])
         prefix = self.masked_vit.vit.num_prefix_tokens
         patches = self.masked_vit.vit.patch_embed.num_patches

@@ -20,7 +20,7 @@ class SimCLR(Objective):
         self.criterion = NTXentLoss(temperature=spec.temperature, gather_distributed=True)
 
     def losses(self, batch: Batch) -> Losses:
-        """NT-Xent of two views."""
+        """Return NT-Xent of two views."""
         # As in the paper, one pass over both views: batch norm sees all that the loss sees.
         output = self.encoder(torch.cat(batch.views))
         projected = self.head(self.encoder.pool(output))

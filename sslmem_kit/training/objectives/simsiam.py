@@ -21,7 +21,7 @@ class SimSiam(Objective):
         self.criterion = NegativeCosineSimilarity()
 
     def losses(self, batch: Batch) -> Losses:
-        """Mean of the two directions, within [-1, 1]."""
+        """Return the mean of the two directions, within [-1, 1]."""
         # As in the paper, each view is a branch of its own, whose batch norm sees that view only.
         outputs = (self.encoder(batch.views[0]), self.encoder(batch.views[1]))
         z1, z2 = (self.projector(self.encoder.pool(output)) for output in outputs)

@@ -23,7 +23,7 @@ class Supervised(Objective):
         self.criterion = nn.CrossEntropyLoss(label_smoothing=spec.label_smoothing)
 
     def losses(self, batch: Batch) -> Losses:
-        """Cross-entropy of one view."""
+        """Return the cross-entropy of one view."""
         logits = self.classifier(self.encoder.pool(self.encoder(batch.views[0])))
         with full_precision(logits):
             return Losses(self.criterion(logits.float(), batch.labels))

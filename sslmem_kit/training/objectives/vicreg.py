@@ -21,7 +21,7 @@ class VICReg(Objective):
         )
 
     def losses(self, batch: Batch) -> Losses:
-        """The three terms of two views."""
+        """Return the weighted sum of the three terms of two views."""
         # As in the paper, each view is a branch of its own, whose batch norm sees that view only.
         outputs = (self.encoder(batch.views[0]), self.encoder(batch.views[1]))
         expanded = [self.expander(self.encoder.pool(output)) for output in outputs]
