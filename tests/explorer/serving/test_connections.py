@@ -7,6 +7,7 @@ import contextlib
 import resource
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -92,7 +93,9 @@ def test_half_open_connections_keep_nobody_out_and_fill_no_log(tmp_path: Path, s
             assert server.ask("/favicon.ico").status == 200
             times.append(time.monotonic() - asked)
             time.sleep(0.2)
-        assert max(times) < 2
+        # With no descriptor left, the first answer waits in the system's queue until half-open connections time out, after REQUEST_SECONDS.
+        assert max(times) < (4 if lie else 2)
+        assert statistics.median(times) < 0.5
         assert _cpu(process.pid) - used < 2, "nothing is to be done but to wait"
         for one in opened:
             one.close()
