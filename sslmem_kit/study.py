@@ -165,7 +165,7 @@ class StudyResults(StudyFolder):
 
     def _verdict(self, name: str) -> dict[str, Any]:
         """Head of the report: its first lines, its warnings and its tables."""
-        read, found = as_line(stored_record(self.tree.attrs, self.class_names)), {"warnings": self.caveats}
+        read, found = as_line(stored_record(self.results.attrs, self.class_names)), {"warnings": self.caveats}
         size = self.tree[ALIGNMENT].size
         if size > READ_AT_A_GLANCE:
             return found | {"verdict": [f"{size:,} alignments are too many for a glance, `sslmem report` reads them", *read]}

@@ -151,7 +151,7 @@ def _align(
             output = encode(views)
         return {name: value.flatten(1) for name, value in (output if isinstance(output, Mapping) else {ALONE: output}).items()}
 
-    made_at_once = 0
+    made_at_once = in_a_pass = 0
     for ids, batch in batches:
         if not len(ids):
             continue

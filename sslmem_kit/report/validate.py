@@ -83,7 +83,7 @@ def problems(path: Path | str) -> Iterator[str]:
 def _audit_problems(study: Study, tree: xr.DataTree) -> Iterator[str]:
     """Problems of an audit, whose mode and partition follow from who was trained on what; weights stay where their owner keeps them."""
     ids, families = ([str(name) for name in tree[name].values] for name in ("encoder", "family"))
-    seen = tree["trained_on"].values if "trained_on" in tree.variables else None
+    seen = np.asarray(tree["trained_on"]) if "trained_on" in tree.variables else None
     try:
         found = membership(ids, seen, families)
     except UserError as error:
@@ -91,7 +91,7 @@ def _audit_problems(study: Study, tree: xr.DataTree) -> Iterator[str]:
         return
     if found.mode != tree.attrs[MODE]:
         yield f"{study.results_path}: its mode is {tree.attrs[MODE]!r}, who was trained on what makes it {found.mode!r}"
-    if found.codes is not None and (tree["partition"].values != found.codes).any():
+    if found.codes is not None and not np.array_equal(tree["partition"], found.codes):
         yield f"{study.results_path}: partition contradicts trained_on and family"
     for name in ids:
         if not (study.encoder(name) / "config.json").is_file():

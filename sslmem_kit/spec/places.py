@@ -55,7 +55,7 @@ def find_study(path: Path | str) -> Path:
 
 
 _NO_NAME = ("-", "~")
-"""What begins with these is an option, or a home folder, where a name is typed."""
+"""First characters of what is an option, or a home folder, where a name is typed."""
 
 
 def as_typed(folder: Path) -> str:

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from sslmem_kit.data.record import printable
@@ -94,7 +95,7 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def subject(spec: StudySpec | AuditSpec) -> dict[str, str]:
-    """What is studied, by heading: objective, backbone and data of a study, encoders and data of an audit.
+    """Return the subject of a study, by heading: objective, backbone and data of a study, encoders and data of an audit.
 
     Examples
     --------
@@ -138,13 +139,13 @@ def sizes(spec: StudySpec | AuditSpec, tree: xr.DataTree | None = None) -> dict[
     paired = [plan for plan in spec.encoders if plan.design == "pair"] if isinstance(spec, StudySpec) else []
     seeds = {plan.seed for plan in paired}
     if tree is not None:
-        ids, pairs = [str(name) for name in tree[ENCODER].values], pair_positions(tree)
-        seeds = set() if tree.attrs.get(MODE) == ONE_MODEL else set(tree["seed"].values[pairs].tolist())
+        ids, pairs = [str(name) for name in tree.coords[ENCODER].values], pair_positions(tree)
+        seeds = set() if tree.attrs.get(MODE) == ONE_MODEL else set(tree.coords["seed"].values[pairs].tolist())
     beside = f", {len(paired):,} of them pairs of f and g" if paired and len(paired) < len(ids) else ""
     found["encoders"] = f"{len(ids):,}{beside}: {join_names(ids)}"
     if seeds:
         found["seeds"] = f"{len(seeds):,}{' of the pairs' if beside else ''}"
-    layers = [str(name) for name in tree[LAYERS]["layer"].values] if tree is not None and LAYERS in tree.children else []
+    layers = [str(name) for name in tree[LAYERS].coords["layer"].values] if tree is not None and LAYERS in tree.children else []
     asked = spec.scoring.layers
     found["layers"] = f"{len(layers):,}: {join_names(layers)}" if layers else str(asked) if asked else "full representation"
     return found
@@ -155,7 +156,7 @@ def _samples(tree: xr.DataTree) -> str:
     total = f"{tree.sizes[SAMPLE]:,}"
     if PARTITION not in tree.variables:
         return total
-    codes = tree[PARTITION].values
+    codes = np.asarray(tree[PARTITION])
     counts = {name: int((codes == code).sum()) for name, code in PARTITION_CODE.items()}
     return f"{total}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
 
