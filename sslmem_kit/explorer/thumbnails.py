@@ -10,7 +10,6 @@ import base64
 import contextlib
 import io
 from collections.abc import Hashable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,17 +80,6 @@ def _read(opened: OpenStudy, ascending: np.ndarray) -> np.ndarray:
 def source(opened: OpenStudy) -> str:
     """What ids mean: pictures that a browser holds are of one source."""
     return f"{opened.key} {opened.stamp}"
-
-
-def esm(module: str) -> str:
-    """Source of the front end of a part, given its ``__file__``: what parts share, and the .js file beside it."""
-    files = (Path(__file__).with_name("thumbnails.js"), Path(module).with_suffix(".js"))
-    return "\n".join(file.read_text(encoding="utf-8") for file in files)
-
-
-def css(module: str) -> str:
-    """Style sheet of a part: the .css file beside it."""
-    return Path(module).with_suffix(".css").read_text(encoding="utf-8")
 
 
 def answer(session: Session, part: JSComponent, wanted: Any) -> None:

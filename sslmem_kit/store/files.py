@@ -252,3 +252,21 @@ def _kind(path: Path) -> str:
 def write_json(path: Path, content: Any) -> None:
     """Write indented JSON atomically."""
     write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def read_beside(module: str, *names: str) -> str:
+    """Return the text of files that lie beside a module, joined by newlines: its JavaScript, style sheets and HTML.
+
+    Parameters
+    ----------
+    module
+        ``__file__`` of the module.
+    names
+        Paths from the folder of the module.
+
+    Examples
+    --------
+    >>> "def write_atomically" in read_beside(__file__, "files.py")
+    True
+    """
+    return "\n".join((Path(module).parent / name).read_text(encoding="utf-8") for name in names)

@@ -16,8 +16,9 @@ from sslmem_kit.explorer.gallery.gallery import NOT_DEFINED, number, open_asked,
 from sslmem_kit.explorer.session import Session
 from sslmem_kit.explorer.study_cache import SampleRecord
 from sslmem_kit.explorer.theme import PARTITION_COLOURS
-from sslmem_kit.explorer.thumbnails import answer, css, data_uri, esm, source, thumbnails
+from sslmem_kit.explorer.thumbnails import answer, data_uri, source, thumbnails
 from sslmem_kit.names import ENCODER, EPOCH, FAMILIES, PARTITIONS, SAMPLE, TRAINED_ON
+from sslmem_kit.store.files import read_beside
 
 NOTHING = "No sample is open: choose one in the gallery, or tap a point in the scatter."
 NO_VIEWS = "Views are kept for candidates and extremes only."
@@ -37,8 +38,8 @@ class DetailSheet(JSComponent):
     colours = param.Dict({})
     source = param.String("")
 
-    _esm = esm(__file__)
-    _stylesheets = [css(__file__)]
+    _esm = read_beside(__file__, "../thumbnails.js", "detail.js")
+    _stylesheets = [read_beside(__file__, "detail.css")]
 
 
 class Detail:

@@ -10,8 +10,9 @@ from panel.custom import JSComponent
 
 from sslmem_kit.explorer.session import Session
 from sslmem_kit.explorer.theme import PARTITION_COLOURS
-from sslmem_kit.explorer.thumbnails import answer, css, esm, known_ids, source
+from sslmem_kit.explorer.thumbnails import answer, known_ids, source
 from sslmem_kit.names import PARTITIONS, SSLMEM
+from sslmem_kit.store.files import read_beside
 
 PAGE = 48
 """Samples on a page."""
@@ -33,8 +34,8 @@ class GalleryGrid(JSComponent):
     current = param.Integer(None, allow_None=True, doc="Id of the sample whose detail is open.")
     source = param.String("")
 
-    _esm = esm(__file__)
-    _stylesheets = [css(__file__), _SWATCHES]
+    _esm = read_beside(__file__, "../thumbnails.js", "gallery.js")
+    _stylesheets = [read_beside(__file__, "gallery.css"), _SWATCHES]
 
 
 class Gallery:
