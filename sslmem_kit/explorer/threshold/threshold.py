@@ -17,112 +17,11 @@ from sslmem_kit.explorer.session import DEFAULT_QUANTILE, Session
 from sslmem_kit.explorer.threshold.distributions import Distributions
 from sslmem_kit.explorer.threshold.shares import Shares, ordered
 from sslmem_kit.names import SSLMEM
+from sslmem_kit.store.files import read_beside
 
 UNITS = {"value": "score", "quantile": "quantile of the candidates", "fdr": "false-discovery rate"}
 STEPS = 500
 """Of the slider over the middle 99 % of the scores; a few outliers lengthen the slider, they do not make it coarse."""
-
-_ESM = """
-const WAIT = 100, GIVE_UP = 2000;  // ms between two moves; after which an answer is no longer waited for
-
-export function render({ model }) {
-  const home = document.createElement("div");
-  home.className = "threshold";
-  const choice = document.createElement("fieldset");
-  const legend = document.createElement("legend");
-  legend.textContent = "Threshold by";
-  const label = document.createElement("label");
-  const slider = document.createElement("input");
-  const field = document.createElement("input");
-  const told = document.createElement("output");
-  slider.type = "range"; field.type = "number"; field.step = "any";
-  slider.id = "slider"; label.htmlFor = "slider";
-  const row = document.createElement("div");
-  row.className = "row";
-  row.append(slider, field);
-  home.append(choice, label, row, told);
-
-  // While it is dragged, the slider sends its latest place, and the next one only when the server is done with that.
-  let next = null, sent = 0, last = 0, timer = null, held = false;
-  const busy = () => sent > model.seen && Date.now() - last < GIVE_UP;
-  function flush() {
-    timer = null;
-    if (next === null) return;
-    const rest = last + WAIT - Date.now();
-    if (rest > 0 || busy()) { timer = setTimeout(flush, Math.max(rest, 20)); return; }
-    last = Date.now(); sent += 1;
-    const value = next;
-    next = null;
-    model.moved = [model.by, value, sent];
-  }
-  function move(value) {
-    if (!Number.isFinite(value)) return;
-    next = value;
-    if (timer === null) flush();
-  }
-  slider.addEventListener("input", () => { field.value = slider.value; move(slider.valueAsNumber); });
-  const typed = () => {
-    if (Number.isFinite(field.valueAsNumber)) { slider.value = field.value; move(field.valueAsNumber); } else place();
-  };
-  field.addEventListener("change", typed);
-  // In JupyterLab a change is told only when the field loses the focus.
-  field.addEventListener("keydown", (event) => { if (event.key === "Enter") typed(); });
-  slider.addEventListener("pointerdown", () => { held = true; });
-  for (const name of ["pointerup", "pointercancel"]) slider.addEventListener(name, () => { held = false; });
-
-  function place() {
-    if (held || next !== null || busy()) return;
-    const text = String(Number(model.value.toPrecision(6)));
-    slider.value = text;
-    if (field !== field.getRootNode().activeElement || field.valueAsNumber !== Number(text)) field.value = text;
-  }
-  function tell() {
-    told.textContent = model.text;
-    slider.setAttribute("aria-valuetext", model.text);
-  }
-  function scale() {
-    for (const input of [slider, field]) { input.disabled = !model.active; }
-    slider.min = model.low; slider.max = model.high; slider.step = model.step;
-    const unit = model.units.find(([key]) => key === model.by);
-    label.textContent = unit ? `Threshold: ${unit[1]}` : "Threshold";
-    field.setAttribute("aria-label", label.textContent);
-    for (const radio of choice.querySelectorAll("input")) radio.checked = radio.value === model.by;
-    place();
-  }
-  function offer() {
-    choice.replaceChildren(legend, ...model.units.map(([key, name]) => {
-      const text = document.createElement("label"), radio = document.createElement("input");
-      radio.type = "radio"; radio.name = "by"; radio.value = key;
-      radio.addEventListener("change", () => { next = null; model.chosen = key; });
-      text.append(radio, document.createTextNode(name));
-      return text;
-    }));
-    scale();
-  }
-  model.on("units", offer);
-  for (const name of ["low", "high", "step", "by", "active"]) model.on(name, scale);
-  model.on("value", place);
-  model.on("seen", () => { if (next === null) place(); else if (timer === null) flush(); });
-  model.on("text", tell);
-  offer(); tell();
-  return home;
-}
-"""
-
-_STYLE = """
-/* Not on the host, whose colour Panel sets. */
-.threshold { color: var(--sm-ink); font: 13px system-ui, sans-serif; }
-fieldset { border: 0; margin: 0 0 4px; padding: 0; display: flex; flex-wrap: wrap; gap: 2px 14px; }
-legend { float: left; padding: 0; margin-right: 10px; font-weight: 600; }
-fieldset label { display: inline-flex; align-items: center; gap: 4px; min-height: 24px; }
-.row { display: flex; flex-wrap: wrap; gap: 8px; align-items: center; margin: 2px 0; }
-input[type=range] { flex: 1 1 180px; min-width: 0; height: 24px; accent-color: var(--sm-accent); }
-input[type=radio] { accent-color: var(--sm-accent); margin: 0; }
-input[type=number] { flex: 0 0 110px; width: 110px; box-sizing: border-box; padding: 3px 6px; font: inherit; color: var(--sm-ink);
-  background: var(--sm-paper); border: 1px solid var(--sm-muted); border-radius: 4px; }
-input:focus-visible { outline: 2px solid var(--sm-focus); outline-offset: 2px; }
-output { color: var(--sm-muted); display: block; min-height: 1.3em; font-variant-numeric: tabular-nums; }
-"""
 
 
 class ThresholdControl(JSComponent):
@@ -138,8 +37,8 @@ class ThresholdControl(JSComponent):
     moved = param.List([], doc="Of the browser: unit, value, running number.")
     chosen = param.String("", doc="Of the browser: the unit that was asked for.")
 
-    _esm = _ESM
-    _stylesheets = [_STYLE]
+    _esm = read_beside(__file__, "threshold.js")
+    _stylesheets = [read_beside(__file__, "threshold.css")]
 
 
 class Threshold:
