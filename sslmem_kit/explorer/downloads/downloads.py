@@ -19,6 +19,7 @@ from sslmem_kit.errors import UserError
 from sslmem_kit.explorer.downloads.files import csv_file, figure_file, means, npz_file, parquet_file, plain
 from sslmem_kit.explorer.link_state import State, to_query
 from sslmem_kit.explorer.session import Session
+from sslmem_kit.store.files import read_beside
 
 SAMPLES = {
     "csv": ("scores", "csv", "CSV", "scores as a table for spreadsheets"),
@@ -26,115 +27,6 @@ SAMPLES = {
     "npz": ("split", "npz", "Split (npz)", "sample ids for a removal study: sslmem run SPEC --remove FILE"),
 }
 FIGURES = {"scatter": "Scatter", "distributions": "Distributions", "shares": "Share above the threshold"}
-
-_ESM = """
-function make(tag, text, cls) {
-  const element = document.createElement(tag);
-  if (text !== undefined) element.textContent = text;
-  if (cls) element.className = cls;
-  return element;
-}
-
-export function render({ model }) {
-  const home = make("div", undefined, "takeaway"), what = make("p", "", "what"), status = make("p", "", "status"), groups = make("div");
-  status.setAttribute("role", "status");
-  const row = make("div", undefined, "row"), label = make("label", "Link to this view"), link = make("input"), copy = make("button", "Copy");
-  link.type = "text"; link.readOnly = true; link.id = "link"; label.htmlFor = "link"; copy.type = "button";
-  copy.setAttribute("aria-label", "Copy the link");
-  row.append(link, copy);
-  home.append(what, groups, status, label, row);
-
-  let running = null;  // { id, name, pieces, size }
-  function ask(item) {
-    running = { id: `${Date.now()}-${Math.random()}`, name: item.name, pieces: [], size: 0 };
-    status.textContent = `Preparing ${item.name} …`;
-    enable();
-    model.send_msg({ get: item.key, id: running.id });
-  }
-  function done(text) { running = null; status.textContent = text; enable(); }
-  model.on("msg:custom", (told) => {
-    if (!running || told.id !== running.id) return;
-    if (told.error) return done(told.error);
-    if (told.piece) {
-      running.pieces.push(told.piece);
-      running.size += told.piece.byteLength;
-      status.textContent = `Receiving ${running.name}: ${(running.size / 1e6).toFixed(1)} MB`;
-      model.send_msg({ more: true, id: running.id });
-      return;
-    }
-    const address = URL.createObjectURL(new Blob(running.pieces, { type: told.type })), anchor = make("a");
-    anchor.href = address; anchor.download = running.name;
-    anchor.click();
-    setTimeout(() => URL.revokeObjectURL(address), 60000);
-    done(`Saved ${running.name}, ${(running.size / 1e6).toFixed(running.size < 1e5 ? 3 : 1)} MB`);
-  });
-
-  let buttons = [];
-  function enable() {
-    // Not `disabled`, which would take the focus away from the button that was just pressed.
-    for (const [button, item] of buttons) button.setAttribute("aria-disabled", Boolean(running) || !item.ready);
-  }
-  function offer() {
-    if (buttons.length === model.items.length) {
-      model.items.forEach((item, index) => { buttons[index][1] = item; });
-    } else {
-      buttons = [];
-      groups.replaceChildren();
-      let group = null, line = null;
-      for (const item of model.items) {
-        if (item.group !== group) {
-          group = item.group;
-          line = make("div", undefined, "row");
-          line.setAttribute("role", "group");
-          line.setAttribute("aria-label", group);
-          line.append(make("span", group, "group"));
-          groups.append(line);
-        }
-        const button = make("button", item.text), entry = [button, item];
-        button.type = "button";
-        button.setAttribute("aria-label", `${item.group}, ${item.text}: download`);
-        button.title = item.title;
-        button.addEventListener("click", () => { if (!running && entry[1].ready) ask(entry[1]); });
-        line.append(button);
-        buttons.push(entry);
-      }
-    }
-    enable();
-  }
-  copy.addEventListener("click", async () => {
-    link.select();
-    try {
-      await navigator.clipboard.writeText(link.value);
-      status.textContent = "The link is copied.";
-    } catch {
-      // No permission, or a page without https.
-      link.focus();
-      link.select();
-      status.textContent = document.execCommand("copy") ? "The link is copied." : "The link is selected: copy it with Ctrl+C.";
-    }
-  });
-  const tell = () => { what.textContent = model.text; };
-  const show = () => { link.value = model.link; };
-  model.on("items", offer); model.on("text", tell); model.on("link", show);
-  offer(); tell(); show();
-  return home;
-}
-"""
-
-_STYLE = """
-/* Not on the host, whose colour Panel sets. */
-.takeaway { color: var(--sm-ink); font: 13px system-ui, sans-serif; }
-p { margin: 4px 0; } .what { font-weight: 600; } .status { color: var(--sm-muted); min-height: 1.3em; overflow-wrap: anywhere; }
-.row { display: flex; flex-wrap: wrap; gap: 6px; align-items: center; margin: 6px 0; }
-.group { flex: 0 0 110px; color: var(--sm-muted); }
-button { font: inherit; color: var(--sm-ink); background: var(--sm-panel); border: 1px solid var(--sm-muted); border-radius: 4px;
-  padding: 4px 10px; min-height: 28px; cursor: pointer; }
-button:hover { border-color: var(--sm-accent); }
-button[aria-disabled=true] { color: var(--sm-muted); border-color: var(--sm-line); cursor: default; }
-input { flex: 1 1 200px; min-width: 0; font: inherit; color: var(--sm-ink); background: var(--sm-paper); border: 1px solid var(--sm-muted);
-  border-radius: 4px; padding: 5px 8px; }
-button:focus-visible, input:focus-visible { outline: 2px solid var(--sm-focus); outline-offset: 2px; }
-"""
 
 
 class TakeAwayPanel(JSComponent):
@@ -144,8 +36,8 @@ class TakeAwayPanel(JSComponent):
     text = param.String("")
     link = param.String("")
 
-    _esm = _ESM
-    _stylesheets = [_STYLE]
+    _esm = read_beside(__file__, "downloads.js")
+    _stylesheets = [read_beside(__file__, "downloads.css")]
 
 
 class TakeAway(param.Parameterized):
