@@ -24,6 +24,7 @@ from sslmem_kit.explorer.session import Session
 from sslmem_kit.explorer.study_cache import Library
 from sslmem_kit.explorer.theme import Text, palette, variables
 from sslmem_kit.explorer.threshold.threshold import Threshold
+from sslmem_kit.store.files import read_beside
 from sslmem_kit.study import StudyResults
 
 TABS = ("explore", "compare", "take away")
@@ -36,61 +37,10 @@ Syncable._event_coroutine.lock = Syncable._change_coroutine.lock = True
 # Changes of a menu wait this long for others to come, in milliseconds; Panel's 50 are a quarter of what an answer may take.
 Syncable._debounce = 5
 
-_STYLE = """
-:host { font-family: system-ui, sans-serif; color: var(--sm-ink); background: var(--sm-paper); }
-:host(.sm-row) { display: flex; flex-flow: row wrap; align-items: flex-start; gap: 8px; }
-"""
-_TEXT_STYLE = """
-:host { color: var(--sm-ink); }
-h1 { font-size: 20px; margin: 0; } h2 { font-size: 14px; margin: 0; }
-p { margin: 0; } .note { background: var(--sm-warn); padding: 8px 12px; border-radius: 4px; }
-"""
-_TABS_STYLE = """
-.bk-tab { color: var(--sm-ink) !important; }
-.bk-tab.bk-active { background: var(--sm-panel) !important; border-color: var(--sm-line) !important; font-weight: 600; }
-.bk-tab:focus-visible { outline: 2px solid var(--sm-focus); }
-"""
-_PAGE = """
-{% extends base %}
-{% block preamble %}
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<script>
-  // Dark where the system is, unless the address says otherwise. Here, so that nothing is drawn twice.
-  (function () {
-    var address = new URL(window.location.href);
-    if (!address.searchParams.has("theme") && window.matchMedia("(prefers-color-scheme: dark)").matches) {
-      address.searchParams.set("theme", "dark");
-      window.location.replace(address.href);
-    }
-  })();
-  // Panel writes the address when the view changes, but does not read it when a person goes back in history.
-  (function () {
-    var push = window.history.pushState;
-    window.history.pushState = function (state, title, address) {
-      if (new URL(address, window.location.href).href !== window.location.href) push.apply(window.history, arguments);
-    };
-    window.addEventListener("popstate", function () {
-      Bokeh.documents[0].get_model_by_name("location").search = window.location.search;
-    });
-  })();
-  // Bokeh draws on a plain canvas where there is no WebGL, which is faster than WebGL without a graphics card.
-  (function () {
-    var real = HTMLCanvasElement.prototype.getContext, gl = document.createElement("canvas").getContext("webgl");
-    var told = gl && gl.getExtension("WEBGL_debug_renderer_info");
-    var name = gl ? gl.getParameter(told ? told.UNMASKED_RENDERER_WEBGL : gl.RENDERER) : "";
-    if (gl && gl.getExtension("WEBGL_lose_context")) gl.getExtension("WEBGL_lose_context").loseContext();
-    if (/SOFTWARE/i.test(name)) HTMLCanvasElement.prototype.getContext = function (kind) {
-      return /webgl/.test(kind) ? null : real.apply(this, arguments);
-    };
-  })();
-</script>
-<style>html, body { background: PAPER; margin: 0; }</style>
-{% endblock %}
-{% block contents %}
-<main>{{ embed(roots.explorer) }}</main>
-{{ embed(roots.location) }}
-{% endblock %}
-"""
+_STYLE = read_beside(__file__, "page.css")
+_TEXT_STYLE = read_beside(__file__, "text.css")
+_TABS_STYLE = read_beside(__file__, "tabs.css")
+_PAGE = read_beside(__file__, "page.html")
 
 
 class Explorer(pn.viewable.Viewer):
@@ -202,7 +152,9 @@ def make_page(library: Library) -> pn.Template:
         pn.bind(explorer.address, location.param.href, watch=True)
         explorer.address(location.href)
         _follow(explorer, location, "&theme=dark" if dark else "")
-    page = pn.Template(_PAGE.replace("PAPER", palette(dark)["paper"]).replace("SOFTWARE", SOFTWARE_RENDERERS), location=True)
+    page = pn.Template(_PAGE, location=True)
+    page.add_variable("paper", palette(dark)["paper"])
+    page.add_variable("software_renderers", SOFTWARE_RENDERERS)
     page.add_panel("explorer", explorer.view)
     return page
 
