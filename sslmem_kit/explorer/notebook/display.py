@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import html
+import json
 from collections import deque
 from typing import Any
 
@@ -26,76 +27,15 @@ from panel.io.notebook import EXEC_MIME, LOAD_MIME, load_notebook
 from panel.io.state import state
 from panel.models.comm_manager import CommManager
 
+from sslmem_kit.store.files import read_beside
+
 TARGET = "sslmem-explorer"
 """Name of the connection, in the kernel."""
 
 _HINT = "This is a picture of the explorer: it works in JupyterLab, with a kernel. Run this cell to explore."
 _GONE = "The kernel does not have this explorer any more: run this cell again."
 _ELSEWHERE = "This explorer was opened again, in another place: run this cell again to have it here."
-
-_SHELL = """<div id="sslmem-REF" style="min-height: 40px"><p>HINT</p>PICTURE</div>
-<script>(function () {
-  const ref = "REF", token = ref + "-" + Math.random().toString(36).slice(2);
-  // Outputs are attached late, and a kernel is there later still.
-  const wait = (ready, then, left = 240) => {
-    const found = ready();
-    if (found) then(found); else if (left > 0) setTimeout(wait, 250, ready, then, left - 1);
-  };
-  const home = () => document.getElementById("sslmem-" + ref);
-  const library = () => {
-    const { Bokeh, PyViz } = window, found = Bokeh && (Bokeh.version === "VERSION" ? Bokeh : Bokeh.versions?.get("VERSION"));
-    return found && found.Panel && PyViz.comm_manager ? found : null;
-  };
-  const load = (parts) => {
-    // Once a page: a second Bokeh would take the place of the first, whose explorers hear nothing any more.
-    if (library() || window.PyViz.sslmemLoads) return;
-    window.PyViz.sslmemLoads = true;
-    for (const { markup, script } of parts) {
-      if (markup) document.head.append(document.createRange().createContextualFragment(markup));
-      const element = document.createElement("script");
-      element.textContent = script;
-      document.head.append(element);
-      element.remove();
-    }
-  };
-  wait(() => home() && window.PyViz?.kernels?.[ref], (kernel) => {
-    // The element, not its id: JupyterLab may run a script twice, and may make the output anew, which then asks for itself.
-    const place = home();
-    if (place.dataset.asked) return;
-    place.dataset.asked = token;
-    const tell = (text) => {
-      const said = place.querySelector("p") || document.createElement("p");
-      said.textContent = text;
-      place.prepend(said);
-    };
-    // What Panel takes for connections of its own: one for what happens here, one for what Python changes.
-    const events = { active: true, connected: true, open() {}, send: (...message) => line.send(...message) }, changes = {};
-    const show = async (sent) => {
-      const { PyViz } = window;
-      PyViz.kernels[token] = { connectToComm: () => events, registerCommTarget: (_, opened) => opened(changes) };
-      PyViz.plot_index[token] = true;  // or what Python changes would be thrown away until Bokeh lists the plot
-      place.dataset.lmSuppressShortcuts = "true";  // or Enter in a field, and letters, would be JupyterLab's
-      place.innerHTML = sent.element;
-      await library().embed.embed_items_notebook(JSON.parse(sent.document), JSON.parse(sent.items));
-      line.send({ built: true });
-      const watch = setInterval(() => {
-        if (PyViz.kernels[ref]) return;
-        clearInterval(watch);
-        tell("The kernel was stopped: run this cell again.");
-      }, 1000);
-    };
-    const line = kernel.connectToComm("TARGET", token);
-    line.onMsg = (message) => {
-      const { content: { data: sent }, metadata } = message;
-      if (sent.told) tell(sent.told);
-      else if (sent.document) {
-        load(sent.libraries);
-        wait(() => library() && place.isConnected, () => show(sent));
-      } else (metadata.msg_type ? events : changes).onMsg(message);
-    };
-    wait(() => line.active, () => line.open({ ref: ref, loaded: Boolean(library() || window.PyViz.sslmemLoads) }));
-  });
-})();</script>"""
+_SCRIPT = read_beside(__file__, "display.js")
 
 
 def load() -> None:
@@ -131,11 +71,10 @@ def bundle(view: pn.viewable.Viewable, picture: bytes, told: str) -> tuple[dict[
     source = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
     alt = html.escape(told, quote=True)
     image = f'<p>{alt}</p><img alt="{alt}" style="max-width: min(100%, 640px)" src="{source}"/>' if picture else f"<p>{alt}</p>"
-    words = {"REF": ref, "TARGET": TARGET, "VERSION": bokeh.__version__, "HINT": html.escape(_HINT), "PICTURE": image}
-    output = _SHELL
-    for word, text in words.items():
-        output = output.replace(word, text)
-    return {"text/html": output, "text/plain": told, EXEC_MIME: ""}, {EXEC_MIME: {"id": ref}}
+    place = f'<div id="sslmem-{ref}" style="min-height: 40px"><p>{html.escape(_HINT)}</p>{image}</div>'
+    arguments = json.dumps({"ref": ref, "target": TARGET, "version": bokeh.__version__})
+    script = f"<script>(() => {{\n{_SCRIPT}fetchExplorer({arguments});\n}})();</script>"
+    return {"text/html": f"{place}\n{script}", "text/plain": told, EXEC_MIME: ""}, {EXEC_MIME: {"id": ref}}
 
 
 class _Relay:
@@ -163,7 +102,7 @@ class _Relay:
     def fetch(self, line: Any, loaded: bool) -> None:
         """Send the explorer as it is at this moment, and keep what changes from here on."""
         if self._line is not None:
-            self._line.send({"told": _ELSEWHERE})
+            self._line.send({"message": _ELSEWHERE})
         self.close()
         view, root, document, _ = state._views[self._ref]
         manager = next(model for model in document.roots if isinstance(model, CommManager))
@@ -204,7 +143,7 @@ def _answer(line: Any, message: dict[str, Any]) -> None:
     asked = message["content"]["data"]
     kept = state._views.get(asked.get("ref"))
     if kept is None:
-        line.send({"told": _GONE})
+        line.send({"message": _GONE})
         return
     relay, loop = kept[-1]._comm, get_ipython().kernel.io_loop
     # JupyterLab has what comes from pages handled in threads of the kernel, beside the one that runs cells; Panel knows only that one.
