@@ -6,6 +6,7 @@ import html
 import io
 import json
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import holoviews as hv
@@ -16,19 +17,12 @@ from bokeh.models import Axis, DataTable, LayoutDOM, Plot, Toolbar
 from bokeh.resources import Resources
 
 from sslmem_kit.spec.paths import expanded
-from sslmem_kit.store.files import write_atomically
+from sslmem_kit.store.files import read_beside, write_atomically
 
 DPI = 150
 """Resolution of pictures, in dots per inch."""
 
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head><meta charset="utf-8"><title>{title}</title>
-<style>body {{ margin: 16px; background: white; }}</style>
-{scripts}</head>
-<body><div id="figure"></div><script>Bokeh.embed.embed_item({item}, "figure");</script></body>
-</html>
-"""
+_PAGE = Template(read_beside(__file__, "page.html"))
 
 
 def save_figure(figure: Any, folder: Path | str, name: str) -> list[Path]:
@@ -84,7 +78,7 @@ def page(model: LayoutDOM, title: str) -> str:
     """
     tables = ["bokeh-widgets", "bokeh-tables"] if model.select_one({"type": DataTable}) else []
     scripts = "".join(f"<script>{script}</script>\n" for script in libraries(*tables))
-    return _PAGE.format(title=html.escape(title), scripts=scripts, item=item_json(model))
+    return _PAGE.substitute(title=html.escape(title), scripts=scripts, item=item_json(model))
 
 
 def libraries(*more: str) -> list[str]:

@@ -13,24 +13,12 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from sslmem_kit.figures.save import bokeh_model, item_json, libraries, png
+from sslmem_kit.store.files import read_beside
 
 if TYPE_CHECKING:
     from sslmem_kit.study import Study
 
-_SWAP = """(function () {
-  let attempts = 0;
-  // The element and the library may come after this script: JupyterLab attaches outputs late.
-  const timer = setInterval(function () {
-    const home = document.getElementById("ID");
-    if (home && window.Bokeh && window.Bokeh.embed) {
-      clearInterval(timer);
-      const picture = home.firstElementChild;
-      Bokeh.embed.embed_item(ITEM, "ID").then(function () { picture.remove(); });
-    } else if (++attempts > 300) {
-      clearInterval(timer);
-    }
-  }, 50);
-})();"""
+_SCRIPT = read_beside(__file__, "show.js")
 
 
 @dataclass(frozen=True)
@@ -72,7 +60,7 @@ def show(figure: Any, *, interactive: bool = True) -> Shown:
     html = f'<div id="{identity}"><img alt="figure" style="max-width: 100%" src="data:image/png;base64,{picture}"/></div>'
     if interactive:
         item = item_json(bokeh_model(figure))
-        html += f"<script>{_SWAP.replace('ID', identity).replace('ITEM', item)}</script>"
+        html += f'<script>(function () {{\n{_SCRIPT}showFigure("{identity}", {item});\n}})();</script>'
     return Shown(html)
 
 
