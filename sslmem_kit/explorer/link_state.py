@@ -1,8 +1,8 @@
-"""The state of an explorer session as a link carries it: one query parameter a field, fields at their defaults left out.
+"""The state of an explorer session as a link carries it: one query parameter per field, fields at their defaults omitted.
 
 A link names things (study, class, encoder seeds, sample ids), never positions, so that it survives a restart and a study to which
-samples or encoders were added. What a link names and a study no longer has is left out, and told. A link that cannot be read at all
-gives the default view, with a note.
+samples or encoders were added. What a link names and a study no longer has is left out, with a note. A link that cannot be read at
+all gives the default view, with a note.
 """
 
 from __future__ import annotations
@@ -21,20 +21,18 @@ from pydantic import Field, ValidationError, field_validator
 from sslmem_kit.spec.section import Section
 
 LONGEST_QUERY = 16_000
-"""Characters of a query that are read."""
+"""Largest number of characters of a query that is read."""
 LONGEST_IDS = 6_000
-"""Characters that ids may take in a link; a larger selection is carried by the outline that made it."""
+"""Largest number of characters of ids in a link; a larger selection is carried by the outline that made it."""
 MOST_IDS = 50_000
-"""Ids that are packed at all: of more, only the most regular would be short enough, and finding that out takes half a second."""
-MOST_IDS = 50_000
-"""Ids that are worth trying to pack."""
+"""Largest number of ids that are packed: of more, only very regular ones would be short enough, and trying takes half a second."""
 VERSION = 1
 
 Text = Annotated[str, Field(max_length=1000)]
 
 
 class State(Section):
-    """Everything that a link restores. Empty tuples mean: all."""
+    """Everything that a link restores. Empty tuples stand for all."""
 
     study: Text = ""
     protocol: Text = "corrected"
@@ -47,16 +45,16 @@ class State(Section):
     y: Text = "alignment_g"
     colour: Text = "sslmem"
     threshold: float | None = None
-    """In the unit that ``threshold_by`` says; None: the 90 % quantile of the candidates."""
+    """Threshold in the unit ``threshold_by``; None: the 90 % quantile of the candidates."""
     threshold_by: Literal["value", "quantile", "fdr"] = "value"
     ids: Annotated[str, Field(max_length=LONGEST_IDS)] = ""
     """Selected samples, packed by :func:`pack_ids`."""
     outline: Annotated[tuple[tuple[float, float], ...], Field(max_length=400)] = ()
-    """Corners of the outline drawn round the selected points, in units of the axes, where the ids would be too many."""
+    """Corners of the outline round the selected points, in units of the axes, where the ids would be too many."""
     sort: Text = "sslmem"
     ascending: bool = False
     sample: int | None = None
-    """Whose detail is open."""
+    """Id of the sample whose detail is open."""
     tab: Text = "explore"
     left: Text = ""
     right: Text = ""
@@ -72,14 +70,14 @@ class State(Section):
 
 
 def to_query(state: State) -> str:
-    """The part of a link after ``?``."""
+    """Return the part of a link after ``?``."""
     default = State()
     fields = {name: value for name, value in state.model_dump().items() if value != getattr(default, name) or name == "v"}
     return urlencode({name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()})
 
 
 def from_query(query: str) -> tuple[State, str]:
-    """The state of a link, and a note: empty, or why this is the default view instead."""
+    """Return the state of a link, and a note: empty, or the reason why this is the default view instead."""
     query = query.removeprefix("?")
     if len(query) > LONGEST_QUERY:
         return State(), f"The link was longer than {LONGEST_QUERY:,} characters and was not read: this is the default view."
@@ -93,15 +91,15 @@ def from_query(query: str) -> tuple[State, str]:
         state = State.model_validate(fields)
     except (ValueError, ValidationError, RecursionError) as error:
         where = str(error.errors()[0]["loc"][0]) if isinstance(error, ValidationError) and error.errors()[0]["loc"] else "it"
-        told = "a field of it" if where == "it" else f"its field {where!r}"
-        return State(), f"The link could not be read ({told} is not valid): this is the default view."
+        name = "a field of it" if where == "it" else f"its field {where!r}"
+        return State(), f"The link could not be read ({name} is not valid): this is the default view."
     if state.v > VERSION:
         return State(), "The link was made by a newer version of sslmem_kit: this is the default view."
     return state, ""
 
 
 def pack_ids(ids: np.ndarray) -> str:
-    """Ascending ids as text that is short where they lie close; empty for none, and where it would be too long."""
+    """Pack ascending ids into text that is short where they lie close; empty for none, and where it would be too long."""
     if not 0 < len(ids) <= MOST_IDS:
         return ""
     ids = np.unique(np.asarray(ids, np.int64))
@@ -111,7 +109,7 @@ def pack_ids(ids: np.ndarray) -> str:
 
 
 def unpack_ids(text: str) -> np.ndarray:
-    """Ids that :func:`pack_ids` packed.
+    """Return the ids that :func:`pack_ids` packed, (sample,) int64.
 
     Raises
     ------

@@ -1,8 +1,8 @@
-"""Which per-sample quantities a store holds, read off its schema: what an axis, a colour or an order of the explorer can be.
+"""Per-sample quantities of a store, read off its schema: choices for axes, colour and order of the explorer.
 
-Whatever a group holds by ``sample`` counts, so that groups which later versions add appear by themselves. A variable on ``encoder``
+Every variable on ``sample`` of a group counts, so that groups which later versions add appear by themselves. A variable on ``encoder``
 too becomes three quantities: its mean over family f, over family g, and g minus f. One further dimension with a coordinate (layer,
-epoch, task ...) is spelled out. Left out: pictures, references to samples, and what has more dimensions than that.
+epoch, task ...) is spelled out. Excluded: pictures, references to samples, and variables of more dimensions.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ SCORES = {
     "p_value": "p value against the null",
     "q_value": "q value against the null",
 }
-"""Columns of the scores, and what they are called."""
+"""Columns of the scores, and their labels."""
 MOST = 64
-"""Values of a further dimension that are spelled out, at most."""
+"""Largest size of a further dimension that is spelled out."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,15 @@ class Quantity:
     Attributes
     ----------
     key
-        What links call it: ``sslmem``, ``layers/alignment:g-f@layer=3``.
+        Name in links: ``sslmem``, ``layers/alignment:g-f@layer=3``.
     label
-        What axes call it.
+        Label of axes.
     group, variable
-        Where it is stored; ``group`` is None for a column of the scores.
+        Group and name of the stored variable; ``group`` is None for a column of the scores.
     family
         ``f``, ``g``, ``g-f`` or None for a variable without encoders.
     at
-        Dimension and position that a further dimension is fixed at.
+        Name of a further dimension, and the position that it is fixed at.
     """
 
     key: str
@@ -61,7 +61,7 @@ class Quantity:
     at: tuple[str, int] | None = None
 
     def read(self, tree: xr.DataTree, encoders: tuple[str, ...]) -> np.ndarray:
-        """Values over these encoders, (sample,) float32; NaN where a family has none."""
+        """Read the values over these encoders, (sample,) float32; NaN where a family has none."""
         values = tree[self.group].to_dataset()[self.variable] if self.group else tree.to_dataset()[self.variable]
         if self.at:
             values = values.isel({self.at[0]: self.at[1]})
@@ -79,13 +79,13 @@ class Quantity:
 
 
 def of_scores() -> Iterator[Quantity]:
-    """The columns of the scores."""
+    """Yield the columns of the scores."""
     for key, label in SCORES.items():
         yield Quantity(key, label)
 
 
 def of_store(tree: xr.DataTree) -> Iterator[Quantity]:
-    """The quantities that the groups of a store hold."""
+    """Yield the quantities that the groups of a store hold."""
     for group in tree.subtree:
         path = group.path.strip("/")
         dataset = group.to_dataset()

@@ -1,4 +1,4 @@
-"""One person's session: what is chosen, and what follows from it. Every part of the page reads and writes this and nothing else.
+"""State of a session: the choices, and what follows from them. Every part of the page reads and writes this and nothing else.
 
 Choices are the fields of :class:`~sslmem_kit.explorer.link_state.State`. From them follow, in this order: the open study and the encoders,
 their scores, the samples that pass the filters (``shown``), the threshold as a score (``limit``), and the selection (``selected``).
@@ -26,14 +26,18 @@ _NOTHING = np.empty(0, np.int64)
 
 
 class Session(param.Parameterized):
-    """The state of one browser tab or notebook cell.
+    """State of one browser tab or notebook cell.
 
     Parameters
     ----------
     library
-        The studies, shared with other sessions.
+        Studies, shared with other sessions.
     state
-        What to begin with; what the studies do not have is left out and told in ``note``.
+        Initial state; what the studies do not have is left out and listed in ``note``.
+    note
+        Remark on it that is shown.
+    dark
+        Use dark colours.
     """
 
     study = param.String(doc="Key of the study in the library.")
@@ -46,7 +50,7 @@ class Session(param.Parameterized):
     x = param.String("alignment_f", doc="Key of the quantity on the x axis.")
     y = param.String("alignment_g")
     colour = param.String(SSLMEM)
-    threshold = param.Number(None, allow_None=True, doc="In the unit of threshold_by.")
+    threshold = param.Number(None, allow_None=True, doc="Threshold in the unit of threshold_by.")
     threshold_by = param.Selector(default="value", objects=["value", "quantile", "fdr"])
     sort = param.String(SSLMEM, doc="Key of the quantity that the gallery is ordered by.")
     ascending = param.Boolean(False)
@@ -56,14 +60,14 @@ class Session(param.Parameterized):
     right = param.String("")
     dark = param.Boolean(False, doc="Dark colours; fixed for a session.", constant=True)
 
-    opened = param.Parameter(doc="The OpenStudy.")
+    opened = param.Parameter(doc="The OpenStudy that is shown.")
     encoders = param.Parameter((), doc="Ids of the encoders whose alignments are scored.")
     scores = param.Parameter(doc="Dataset of scores on sample; None where there are none, then `problem` says why.")
-    problem = param.String("", doc="Why there is nothing to see, and what to do.")
+    problem = param.String("", doc="Reason why there is nothing to see, and what to do.")
     shown = param.Parameter(_NOTHING, doc="Positions of the samples that pass the filters, ascending.")
     limit = param.Number(float("nan"), doc="The threshold as a score.")
     selected = param.Parameter(_NOTHING, doc="Positions of the selected samples, ascending.")
-    note = param.String("", doc="What a person should know about the last action.")
+    note = param.String("", doc="Remark on the last action.")
 
     def __init__(self, library: Library, state: State | None = None, *, note: str = "", dark: bool = False) -> None:
         super().__init__(dark=dark)
@@ -99,7 +103,7 @@ class Session(param.Parameterized):
     def _score(self) -> None:
         opened = self.opened
         if opened.tree is None:
-            self.param.update(scores=None, encoders=(), problem=opened.lacking)
+            self.param.update(scores=None, encoders=(), problem=opened.problem)
             return
         encoders = opened.encoders(**{name: getattr(self, name) for name in ENCODER_FILTERS})
         try:
@@ -134,36 +138,36 @@ class Session(param.Parameterized):
         return float(self.threshold)
 
     def quantile_limit(self, quantile: float) -> float:
-        """The score that a share ``quantile`` of the candidates (of all samples, without candidates) lies at or below."""
+        """Return the quantile of the scores of the candidates (of all samples, without candidates)."""
         values = self.scores[SSLMEM].values
         among = values[self.opened.partitions == PARTITION_CODE["candidate"]]
         return float(np.quantile(among if len(among) else values, quantile))
 
     def q_values(self) -> np.ndarray:
-        """False-discovery rates of the candidates, whose scores are high where they are memorized; NaN elsewhere. (sample,)."""
+        """Return the false-discovery rates of the candidates, (sample,); NaN for other samples, whose scores are not high where memorized."""
         return np.where(self.opened.partitions == PARTITION_CODE["candidate"], self.column("q_value"), np.float32(np.nan))
 
-    # -- what parts of the page ask for --------------------------------------------------------------------------------------------
+    # -- for the parts of the page --------------------------------------------------------------------------------------------
 
     @property
     def quantities(self) -> dict[str, Any]:
-        """What can be an axis, a colour or an order, by key: :class:`~sslmem_kit.explorer.quantities.Quantity`."""
+        """Choices for axes, colour and order, by key: :class:`~sslmem_kit.explorer.quantities.Quantity`."""
         return {} if self.opened.tree is None else self.opened.quantities
 
     def column(self, key: str) -> np.ndarray:
-        """Values of a quantity for every sample of the study, (sample,) float32."""
+        """Return the values of a quantity for every sample of the study, (sample,) float32."""
         return self.opened.column(key, self.protocol, self.encoders)
 
     def class_name(self, position: int) -> str:
-        """Name of a sample's class."""
+        """Return the name of a sample's class."""
         return self.opened.class_names[self.opened.labels[position]]
 
     def above(self) -> np.ndarray:
-        """Positions of the shown samples whose score is strictly above the threshold, ascending; needs scores."""
+        """Return the positions of the shown samples whose score is strictly above the threshold, ascending; needs scores."""
         return self.shown[self.scores[SSLMEM].values[self.shown] > self.limit]
 
     def listed(self) -> np.ndarray:
-        """Positions of what the gallery lists and a download has, ascending: the selection, else what is above the threshold."""
+        """Return the positions of the samples of gallery and downloads, ascending: the selection, else those above the threshold."""
         return self.selected if self.scores is None or len(self.selected) else self.above()
 
     def select(self, positions: np.ndarray, outline: tuple[tuple[float, float], ...] = ()) -> None:
@@ -183,7 +187,7 @@ class Session(param.Parameterized):
     # -- links ---------------------------------------------------------------------------------------------------------------------
 
     def state(self) -> State:
-        """What a link to this view carries."""
+        """Return the state that a link to this view carries."""
         own = {name: getattr(self, name) for name in State.model_fields if name not in ("ids", "outline", "v")}
         own |= {name: tuple(value) for name, value in own.items() if isinstance(value, list)}
         ids = pack_ids(self.opened.ids[self.selected]) if self.opened.tree is not None else ""
@@ -191,7 +195,7 @@ class Session(param.Parameterized):
         return State(**own, ids=ids, outline=() if ids else self._outline)
 
     def restore(self, state: State, note: str = "") -> None:
-        """Go to the view of a link; what the studies do not have is left out and told in ``note``."""
+        """Go to the view of a link; what the studies do not have is left out and listed in ``note``."""
         with param.parameterized.discard_events(self):
             self._restore(state, note)
         self.param.trigger(*(name for name in self.param if name != "name"))
@@ -242,7 +246,7 @@ class Session(param.Parameterized):
             self.select_inside(state.outline)
 
     def _fitting(self, opened: OpenStudy) -> dict[str, Any]:
-        """Changes of the choices that a study cannot satisfy, to ones that it can."""
+        """Return changes of the choices that a study cannot satisfy, to ones that it can."""
         if opened.tree is None:
             return {}
         changes: dict[str, Any] = {}
@@ -265,12 +269,12 @@ class Session(param.Parameterized):
 
 
 def inside(x: np.ndarray, y: np.ndarray, outline: tuple[tuple[float, float], ...]) -> np.ndarray:
-    """Whether points lie inside a polygon, by the parity of the edges that a ray to the right crosses.
+    """Return whether points lie inside a polygon, (point,) bool, by the parity of the edges that a ray to the right crosses.
 
     Parameters
     ----------
     x, y
-        (point,).
+        (point,) coordinates.
     outline
         Corners; the last is joined to the first.
     """

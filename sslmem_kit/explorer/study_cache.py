@@ -1,6 +1,6 @@
-"""The studies that an explorer shows: opened once, read-only, shared by all sessions of a process, within a bounded memory.
+"""Studies of an explorer: opened once, read-only, shared by all sessions of a process, within a bounded memory.
 
-Columns (scores, quantities of the store) are computed on demand and kept, the least recently used ones given up first. A study whose
+Columns (scores, quantities of the store) are computed on demand and cached, the least recently used ones are dropped first. A study whose
 store was written to again (encoders or samples appended, a run that ended) is opened anew for the next session.
 """
 
@@ -30,7 +30,7 @@ from sslmem_kit.statistics.fdr import with_significance
 from sslmem_kit.study import StudyResults, open_study
 
 CACHE_BYTES = 400_000_000
-"""Of the columns that a library keeps."""
+"""Largest size of the columns that a library caches, in bytes."""
 
 Stamp = tuple[int, int]
 
@@ -44,7 +44,7 @@ class Cache:
         self._lock = threading.RLock()
 
     def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """The value of a key, made where it is not held; two sessions that ask at once make it once."""
+        """Return the value of a key, made where it is not held; two sessions that ask at once make it once."""
         with self._lock:
             if key in self._values:
                 self._values.move_to_end(key)
@@ -58,10 +58,10 @@ class Cache:
             return value
 
     def get_many(self, keys: Sequence[Hashable], make: Callable[[list[Hashable]], Sequence[Any]]) -> list[Any]:
-        """The values of keys; those that are not held are made together."""
+        """Return the values of keys; those that are not held are made together."""
         with self._lock:
-            lacking = [key for key in dict.fromkeys(keys) if key not in self._values]
-            made = dict(zip(lacking, make(lacking), strict=True)) if lacking else {}
+            missing = [key for key in dict.fromkeys(keys) if key not in self._values]
+            made = dict(zip(missing, make(missing), strict=True)) if missing else {}
             held = {key: self._values[key][0] for key in keys if key not in made}
             values = held | {key: self.get(key, lambda key=key: made[key]) for key in made}
             return [values[key] for key in keys]
@@ -69,51 +69,51 @@ class Cache:
 
 @dataclass(frozen=True, eq=False)
 class OpenStudy:
-    """A study as the explorer reads it, at one state of its store.
+    """Study as the explorer reads it, at one state of its store.
 
     Attributes
     ----------
     key
-        What links and menus call it: the name of its folder.
+        Name in links and menus: that of its folder.
     tree
-        Its results store; None where there is none yet.
-    lacking
-        What is missing or wrong and what to do about it, in one sentence; empty for a complete study.
+        Results store; None where there is none yet, or no scores.
+    problem
+        One sentence on what is missing or wrong and what to do about it; empty for a complete study.
     """
 
     key: str
     study: StudyResults
     stamp: Stamp
     tree: xr.DataTree | None
-    lacking: str
+    problem: str
     cache: Cache = field(repr=False)
     broken: bool = False
-    """It cannot be opened; ``lacking`` says why."""
+    """True where it cannot be opened; ``problem`` says why."""
 
     @cached_property
     def ids(self) -> np.ndarray:
-        """(sample,) int64, ascending."""
+        """Sample ids, (sample,) int64, ascending."""
         return self.tree[SAMPLE].values
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """(sample,) class numbers."""
+        """Class numbers, (sample,)."""
         return self.tree["label"].values
 
     @cached_property
     def partitions(self) -> np.ndarray:
-        """(sample,) partition codes."""
+        """Partition codes, (sample,)."""
         return self.tree["partition"].values
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
-        """By label; numbers where the store names none."""
+        """Names of the classes, by label; numbers where the store names none."""
         names = self.tree["label"].attrs.get("class_names")
         return tuple(map(str, names)) if names else tuple(map(str, range(int(self.labels.max(initial=0)) + 1)))
 
     @cached_property
     def caveats(self) -> list[str]:
-        """What is known to be wrong with the study or to limit its numbers, as the report says it."""
+        """Sentences on what is wrong with the study or limits its numbers, as in the report."""
         if self.tree is None:
             return []
         try:
@@ -123,12 +123,17 @@ class OpenStudy:
             return [str(error)]
 
     @property
+    def attributes(self) -> dict[str, Any]:
+        """Attributes of the results store; empty where there is none."""
+        return {} if self.tree is None else {str(name): value for name, value in self.tree.attrs.items()}
+
+    @property
     def fingerprint(self) -> str:
-        """Of the data; samples of two studies are the same ones only where this is equal."""
-        return str(self.tree.attrs.get("data_fingerprint", ""))
+        """Fingerprint of the data; samples of two studies are the same ones only where it is equal."""
+        return str(self.attributes.get("data_fingerprint", ""))
 
     def encoders(self, **wanted: Sequence[Any]) -> tuple[str, ...]:
-        """Ids of the encoders that scored every sample, those that match: ``encoders(seed=[0, 1], method=["simclr"])``; empty is any."""
+        """Return the ids of the usable encoders that match ``encoders(seed=[0, 1], method=["simclr"])``; an empty list matches all."""
         complete = self.usable
         for name, values in wanted.items():
             if values:
@@ -137,22 +142,22 @@ class OpenStudy:
 
     @cached_property
     def usable(self) -> np.ndarray:
-        """(encoder,) whether it scored every sample, and in a study that has other designs too, whether it is of a pair of f and g."""
+        """Encoders that scored every sample and, in a study that has other designs too, are of a pair of f and g, (encoder,) bool."""
         pairs = scores.of_pairs(self.tree.to_dataset())[ENCODER].values
         return self.tree["completeness/scored"].values.all(axis=1) & np.isin(self.tree[ENCODER].values, pairs)
 
     def choices(self, name: str) -> list[Any]:
-        """Values of a coordinate of the usable encoders (``method``, ``backbone``, ``seed``), sorted."""
+        """Return the values of a coordinate of the usable encoders (``method``, ``backbone``, ``seed``), sorted."""
         return sorted(set(self.tree[name].values[self.usable].tolist()))
 
     def positions(self, ids: np.ndarray) -> np.ndarray:
-        """Where sample ids stand; ids that the study does not have are left out."""
+        """Return the positions of sample ids on the sample axis; ids that the study does not have are left out."""
         ids = np.asarray(ids, np.int64)
         found = np.searchsorted(self.ids, ids)
         return found[self.ids[np.minimum(found, len(self.ids) - 1)] == ids] if len(self.ids) else found[:0]
 
     def scores(self, protocol: str, encoders: tuple[str, ...]) -> xr.Dataset:
-        """Scores as :meth:`sslmem_kit.study.Study.scores` gives them, float32."""
+        """Return the scores of :meth:`sslmem_kit.study.Study.scores`, as float32."""
 
         def make() -> xr.Dataset:
             with store.reading(self.study.results_path):
@@ -166,11 +171,11 @@ class OpenStudy:
 
     @cached_property
     def quantities(self) -> dict[str, Quantity]:
-        """Every per-sample quantity that can be an axis, a colour or an order, by key."""
+        """Per-sample quantities for axes, colour and order, by key."""
         return {quantity.key: quantity for quantity in (*of_scores(), *of_store(self.tree))}
 
     def column(self, key: str, protocol: str, encoders: tuple[str, ...]) -> np.ndarray:
-        """Values of a quantity, (sample,) float32; NaN throughout where these encoders do not have it."""
+        """Return the values of a quantity, (sample,) float32; all NaN where these encoders do not have it."""
         quantity = self.quantities[key]
 
         def make() -> np.ndarray:
@@ -183,7 +188,7 @@ class OpenStudy:
         return self.cache.get((self.key, self.stamp, key, encoders), make)
 
     def files(self, positions: np.ndarray) -> np.ndarray | None:
-        """Names of the files of samples, text in the order of the positions; None where samples have none."""
+        """Return the names of the files of samples in the order of the positions; None where samples have none."""
         if FILE not in self.tree.coords:
             return None
         # Selected in ascending order, and by way of zarr, which reads the chunks of a shard that hold them and no others.
@@ -192,27 +197,27 @@ class OpenStudy:
             return zarr.open_array(self.study.results_path / FILE, mode="r").oindex[ascending][place]
 
     def is_damaged(self, array: str, position: int) -> bool:
-        """Whether the chunk of pictures (or neighbours) that a sample is in, by its place along the first axis, is lost or another one."""
+        """Return whether the chunk of pictures (or neighbours) at a place along the first axis is lost or replaced by another."""
         encoding, group = self.tree[array].encoding, array.split("/")[0]
         block = position // (encoding.get("shards") or encoding["chunks"])[0]
         names = [name for name in self.tree.attrs.get("damaged_pictures", ()) if name.startswith(f"{group}/")]
         return any(not name.startswith(f"{array}/c/") or name.startswith(f"{array}/c/{block}/") for name in names)
 
     def sample(self, position: int) -> SampleRecord:
-        """What the store holds of one sample."""
+        """Return the record of one sample."""
         return SampleRecord(self, position)
 
 
 @dataclass(frozen=True, eq=False)
 class SampleRecord:
-    """One sample: images, alignment per encoder, path over epochs, neighbours. Every field is read when asked for."""
+    """Record of one sample: images, alignment per encoder, path over epochs, neighbours. Every field is read on access."""
 
     opened: OpenStudy
     position: int
 
     @property
     def id(self) -> int:
-        """Its stable id."""
+        """Stable id of the sample."""
         return int(self.opened.ids[self.position])
 
     @cached_property
@@ -229,13 +234,13 @@ class SampleRecord:
 
     @cached_property
     def file(self) -> str:
-        """Name of its file; empty where it has none."""
+        """Name of the sample's file; empty where it has none."""
         names = self.opened.files(np.array([self.position]))
         return "" if names is None else str(names[0])
 
     @cached_property
     def original_shape(self) -> tuple[int, int] | None:
-        """Height and width of the image before it was brought to the size that was scored; None where it is not known."""
+        """Height and width of the image before it was resized for scoring; None where they are not known."""
         tree = self.opened.tree
         if "images" not in tree.children or any(name not in tree["images"].data_vars for name in store.ORIGINAL):
             return None
@@ -244,11 +249,11 @@ class SampleRecord:
         return height, width
 
     def alignment(self, protocol: str) -> xr.DataArray:
-        """Mean alignment under each usable encoder, (encoder,), with ``family``, ``seed`` and ``trained_on``."""
+        """Return the mean alignment under each usable encoder, (encoder,), with ``family``, ``seed`` and ``trained_on``."""
         return scores.select_protocol(self.distances, protocol).mean("augmentation")
 
     def trajectory(self) -> xr.DataArray | None:
-        """Mean alignment over epochs, (family, epoch); None where no epochs are recorded."""
+        """Return the mean alignment over epochs, (family, epoch); None where no epochs are recorded."""
         tree = self.opened.tree
         if "trajectory" not in tree.children:
             return None
@@ -264,11 +269,11 @@ class SampleRecord:
         return xr.DataArray(means, coords={"family": list(FAMILIES), EPOCH: row[EPOCH].values}, dims=("family", EPOCH))
 
     def views(self) -> np.ndarray | None:
-        """The views that were scored, (view, y, x, channel) uint8, view 0 the clean image; None where they were not kept."""
+        """Return the views that were scored, (view, y, x, channel) uint8, view 0 the clean image; None where they were not kept."""
         return self._kept("views", "thumbnail")
 
     def neighbours(self) -> xr.Dataset | None:
-        """``neighbour`` (ids) and ``distance`` under each usable encoder, (encoder, rank); None where they were not kept."""
+        """Return ``neighbour`` (ids) and ``distance`` under each usable encoder, (encoder, rank); None where they were not kept."""
         if not self._has("neighbours"):
             return None
         self._check("neighbours", "neighbour")
@@ -277,7 +282,7 @@ class SampleRecord:
             return group.isel({ENCODER: np.flatnonzero(self.opened.usable)}).sel(kept=self.id).load(scheduler="sync")
 
     def layers(self) -> xr.DataArray | None:
-        """Alignment by layer under each usable encoder, (encoder, layer); None where the store has no layers."""
+        """Return the alignment by layer under each usable encoder, (encoder, layer); None where the store has no layers."""
         if "layers" not in self.opened.tree.children:
             return None
         at = {SAMPLE: self.position, ENCODER: np.flatnonzero(self.opened.usable)}
@@ -301,13 +306,13 @@ class SampleRecord:
 
 
 class Library:
-    """The studies of an explorer.
+    """Studies of an explorer.
 
     Raises
     ------
     UserError
-        A path that is no study; or the only one is damaged, or its store of another schema. Of several, such a one says so where it is
-        chosen, and the others are shown.
+        A path is no study, or the only study is damaged, or its store is of another schema. Of several studies, such a one is shown with
+        its problem.
     """
 
     def __init__(self, paths: Sequence[Path | str], *, cache_bytes: int = CACHE_BYTES) -> None:
@@ -331,15 +336,15 @@ class Library:
             self._studies[key] = study
             opened = self.open(key)
             if len(paths) == 1 and opened.broken:
-                raise UserError(opened.lacking.rstrip("."))
+                raise UserError(opened.problem.rstrip("."))
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Of the studies, in the order in which they were given."""
+        """Keys of the studies, in the order in which they were given."""
         return tuple(self._studies)
 
     def open(self, key: str) -> OpenStudy:
-        """The study, at the present state of its store."""
+        """Return the study, at the present state of its store."""
         study = self._studies[key]
         with self._lock:
             stamp = _stamp(study.results_path)
@@ -350,13 +355,13 @@ class Library:
 
 
 def _stamp(path: Path) -> Stamp:
-    """Changes whenever a run finishes a store, or scores another block of it."""
+    """Return times that change whenever a run finishes a store, or scores another block of it."""
     try:
-        told = (path / "zarr.json").stat()
+        metadata = (path / "zarr.json").stat()
         # While a run is at work the metadata stay and only the completeness changes.
         scored = path / "completeness" / "scored" / "c"
         newest = max((entry.stat().st_mtime_ns for entry in (scored, *scored.glob("*"))), default=0) if scored.exists() else 0
-        return (told.st_mtime_ns, newest)
+        return (metadata.st_mtime_ns, newest)
     except OSError:
         return (0, 0)
 
@@ -366,7 +371,7 @@ def _opened(key: str, study: StudyResults, stamp: Stamp, cache: Cache) -> OpenSt
         made_by = "sslmem score" if isinstance(study.spec, AuditSpec) else "sslmem run"
     except UserError as error:
         return OpenStudy(key, study, stamp, None, f"{error}.", cache, broken=True)
-    command = f"run `{made_by}` on its directory to go on"
+    command = f"run `{made_by}` on its directory to resume"
     if not study.results_path.exists():
         return OpenStudy(key, study, stamp, None, f"This study has no results yet: {command}.", cache)
     try:
@@ -376,12 +381,12 @@ def _opened(key: str, study: StudyResults, stamp: Stamp, cache: Cache) -> OpenSt
     absent = store.missing(tree)
     mode = mode_of(tree)
     if mode not in (None, PAIR):
-        told = (
+        reason = (
             f"This is {NOT_SCORES}"
             if mode == ONE_MODEL
             else "The explorer shows scores of f against g, this audit has numbered subsets"
         )
-        return OpenStudy(key, study, stamp, None, f"{told}. `sslmem report` and `sslmem export` give what it holds.", cache)
+        return OpenStudy(key, study, stamp, None, f"{reason}. `sslmem report` and `sslmem export` give what it holds.", cache)
     opened = OpenStudy(key, study, stamp, tree, f"This study is incomplete, {absent}: {command}." if absent else "", cache)
     kept = opened.encoders()
     families = {str(tree["family"].sel({ENCODER: name}).item()) for name in kept}

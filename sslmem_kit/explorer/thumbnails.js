@@ -1,4 +1,4 @@
-// What the parts that show samples share. Text of a study goes into textContent and attributes, never into markup.
+// Shared by the parts that show samples. Text of a study goes into textContent and attributes, never into markup.
 
 const HELD = 1000, BATCH = 16, PATIENCE_MS = 15000;
 const held = new Map();
@@ -35,34 +35,34 @@ function ownKeys(view) {
   view.el.setAttribute("data-lm-suppress-shortcuts", "true");
 }
 
-// Fills <img data-sample="id"> from what is held, and asks the server for the rest, some at a time.
+// Fills <img data-sample="id"> with pictures that are held, and requests the rest from the server, some at a time.
 function pictures(model, images) {
   let waiting = 0, timer = 0;
   const key = (source, id) => `${source} ${id}`;
   const show = () => {
-    const lacking = [];
+    const missing = [];
     for (const image of images()) {
       const id = Number(image.dataset.sample), uri = held.get(key(model.source, id));
       if (uri === undefined) {
         image.removeAttribute("src");
-        lacking.push(id);
+        missing.push(id);
       } else if (image.getAttribute("src") !== uri) {
         if (uri) image.src = uri; else image.removeAttribute("src");
       }
     }
     clearTimeout(timer);
-    if (!lacking.length || performance.now() < waiting) return;
+    if (!missing.length || performance.now() < waiting) return;
     // After a rest: a slider that is dragged passes over many samples.
     timer = setTimeout(() => {
       waiting = performance.now() + PATIENCE_MS;
-      model.send_msg({ pictures: [...new Set(lacking)].slice(0, BATCH) });
+      model.send_msg({ pictures: [...new Set(missing)].slice(0, BATCH) });
     }, 30);
   };
-  model.on("msg:custom", (told) => {
-    if (!told.pictures) return;
-    for (const [id, uri] of told.pictures) {
-      held.delete(key(told.source, id));
-      held.set(key(told.source, id), uri);
+  model.on("msg:custom", (sent) => {
+    if (!sent.pictures) return;
+    for (const [id, uri] of sent.pictures) {
+      held.delete(key(sent.source, id));
+      held.set(key(sent.source, id), uri);
     }
     for (const old of held.keys()) {
       if (held.size <= HELD) break;

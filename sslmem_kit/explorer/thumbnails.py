@@ -1,7 +1,7 @@
-"""Thumbnails as PNG data: URIs, so that no picture of a study has an address of its own that could be asked for without a session.
+"""Thumbnails as PNG data: URIs, so that no picture of a study has an address of its own that could be requested without a session.
 
-A part of the page that shows samples is sent their ids, and asks for the pictures that it does not hold (``thumbnails.js``). So text is
-there at once, no picture is sent twice, and what is read is shared by all sessions of a process.
+A part of the page that shows samples is sent their ids, and requests the pictures that it does not hold (``thumbnails.js``). So text is
+shown at once, no picture is sent twice, and pictures are read once for all sessions of a process.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sslmem_kit.explorer.study_cache import OpenStudy
 from sslmem_kit.names import SAMPLE
 
 AT_ONCE = 16
-"""Pictures in an answer, at most: those of 16 samples may lie in 16 chunks, and other sessions wait while they are read."""
+"""Largest number of pictures in an answer: those of 16 samples may lie in 16 chunks, and other sessions wait while they are read."""
 
 
 def _tile(text: str) -> str:
@@ -35,20 +35,20 @@ def _tile(text: str) -> str:
 
 
 NO_PICTURE, DAMAGED = _tile("no image"), _tile("damaged")
-"""What stands for a sample that is no image, and for one whose picture is damaged."""
+"""Tiles in place of a sample that is no image, and of one whose picture is damaged."""
 
 
 def data_uri(picture: np.ndarray) -> str:
-    """A PNG of (y, x, channel) uint8; 1 channel is grey, 3 are RGB."""
+    """Return a PNG of (y, x, channel) uint8 as a data URI; 1 channel is grey, 3 are RGB."""
     buffer = io.BytesIO()
     Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture[..., :3]).save(buffer, "PNG", compress_level=1)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def thumbnails(opened: OpenStudy, positions: np.ndarray) -> list[str]:
-    """Data URIs of the clean images of samples, in the order of the positions; kept in the library's cache.
+    """Return data URIs of the clean images of samples, in the order of the positions; held in the library's cache.
 
-    Samples that are no images, or whose pictures are damaged, have a tile that says so.
+    Samples that are no images, or whose pictures are damaged, have a tile with that text.
     """
     if "images" not in opened.tree.children:
         return [NO_PICTURE] * len(positions)
@@ -59,7 +59,7 @@ def thumbnails(opened: OpenStudy, positions: np.ndarray) -> list[str]:
         whole = np.array([not opened.is_damaged("images/thumbnail", int(position)) for position in ascending])
         try:
             pictures = dict(zip(ascending[whole].tolist(), _read(opened, ascending[whole]), strict=True))
-        except UserError:  # one of them: which?
+        except UserError:  # one of them; find it
             pictures = {}
             for position in ascending[whole].tolist():
                 with contextlib.suppress(UserError):
@@ -78,12 +78,12 @@ def _read(opened: OpenStudy, ascending: np.ndarray) -> np.ndarray:
 
 
 def source(opened: OpenStudy) -> str:
-    """What ids mean: pictures that a browser holds are of one source."""
+    """Return the study and its state, to which ids belong: pictures that a browser holds are of one source."""
     return f"{opened.key} {opened.stamp}"
 
 
 def answer(session: Session, part: JSComponent, wanted: Any) -> None:
-    """Send a part the pictures of the ids that its front end asked for: ``{"pictures": [[id, URI], ...], "source": ...}``."""
+    """Send a part of the page the pictures of the ids that it requested: ``{"pictures": [[id, URI], ...], "source": ...}``."""
     ids = known_ids(session, wanted)[:AT_ONCE]
     try:
         uris = thumbnails(session.opened, session.opened.positions(np.array(ids, np.int64))) if ids else []
@@ -95,7 +95,7 @@ def answer(session: Session, part: JSComponent, wanted: Any) -> None:
 
 
 def known_ids(session: Session, wanted: Any) -> list[int]:
-    """Those of what a browser sent that are ids of the open study."""
+    """Return the ids of samples of the open study in what a browser sent."""
     if session.opened.tree is None or not isinstance(wanted, list):
         return []
     # JavaScript has one kind of numbers; a bool is an int in Python.

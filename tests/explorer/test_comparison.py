@@ -118,7 +118,7 @@ def test_an_encoder_with_lost_and_cut_chunks_is_left_out_and_told(folder, tmp_pa
     shutil.copytree(folder / "one", tmp_path / "one")
     harm(tmp_path / "one" / "results.zarr" / "alignment" / "c" / "1" / "0" / "2")
     study = Library([tmp_path / "one"]).open("one")
-    assert "alignment is missing of f-1 (1 of 4 sample blocks): run `sslmem run`" in study.lacking
+    assert "alignment is missing of f-1 (1 of 4 sample blocks): run `sslmem run`" in study.problem
     assert "f-1" not in study.encoders()
     with pytest.raises(UserError, match=r"64 of|cannot be read"):
         Side("one", encoder="f-1").values(study, "corrected")
@@ -154,7 +154,7 @@ def test_a_side_that_there_is_not_is_told_and_replaced(library, text):
     left, _, told = shown.sides()
     assert left == Side("one", seed=0)
     assert "default" in told
-    assert told in shown.menus.data["told"]
+    assert told in shown.menus.data["remarks"]
 
 
 def test_the_defaults(library):
@@ -227,10 +227,10 @@ def test_studies_of_other_or_unknown_data_are_refused(library):
     found = library("one", "same", "other", "unknown", "unknown2", "begun")
     check_same_samples(found.open("one"), found.open("same"))
     check_same_samples(found.open("unknown"), found.open("unknown"))
-    for second, reason in (("other", "different data"), ("unknown", "cannot be told"), ("begun", "sslmem run")):
+    for second, reason in (("other", "different data"), ("unknown", "is not known"), ("begun", "sslmem run")):
         with pytest.raises(UserError, match=reason):
             check_same_samples(found.open("one"), found.open(second))
-    with pytest.raises(UserError, match="cannot be told"):
+    with pytest.raises(UserError, match="is not known"):
         check_same_samples(found.open("unknown"), found.open("unknown2"))
 
 
@@ -329,7 +329,7 @@ def test_other_data_are_told_and_their_samples_do_not_open(library):
     shown.menus._handle_msg({"left": "study=other&encoder=f-0", "right": "study=other&encoder=g-0"})
     assert shown.menus.data["problem"] == ""
     assert shown._found.visible
-    assert "unfiltered" in shown.menus.data["told"]
+    assert "unfiltered" in shown.menus.data["remarks"]
     assert len(shown.points.data["x"]) == len(open_study(shown.session.library._studies["other"].path).results["sample"])
     assert not shown.tops.data["opens"]
     shown.points.selected.indices = [0]

@@ -58,7 +58,7 @@ def kept(session, index=0):
 
 def test_nothing_open_says_what_to_do(detail):
     assert detail.view.record is None
-    assert detail.view.told == "No sample is open: choose one in the gallery, or tap a point in the scatter."
+    assert detail.view.message == "No sample is open: choose one in the gallery, or tap a point in the scatter."
 
 
 def test_what_is_said_of_a_sample(session, detail):
@@ -70,7 +70,7 @@ def test_what_is_said_of_a_sample(session, detail):
     assert facts["score"] == f"{session.scores['sslmem'].values[position]:.4f}"
     assert facts["z against the null"] == f"{session.scores['z'].values[position]:.2f}"
     assert record["size"] == "8 x 8 pixels"
-    assert detail.view.told == ""
+    assert detail.view.message == ""
 
 
 def test_alignment_by_encoder_gives_the_score(session, detail):
@@ -179,13 +179,13 @@ def test_stepping_follows_the_gallery_and_ends(session, detail):
     assert seen == order
     heard(detail, step=1)
     assert session.sample == order[-1]
-    assert detail.view.told == "This is the last one in the order of the gallery."
+    assert detail.view.message == "This is the last one in the order of the gallery."
     for _ in order[1:]:
         heard(detail, step=-1)
     assert session.sample == order[0]
-    assert detail.view.told == ""
+    assert detail.view.message == ""
     heard(detail, step=-1)
-    assert detail.view.told == "This is the first one in the order of the gallery."
+    assert detail.view.message == "This is the first one in the order of the gallery."
 
 
 def test_stepping_from_a_sample_that_is_not_listed(session):
@@ -264,7 +264,7 @@ def test_nothing_to_show_is_no_error(session, detail):
     session.sample = kept(session)
     session.study = "begun"
     assert detail.view.record is None
-    assert detail.view.told == ""
+    assert detail.view.message == ""
     heard(detail, open=3, step=1, encoder="f-0", pictures=[0])
 
 

@@ -197,9 +197,9 @@ def test_one_damaged_study_does_not_keep_the_others(tmp_path):
     (lost.results_path / "partition/c/0").unlink()
     cut.spec_path.write_text("name: [")
     library = Library([lost.path, whole.path, cut.path])
-    assert library.open("whole").lacking == ""
-    assert "partition, block 0" in library.open("lost").lacking
-    assert "study.yaml" in library.open("cut").lacking
+    assert library.open("whole").problem == ""
+    assert "partition, block 0" in library.open("lost").problem
+    assert "study.yaml" in library.open("cut").problem
     for path in (lost.path, cut.path):
         with pytest.raises(UserError):
             Library([path])

@@ -157,7 +157,7 @@ def test_lost_scores_are_told_and_other_seeds_are_shown(tmp_path: Path) -> None:
     study = make_study(tmp_path / "lost")
     (study.results_path / "alignment" / "c" / "1" / "0" / "2").unlink()
     session = Session(Library([study.path]))
-    assert "alignment is missing of f-1 (1 of 4 sample blocks)" in session.opened.lacking
+    assert "alignment is missing of f-1 (1 of 4 sample blocks)" in session.opened.problem
     assert list(session.encoders) == ["f-0", "g-0", "g-1", "f-2", "g-2"]
     session.seed = [0, 2]
     assert session.problem == ""

@@ -1,1 +1,1 @@
-"""Two sides compared: which sides there are, how their samples are matched, and what is shown of them."""
+"""Comparison of two sides: the sides that studies offer, matching of their samples, and the panels that show the result."""

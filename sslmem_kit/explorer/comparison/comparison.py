@@ -1,6 +1,6 @@
-"""The part of the page that shows two sides beside each other: how far they order the same samples alike.
+"""The comparison of two sides: agreement of their orders of the same samples, in a scatter, in numbers and in galleries.
 
-What is computed is kept in the library's cache for all sessions, and only computed while the tab is open.
+Results are cached in the library for all sessions, and computed while the tab is open only.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from sslmem_kit.store.provenance import computed_on, difference
 
 TAB = "compare"
 FEW = 5_000
-"""Points up to which they are drawn less transparent."""
+"""Largest number of points that are drawn less transparent."""
 PAINT_MS = 30
-"""That a browser gets to show that something is being computed."""
+"""Milliseconds that a browser gets to show that something is being computed."""
 
 LEAST_TAU = 0.05
-"""Kendall's tau from which on two orders are said to agree, where its interval leaves out 0 too."""
+"""Smallest Kendall's tau of two orders that agree, where its interval excludes 0 too."""
 
 _TABLE_13 = (
     "For orientation, tau in the paper's Table 13: 0.207 to 0.258 between self-supervised methods, 0.074 to 0.112 between supervised and "
@@ -45,7 +45,7 @@ _ROW = ":host { display: flex; flex-flow: row wrap; gap: 8px; }"
 
 
 class Comparison:
-    """Two sides: menus, a scatter of one against the other, how they agree in numbers, and the highest samples of both.
+    """Comparison of a session: menus, a scatter of one side against the other, their agreement in numbers, and the highest samples of both.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class Comparison:
     # -- what is compared ----------------------------------------------------------------------------------------------------------
 
     def sides(self) -> tuple[Side, Side, str]:
-        """Left, right, and a sentence about what the session names and there is not."""
+        """Return left, right, and remarks on sides that the session names and no study offers."""
         session, library, notes = self.session, self.session.library, []
 
         def chosen(text: str) -> Side | None:
@@ -97,7 +97,7 @@ class Comparison:
         return left, right, " ".join(notes)
 
     def _groups(self) -> list[tuple[str, list[Side]]]:
-        """What the menus offer, by study."""
+        """Return the sides that the menus offer, by study."""
         return [(key, sides) for key in self.session.library.keys if (sides := offered(self._study(key)))]
 
     def _study(self, key: str) -> OpenStudy:
@@ -121,67 +121,67 @@ class Comparison:
     # -- showing it ----------------------------------------------------------------------------------------------------------------
 
     def _follow(self, *_: Any) -> None:
-        """Tell that something will be computed, and compute it once that has been sent."""
+        """Show that something will be computed, and compute it once that has been sent."""
         session = self.session
         if session.tab != TAB:
             return
         if session.scores is None:
             self._done, self.menus.data, self._found.visible = None, {}, False
             return
-        left, right, told = self.sides()
-        key = (*self._key(left, right), told)
+        left, right, remarks = self.sides()
+        key = (*self._key(left, right), remarks)
         if key == self._done:
             return
         groups = [{"study": key, "sides": [[str(side), side.label] for side in sides]} for key, sides in self._groups()]
         self.menus.data = {"left": str(left), "right": str(right), "groups": groups, "busy": True}
         document = pn.state.curdoc
         if document is None or document.session_context is None:
-            self._work()
+            self._compute()
         elif not self._pending:
             self._pending = True
-            document.add_timeout_callback(self._work, PAINT_MS)
+            document.add_timeout_callback(self._compute, PAINT_MS)
 
-    def _work(self) -> None:
+    def _compute(self) -> None:
         self._pending = False
         session = self.session
         if session.scores is None or session.tab != TAB:  # since the call was made
             return
-        left, right, told = self.sides()
-        self._done = (*self._key(left, right), told)
+        left, right, remarks = self.sides()
+        self._done = (*self._key(left, right), remarks)
         try:
             found = self._findings(left, right)
             tops = self._tops(left, right, found)
         except UserError as error:
-            self._show(told, problem=str(error))
+            self._show(remarks, problem=str(error))
             return
         if not len(found.ids):
             self._show(
-                told, problem="No sample passes the filters and is on both sides: clear the filter of classes or partitions."
+                remarks, problem="No sample passes the filters and is on both sides: clear the filter of classes or partitions."
             )
             return
         self._plot(left, right, found)
         self.numbers.data = _numbers(left, right, found)
         self.tops.data = tops
-        self._show(" ".join(text for text in (told, self._told(left, right, found)) if text))
+        self._show(" ".join(text for text in (remarks, self._remarks(left, right, found)) if text))
 
-    def _show(self, told: str, problem: str = "") -> None:
-        self.menus.data = {**self.menus.data, "told": told, "problem": problem, "busy": False}
+    def _show(self, remarks: str, problem: str = "") -> None:
+        self.menus.data = {**self.menus.data, "remarks": remarks, "problem": problem, "busy": False}
         self._found.visible = not problem
 
-    def _told(self, left: Side, right: Side, found: Findings) -> str:
+    def _remarks(self, left: Side, right: Side, found: Findings) -> str:
         session, n = self.session, found.ranks["n"].item()
-        told = [f"{n:,} samples on both sides."]
+        remarks = [f"{n:,} samples on both sides."]
         if not same_samples(session.opened, self._study(left.study)):
-            told = [
+            remarks = [
                 f"{n:,} samples on both sides, unfiltered: the filters are those of {session.opened.key!r}, which has other data."
             ]
         if n > len(found.ids):
-            told.append(f"{len(found.ids):,} of them are drawn, evenly chosen.")
+            remarks.append(f"{len(found.ids):,} of them are drawn, evenly chosen.")
         if left.study != right.study:
-            told.append(difference(*(computed_on(self._study(side.study).tree.attrs) for side in (left, right))))
+            remarks.append(difference(*(computed_on(self._study(side.study).attributes) for side in (left, right))))
         if found.moved:
-            told.append(f"{found.moved:,} are in another partition on the right than on the left.")
-        return " ".join(filter(None, told))
+            remarks.append(f"{found.moved:,} are in another partition on the right than on the left.")
+        return " ".join(filter(None, remarks))
 
     def _tops(self, left: Side, right: Side, found: Findings) -> dict[str, Any]:
         both = set(np.intersect1d(found.tops[0][0], found.tops[1][0]).tolist())
@@ -246,7 +246,7 @@ class Comparison:
             self.points.selected.indices = []
 
     def _mark(self, *_: Any) -> None:
-        """Ring the open sample, if it is drawn, and mark it in the galleries."""
+        """Ring the open sample, if it is among the points, and mark it in the galleries."""
         if self.session.tab != TAB:
             return
         sample = self.session.sample
@@ -277,7 +277,7 @@ def _numbers(left: Side, right: Side, found: Findings) -> dict[str, Any]:
 
 
 def _agree(ranks: xr.Dataset) -> str:
-    """What a rank agreement shows, as a verb."""
+    """Return a verb for a rank agreement."""
     one = ranks.sel(statistic="tau")
     tau, (low, high) = one["value"].item(), one["interval"].values
     if not np.isfinite(tau):

@@ -1,4 +1,4 @@
-"""Two sides put together: their samples matched by id, and what comes out of it.
+"""Comparison of two sides: their samples matched by id, and the statistics of the pairs of values.
 
 Equal ids mean the same sample only in studies of the same data, those with the same ``data_fingerprint``.
 """
@@ -16,25 +16,25 @@ from sslmem_kit.explorer.study_cache import OpenStudy
 from sslmem_kit.statistics import highest, rank_agreement, top_overlap
 
 MOST_POINTS = 20_000
-"""That are drawn."""
+"""Largest number of points that are drawn."""
 TOP = 12
-"""Samples in a gallery."""
+"""Number of samples in a gallery."""
 
 Top = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """What a comparison found.
+    """Results of a comparison.
 
     Attributes
     ----------
     ranks, overlap
-        Of :func:`~sslmem_kit.statistics.rank_agreement` and :func:`~sslmem_kit.statistics.top_overlap`.
+        Results of :func:`~sslmem_kit.statistics.rank_agreement` and :func:`~sslmem_kit.statistics.top_overlap`.
     moved
-        Samples that are in another partition on the right than on the left.
+        Number of samples that are in another partition on the right than on the left.
     ids, left, right
-        Of the samples that are drawn, at most ``MOST_POINTS`` evenly chosen ones, and their values.
+        (point,) ids and values of the samples that are drawn, at most ``MOST_POINTS`` evenly chosen ones.
     tops
         Ids and values of the highest samples, on the left and on the right.
     """
@@ -49,12 +49,12 @@ class Findings:
 
     @property
     def nbytes(self) -> int:
-        """For the cache; numbers and tops are a few kilobytes."""
+        """Size in bytes, for the cache; numbers and tops are a few kilobytes."""
         return self.ids.nbytes + self.left.nbytes + self.right.nbytes + 4096
 
 
 def same_samples(first: OpenStudy, second: OpenStudy) -> bool:
-    """Whether equal ids mean the same sample in two studies that have results."""
+    """Return whether equal ids mean the same sample in two studies that have results."""
     return first.key == second.key or (bool(first.fingerprint) and first.fingerprint == second.fingerprint)
 
 
@@ -62,12 +62,12 @@ def check_same_samples(first: OpenStudy, second: OpenStudy) -> None:
     """Raise a UserError that says why the samples of two studies cannot be matched, if they cannot."""
     for study in (first, second):
         if study.tree is None:
-            raise UserError(f"{study.key}: {study.lacking}")
+            raise UserError(f"{study.key}: {study.problem}")
     if same_samples(first, second):
         return
     if not (first.fingerprint and second.fingerprint):
         raise UserError(
-            f"It cannot be told whether {first.key!r} and {second.key!r} hold the same samples, because a fingerprint of the data is "
+            f"It is not known whether {first.key!r} and {second.key!r} hold the same samples, because a fingerprint of the data is "
             "missing: choose two sides of one study."
         )
     raise UserError(
@@ -84,9 +84,9 @@ def compare(
     Parameters
     ----------
     sides, studies
-        Left and right; the studies passed :func:`check_same_samples`.
+        Left and right; the studies have passed :func:`check_same_samples`.
     within
-        A study and the positions there of the samples that count, ascending. Where it is of other data, all samples count.
+        A study and the positions there of the samples that are compared, ascending. Where it is of other data, all samples are.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def compare(
 
 
 def find(ids: np.ndarray, left: np.ndarray, right: np.ndarray, *, moved: np.ndarray) -> Findings:
-    """Compare values of the same samples, all (sample,); samples without a finite value on both sides are left out."""
+    """Compare values of the same samples, all (sample,); samples without a finite value on both sides are excluded."""
     defined = np.isfinite(left) & np.isfinite(right)
     ids, left, right = ids[defined], left[defined], right[defined]
     drawn = np.linspace(0, len(ids) - 1, min(len(ids), MOST_POINTS)).astype(np.int64)

@@ -5,7 +5,7 @@ export function render({ model, el }) {
     menus[side].addEventListener("change", () => model.send_msg({ [side]: menus[side].value }));
     row.append(element("label", {}, [title, menus[side]]));
   }
-  const told = element("p", { class: "told", role: "status" }), problem = element("p", { class: "problem", role: "status" });
+  const remarks = element("p", { class: "remark", role: "status" }), problem = element("p", { class: "problem", role: "status" });
   let offered = "";
   function update() {
     const { groups = [], busy = false } = model.data;
@@ -17,10 +17,10 @@ export function render({ model, el }) {
     }
     for (const [side, menu] of Object.entries(menus)) menu.value = model.data[side] ?? "";
     row.hidden = !groups.length;
-    told.textContent = busy ? "Computing the agreement …" : model.data.told ?? "";
+    remarks.textContent = busy ? "Computing the agreement …" : model.data.remarks ?? "";
     problem.textContent = model.data.problem ?? "";
   }
   model.on("data", update);
   update();
-  el.append(element("div", { class: "part" }, [row, told, problem]));
+  el.append(element("div", { class: "part" }, [row, remarks, problem]));
 }

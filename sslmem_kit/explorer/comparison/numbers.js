@@ -10,7 +10,7 @@ export function render({ model, el }) {
   function update() {
     const { ranks = [], overlap = [], title = "", help = "" } = model.data;
     body.replaceChildren(...(ranks.length ? [table(title, RANKS, ranks)] : []),
-      ...(overlap.length ? [table("Overlap of the highest", OVERLAP, overlap)] : []), element("p", { class: "told" }, [help]));
+      ...(overlap.length ? [table("Overlap of the highest", OVERLAP, overlap)] : []), element("p", { class: "remark" }, [help]));
   }
   model.on("data", update);
   update();

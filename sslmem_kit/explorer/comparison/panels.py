@@ -1,6 +1,6 @@
-"""What the comparison shows in plain DOM: the two menus with what is to be told, the numbers, and the two galleries.
+"""Front ends of the comparison: the two menus with remarks, the numbers, and the two galleries.
 
-Each has one parameter ``data``, which the class of :mod:`sslmem_kit.explorer.comparison.comparison` fills, and answers with messages.
+Each has one parameter ``data``, which :class:`sslmem_kit.explorer.comparison.comparison.Comparison` fills, and answers with messages.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sslmem_kit.store.files import read_beside
 
 
 class _Part(JSComponent):
-    data = param.Dict({}, doc="What is shown.")
+    data = param.Dict({}, doc="Content, as the class describes it.")
 
     __abstract = True
 
@@ -31,7 +31,7 @@ class _Part(JSComponent):
 class Menus(_Part):
     """Two menus and a line of text; answers with ``{"left": side}`` or ``{"right": side}``.
 
-    ``data``: ``left``, ``right`` (sides as text), ``groups`` (study and its sides: text and label), ``told``, ``problem``, ``busy``.
+    ``data``: ``left``, ``right`` (sides as text), ``groups`` (study and its sides: text and label), ``remarks``, ``problem``, ``busy``.
     """
 
     _stylesheets = [read_beside(__file__, "panels.css", "menus.css")]
@@ -39,17 +39,17 @@ class Menus(_Part):
 
 
 class Numbers(_Part):
-    """Two tables and a sentence. ``data``: ``ranks`` and ``overlap`` (rows of cells) and ``help``."""
+    """Two tables and a sentence. ``data``: ``title``, ``ranks`` and ``overlap`` (rows of cells) and ``help``."""
 
     _stylesheets = [read_beside(__file__, "panels.css", "numbers.css")]
     _esm = read_beside(__file__, "element.js", "numbers.js")
 
 
 class Tops(_Part):
-    """The highest samples of either side; answers with the id of the one that was chosen.
+    """Highest samples of either side; answers with ``{"id": id}`` of the one that was chosen.
 
-    ``data``: ``sides``, each with ``title`` and ``samples`` (``id``, ``picture``, ``name``, ``value``, ``both``); ``opens``, whether a
-    sample can be opened. ``current`` is the id of the open one.
+    ``data``: ``sides``, each with ``title`` and ``samples`` (``id``, ``picture``, ``name``, ``value``, ``both``); ``opens``, true where
+    samples can be opened. ``current`` is the id of the open one.
     """
 
     current = param.Integer(None, allow_None=True)

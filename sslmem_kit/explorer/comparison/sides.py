@@ -1,7 +1,7 @@
-"""The sides of a comparison: the score of a study over all its encoders, over one seed's or one method's, or one encoder's alignment.
+"""Sides of a comparison: the score of a study over all its encoders, over one seed's or one method's, or one encoder's alignment.
 
 A link names a side by fields in the form of a query: ``study=digits``, ``study=digits&seed=1``, ``study=digits&encoder=f-0``,
-``study=digits&method=simclr&backbone=resnet18``. Only sides that a study offers are read; a link to any other is told as such.
+``study=digits&method=simclr&backbone=resnet18``. Only sides that a study offers are read; a link to any other raises an error.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FIELDS = ("study", "seed", "method", "backbone", "encoder")
 
 @dataclass(frozen=True)
 class Side:
-    """What stands on one side; with ``encoder`` an alignment, else a score."""
+    """One side of a comparison; with ``encoder`` an alignment, else a score."""
 
     study: str
     seed: int | None = None
@@ -35,12 +35,12 @@ class Side:
 
     @property
     def is_score(self) -> bool:
-        """Whether this is a score and no single encoder's alignment."""
+        """True for a score, False for the alignment of a single encoder."""
         return self.encoder is None
 
     @property
     def part(self) -> str:
-        """What of the study it is, in words."""
+        """Name of the side within its study."""
         if self.encoder is not None:
             return f"alignment under {self.encoder}"
         if self.seed is not None:
@@ -49,11 +49,11 @@ class Side:
 
     @property
     def label(self) -> str:
-        """In words."""
+        """Name of the study and of the side."""
         return f"{self.study}: {self.part}"
 
     def values(self, opened: OpenStudy, protocol: str) -> np.ndarray:
-        """Score or mean alignment of every sample of its study, (sample,) float32.
+        """Return the score or mean alignment of every sample of its study, (sample,) float32.
 
         Raises
         ------
@@ -67,7 +67,7 @@ class Side:
 
 
 def offered(opened: OpenStudy) -> list[Side]:
-    """The sides that a study has, the widest first; none without scores."""
+    """Return the sides that a study has, the widest first; none without scores."""
     if opened.tree is None:
         return []
     whole = Side(opened.key)
@@ -84,12 +84,12 @@ def offered(opened: OpenStudy) -> list[Side]:
 
 
 def parse(text: str, library: Library) -> Side:
-    """The side that a link names.
+    """Return the side that a link names.
 
     Raises
     ------
     UserError
-        It is not of the form, or no study here offers it.
+        The text is not of the form, or no study here offers the side.
     """
     try:
         pairs = parse_qsl(text, strict_parsing=True, keep_blank_values=True, max_num_fields=len(FIELDS))
@@ -106,14 +106,14 @@ def parse(text: str, library: Library) -> Side:
     if side.study not in library.keys:
         raise UserError(f"There is no study {side.study!r} here to compare")
     opened = library.open(side.study)
-    # A study without scores is told about by whoever wants its values.
+    # For a study without scores, whoever wants its values raises the error.
     if opened.tree is not None and side not in offered(opened):
         raise UserError(f"The study {side.study!r} has no {side.part} to compare")
     return side
 
 
 def default_sides(opened: OpenStudy, library: Library) -> tuple[Side, Side]:
-    """A study against the next one of the same data; else its first two seeds; else its first encoders of f and of g."""
+    """Return a study and the next one of the same data; else its first two seeds; else its first encoders of f and of g."""
     whole = Side(opened.key)
     if opened.tree is None:
         return whole, whole
@@ -132,7 +132,7 @@ def default_sides(opened: OpenStudy, library: Library) -> tuple[Side, Side]:
 
 
 def _families(opened: OpenStudy, *names: str) -> dict[tuple[Any, ...], bool]:
-    """Values of coordinates of the encoders, in order, and whether there are encoders of both families with them."""
+    """Return values of coordinates of the encoders, in order, and whether there are encoders of both families with them."""
     encoders = list(opened.encoders())
     columns = [opened.tree[name].sel({ENCODER: encoders}).values.tolist() for name in ("family", *names)]
     families: dict[tuple[Any, ...], set[str]] = {}
@@ -142,7 +142,7 @@ def _families(opened: OpenStudy, *names: str) -> dict[tuple[Any, ...], bool]:
 
 
 def _alignment(opened: OpenStudy, protocol: str, encoder: str) -> np.ndarray:
-    """Mean alignment under one encoder over the pairs of views that a protocol compares."""
+    """Return the mean alignment under one encoder over the pairs of views that a protocol compares, (sample,) float32."""
 
     def make() -> np.ndarray:
         with store.reading(opened.study.results_path):

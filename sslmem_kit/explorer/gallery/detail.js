@@ -17,7 +17,7 @@ function ticks(low, high) {
   return found;
 }
 
-// Lines with axes; solid for f, dashed for g, so that colour is not needed to tell them apart.
+// Lines with axes; solid for f, dashed for g, so that colour is not needed to distinguish them.
 function lines(chart, colours) {
   const values = chart.series.flatMap((line) => line.y).filter((value) => value !== null);
   let low = Math.min(...values), high = Math.max(...values);
@@ -104,8 +104,8 @@ export function render({ model, view, el }) {
   ownKeys(view);
   const root = make("section", "detail");
   root.setAttribute("aria-label", "Detail of a sample");
-  const told = make("p", "told");
-  told.setAttribute("role", "status");
+  const message = make("p", "message");
+  message.setAttribute("role", "status");
   const head = make("header"), title = make("h3"), body = make("div", "body");
   title.tabIndex = -1;
   const previous = button("step", "previous", "previous sample in the order of the gallery");
@@ -116,7 +116,7 @@ export function render({ model, view, el }) {
   const label = make("label", "", "under encoder ");
   label.append(choice);
   near.append(make("h4", "", "Nearest neighbours"), label, listed, note);
-  root.append(told, head, body, near);
+  root.append(message, head, body, near);
   const refresh = pictures(model, () => [...listed.querySelectorAll("img")]);
 
   const shown = () => {
@@ -188,11 +188,11 @@ export function render({ model, view, el }) {
     });
     refresh();
   };
-  const tell = () => { told.textContent = model.told; told.hidden = !model.told; };
+  const say = () => { message.textContent = model.message; message.hidden = !model.message; };
 
   let before = model.record?.id ?? null;
   model.on("record", () => {
-    // Opened from the gallery: whoever works without a mouse goes on reading here.
+    // Opened from the gallery: whoever works without a mouse continues to read here.
     const from = focused(), now = model.record?.id ?? null, inside = root.contains(from);
     if (inside && now === null) from.blur();
     shown();
@@ -200,7 +200,7 @@ export function render({ model, view, el }) {
     before = now;
   });
   model.on(["record", "neighbours", "encoder", "source"], neighbours);
-  model.on("told", tell);
+  model.on("message", say);
 
   choice.addEventListener("change", () => model.send_msg({ encoder: choice.value }));
   listed.addEventListener("click", (event) => {
@@ -218,6 +218,6 @@ export function render({ model, view, el }) {
 
   shown();
   neighbours();
-  tell();
+  say();
   return root;
 }

@@ -1,4 +1,4 @@
-"""The detail: everything that a store holds of one sample, and the way to the next one in the order of the gallery."""
+"""The detail: everything that a store holds of one sample, and steps to the next one in the order of the gallery."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ NO_VIEWS = "Views are kept for candidates and extremes only."
 NO_NEIGHBOURS = "Neighbours are kept for candidates and extremes only."
 NONE_KEPT = "This study keeps none."
 FAMILY_COLOURS = {"f": PARTITION_COLOURS["candidate"], "g": PARTITION_COLOURS["independent"]}
-"""Those of the partitions that only this family saw."""
+"""Colours of the families: those of the partitions that only this family saw."""
 
 
 class DetailSheet(JSComponent):
     """The front end of the detail."""
 
-    record = param.Dict(None, allow_None=True, doc="What is shown of the open sample; None: nothing is open.")
+    record = param.Dict(None, allow_None=True, doc="Content of the open sample; None where none is open.")
     neighbours = param.List([], doc="Nearest samples under `encoder`, nearest first.")
     encoder = param.String("")
-    told = param.String("")
+    message = param.String("")
     colours = param.Dict({})
     source = param.String("")
 
@@ -50,7 +50,7 @@ class Detail:
         self._encoder = ""
         self._neighbours: xr.Dataset | None = None
         self.view = DetailSheet(sizing_mode="stretch_width", margin=(4, 10), colours={**PARTITION_COLOURS, **FAMILY_COLOURS})
-        self.view.on_msg(self._heard)
+        self.view.on_msg(self._on_message)
         session.param.watch(self._show, ["opened", "scores", "sample"])
         self._show()
 
@@ -58,29 +58,29 @@ class Detail:
         session = self.session
         self._neighbours = None
         if session.scores is None:
-            self.view.param.update(record=None, neighbours=[], told="")
+            self.view.param.update(record=None, neighbours=[], message="")
             return
         found = session.opened.positions(np.array([] if session.sample is None else [session.sample]))
         if not len(found):
-            self.view.param.update(record=None, neighbours=[], told=NOTHING)
+            self.view.param.update(record=None, neighbours=[], message=NOTHING)
             return
         sample = session.opened.sample(int(found[0]))
         try:
             record = self._record(sample)
-            self._neighbours, lost = _or_told(sample.neighbours)
+            self._neighbours, lost = _or_problem(sample.neighbours)
             record["neighbours_note"] = lost or record["neighbours_note"]
             record["neighbour_encoders"] = self._neighbour_encoders()
             if self._encoder not in record["neighbour_encoders"]:
                 self._encoder = next(iter(record["neighbour_encoders"]), "")
             nearest = self._nearest(sample.position)
         except UserError as error:
-            self.view.param.update(record=None, neighbours=[], told=f"{error}.")
+            self.view.param.update(record=None, neighbours=[], message=f"{error}.")
             return
-        self.view.param.update(record=record, neighbours=nearest, encoder=self._encoder, told="", source=source(session.opened))
+        self.view.param.update(record=record, neighbours=nearest, encoder=self._encoder, message="", source=source(session.opened))
 
     def _record(self, sample: SampleRecord) -> dict[str, Any]:
         opened, position = self.session.opened, sample.position
-        pictures, lost = _or_told(sample.views)
+        pictures, lost = _or_problem(sample.views)
         return {
             "id": sample.id,
             "class": self.session.class_name(position),
@@ -98,7 +98,7 @@ class Detail:
         }
 
     def _facts(self, position: int) -> list[list[str]]:
-        """Name, value and title of what the scores say of the sample."""
+        """Return name, value and title of the score of the sample and of the statistics beside it."""
         scores = self.session.scores
         score, interval, words = (texts[0] for texts in score_texts(self.session, np.array([position])))
         facts = [["score", score, ""], ["95 % interval", interval if interval != NOT_DEFINED else "not defined (one seed)", words]]
@@ -112,7 +112,7 @@ class Detail:
         return facts
 
     def _views(self, sample: SampleRecord, pictures: np.ndarray) -> list[dict[str, str]]:
-        """Picture and name of each view, and how far from the clean image the families see it."""
+        """Return picture and name of each view, and its mean distance to the clean image under each family."""
         distances, view_a, view_b = sample.distances, sample.distances["view_a"].values, sample.distances["view_b"].values
         families = distances["family"].values.astype(object)
         counted = np.isin(distances[ENCODER].values.astype(object), np.array(self.session.encoders, object))
@@ -125,7 +125,7 @@ class Detail:
         return views
 
     def _encoders(self, sample: SampleRecord) -> list[dict[str, Any]]:
-        """Alignment under each encoder; those that the filters leave out do not count for the score."""
+        """Return the alignment under each encoder; those that the filters leave out are excluded from the score."""
         alignment = sample.alignment(self.session.protocol)
         names, families, seen = (alignment[name].values.tolist() for name in (ENCODER, "family", TRAINED_ON))
         return [
@@ -150,7 +150,7 @@ class Detail:
         ]
 
     def _nearest(self, position: int) -> list[dict[str, Any]]:
-        """The nearest samples under the chosen encoder."""
+        """Return the nearest samples under the chosen encoder."""
         if self._neighbours is None or not self._encoder:
             return []
         opened = self.session.opened
@@ -171,8 +171,8 @@ class Detail:
             for other, trained, distance in zip(positions.tolist(), seen, distances[known], strict=True)
         ]
 
-    def _heard(self, event: Any) -> None:
-        """A message of the front end; what it asks for is checked like any input."""
+    def _on_message(self, event: Any) -> None:
+        """Handle a message of the front end; its content is checked like any input."""
         data, session = event.data, self.session
         if not isinstance(data, dict) or session.scores is None:
             return
@@ -187,29 +187,29 @@ class Detail:
             self.view.param.update(encoder=self._encoder, neighbours=nearest)
 
     def _step(self, by: int) -> None:
-        """Go to the sample after or before the open one, in the order of the gallery."""
+        """Open the sample after or before the open one, in the order of the gallery."""
         session = self.session
         if session.sample is None:
             return
         position = int(session.opened.positions(np.array([session.sample]))[0])
         to = beside(session, position, by)
         if to is None:
-            self.view.told = f"This is the {'last' if by > 0 else 'first'} one in the order of the gallery."
+            self.view.message = f"This is the {'last' if by > 0 else 'first'} one in the order of the gallery."
         else:
             session.sample = int(session.opened.ids[to])
 
 
-def _or_told(read: Callable[[], Any]) -> tuple[Any, str]:
-    """What is read, and why it could not be where it is damaged: the rest of a page does without."""
+def _or_problem(read: Callable[[], Any]) -> tuple[Any, str]:
+    """Return what is read and no problem, or None and the problem where it is damaged: the rest of a page is shown without it."""
     try:
         return read(), ""
     except UserError as error:
-        told = str(error)
-        return None, f"{told[0].upper()}{told[1:]}."
+        problem = str(error)
+        return None, f"{problem[0].upper()}{problem[1:]}."
 
 
 def beside(session: Session, position: int, by: int) -> int | None:
-    """The position of the sample just after (1) or before (-1) another in the order of the gallery, also of one that it does not list."""
+    """Return the position of the sample just after (1) or before (-1) another, listed or not, in the order of the gallery."""
     listed = session.listed()
     key, own = sort_key(session, listed), sort_key(session, np.array([position]))[0]
     # Before in the order is before in (key, position).
@@ -221,7 +221,7 @@ def beside(session: Session, position: int, by: int) -> int | None:
 
 
 def _size(sample: SampleRecord) -> str:
-    """Width and height of the image in its file, as it was scored, and as the store keeps it, those that are known and differ."""
+    """Describe width and height of the image in its file, as it was scored, and as the store keeps it, where known and different."""
     tree = sample.opened.tree
     if "images" not in tree.children:
         return "no image"
@@ -238,7 +238,7 @@ def _size(sample: SampleRecord) -> str:
 
 
 def _path(sample: SampleRecord) -> dict[str, Any] | None:
-    """Chart of the mean alignment of both families over epochs."""
+    """Make the chart of the mean alignment of both families over epochs."""
     path = sample.trajectory()
     if path is None:
         return None
@@ -247,7 +247,7 @@ def _path(sample: SampleRecord) -> dict[str, Any] | None:
 
 
 def _layers(sample: SampleRecord) -> dict[str, Any] | None:
-    """Chart of the alignment by layer, a line for each encoder."""
+    """Make the chart of the alignment by layer, a line for each encoder."""
     layers = sample.layers()
     if layers is None:
         return None

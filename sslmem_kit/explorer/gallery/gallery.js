@@ -53,7 +53,7 @@ export function render({ model, view, el }) {
     follow(grid, model.items, create, fill);
     refresh();
   };
-  const tell = () => {
+  const describe = () => {
     summary.textContent = model.summary;
     const last = model.first + model.items.length;
     place.textContent = model.total ? `${(model.first + 1).toLocaleString("en")} to ${last.toLocaleString("en")} of ${model.total.toLocaleString("en")}` : "";
@@ -93,7 +93,7 @@ export function render({ model, view, el }) {
     if (!holder || holder === document.body) go(index); else if (tries) setTimeout(giveBack, 50, id, tries - 1);
   };
   model.on(["items", "source"], mark);
-  model.on(["summary", "first", "total", "items"], tell);
+  model.on(["summary", "first", "total", "items"], describe);
   model.on(["orders", "sort", "ascending"], offer);
 
   sort.addEventListener("change", () => model.send_msg({ sort: sort.value }));
@@ -125,6 +125,6 @@ export function render({ model, view, el }) {
 
   offer();
   mark();
-  tell();
+  describe();
   return root;
 }

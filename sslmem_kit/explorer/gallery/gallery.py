@@ -1,4 +1,4 @@
-"""The gallery: pictures of the selected samples, or without a selection of those above the threshold, in an order, a page at a time."""
+"""The gallery: pictures of the selected samples, or without a selection of those above the threshold, sorted, a page at a time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sslmem_kit.names import PARTITIONS, SSLMEM
 from sslmem_kit.store.files import read_beside
 
 PAGE = 48
-"""Samples on a page."""
+"""Number of samples on a page."""
 
 NOT_DEFINED = "–"  # noqa: RUF001 - an en dash, as tables have it
 _SWATCHES = "\n".join(f'.swatch[data-partition="{name}"] {{ background: {colour}; }}' for name, colour in PARTITION_COLOURS.items())
@@ -24,11 +24,11 @@ _SWATCHES = "\n".join(f'.swatch[data-partition="{name}"] {{ background: {colour}
 class GalleryGrid(JSComponent):
     """The front end of the gallery."""
 
-    items = param.List([], doc="What the page shows, a dictionary of texts each.")
+    items = param.List([], doc="Samples of the page, a dictionary of texts each.")
     first = param.Integer(0, doc="Rank of the page's first sample.")
     total = param.Integer(0)
     summary = param.String("")
-    orders = param.List([], doc="Key and label of what the samples can be sorted by.")
+    orders = param.List([], doc="Key and label of quantities that the samples can be sorted by.")
     sort = param.String("")
     ascending = param.Boolean(False)
     current = param.Integer(None, allow_None=True, doc="Id of the sample whose detail is open.")
@@ -47,7 +47,7 @@ class Gallery:
         self._made_of: tuple[Any, ...] | None = None
         self._made: list[dict[str, Any]] = []
         self.view = GalleryGrid(sizing_mode="stretch_width", margin=(4, 8))
-        self.view.on_msg(self._heard)
+        self.view.on_msg(self._on_message)
         session.param.watch(self._follow, ["opened", "scores", "shown", "limit", "selected", "sort", "ascending", "sample"])
         self._offer()
         self._show(to=session.sample)
@@ -65,7 +65,7 @@ class Gallery:
         self.view.orders = [[key, quantity.label] for key, quantity in self.session.quantities.items()]
 
     def _show(self, *, to: int | None = None) -> None:
-        """Send what differs from what is shown; with ``to``, turn to the page of that sample if it is listed."""
+        """Send the differences from what is shown; with ``to``, turn to the page of that sample if it is listed."""
         session = self.session
         if session.scores is None:
             self.view.param.update(items=[], total=0, first=0, summary="", current=None)
@@ -89,7 +89,7 @@ class Gallery:
         )
 
     def _items(self, shown: np.ndarray) -> list[dict[str, Any]]:
-        """The page, made anew only where something on it differs: a slider that is dragged mostly leaves it as it is."""
+        """Return the samples of the page, made again only where something on it differs: a slider that is dragged mostly changes nothing."""
         session = self.session
         made_of = (session.scores, session.sort, shown.tobytes())
         if self._made_of is None or made_of[0] is not self._made_of[0] or made_of[1:] != self._made_of[1:]:
@@ -131,8 +131,8 @@ class Gallery:
         order = f"by {session.quantities[session.sort].label}, {'lowest' if session.ascending else 'highest'} first"
         return f"Nothing is selected: {how}. Until then, the {total:,} above the threshold of {session.limit:.4g}, {order}."
 
-    def _heard(self, event: Any) -> None:
-        """A message of the front end; what it asks for is checked like any input."""
+    def _on_message(self, event: Any) -> None:
+        """Handle a message of the front end; its content is checked like any input."""
         data, session = event.data, self.session
         if not isinstance(data, dict) or session.scores is None:
             return
@@ -149,20 +149,20 @@ class Gallery:
 
 
 def open_asked(session: Session, data: dict[str, Any]) -> None:
-    """Open the sample that a front end asks for with ``open``, or with None close the detail."""
+    """Open the sample that a message of a front end names in ``open``, or with None close the detail."""
     wanted = data.get("open", False)
     if wanted is None or known_ids(session, [wanted]):
         session.sample = None if wanted is None else int(wanted)
 
 
 def sort_key(session: Session, positions: np.ndarray) -> np.ndarray:
-    """Numbers by which these samples are in ascending order; what is not defined comes last, either way."""
+    """Return (sample,) numbers that sort these samples in ascending order; undefined values come last in both directions."""
     values = session.column(session.sort)[positions]
     return np.nan_to_num(values if session.ascending else -values, nan=np.inf, posinf=np.inf, neginf=-np.inf)
 
 
 def ranked(key: np.ndarray, start: int, stop: int) -> np.ndarray:
-    """Indexes of ranks ``start`` to ``stop``, equal ones in the order in which they stand; not everything is sorted for it."""
+    """Return the indexes of ranks ``start`` to ``stop``, ties in their order in ``key``, without sorting everything."""
     stop = min(stop, len(key))
     if start >= stop:
         return np.empty(0, np.int64)
@@ -171,17 +171,17 @@ def ranked(key: np.ndarray, start: int, stop: int) -> np.ndarray:
 
 
 def rank(key: np.ndarray, index: int) -> int:
-    """The rank that :func:`ranked` gives the sample at an index."""
+    """Return the rank that :func:`ranked` gives the sample at an index."""
     return int((key < key[index]).sum() + (key[:index] == key[index]).sum())
 
 
 def number(value: float, digits: int) -> str:
-    """A number as text; a dash where it is not defined."""
+    """Return a number as text; a dash where it is not finite."""
     return f"{round(float(value), digits) + 0.0:.{digits}f}" if np.isfinite(value) else NOT_DEFINED
 
 
 def score_texts(session: Session, positions: np.ndarray) -> tuple[list[str], list[str], list[str]]:
-    """Scores of samples, their 95 % intervals, and the intervals in words."""
+    """Return scores of samples, their 95 % intervals, and the intervals in words."""
     scores = session.scores
     width = float(scores.attrs.get("range", 1.0))  # scores may be shares of a range, intervals are of the difference itself
     digits = 3 if "range" in scores.attrs else 4
