@@ -127,7 +127,7 @@ def test_rings_follow_the_session_and_are_thinned(scatter, monkeypatch):
     monkeypatch.setattr(module, "MOST_RINGS", 10)
     session.select(session.shown)
     assert len(scatter._rings.data["x"]) == 10
-    assert f"{len(session.shown)} selected, rings round 10" in scatter._stage.line
+    assert f"{len(session.shown)} selected, rings round 10" in scatter._overlay.line
     session.classes = ["zero"]
     assert set(scatter._rings.data["x"]) <= set(scatter.points.x)
 
@@ -172,17 +172,17 @@ def test_the_card_tells_of_the_point_under_the_mouse(scatter):
     session = scatter.session
     x, y = place(scatter, 40)
     scatter.handle({"kind": "move", "x": x, "y": y})
-    rows = dict(scatter._stage.card["rows"])
+    rows = dict(scatter._overlay.card["rows"])
     position = session.shown[40]
     assert rows["sample"] == str(session.opened.ids[position])
     assert rows["class"] == session.class_name(position)
     low, high = (float(session.scores[name].values[position]) for name in ("low", "high"))
     assert rows["score"].endswith(f"[{low:.3g}, {high:.3g}]")
     assert rows["alignment on f"] == f"{x:.3g}"
-    assert scatter._stage.card["picture"].startswith("data:image/png;base64,")
+    assert scatter._overlay.card["picture"].startswith("data:image/png;base64,")
     assert scatter._marked.data["x"].tolist() == [np.float32(x)]
     scatter.handle({"kind": "move", "x": -50.0, "y": -50.0})
-    assert scatter._stage.card == {}
+    assert scatter._overlay.card == {}
     assert not len(scatter._marked.data["x"])
 
 
@@ -190,15 +190,15 @@ def test_an_interval_that_is_not_defined_is_said(tmp_path):
     session = Session(Library([make_study(tmp_path / "one", seeds=1).path]))
     made = Scatter(session)
     key(made, "Home")
-    assert dict(made._stage.card["rows"])["score"].endswith("(interval not defined: one seed)")
-    assert "nan" not in made._stage.spoken
+    assert dict(made._overlay.card["rows"])["score"].endswith("(interval not defined: one seed)")
+    assert "nan" not in made._overlay.spoken
 
 
 def test_keys_go_through_points(scatter):
     session = scatter.session
     key(scatter, "ArrowRight")  # from nowhere: the highest score
     best = session.shown[np.argmax(session.column("sslmem")[session.shown])]
-    assert scatter._stage.spoken.startswith(f"sample {session.opened.ids[best]},")
+    assert scatter._overlay.spoken.startswith(f"sample {session.opened.ids[best]},")
     key(scatter, " ")
     assert session.selected.tolist() == [best]
     assert session.sample is None
@@ -207,14 +207,14 @@ def test_keys_go_through_points(scatter):
     key(scatter, "Enter")
     assert session.sample == session.opened.ids[best]
     key(scatter, "PageUp")
-    assert scatter._stage.spoken == "There is no point further on"
+    assert scatter._overlay.spoken == "There is no point further on"
     key(scatter, "PageDown")
     second = session.shown[np.argsort(session.column("sslmem")[session.shown])[-2]]
-    assert scatter._stage.spoken.startswith(f"sample {session.opened.ids[second]},")
+    assert scatter._overlay.spoken.startswith(f"sample {session.opened.ids[second]},")
     session.select(session.shown[:9])
     key(scatter, "Escape")
     assert not len(session.selected)
-    assert scatter._stage.card == {}
+    assert scatter._overlay.card == {}
 
 
 # -- drawing -----------------------------------------------------------------------------------------------------------------------
@@ -310,7 +310,7 @@ def test_all_shown_points_are_in_the_aggregate_and_follow_the_window(library, mo
     session = Session(library)
     made = Scatter(session)
     assert made.aggregate.count.sum() == len(session.shown)
-    assert "datashaded" in made._stage.line
+    assert "datashaded" in made._overlay.line
     x, y = place(made, 0)
     made.handle({"kind": "window", "x0": x - 1e-4, "x1": x + 1e-4, "y0": y - 1e-4, "y1": y + 1e-4, "width": 300, "height": 200})
     assert made.aggregate.count.sum() == 1
@@ -350,7 +350,7 @@ def test_no_sample_no_value_and_no_study(library, tmp_path, scatter):
     session = scatter.session
     session.param.update(classes=["zero"])
     session.shown = session.shown[:0]
-    assert "choose other classes" in scatter._stage.line
+    assert "choose other classes" in scatter._overlay.line
     for name in ("ArrowLeft", "PageUp", "Home", "Enter", " ", "Escape"):
         key(scatter, name)
     draw(scatter, {"type": "point", "x": 0.5, "y": 0.5})
@@ -358,7 +358,7 @@ def test_no_sample_no_value_and_no_study(library, tmp_path, scatter):
     scatter.handle({"kind": "move", "x": 0.5, "y": 0.5})
     session.scores = None
     assert scatter.points is None
-    assert scatter._stage.line == ""
+    assert scatter._overlay.line == ""
     draw(scatter, {"type": "point", "x": 0.5, "y": 0.5})
     key(scatter, "Home")
     session.selected = np.arange(3)
@@ -384,11 +384,11 @@ def test_undefined_values_are_counted(library, monkeypatch):
     monkeypatch.setattr(Session, "column", lambda self, key: column if key == "alignment_g" else original(self, key))
     session.param.trigger("shown")
     assert len(made.points) == len(session.shown) - 4
-    assert "4 samples have no such values" in made._stage.line
+    assert "4 samples have no such values" in made._overlay.line
     column[:] = np.nan
     session.param.trigger("scores")
     assert len(made.points) == 0
-    assert "choose other axes" in made._stage.line
+    assert "choose other axes" in made._overlay.line
 
 
 def test_less_is_drawn_point_by_point_where_there_is_no_graphics_card(library, monkeypatch):

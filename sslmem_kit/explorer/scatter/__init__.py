@@ -1,1 +1,1 @@
-"""The scatter: its figure, what it draws points or a picture from, and the stage that takes mouse and keys."""
+"""The scatter: its figure, the points or the raster that it shows, and the overlay that takes mouse and keys."""

@@ -1,6 +1,6 @@
-"""From points to colours: the scale that values are coloured by, and the picture that stands for more points than a browser draws.
+"""From points to colours: the scale of the colours, and the raster that stands for more points than a browser draws.
 
-The picture is what datashader calls mean aggregation: each pixel takes the colour of the mean value of the points in it. It is done with
+The raster is what datashader calls mean aggregation: each pixel takes the colour of the mean value of the points in it. It is done with
 ``numpy.bincount``, as fast as datashader, whose import and compilation take longer than the explorer may take to appear. Pixels hold
 colour numbers, a quarter of the bytes of colours: ``NOTHING``, ``DIM`` or one of ``COLOURS``.
 """
@@ -16,11 +16,11 @@ from sslmem_kit.explorer.scatter.points import Points, Window
 
 NOTHING, DIM, FIRST = 0, 1, 2
 COLOURS = viridis(254)
-"""What colour numbers from ``FIRST`` on stand for."""
+"""Colours of the colour numbers from ``FIRST`` on."""
 
 _ENDS = (0.5, 99.5)
 _ENOUGH = 100_000
-"""Values that the ends of a scale are estimated from, at most."""
+"""Largest number of values that the ends of a scale are estimated from."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class Scale:
     low: float
     high: float
     clipped: bool = False
-    """Whether there are values beyond the ends."""
+    """True where there are values beyond the ends."""
 
     @classmethod
     def of(cls, values: np.ndarray) -> Scale:
-        """From the 0.5 to the 99.5 % quantile of the values that are finite, so that a few outliers do not take all the colours."""
+        """Make a scale from the 0.5 to the 99.5 % quantile of the finite values, so that a few outliers do not take all the colours."""
         some = values[:: -(-len(values) // _ENOUGH)] if len(values) else values
         some = some[np.isfinite(some)]
         if not len(some):
@@ -45,12 +45,12 @@ class Scale:
         return cls(low, high, bool(some.min() < low or some.max() > high))
 
     def colours(self, limit: float, dim: str) -> list[str]:
-        """Of equal steps of the scale from low to high; those below a limit are dim."""
+        """Return the colours of equal steps of the scale from low to high; those below a limit are dim."""
         steps = self.low + (np.arange(len(COLOURS)) + 0.5) / len(COLOURS) * (self.high - self.low)
         return [dim if step < limit else colour for step, colour in zip(steps, COLOURS, strict=True)]
 
     def mapping(self, limit: float, dim: str) -> dict[str, object]:
-        """Options of a Bokeh colour mapper under which exactly the values below a limit are dim and the others keep their colour.
+        """Return options of a Bokeh colour mapper under which exactly the values below a limit are dim and the others keep their colour.
 
         A mapper has one colour for all that is below its low end. So the low end is the limit, and the colours start in between.
         """
@@ -65,7 +65,7 @@ class Scale:
         return {"low": limit, "high": high, "low_color": dim, "palette": [COLOURS[number] for number in self.numbers(middles)]}
 
     def numbers(self, values: np.ndarray) -> np.ndarray:
-        """Places of values in ``COLOURS``."""
+        """Return the positions of values in ``COLOURS``, uint8."""
         share = (values - self.low) / (self.high - self.low)
         return np.clip(share * len(COLOURS), 0, len(COLOURS) - 1).astype(np.uint8)
 
@@ -77,11 +77,13 @@ class Aggregate:
     Attributes
     ----------
     window
-        Whose pixels.
+        Window whose pixels these are.
     pixel
         (point,) int32, row by row from below; ``width * height`` for a point outside of the window.
     count
-        (pixel,) points.
+        (pixel,) number of points.
+    points
+        The points.
     """
 
     window: Window
@@ -91,7 +93,7 @@ class Aggregate:
 
     @classmethod
     def of(cls, points: Points, window: Window) -> Aggregate:
-        """Sort points into the pixels of a window."""
+        """Assign points to the pixels of a window."""
         columns = _places(points.x, window.x0, window.x1, window.width)
         rows = _places(points.y, window.y0, window.y1, window.height)
         outside = window.width * window.height
@@ -100,7 +102,7 @@ class Aggregate:
         return cls(window, pixel, np.bincount(pixel, minlength=outside + 1)[:outside], points)
 
     def means(self, limit: float) -> np.ndarray:
-        """Mean value of the points of a pixel that reach a limit, (pixel,); NaN where none does."""
+        """Compute the mean value of those points of a pixel that reach a limit, (pixel,); NaN where none does."""
         with np.errstate(invalid="ignore", divide="ignore"):
             reaching = np.flatnonzero(self.points.value >= limit)  # NaN does not
             pixel = self.pixel[reaching]
@@ -109,7 +111,7 @@ class Aggregate:
             return (total / np.bincount(pixel, minlength=size))[:-1]
 
     def shade(self, scale: Scale, limit: float) -> np.ndarray:
-        """The picture, (height, width) uint8 colour numbers, from below.
+        """Compute the raster, (height, width) uint8 colour numbers, from below.
 
         A point covers five pixels across as the markers of a small scatter do, coloured ones over dim ones. A pixel that has a colour of
         its own keeps it, so that where points are dense nothing is covered.
@@ -123,7 +125,7 @@ class Aggregate:
 
 
 def _places(values: np.ndarray, start: float, end: float, size: int) -> np.ndarray:
-    """Numbers of the pixels along an axis, (point,) int32; -1 outside. The last pixel holds its upper end."""
+    """Return the numbers of the pixels along an axis, (point,) int32; -1 outside. The last pixel holds its upper end."""
     place = (values - np.float32(start)) * np.float32(size / (end - start))
     # What is outside is cut off first: beyond int32 a conversion is undefined.
     place = np.minimum(np.clip(place, -1, size).astype(np.int32), size - 1)
@@ -132,7 +134,7 @@ def _places(values: np.ndarray, start: float, end: float, size: int) -> np.ndarr
 
 
 def _spread(picture: np.ndarray) -> np.ndarray:
-    """The picture with pixels that have no colour of their own taking the highest of their four neighbours'."""
+    """Give pixels that have no colour of their own the highest colour number of their four neighbours."""
     highest = picture.copy()
     np.maximum(highest[1:], picture[:-1], out=highest[1:])
     np.maximum(highest[:-1], picture[1:], out=highest[:-1])

@@ -1,5 +1,5 @@
 const KEYS = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "PageUp", "PageDown", "Home", "Enter", " ", "Escape"]
-const PAUSE = 80  // milliseconds between two places of the mouse that are told
+const PAUSE = 80  // milliseconds between two messages about the mouse
 
 function make(tag, name, parent) {
   const made = document.createElement(tag)
@@ -8,12 +8,12 @@ function make(tag, name, parent) {
   return made
 }
 
-// Whether WebGL is done by one of the named renderers in software.
+// Return whether WebGL uses one of these renderers, which are software.
 function inSoftware(renderers) {
   const gl = document.createElement("canvas").getContext("webgl")
   if (!gl) return true
-  const told = gl.getExtension("WEBGL_debug_renderer_info")
-  const name = gl.getParameter(told ? told.UNMASKED_RENDERER_WEBGL : gl.RENDERER)
+  const info = gl.getExtension("WEBGL_debug_renderer_info")
+  const name = gl.getParameter(info ? info.UNMASKED_RENDERER_WEBGL : gl.RENDERER)
   gl.getExtension("WEBGL_lose_context")?.loseContext()
   return new RegExp(renderers, "i").test(name)
 }
@@ -46,17 +46,17 @@ export function render({ model, view }) {
              width: Math.round(bbox.width), height: Math.round(bbox.height) }
   }
 
-  // -- the window: told when it has rested
-  let told = "", resting = null
-  const tell = () => {
+  // -- the window: sent when it has rested
+  let sent = "", resting = null
+  const sendWindow = () => {
     if (!stage.isConnected || !figure() || !figure().frame) return
     const now = shownWindow(), key = JSON.stringify(now)
-    if (key !== told && now.width > 0 && now.height > 0) {
-      told = key
+    if (key !== sent && now.width > 0 && now.height > 0) {
+      sent = key
       model.send_msg({ kind: "window", ...now })
     }
   }
-  const rest = () => { clearTimeout(resting); resting = setTimeout(tell, 120) }
+  const rest = () => { clearTimeout(resting); resting = setTimeout(sendWindow, 120) }
   const ranges = [figure().model.x_range, figure().model.y_range]
   for (const range of ranges) range.change.connect(rest)
   // Bokeh's passes over the page measure a figure in a custom component below tabs, but leave out to compute its layout.
@@ -67,7 +67,7 @@ export function render({ model, view }) {
     laid._compute_layout()
     const moved = corners() !== before
     if (moved) {
-      // It clears from half a pixel on: what was drawn at the edge before the layout was known would stay there.
+      // It clears from half a pixel on: the edge would keep what was drawn before the layout was known.
       const { ctx, canvas } = laid.canvas_view.primary
       ctx.save()
       ctx.resetTransform()
@@ -113,7 +113,7 @@ export function render({ model, view }) {
     mouse = null
     leave()
   })
-  // In the capture phase: told before Bokeh tells of the selection that the same event completes.
+  // In the capture phase: sent before Bokeh sends the selection that the same event completes.
   stage.addEventListener("pointerdown", () => { pressed = true; hide() }, true)
   stage.addEventListener("pointerup", (event) => {
     pressed = false

@@ -1,4 +1,4 @@
-"""What lies round the scatter's figure: mouse and keys on their way in; the hover card, a status line and spoken text on their way out.
+"""Overlay of the scatter's figure: it takes mouse and keys, and shows the hover card, a status line and spoken text.
 
 The figure says where it is on the screen (Bokeh's plot view has its frame and scales), so places are exchanged in units of the axes and
 nothing else has to be known of it. The card is in the browser's top layer (a popover): no container clips it, and it takes no mouse.
@@ -26,22 +26,22 @@ HELP = (
 )
 
 SOFTWARE_RENDERERS = "swiftshader|llvmpipe|softpipe|software|basic render"
-"""What a browser calls WebGL that is not done by a graphics card, as a regular expression."""
+"""Regular expression of the names of WebGL renderers that use no graphics card."""
 
 
-class Stage(JSComponent):
-    """A figure with its card, lines of text, mouse and keys.
+class PlotOverlay(JSComponent):
+    """Front end of a figure with its card, lines of text, mouse and keys.
 
     Messages to :meth:`on_msg` have ``kind``: ``move`` (x, y), ``leave``, ``key`` (key), ``adding`` (whether Shift was held as the mouse
-    button was let go), ``window`` (the fields of :class:`~sslmem_kit.explorer.scatter.points.Window`), ``renderer`` (renderer: how points
+    button was released), ``window`` (the fields of :class:`~sslmem_kit.explorer.scatter.points.Window`), ``renderer`` (renderer: how points
     are drawn).
     """
 
     plot = Child()
-    card = param.Dict({}, doc="Empty, or rows (name, value), picture (a data URI) and at (x, y).")
-    line = param.String(doc="Below the figure.")
-    label = param.String(doc="Name of the figure for those who do not see it.")
-    spoken = param.String(doc="Read out when it changes.")
+    card = param.Dict({}, doc="Empty, or rows (name, value), picture (data URI) and at (x, y).")
+    line = param.String(doc="Text below the figure.")
+    label = param.String(doc="Accessible name of the figure.")
+    spoken = param.String(doc="Text that screen readers read out when it changes.")
     help = param.String(HELP, constant=True)
     software = param.String(SOFTWARE_RENDERERS, constant=True)
 
@@ -58,12 +58,12 @@ class Stage(JSComponent):
 
 @lru_cache(maxsize=400)
 def picture(opened: OpenStudy, position: int) -> str:
-    """The thumbnail of a sample as a data URI; the last few hundred are kept."""
+    """Return the thumbnail of a sample as a data URI; the last few hundred are cached."""
     return thumbnails(opened, np.array([position]))[0]
 
 
 def describe(session: Session, position: int) -> list[list[str]]:
-    """Rows (name, value) of a sample: id, class, partition, score with its interval, and what the axes and the colour show."""
+    """Return rows (name, value) of a sample: id, class, partition, score with its interval, values on the axes and of the colour."""
     opened = session.opened
     rows = [
         ["sample", str(int(opened.ids[position]))],

@@ -1,4 +1,4 @@
-"""The points of the scatter: which samples have both coordinates, and which point is nearest to a place on the screen.
+"""The points of the scatter: samples that have both coordinates, and searches for the point nearest to a place on the screen.
 
 Distances are in pixels of a :class:`Window`, the part of the plane that the plot shows. Searches look at every point: a million take a
 few milliseconds, less than it takes to keep an index for each session.
@@ -12,13 +12,13 @@ from typing import NamedTuple
 import numpy as np
 
 REACH = 10.0
-"""Pixels within which a point counts as pointed at."""
+"""Pixels within which a point is found by the mouse."""
 STRIDE = 8.0
-"""Pixels that one arrow key goes at least, where there is a point that far."""
+"""Smallest distance that one arrow key moves, in pixels, where there is a point that far."""
 
 
 class Window(NamedTuple):
-    """The part of the plane that is shown, and its size in pixels."""
+    """Part of the plane that is shown, and its size in pixels."""
 
     x0: float
     x1: float
@@ -35,7 +35,7 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Points:
-    """Shown samples that have both coordinates.
+    """Shown samples that have both coordinates, and the value of their colour.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class Points:
 
     @classmethod
     def of(cls, shown: np.ndarray, x: np.ndarray, y: np.ndarray, value: np.ndarray) -> Points:
-        """The points of the samples at positions ``shown``; columns are over all samples of the study."""
+        """Make the points of the samples at positions ``shown``; columns are over all samples of the study."""
         if len(shown) < len(x):  # else the shared columns do, without a copy for each session
             x, y, value = x[shown], y[shown], value[shown]
         defined = np.isfinite(x) & np.isfinite(y)
@@ -64,7 +64,7 @@ class Points:
         return len(self.positions)
 
     def nearest(self, x: float, y: float, window: Window) -> int | None:
-        """Number of the point nearest to a place, None where none lies within ``REACH`` pixels."""
+        """Return the number of the point nearest to a place, None where none lies within ``REACH`` pixels."""
         px, py = window.pixel
         near = self._between(x - REACH * px, x + REACH * px, y - REACH * py, y + REACH * py)
         if not len(near):
@@ -74,7 +74,7 @@ class Points:
         return int(near[best]) if distance[best] <= REACH**2 else None
 
     def beside(self, point: int, direction: tuple[int, int], window: Window) -> int | None:
-        """The point nearest to another one in a direction, ``(1, 0)`` is right, among those in the window; None where there is none.
+        """Return the point nearest to another one in a direction, ``(1, 0)`` is right, among those in the window; None where there is none.
 
         In a crowd the next point would be less than a pixel away: one that is ``STRIDE`` pixels on is preferred.
         """
@@ -91,7 +91,7 @@ class Points:
         return int(near[ahead[np.argmin(np.hypot(along[ahead], 2 * aside[ahead]))]])
 
     def ranked(self, point: int | None, step: int) -> int | None:
-        """The point with the next higher (``step`` 1) or lower (-1) value; from None, the highest. None at the end."""
+        """Return the point with the next higher (``step`` 1) or lower (-1) value; from None, the highest. None at the end."""
         value = self.value if step >= 0 else -self.value
         if point is None or np.isnan(value[point]):
             return int(np.nanargmax(self.value)) if np.isfinite(self.value).any() else None
@@ -103,7 +103,7 @@ class Points:
         return int(ties[0] if step >= 0 else ties[-1])
 
     def drawing_order(self) -> np.ndarray:
-        """Numbers of the points, those with the highest value last, so that they lie on top; undefined values first."""
+        """Return the numbers of the points, those with the highest value last, so that they lie on top; undefined values first."""
         return np.argsort(np.where(np.isnan(self.value), -np.inf, self.value), kind="stable")
 
     def _between(self, x0: float, x1: float, y0: float, y1: float) -> np.ndarray:

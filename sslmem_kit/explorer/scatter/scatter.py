@@ -1,6 +1,6 @@
 """The scatter: one quantity of the samples against another, coloured by a third; box, lasso, tap and keys select.
 
-Up to ``MOST_DRAWN`` points are drawn by the browser (WebGL where it has a graphics card). Of more, a picture is made here for the
+Up to ``MOST_DRAWN`` points are drawn by the browser (WebGL where it has a graphics card). Of more, a raster is computed here for the
 window that is shown (:mod:`~sslmem_kit.explorer.scatter.colour_raster`). Both share one figure and differ in nothing else: selecting
 and pointing are done here, on the positions of the samples, and the browser is sent no more of a sample than its place and its colour.
 """
@@ -29,22 +29,22 @@ from bokeh.models import (
 from bokeh.plotting import figure
 
 from sslmem_kit.explorer.scatter.colour_raster import COLOURS, Aggregate, Scale
-from sslmem_kit.explorer.scatter.plot_overlay import Stage, describe, picture
+from sslmem_kit.explorer.scatter.plot_overlay import PlotOverlay, describe, picture
 from sslmem_kit.explorer.scatter.points import Points, Window
 from sslmem_kit.explorer.session import Session
 from sslmem_kit.explorer.theme import dress, palette
 from sslmem_kit.names import SSLMEM
 
 MOST_DRAWN = {"webgl": 100_000, "canvas": 20_000, "software": 5_000}
-"""Points that the browser draws one by one, by how it draws: WebGL on a graphics card, a plain canvas, WebGL in software."""
+"""Largest number of points that the browser draws one by one, by renderer: WebGL on a graphics card, a plain canvas, WebGL in software."""
 MOST_RINGS = 3_000
-"""Selected points that are ringed."""
+"""Largest number of selected points that are ringed."""
 LARGEST_PICTURE = 1600
-"""Pixels of a side."""
+"""Largest width and height of the raster, in pixels."""
 
 _ARROWS = {"ArrowRight": (1, 0), "ArrowLeft": (-1, 0), "ArrowUp": (0, 1), "ArrowDown": (0, -1)}
 _COMBINED = {"append": np.union1d, "intersect": np.intersect1d, "subtract": np.setdiff1d, "xor": np.setxor1d}
-"""What a new selection does with the one before, by the mode of Bokeh's tools; the fifth, replace, forgets it."""
+"""Combination of a new selection with the one before, by the mode of Bokeh's tools; the fifth mode, replace, forgets it."""
 _FOLLOWED = ["scores", "x", "y", "colour", "shown", "limit", "selected", "sample"]
 _NONE = np.empty(0, np.float32)
 
@@ -55,7 +55,7 @@ class Scatter:
     Attributes
     ----------
     view
-        What to put on a page.
+        Component for a page.
     figure
         The Bokeh figure.
     points
@@ -81,7 +81,7 @@ class Scatter:
 
     def _build(self) -> None:
         colours = palette(self.session.dark)
-        # Tools without renderers select nothing in the browser, which would dim the rest and send all indices; they only tell the shape.
+        # Tools without renderers select nothing in the browser, which would dim the rest and send all indices; they send the shape only.
         self._box = BoxSelectTool(renderers=[])
         self._lasso = LassoSelectTool(renderers=[], continuous=False)
         tap = TapTool(renderers=[])
@@ -119,9 +119,9 @@ class Scatter:
         dress(plot, self.session.dark)
         plot.title = None  # though empty, it would take room from the tools
         self._pane = pn.pane.Bokeh(plot, sizing_mode="stretch_width")
-        self._stage = Stage(plot=self._pane, sizing_mode="stretch_width")
-        self._stage.on_msg(lambda event: self.handle(event.data))
-        self.view = self._stage
+        self._overlay = PlotOverlay(plot=self._pane, sizing_mode="stretch_width")
+        self._overlay.on_msg(lambda event: self.handle(event.data))
+        self.view = self._overlay
 
     # -- following the session -----------------------------------------------------------------------------------------------------
 
@@ -153,11 +153,11 @@ class Scatter:
         self._drawn_points.data = {"x": _NONE, "y": _NONE, "value": _NONE}
         self._image.visible = self._identity.visible = self._bar.visible = False
         self._rings.data = self._marked.data = {"x": _NONE, "y": _NONE}
-        self._stage.param.update(card={}, line="", label="Scatter: there is nothing to show")
+        self._overlay.param.update(card={}, line="", label="Scatter: there is nothing to show")
         self._push()
 
     def _refit(self) -> None:
-        """Ranges over all samples of the study, so that filters move nothing."""
+        """Set the ranges over all samples of the study, so that filters move nothing."""
         session = self.session
         columns = {"x": session.column(session.x), "y": session.column(session.y)}
         self._identity.visible = {session.x, session.y} == {"alignment_f", "alignment_g"}
@@ -171,13 +171,13 @@ class Scatter:
         self._window = Window(*ends["x"], *ends["y"], *self._window[4:])
         labels = quantities[session.x].label, quantities[session.y].label
         plot.xaxis.axis_label, plot.yaxis.axis_label = labels
-        self._stage.label = f"Scatter of {labels[1]} against {labels[0]}. Arrow keys go through the points."
+        self._overlay.label = f"Scatter of {labels[1]} against {labels[0]}. Arrow keys go through the points."
 
     def _place_points(self) -> None:
         session = self.session
         self.points = points = Points.of(session.shown, *(session.column(key) for key in (session.x, session.y, session.colour)))
         self._current = None
-        self._stage.card = {}
+        self._overlay.card = {}
         self._scale = Scale.of(points.value)
         self._bar_mapper.update(low=self._scale.low, high=self._scale.high)
         self._bar.visible = len(points) > 0
@@ -194,7 +194,7 @@ class Scatter:
 
     @property
     def _limit(self) -> float:
-        """Value of the colour below which points are dim."""
+        """Value of the colour below which points are dim; -inf where none are."""
         limit = self.session.limit
         return limit if self.session.colour == SSLMEM and not np.isnan(limit) else -np.inf
 
@@ -214,29 +214,29 @@ class Scatter:
         drawn = found[np.linspace(0, len(found) - 1, MOST_RINGS).astype(int)] if len(found) > MOST_RINGS else found
         self._ring_lines.line_alpha = min(1.0, max(0.12, 150 / max(len(drawn), 1)))  # many in full would hide the colours
         self._rings.data = {"x": points.x[drawn], "y": points.y[drawn]}
-        self._stage.line = self._count(len(found), len(drawn))
+        self._overlay.line = self._count(len(found), len(drawn))
 
     def _count(self, selected: int, ringed: int) -> str:
-        """What is shown, in words."""
+        """Describe what is shown in words: number of points, colour, samples without values, selection."""
         shown, drawn = len(self.session.shown), len(self.points)
         if not shown:
             return "No sample passes the filters: choose other classes or partitions."
         scale, label = self._scale, self.session.quantities[self.session.colour].label
-        said = [f"{drawn:,} points" if self.aggregate is None else f"datashaded: {drawn:,} points"]
+        parts = [f"{drawn:,} points" if self.aggregate is None else f"datashaded: {drawn:,} points"]
         if drawn:
             ends = f" from {scale.low:.3g} to {scale.high:.3g}, beyond that as at the end" if scale.clipped else ""
-            said.append(f"colour: {label}{ends}")
+            parts.append(f"colour: {label}{ends}")
         if drawn < shown:
-            said.append(
+            parts.append(
                 f"{shown - drawn:,} samples have no {'such values' if drawn else 'values on these axes: choose other axes'}"
             )
         if selected:
             rings = f", rings round {ringed:,} of them" if ringed < selected else ""
-            said.append(f"{selected:,} selected{rings}")
-        return " · ".join(said)
+            parts.append(f"{selected:,} selected{rings}")
+        return " · ".join(parts)
 
     def _mark(self) -> None:
-        """Mark the point that is pointed at, else the one whose detail is open."""
+        """Mark the point under the mouse or reached by keys, else the one whose detail is open."""
         point = self._current
         if point is None and self.session.sample is not None:
             position = self.session.opened.positions(np.array([self.session.sample]))
@@ -253,7 +253,7 @@ class Scatter:
     # -- what a person does --------------------------------------------------------------------------------------------------------
 
     def handle(self, message: dict[str, Any]) -> None:
-        """Answer a message of the :class:`~sslmem_kit.explorer.scatter.plot_overlay.Stage`."""
+        """Answer a message of the :class:`~sslmem_kit.explorer.scatter.plot_overlay.PlotOverlay`."""
         kind = message["kind"]
         if kind == "adding":
             self._adding = bool(message["adding"])
@@ -292,20 +292,20 @@ class Scatter:
         self._current = point
         self._mark()
         if point is None:
-            self._stage.card = {}
+            self._overlay.card = {}
             return
         position = int(self.points.positions[point])
         rows = describe(self.session, position)
         at = [float(self.points.x[point]), float(self.points.y[point])]
-        self._stage.card = {"picture": picture(self.session.opened, position), "rows": rows, "at": at}
+        self._overlay.card = {"picture": picture(self.session.opened, position), "rows": rows, "at": at}
         if speak:
-            self._stage.spoken = ", ".join(f"{name} {value}" for name, value in rows)
+            self._overlay.spoken = ", ".join(f"{name} {value}" for name, value in rows)
 
     def _pressed(self, key: str) -> None:
         points, current = self.points, self._current
         if key == "Escape":
             self._point_at(None)
-            self._stage.spoken = "Nothing is selected"
+            self._overlay.spoken = "Nothing is selected"
             self.session.select(np.empty(0, np.int64))
         elif key == "Enter" or key == " ":
             if current is not None and key == "Enter":
@@ -314,7 +314,7 @@ class Scatter:
                 changed = points.positions[[current]]
                 self.session.select(np.setxor1d(self.session.selected, changed))
                 held = "selected" if changed[0] in self.session.selected else "not selected"
-                self._stage.spoken = f"{held}, {len(self.session.selected):,} in all"
+                self._overlay.spoken = f"{held}, {len(self.session.selected):,} in all"
         else:
             if current is None or key == "Home":
                 going = points.ranked(None, 0)
@@ -323,7 +323,7 @@ class Scatter:
             else:
                 going = points.ranked(current, 1 if key == "PageUp" else -1)
             if going is None:
-                self._stage.spoken = "There is no point further on" if len(points) else "There are no points"
+                self._overlay.spoken = "There is no point further on" if points else "There are no points"
             else:
                 self._point_at(going, speak=True)
 
@@ -332,7 +332,7 @@ class Scatter:
         self.session.sample = int(self.session.opened.ids[position])
 
     def _drawn(self, event: SelectionGeometry) -> None:
-        """Select by what was drawn: a box, a lasso or a tap."""
+        """Select by the shape that was drawn: a box, a lasso or a tap."""
         if self.points is None or not event.final:
             return
         shape, session = event.geometry, self.session
@@ -355,7 +355,7 @@ class Scatter:
 
 
 def _ends(column: np.ndarray) -> tuple[float, float]:
-    """Of an axis: the values that are defined, and a little room."""
+    """Return the ends of an axis: the range of the finite values, and a little room."""
     defined = column[np.isfinite(column)]
     if not len(defined):
         return 0.0, 1.0

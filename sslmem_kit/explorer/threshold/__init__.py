@@ -1,1 +1,1 @@
-"""The threshold: its slider, the shares above it, and the distributions behind it."""
+"""The threshold: its slider, the shares above it, and the distributions of the scores."""

@@ -1,4 +1,7 @@
-"""Share above the threshold (figure 5) and distributions of the partitions (figure 2c), drawn once per scores; the limit's line moves."""
+"""Share above the threshold (figure 5) and distributions of the partitions (figure 2c).
+
+They are plotted once per scores; a change of the threshold moves the line at the limit only.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +29,14 @@ from sslmem_kit.names import COLOURS, PARTITIONS
 from sslmem_kit.statistics import share_above
 
 ROWS = ("candidate", "shared", "extra", "independent")
-"""Distributions from top to bottom, as figure 2c has them."""
+"""Partitions of the distributions from top to bottom, as in figure 2c."""
 BINS = 60
 POINTS = 200
-"""Of a curve: as many at equal distances, and as many at equal shares of the samples."""
+"""Number of points of a curve at equal distances, and again at equal shares of the samples."""
 EDGES = (0.0005, 0.9995)
-"""Quantiles between which scores are drawn to scale; a few outliers do not flatten the rest."""
+"""Quantiles of the scores at the ends of the axis, so that a few outliers do not flatten the rest."""
 COLUMNS = ("left", "right", "bottom", "top", "colour", "partition", "samples", "share")
-"""Of a bar."""
+"""Columns of the data of the bars."""
 _HEIGHT = 0.85
 
 
@@ -68,14 +71,14 @@ class Distributions:
     def _update(self, *events: Any) -> None:
         changed = {event.name for event in events}
         if not changed or changed & {"opened", "scores"}:
-            self._draw()
+            self._replot()
         limit, there = self.session.limit, self.session.scores is not None and math.isfinite(self.session.limit)
         for line in self.lines:
             line.update(location=limit if there else 0.0, visible=there)
-        # On a server nothing is left to do; a notebook is not told of changes of Bokeh's models otherwise.
+        # Does nothing on a server; without it a notebook receives no changes of Bokeh's models.
         pn.io.push_notebook(*self._panes.values())
 
-    def _draw(self) -> None:
+    def _replot(self) -> None:
         scores = ordered(self.session) if self.session.scores is not None else None
         if scores is None or not len(scores.everything):
             for source in (self.curves, self.bars):
@@ -90,7 +93,7 @@ class Distributions:
         thresholds = np.unique(np.concatenate([everything[places], evenly]))
         shares = {name: share_above(part, thresholds).astype(np.float32) for name, part in scores.parts.items()}
         self.curves.data = {"threshold": thresholds, **shares}
-        # Where nothing is above, a logarithm has nothing to draw.
+        # Where nothing is above, there is no logarithm.
         lowest = min((float(share[share > 0].min(initial=1.0)) for share in shares.values()), default=1.0)
         self.plots["log"].y_range.update(start=lowest / 2, end=1.3)
         for name in ("linear", "log"):
@@ -143,7 +146,7 @@ class Distributions:
 
 
 def _histograms(scores: Ordered, edges: np.ndarray) -> dict[str, Any]:
-    """Bars of every partition that has samples, on its own base line."""
+    """Return the bars of every partition that has samples, each partition on its own base line."""
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
     for base, name in enumerate(reversed(ROWS)):
         values = scores.parts[name]

@@ -1,4 +1,4 @@
-"""How many samples lie above the threshold: tables by partition and by class. A click on a class shows only it, or no longer."""
+"""Numbers and shares of samples above the threshold: tables by partition and by class. A click on a class filters by it, or no longer."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from sslmem_kit.statistics import wilson_interval
 from sslmem_kit.store.files import read_beside
 
 PAGE = 50
-"""Classes that are sent at first, and with each demand for more."""
+"""Number of classes that are sent at first, and with each request for more."""
 ORDERS = ("class", "above", "samples", "share")
 
 
 @dataclass(frozen=True)
 class Ordered:
-    """The finite scores of a study, ascending within each partition.
+    """Finite scores of a study, ascending within each partition.
 
     Attributes
     ----------
     everything
         All of them, one partition after the other.
     parts
-        Those of each partition.
+        Scores of each partition.
     """
 
     everything: np.ndarray
     parts: dict[str, np.ndarray]
 
     def candidates(self) -> np.ndarray:
-        """Scores, ascending, that a quantile of the threshold is among: of the candidates, or of all where there are none."""
+        """Return the scores, ascending, of the candidates, among which quantiles of the threshold are; of all samples where there are none."""
         candidates = self.parts["candidate"]
         return candidates if len(candidates) else np.sort(self.everything)
 
 
 def ordered(session: Session) -> Ordered:
-    """The scores of a session, sorted once for all sessions that look at the same ones."""
+    """Return the scores of a session, sorted once for all sessions that show the same ones."""
     opened = session.opened
     values = session.scores[SSLMEM].values
     codes = np.where(np.isfinite(values), opened.partitions, len(PARTITIONS))
@@ -55,21 +55,21 @@ def ordered(session: Session) -> Ordered:
 
 
 class ShareTables(JSComponent):
-    """The two tables. A row is a name, what marks it (colour; whether it is chosen), above, samples, share, and the interval's ends."""
+    """Front end of the two tables. A row is a name, its mark (colour; whether it is chosen), above, samples, share, and the interval's ends."""
 
     partitions = param.List([])
-    classes = param.List([], doc="At most `count` of them, in the order asked for.")
-    total = param.Integer(0, doc="How many classes there are.")
-    text = param.String("", doc="What is said where there are no classes.")
-    order = param.List(["share", False], doc="Of the browser too: column, and whether ascending.")
-    count = param.Integer(PAGE, doc="Of the browser too.")
+    classes = param.List([], doc="At most `count` rows, in the order `order`.")
+    total = param.Integer(0, doc="Number of classes.")
+    text = param.String("", doc="Text shown where there are no classes.")
+    order = param.List(["share", False], doc="Column, and whether ascending; set by the browser too.")
+    count = param.Integer(PAGE, doc="Number of classes to show; set by the browser too.")
 
     _esm = read_beside(__file__, "shares.js")
     _stylesheets = [read_beside(__file__, "shares.css")]
 
 
 class Shares:
-    """Numbers and shares above the limit: of each partition, and of each class within the shown partitions."""
+    """Numbers and shares above the limit of a session: of each partition, and of each class within the shown partitions."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -83,7 +83,7 @@ class Shares:
         self._update()
 
     def _toggle(self, event: Any) -> None:
-        """Show a class that was clicked beside those chosen; a chosen one no longer."""
+        """Add a class that was clicked to the chosen ones, or remove it if it is one of them."""
         name, chosen = event.data.get("toggle"), self.session.classes
         if self.session.opened.tree is not None and name in self.session.opened.class_names:
             self.session.classes = [kept for kept in chosen if kept != name] if name in chosen else [*chosen, name]
@@ -111,7 +111,7 @@ class Shares:
         return _rows(names, [COLOURS[name] for name in names], np.array(above), np.array([len(part) for part in parts]))
 
     def _list(self, *_: Any) -> None:
-        """The classes, as many as are asked for, in the order asked for."""
+        """Send the classes, at most ``count`` of them, in the order ``order``."""
         if self.session.scores is None:
             return
         present = np.flatnonzero(self._sizes)
@@ -130,12 +130,12 @@ class Shares:
         )
 
     def _count(self, among: np.ndarray) -> np.ndarray:
-        """Samples of each class."""
+        """Count the samples of each class, (class,)."""
         return np.bincount(self.session.opened.labels[among], minlength=len(self.session.opened.class_names))
 
 
 def _rows(names: list[str], marks: list[Any], above: np.ndarray, samples: np.ndarray) -> list[list[Any]]:
-    """Rows of a table; None for the share of nothing."""
+    """Return the rows of a table; the share of no samples is None."""
     low, high = wilson_interval(above, samples)
     return [
         [name, mark, int(k), int(n), *(([float(k / n), float(a), float(b)]) if n else [None] * 3)]

@@ -9,13 +9,13 @@ export function render({ model }) {
   const label = document.createElement("label");
   const slider = document.createElement("input");
   const field = document.createElement("input");
-  const told = document.createElement("output");
+  const summary = document.createElement("output");
   slider.type = "range"; field.type = "number"; field.step = "any";
   slider.id = "slider"; label.htmlFor = "slider";
   const row = document.createElement("div");
   row.className = "row";
   row.append(slider, field);
-  home.append(choice, label, row, told);
+  home.append(choice, label, row, summary);
 
   // While it is dragged, the slider sends its latest place, and the next one only when the server is done with that.
   let next = null, sent = 0, last = 0, timer = null, held = false;
@@ -40,7 +40,7 @@ export function render({ model }) {
     if (Number.isFinite(field.valueAsNumber)) { slider.value = field.value; move(field.valueAsNumber); } else place();
   };
   field.addEventListener("change", typed);
-  // In JupyterLab a change is told only when the field loses the focus.
+  // In JupyterLab the change event comes only when the field loses the focus.
   field.addEventListener("keydown", (event) => { if (event.key === "Enter") typed(); });
   slider.addEventListener("pointerdown", () => { held = true; });
   for (const name of ["pointerup", "pointercancel"]) slider.addEventListener(name, () => { held = false; });
@@ -51,8 +51,8 @@ export function render({ model }) {
     slider.value = text;
     if (field !== field.getRootNode().activeElement || field.valueAsNumber !== Number(text)) field.value = text;
   }
-  function tell() {
-    told.textContent = model.text;
+  function summarize() {
+    summary.textContent = model.text;
     slider.setAttribute("aria-valuetext", model.text);
   }
   function scale() {
@@ -78,7 +78,7 @@ export function render({ model }) {
   for (const name of ["low", "high", "step", "by", "active"]) model.on(name, scale);
   model.on("value", place);
   model.on("seen", () => { if (next === null) place(); else if (timer === null) flush(); });
-  model.on("text", tell);
-  offer(); tell();
+  model.on("text", summarize);
+  offer(); summarize();
   return home;
 }

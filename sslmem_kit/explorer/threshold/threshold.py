@@ -1,6 +1,6 @@
-"""The threshold on the score: where it lies, by value, by quantile or by false-discovery rate, and what share lies above it.
+"""The threshold on the score: chosen by value, by quantile or by false-discovery rate, with the share of samples above it.
 
-"Above" is strict: ``score > limit``. The quantile is among the candidates, as :meth:`Session.quantile_limit` has it.
+"Above" is strict: ``score > limit``. The quantile is among the candidates, as in :meth:`Session.quantile_limit`.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from sslmem_kit.store.files import read_beside
 
 UNITS = {"value": "score", "quantile": "quantile of the candidates", "fdr": "false-discovery rate"}
 STEPS = 500
-"""Of the slider over the middle 99 % of the scores; a few outliers lengthen the slider, they do not make it coarse."""
+"""Number of steps of the slider over the middle 99 % of the scores; a few outliers make it longer, not coarser."""
 
 
 class ThresholdControl(JSComponent):
-    """A slider and a number for the same limit, and the choice of its unit."""
+    """Front end of the threshold: a slider and a number for the same limit, and the choice of its unit."""
 
-    units = param.List([], doc="Pairs of key and name.")
+    units = param.List([], doc="Pairs of key and name of a unit.")
     by = param.String("value")
     low, high, step = param.Number(0.0), param.Number(1.0), param.Number(0.01)
-    value = param.Number(0.0, doc="In the unit `by`.")
+    value = param.Number(0.0, doc="Threshold in the unit `by`.")
     text = param.String("")
     active = param.Boolean(True)
-    seen = param.Integer(0, doc="Number of the last move that was dealt with.")
-    moved = param.List([], doc="Of the browser: unit, value, running number.")
-    chosen = param.String("", doc="Of the browser: the unit that was asked for.")
+    seen = param.Integer(0, doc="Number of the last move that was handled.")
+    moved = param.List([], doc="Set by the browser: unit, value, running number.")
+    chosen = param.String("", doc="Set by the browser: the unit that was requested.")
 
     _esm = read_beside(__file__, "threshold.js")
     _stylesheets = [read_beside(__file__, "threshold.css")]
 
 
 class Threshold:
-    """Slider, shares above it by partition and by class, and the curves and distributions that it cuts."""
+    """Threshold of a session: the slider, shares above it by partition and by class, and curves and distributions with a line at it."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -70,7 +70,7 @@ class Threshold:
             session.param.update(threshold_by=by, threshold=self.position(by))
 
     def position(self, by: str) -> float:
-        """Where the present limit lies on the scale of a unit; as near as that scale has it."""
+        """Return the present limit on the scale of a unit, as near as that scale has it."""
         session = self.session
         if by == "quantile":
             among = ordered(session).candidates()
@@ -91,15 +91,15 @@ class Threshold:
             low, high, step = self._range() if by == "value" else (0.0, 1.0, 0.001)
             fields |= {"low": low, "high": high, "step": step, "units": [[key, name] for key, name in UNITS.items()]}
         exact = session.threshold if session.threshold is not None and by != "value" else self.position(by)
-        self.control.param.update(**fields, value=exact, text=self._tell())
+        self.control.param.update(**fields, value=exact, text=self._summary())
 
     def _count(self, *_: Any) -> None:
-        """What lies above is counted among the shown samples: another filter, another count."""
+        """Count again: the number above the limit is among the shown samples, and so depends on the filters."""
         if self.session.scores is not None:
-            self.control.text = self._tell()
+            self.control.text = self._summary()
 
     def _range(self) -> tuple[float, float, float]:
-        """Lowest and highest place of the slider by value, and its step: one, two or five of some decimal place."""
+        """Return lowest and highest place of the slider by value, and its step: one, two or five times a power of ten."""
         everything = ordered(self.session).everything
         if not len(everything):
             return 0.0, 1.0, 0.01
@@ -115,7 +115,7 @@ class Threshold:
             float(f"{step:.3g}"),
         )
 
-    def _tell(self) -> str:
+    def _summary(self) -> str:
         limit = self.session.limit
         if not math.isfinite(limit):
             return "No sample is above: no score has so low a false-discovery rate."
