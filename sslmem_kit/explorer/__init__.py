@@ -1,1 +1,1 @@
-"""The explorer: looking at scores in a browser and in notebooks. Reads results stores, writes nothing, imports no torch."""
+"""The explorer: scores in a browser and in notebooks. It reads results stores, writes nothing and imports no torch."""

@@ -1,4 +1,4 @@
-"""The choices that say which study, encoders and samples are looked at, and on which axes."""
+"""The filters: choice of the study, encoders and samples that are shown, and of the axes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from sslmem_kit.scores import PROTOCOLS
 
 SEEN_BY = {"shared": "f and g", "candidate": "f only", "independent": "g only", "extra": "neither"}
 LISTED = 60
-"""Classes that are listed without a search."""
+"""Largest number of classes that are listed without a search."""
 _ENCODER_TITLES = {"method": "Methods", "backbone": "Backbones", "seed": "Seeds"}
 _WIDTH = {"sizing_mode": "stretch_width", "margin": (2, 8, 6, 8)}
 
 
 class Filters:
-    """Menus bound to a session, both ways."""
+    """Menus bound to a session, in both directions."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -63,7 +63,7 @@ class Filters:
         return {**own, **self.encoders, **self.axes}
 
     def _offer(self, *_: Any) -> None:
-        """The values that the study has; those that are chosen come with them, for a menu refuses a value that it does not list."""
+        """Offer the values that the study has, together with the chosen ones: a menu refuses a value that it does not list."""
         session, opened = self.session, self.session.opened
         self._choices.visible = opened.tree is not None
         if opened.tree is None:
@@ -81,7 +81,7 @@ class Filters:
             _offer(widget, labels, getattr(session, name))
 
     def _offer_classes(self, *_: Any) -> None:
-        """The chosen classes, and those that the search finds, as far as a list is good for."""
+        """Offer the chosen classes, and at most ``LISTED`` of those that the search finds."""
         if self.session.opened.tree is None:
             return
         names, chosen, wanted = self.session.opened.class_names, self.session.classes, self.find.value_input.strip().lower()

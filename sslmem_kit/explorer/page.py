@@ -1,4 +1,4 @@
-"""The explorer as a whole: its parts on one page, in a browser and in JupyterLab, and the link that restores its state."""
+"""The explorer: all panels on one page, in a browser and in JupyterLab, and the link that restores its state."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from panel.reactive import Syncable
 
 from sslmem_kit.errors import UserError
 from sslmem_kit.explorer.comparison.comparison import Comparison
-from sslmem_kit.explorer.downloads.downloads import TakeAway
+from sslmem_kit.explorer.downloads.downloads import Downloads
 from sslmem_kit.explorer.filters import Filters
 from sslmem_kit.explorer.gallery.detail import Detail
 from sslmem_kit.explorer.gallery.gallery import Gallery
@@ -29,10 +29,10 @@ from sslmem_kit.study import StudyResults
 
 TABS = ("explore", "compare", "take away")
 LINK_DELAY_MS = 500
-"""Of rest before the address follows the view."""
+"""Milliseconds without a change of the view after which the address follows it."""
 
-# A message that comes while a change of a menu waits is answered by Panel without the document's lock, unless told otherwise; without it
-# Bokeh refuses changes of its models, and half of the page would follow.
+# By default Panel answers a message that comes while a change of a menu waits without the document's lock; without it Bokeh refuses
+# changes of its models, and only half of the page would follow.
 Syncable._event_coroutine.lock = Syncable._change_coroutine.lock = True
 # Changes of a menu wait this long for others to come, in milliseconds; Panel's 50 are a quarter of what an answer may take.
 Syncable._debounce = 5
@@ -44,16 +44,16 @@ _PAGE = read_beside(__file__, "page.html")
 
 
 class Explorer(pn.viewable.Viewer):
-    """The whole explorer of one session.
+    """Explorer of one session: filters, scatter, gallery, detail, threshold, comparison and downloads.
 
     Parameters
     ----------
     library
         The studies.
     state, note
-        What to begin with, and what to tell about it.
+        Initial state, and a remark on it that is shown.
     dark
-        Dark colours.
+        Use dark colours.
     """
 
     def __init__(self, library: Library, state: State | None = None, *, note: str = "", dark: bool = False, **params: Any) -> None:
@@ -61,7 +61,7 @@ class Explorer(pn.viewable.Viewer):
         self.session = session = Session(library, state, note=note, dark=dark)
         self.filters, self.scatter, self.threshold = Filters(session), Scatter(session), Threshold(session)
         self.gallery, self.detail = Gallery(session), Detail(session)
-        self.comparison, self.take_away = Comparison(session), TakeAway(session)
+        self.comparison, self.downloads = Comparison(session), Downloads(session)
         self._note = Text("", stylesheets=[_TEXT_STYLE], sizing_mode="stretch_width", visible=False)
         self._status = Text("", stylesheets=[_TEXT_STYLE], sizing_mode="stretch_width", css_classes=["sm-status"])
         self.tabs = pn.Tabs(
@@ -72,8 +72,8 @@ class Explorer(pn.viewable.Viewer):
         )
         self.tabs.param.watch(lambda event: session.param.update(tab=TABS[event.new]), ["active"])
         session.param.watch(self._follow_tab, ["tab"])
-        session.param.watch(self._tell, ["note", "problem", "shown", "selected", "limit", "scores"])
-        self._tell()
+        session.param.watch(self._update_text, ["note", "problem", "shown", "selected", "limit", "scores"])
+        self._update_text()
         heading = pn.pane.HTML("<h1>sslmem explorer</h1>", stylesheets=[_TEXT_STYLE], margin=(8, 8, 0, 8))
         self.view = pn.Column(
             heading, self._note, self._status, self.tabs,
@@ -84,16 +84,16 @@ class Explorer(pn.viewable.Viewer):
         return self.view
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What a notebook's cell displays."""
+        """Return what a notebook's cell displays, and its metadata, by MIME type."""
         try:
-            picture = b"".join(self.take_away.contents("scatter.png"))
-        except UserError:  # there is nothing to draw, and the sentence says why
+            picture = b"".join(self.downloads.contents("scatter.png"))
+        except UserError:  # there is nothing to plot, and the sentence says why
             picture = b""
         return display.bundle(self.view, picture, " ".join([self._sentence().rstrip(".") + ".", *self._warnings()]))
 
     def address(self, href: str) -> None:
-        """Where the page is, for the links to it."""
-        self.take_away.base = href.partition("#")[0].partition("?")[0] + "?"
+        """Set the address of the page, which links to views start with."""
+        self.downloads.base = href.partition("#")[0].partition("?")[0] + "?"
 
     def _tabs(self) -> list[pn.Column]:
         self._about_scores = [
@@ -101,16 +101,16 @@ class Explorer(pn.viewable.Viewer):
             _column("2 1 320px", self.detail.view, self.threshold.view),
         ]
         explore = _row(_column("1 1 220px", self.filters.view, most="280px"), *self._about_scores)
-        return [explore, _row(self.comparison.view), _row(self.take_away.view)]
+        return [explore, _row(self.comparison.view), _row(self.downloads.view)]
 
     def _follow_tab(self, *_: Any) -> None:
         if self.session.tab in TABS:
             self.tabs.active = TABS.index(self.session.tab)
 
-    def _tell(self, *_: Any) -> None:
-        """The note, and in one line how much is seen: what a screen reader hears, and what tests wait for."""
+    def _update_text(self, *_: Any) -> None:
+        """Show the note, and how many samples are shown, above the threshold and selected in one line that screen readers read out."""
         session = self.session
-        notes = [text for text in (session.note, session.problem or session.opened.lacking, *self._warnings()) if text]
+        notes = [text for text in (session.note, session.problem or session.opened.problem, *self._warnings()) if text]
         for part in self._about_scores:
             part.visible = session.scores is not None
         self._note.param.update(object="".join(_paragraph(text, "note") for text in notes), visible=bool(notes))
@@ -122,7 +122,7 @@ class Explorer(pn.viewable.Viewer):
     def _sentence(self) -> str:
         session = self.session
         if session.scores is None:
-            return session.problem or session.opened.lacking
+            return session.problem or session.opened.problem
         return (
             f"{session.opened.key}: {len(session.shown):,} of {len(session.opened.ids):,} samples shown, "
             f"{len(session.above()):,} above the threshold of {session.limit:.4g}, {len(session.selected):,} selected"
@@ -142,13 +142,13 @@ def _paragraph(text: str, role: str) -> str:
 
 
 def make_page(library: Library) -> pn.Template:
-    """The page of a session of the served app: its state comes from the address, and the address follows it."""
+    """Make the page of a session of the served app: its state comes from the address, and the address follows it."""
     location = pn.state.location
     state, note = from_query(location.search if location else "")
     dark = pn.state.session_args.get("theme", [b""])[0] == b"dark"
     explorer = Explorer(library, state, note=note, dark=dark)
     if location:
-        # As the browser sees it, which behind a proxy is not what reaches this process.
+        # As the browser sees it: behind a proxy, this process is asked for another address.
         pn.bind(explorer.address, location.param.href, watch=True)
         explorer.address(location.href)
         _follow(explorer, location, "&theme=dark" if dark else "")
@@ -188,26 +188,32 @@ def _follow(explorer: Explorer, location: Any, theme: str) -> None:
 
 
 def explore(*studies: StudyResults | Path | str, link: str = "", dark: bool = False) -> Explorer:
-    """The explorer in a notebook.
+    """Open studies in the explorer, in a notebook.
 
     Parameters
     ----------
     studies
-        Study directories, or what :func:`sslmem_kit.open_study` returns; the first is shown.
+        Study directories, or results of :func:`sslmem_kit.open_study`; the first is shown.
     link
-        What follows the ``?`` in the address of a served explorer (or the whole address): the view to begin with.
+        Initial view: the part after the ``?`` of the address of a served explorer, or the whole address.
     dark
-        Dark colours, for a dark theme: JupyterLab does not tell its kernels which theme it has.
+        Use dark colours, for a dark theme: kernels of JupyterLab do not know which theme it has.
 
     Returns
     -------
-    Shown by JupyterLab where it is the last line of a cell. ``.session`` has what is chosen: ``.session.selected`` and so on. A saved
-    notebook has a picture of it; to have the explorer again, run the cell.
+    The explorer, which JupyterLab shows where it is the last line of a cell. ``.session`` holds the choices: ``.session.selected`` and so on.
+    A saved notebook holds a picture of it; to have the explorer again, run the cell.
 
     Raises
     ------
     UserError
-        What is given is no study.
+        A path is no study.
+
+    Examples
+    --------
+    >>> explorer = explore("papermill_runs/digits", link="partition=[]")
+    >>> explorer.session.opened.key, len(explorer.session.shown)
+    ('digits', 223)
     """
     display.load()
     paths: Sequence[Path | str] = [study.path if isinstance(study, StudyResults) else study for study in studies]

@@ -1,4 +1,4 @@
-"""Colours of the explorer, light and dark: CSS variables for what is HTML, options for what Bokeh draws."""
+"""Colours of the explorer, light and dark: CSS variables for HTML, options for figures of Bokeh."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ DARK = {
     "warn": "#4a3b12",
     "dim": "#4b5563",
 }
-"""Text on paper and on panel has a contrast of at least 4.5 to 1 in both; ``dim`` is for points that a threshold leaves out."""
+"""Text on paper and on panel has a contrast of at least 4.5 to 1 in both; ``dim`` is for points below a threshold."""
 
 PARTITION_COLOURS = COLOURS
 
 
 def palette(dark: bool) -> dict[str, str]:
-    """The colours by name."""
+    """Return the colours by name."""
     return DARK if dark else LIGHT
 
 
 def variables(dark: bool) -> dict[str, str]:
-    """CSS custom properties ``--sm-<name>``, for the ``styles`` of a root: they reach into every component below it."""
+    """Return CSS custom properties ``--sm-<name>`` for the ``styles`` of a root: they apply to every component below it."""
     colours = palette(dark)
-    # Ground and ink of Panel's own widgets too: from JupyterLab they would take the ink of its theme, which may be the other one.
+    # Colours of Panel's own widgets too: in JupyterLab they would take the text colour of its theme, which may be the other one.
     widgets = {
         "background-color": "paper",
         "background-text-color": "ink",
@@ -63,7 +63,7 @@ def variables(dark: bool) -> dict[str, str]:
 
 
 class Text(pn.pane.HTML):
-    """HTML that changes. With each change Panel sends the style sheets again, and in a notebook by their addresses at a CDN."""
+    """HTML that changes. Panel's own class sends the style sheets with each change, and in a notebook by their addresses at a CDN."""
 
     def _update(self, ref: str, model: Model) -> None:
         model.update(text=self._get_properties(model.document)["text"])

@@ -18,7 +18,7 @@ import pytest
 from sslmem_kit.errors import UserError
 from sslmem_kit.explorer.downloads import downloads as takeaway
 from sslmem_kit.explorer.downloads import files
-from sslmem_kit.explorer.downloads.downloads import TakeAway
+from sslmem_kit.explorer.downloads.downloads import Downloads
 from sslmem_kit.explorer.link_state import State, from_query
 from sslmem_kit.explorer.session import Session
 from sslmem_kit.explorer.study_cache import Library
@@ -42,14 +42,14 @@ def session(library):
 
 @pytest.fixture
 def take_away(session):
-    return TakeAway(session)
+    return Downloads(session)
 
 
-def file(take_away: TakeAway, key: str) -> bytes:
+def file(take_away: Downloads, key: str) -> bytes:
     return b"".join(take_away.contents(key))
 
 
-def table(take_away: TakeAway) -> pd.DataFrame:
+def table(take_away: Downloads) -> pd.DataFrame:
     return pd.read_csv(io.BytesIO(file(take_away, "csv")))
 
 
@@ -171,7 +171,7 @@ class Message:
         self.data = data
 
 
-def transfer(take_away: TakeAway, key: str, monkeypatch) -> tuple[bytes, list[dict]]:
+def transfer(take_away: Downloads, key: str, monkeypatch) -> tuple[bytes, list[dict]]:
     """What the browser gets, asking for one piece after the other."""
     sent: list[dict] = []
     monkeypatch.setattr(take_away.view, "_send_msg", sent.append)
@@ -209,7 +209,7 @@ def test_what_goes_wrong_is_told_and_ends_the_transfer(take_away, session, monke
 def test_nothing_is_computed_before_it_is_asked_for(session, monkeypatch):
     for name in ("csv_file", "parquet_file", "npz_file", "figure_file"):
         monkeypatch.setattr(takeaway, name, lambda *_: pytest.fail("computed too early"))
-    made = TakeAway(session)
+    made = Downloads(session)
     session.select(np.arange(3))
     session.threshold = 0.1
     assert made.view.items
@@ -233,11 +233,11 @@ def test_matplotlib_and_holoviews_wait_for_the_first_figure(library):
 import sys
 from sslmem_kit.explorer.study_cache import Library
 from sslmem_kit.explorer.session import Session
-from sslmem_kit.explorer.downloads.downloads import TakeAway
+from sslmem_kit.explorer.downloads.downloads import Downloads
 from sslmem_kit.explorer.threshold.threshold import Threshold
 session = Session(Library([{str(library.open(library.keys[0]).study.path)!r}]))
 Threshold(session)
-made = TakeAway(session)
+made = Downloads(session)
 b"".join(made.contents("csv"))
 assert not {{"matplotlib", "holoviews", "torch"}} & set(sys.modules), sys.modules.keys() & {{"matplotlib", "holoviews", "torch"}}
 b"".join(made.contents("shares.png"))
@@ -248,4 +248,4 @@ assert matplotlib.get_backend().lower() == "agg"
 
 
 def test_a_default_state_gives_a_link(library):
-    assert from_query(TakeAway(Session(library, State()), base="x?").view.link[1:])[1] == ""
+    assert from_query(Downloads(Session(library, State()), base="x?").view.link[1:])[1] == ""

@@ -1,1 +1,1 @@
-"""What a person takes away: selections, figures, and the link."""
+"""Downloads of selections and figures, and the link to a view."""

@@ -22,17 +22,17 @@ export function render({ model }) {
     model.send_msg({ get: item.key, id: running.id });
   }
   function done(text) { running = null; status.textContent = text; enable(); }
-  model.on("msg:custom", (told) => {
-    if (!running || told.id !== running.id) return;
-    if (told.error) return done(told.error);
-    if (told.piece) {
-      running.pieces.push(told.piece);
-      running.size += told.piece.byteLength;
+  model.on("msg:custom", (sent) => {
+    if (!running || sent.id !== running.id) return;
+    if (sent.error) return done(sent.error);
+    if (sent.piece) {
+      running.pieces.push(sent.piece);
+      running.size += sent.piece.byteLength;
       status.textContent = `Receiving ${running.name}: ${(running.size / 1e6).toFixed(1)} MB`;
       model.send_msg({ more: true, id: running.id });
       return;
     }
-    const address = URL.createObjectURL(new Blob(running.pieces, { type: told.type })), anchor = make("a");
+    const address = URL.createObjectURL(new Blob(running.pieces, { type: sent.type })), anchor = make("a");
     anchor.href = address; anchor.download = running.name;
     anchor.click();
     setTimeout(() => URL.revokeObjectURL(address), 60000);
@@ -83,9 +83,9 @@ export function render({ model }) {
       status.textContent = document.execCommand("copy") ? "The link is copied." : "The link is selected: copy it with Ctrl+C.";
     }
   });
-  const tell = () => { what.textContent = model.text; };
+  const describe = () => { what.textContent = model.text; };
   const show = () => { link.value = model.link; };
-  model.on("items", offer); model.on("text", tell); model.on("link", show);
-  offer(); tell(); show();
+  model.on("items", offer); model.on("text", describe); model.on("link", show);
+  offer(); describe(); show();
   return home;
 }

@@ -1,4 +1,4 @@
-"""What a person takes along: samples with their scores as tables or as a split for a removal study, figures, and a link to the view.
+"""Downloads: samples with their scores as tables or as a split for a removal study, figures, and a link to the view.
 
 Files travel through the connection of the page, in pieces and only when they are asked for: nothing of a study has an address, and of a
 million rows no more than some thousands are in memory at a time. They are made beside the event loop, so that others need not wait.
@@ -29,10 +29,10 @@ SAMPLES = {
 FIGURES = {"scatter": "Scatter", "distributions": "Distributions", "shares": "Share above the threshold"}
 
 
-class TakeAwayPanel(JSComponent):
-    """Buttons, the line that says what they give, and the link."""
+class DownloadsPanel(JSComponent):
+    """Buttons, the line that says which samples they give, and the link."""
 
-    items = param.List([], doc="Mappings: key, group, text, title, name of the file, and whether it is ready to be asked for.")
+    items = param.List([], doc="Mappings: key, group, text, title, name of the file, and ready (whether it can be requested).")
     text = param.String("")
     link = param.String("")
 
@@ -40,33 +40,33 @@ class TakeAwayPanel(JSComponent):
     _stylesheets = [read_beside(__file__, "downloads.css")]
 
 
-class TakeAway(param.Parameterized):
+class Downloads(param.Parameterized):
     """Downloads of the selection (without one: of the shown samples above the threshold) and of figures, and the link."""
 
-    base = param.String("?", doc="What a link begins with, the question mark included.")
+    base = param.String("?", doc="Start of a link, the question mark included.")
 
     def __init__(self, session: Session, **params: Any) -> None:
         super().__init__(**params)
         self.session = session
         self._running: tuple[str, Iterator[bytes]] | None = None
-        self.view = TakeAwayPanel(sizing_mode="stretch_width", margin=(4, 10))
+        self.view = DownloadsPanel(sizing_mode="stretch_width", margin=(4, 10))
         self.view.on_msg(self._answer)
-        session.param.watch(self._tell, ["opened", "scores", "shown", "limit", "selected"])
+        session.param.watch(self._update_items, ["opened", "scores", "shown", "limit", "selected"])
         fields = [name for name in State.model_fields if name in session.param]
         session.param.watch(self._link, [*fields, "selected"])
         self.param.watch(self._link, ["base"])
-        self._tell()
+        self._update_items()
         self._link()
 
     def file_name(self, what: str, ending: str) -> str:
-        """``<study>-<what>.<ending>``, of characters that every system takes."""
+        """Return ``<study>-<what>.<ending>``, of characters that every operating system allows."""
         study = re.sub(r"[^A-Za-z0-9._-]+", "-", self.session.opened.key).strip("-.") or "study"
         return f"{study[:80]}-{what}.{ending}"
 
     def contents(self, key: str) -> Iterator[bytes]:
-        """A file, in pieces: ``csv``, ``parquet``, ``npz``, or a figure as ``scatter.svg``.
+        """Return a file in pieces: ``csv``, ``parquet``, ``npz``, or a figure such as ``scatter.svg``.
 
-        What it has is fixed by this call; it is computed as the pieces are taken.
+        Its content is fixed by this call, and computed as the pieces are taken.
 
         Raises
         ------
@@ -85,11 +85,11 @@ class TakeAway(param.Parameterized):
             return write(session.opened, session.scores, positions)
         if figure not in FIGURES or ending not in ("svg", "png"):
             raise UserError(f"key: there is no file {key!r}")
-        return figure_file(self._parts(figure), ending)
+        return figure_file(self._plot(figure), ending)
 
     # -- what the page shows ---------------------------------------------------------------------------------------------------------
 
-    def _tell(self, *_: Any) -> None:
+    def _update_items(self, *_: Any) -> None:
         session, number = self.session, len(self.session.listed())
         if session.scores is None:
             text = "There is nothing to take away yet."
@@ -123,7 +123,7 @@ class TakeAway(param.Parameterized):
         self.view.link = self.base + to_query(self.session.state())
 
     async def _answer(self, event: Any) -> None:
-        """Send the next piece of a file, as the page takes them: no more than one is on its way."""
+        """Send the next piece of a file when the page requests it: no more than one is on its way."""
         asked = event.data
         name = str(asked.get("id", ""))
         try:
@@ -146,8 +146,8 @@ class TakeAway(param.Parameterized):
 
     # -- figures -----------------------------------------------------------------------------------------------------------------------
 
-    def _parts(self, figure: str) -> Callable[[Any], Any]:
-        """A function that draws a figure of what is chosen now, given the package of figures."""
+    def _plot(self, figure: str) -> Callable[[Any], Any]:
+        """Return a function that plots a figure of the present choices, given the package of figures."""
         session = self.session
         scores, limit, study = session.scores, session.limit, plain(session.opened.key)
         if figure == "distributions":

@@ -1,4 +1,4 @@
-"""The files that are taken away, in pieces: tables, splits and figures.
+"""Files for download, in pieces: tables, splits and figures.
 
 Of a million rows no more than some thousands are in memory as a table at a time.
 """
@@ -24,37 +24,42 @@ from sslmem_kit.report.export import WARNINGS, frame_of, guarded
 from sslmem_kit.statistics import by_partition
 
 ROWS = 50_000
-"""Of a table that are written at a time."""
+"""Rows of a table that are written at a time."""
 PIECE = 2**22
 """Bytes that are sent at a time, at most."""
 
 _DRAWING = threading.Lock()
-"""HoloViews and matplotlib draw with state that all threads share."""
+"""Held while a figure is plotted: HoloViews and matplotlib have state that all threads share."""
 
 
-def figure_file(draw: Callable[[Any], Any], ending: str) -> Iterator[bytes]:
-    """The figure that ``draw`` makes, given the package of figures, as ``svg`` or ``png``."""
+def figure_file(plot: Callable[[Any], Any], ending: str) -> Iterator[bytes]:
+    """Yield the figure that ``plot`` makes, given the package of figures, as ``svg`` or ``png``."""
     with _DRAWING:
         if "matplotlib.pyplot" not in sys.modules:
-            # Windows, which a desktop would choose, cannot be drawn in outside the main thread.
+            # The backends with windows, which a desktop would choose, cannot plot outside the main thread.
             import matplotlib
 
             matplotlib.use("agg")
-        # Here, for nobody should wait for matplotlib who asks for no figure.
+        # Imported here, so that only sessions that ask for figures wait for matplotlib.
         from sslmem_kit import figures
         from sslmem_kit.figures.save import png, svg
 
-        content = {"svg": svg, "png": png}[ending](draw(figures))
+        content = {"svg": svg, "png": png}[ending](plot(figures))
     yield from _cut(content)
 
 
 def plain(text: str) -> str:
-    """Text in which matplotlib sees no formulas."""
+    """Return text in which matplotlib sees no formulas."""
     return text.replace("$", r"\$")
 
 
 def means(scores: xr.Dataset) -> xr.Dataset:
-    """Mean of each partition; the interval by the normal approximation, for a bootstrap of a million takes minutes and a picture has none."""
+    """Compute the mean of each partition, with an interval by the normal approximation: a bootstrap of a million samples takes minutes.
+
+    Returns
+    -------
+    ``mean``, ``n`` (partition,) and ``interval`` (partition, bound).
+    """
     groups = {name: values for name, values in by_partition(scores).items() if len(values)}
     mean = np.array([values.mean() for values in groups.values()])
     reach = np.array([1.96 * values.std() / len(values) ** 0.5 for values in groups.values()])
@@ -69,16 +74,16 @@ def means(scores: xr.Dataset) -> xr.Dataset:
 
 
 def csv_file(opened: OpenStudy, scores: xr.Dataset, positions: np.ndarray) -> Iterator[bytes]:
-    """Scores as CSV, one row a sample, as the command line exports them."""
+    """Yield scores as CSV, one row per sample, as the command line exports them."""
     for number, table in enumerate(_tables(opened, scores, positions, guarded)):
         buffer = io.BytesIO()
-        # A tenth of the time that pandas takes.
+        # Takes a tenth of pandas' time.
         csv.write_csv(table, buffer, csv.WriteOptions(include_header=number == 0))
         yield from _cut(buffer.getvalue())
 
 
 def parquet_file(opened: OpenStudy, scores: xr.Dataset, positions: np.ndarray) -> Iterator[bytes]:
-    """The same as Parquet, with the study's warnings in ``frame.attrs``."""
+    """Yield scores as Parquet, one row per sample, with the study's warnings in ``frame.attrs``."""
     buffer, writer = io.BytesIO(), None
     for table in _tables(opened, scores, positions):
         writer = writer or parquet.ParquetWriter(buffer, table.schema)
@@ -100,7 +105,10 @@ def _tables(
 
 
 def npz_file(opened: OpenStudy, scores: xr.Dataset, positions: np.ndarray) -> Iterator[bytes]:
-    """Ids and scores for a removal study: ``sample``, ``score``, ``study`` and, where they are known, ``file`` and ``data_fingerprint``."""
+    """Yield ids and scores for a removal study.
+
+    The archive holds ``sample``, ``score``, ``study`` and, where they are known, ``file`` and ``data_fingerprint``.
+    """
     arrays = {
         "sample": opened.ids[positions].astype(np.int64),
         "score": scores[SSLMEM].values[positions].astype(np.float32),
@@ -115,7 +123,7 @@ def npz_file(opened: OpenStudy, scores: xr.Dataset, positions: np.ndarray) -> It
 
 
 def npz(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """An npz archive, of which an array may be called ``file`` too: ``numpy.savez`` keeps that word for itself."""
+    """Return an npz archive, in which an array may be named ``file``: ``numpy.savez`` reserves that name."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in arrays.items():
