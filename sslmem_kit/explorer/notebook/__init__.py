@@ -1,1 +1,1 @@
-"""In notebooks: how the explorer is displayed there, the monitor of a running study, and small pickers."""
+"""Widgets for notebooks: display of the explorer, the monitor of a running study, and small pickers."""

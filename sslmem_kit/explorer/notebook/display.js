@@ -29,10 +29,10 @@ function fetchExplorer({ ref, target, version }) {
     const place = home();
     if (place.dataset.asked) return;
     place.dataset.asked = token;
-    const tell = (text) => {
-      const said = place.querySelector("p") || document.createElement("p");
-      said.textContent = text;
-      place.prepend(said);
+    const say = (text) => {
+      const sentence = place.querySelector("p") || document.createElement("p");
+      sentence.textContent = text;
+      place.prepend(sentence);
     };
     // What Panel takes for connections of its own: one for what happens here, one for what Python changes.
     const events = { active: true, connected: true, open() {}, send: (...message) => line.send(...message) }, changes = {};
@@ -47,13 +47,13 @@ function fetchExplorer({ ref, target, version }) {
       const watch = setInterval(() => {
         if (PyViz.kernels[ref]) return;
         clearInterval(watch);
-        tell("The kernel was stopped: run this cell again.");
+        say("The kernel was stopped: run this cell again.");
       }, 1000);
     };
     const line = kernel.connectToComm(target, token);
     line.onMsg = (message) => {
       const { content: { data: sent }, metadata } = message;
-      if (sent.message) tell(sent.message);
+      if (sent.message) say(sent.message);
       else if (sent.document) {
         load(sent.libraries);
         wait(() => library() && place.isConnected, () => show(sent));

@@ -1,11 +1,11 @@
-"""The explorer as the output of a notebook's cell: a picture that is saved, and the explorer itself, which is fetched from the kernel.
+"""Display of the explorer as the output of a notebook's cell: a picture that is saved, and the explorer, fetched from the kernel.
 
 Panel's own display writes 6 MB of JavaScript and the contents of every part into the notebook, and is blank where no kernel runs. Here
 the cell's output is a picture and a sentence. A script in it asks the kernel for the explorer, which comes through a connection of its
-own and is saved nowhere. Where nobody answers (a page, a notebook without its kernel) the picture stays.
+own and is saved nowhere. Where no kernel answers (a page, a notebook without its kernel) the picture stays.
 
 An output can be fetched again: its page is reloaded, or JupyterLab makes it anew. Every fetch has a connection of its own, for both
-directions, and ends that of the one before. What changes after the explorer was written down and before the page has built it waits until then.
+directions, and ends that of the one before. Changes between its serialization and the moment when the page has built it wait until then.
 """
 
 from __future__ import annotations
@@ -39,26 +39,26 @@ _SCRIPT = read_beside(__file__, "display.js")
 
 
 def load() -> None:
-    """Make the kernel ready for explorers, where there is one; what a page needs is sent when it asks."""
+    """Prepare the kernel for explorers, where there is one; a page is sent Panel's JavaScript when it requests it."""
     with capture_output() as loading:
         # Everything from this machine: by default Panel would load its JavaScript from a CDN, and stay blank without a network.
         pn.extension(inline=True)
     if pn.config.comms != "default":
-        # Notebooks that are not Jupyter's own have other ways, which are Panel's business.
+        # Notebooks that are not Jupyter's own have connections of another kind, which Panel handles.
         loading.show()
 
 
-def bundle(view: pn.viewable.Viewable, picture: bytes, told: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a cell displays for a view: data and metadata by MIME type.
+def bundle(view: pn.viewable.Viewable, picture: bytes, caption: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a cell displays for a view: data and metadata by MIME type.
 
     Parameters
     ----------
     view
-        What is shown where a kernel is.
+        Component that is shown where a kernel is.
     picture
-        PNG for everywhere else; empty for none.
-    told
-        A sentence about what the picture shows.
+        PNG that is shown elsewhere; empty for none.
+    caption
+        A sentence about the picture.
     """
     shown = view._repr_mimebundle_()
     shell = get_ipython()
@@ -69,16 +69,16 @@ def bundle(view: pn.viewable.Viewable, picture: bytes, told: str) -> tuple[dict[
     *_, comm = state._views[ref]
     comm._comm = _Relay(ref)
     source = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
-    alt = html.escape(told, quote=True)
+    alt = html.escape(caption, quote=True)
     image = f'<p>{alt}</p><img alt="{alt}" style="max-width: min(100%, 640px)" src="{source}"/>' if picture else f"<p>{alt}</p>"
     place = f'<div id="sslmem-{ref}" style="min-height: 40px"><p>{html.escape(_HINT)}</p>{image}</div>'
     arguments = json.dumps({"ref": ref, "target": TARGET, "version": bokeh.__version__})
     script = f"<script>(() => {{\n{_SCRIPT}fetchExplorer({arguments});\n}})();</script>"
-    return {"text/html": f"{place}\n{script}", "text/plain": told, EXEC_MIME: ""}, {EXEC_MIME: {"id": ref}}
+    return {"text/html": f"{place}\n{script}", "text/plain": caption, EXEC_MIME: ""}, {EXEC_MIME: {"id": ref}}
 
 
 class _Relay:
-    """Stands in Panel's place for a connection to the page: that of the latest page, and none while no page has the explorer."""
+    """Connection of Panel to the page: that of the latest page, and none while no page has the explorer."""
 
     def __init__(self, ref: str) -> None:
         self._ref = ref
@@ -86,21 +86,21 @@ class _Relay:
         self._waiting: deque[tuple[Any, Any, Any]] | None = deque(maxlen=0)
 
     def send(self, data: Any = None, metadata: Any = None, buffers: Any = None) -> None:
-        """Send a part of a change, or keep it while a page builds; without a page it is dropped, for the next one asks for everything."""
+        """Send a part of a change, or keep it while a page builds; without a page it is dropped: the next page fetches everything."""
         if self._waiting is None:
             self._line.send(data, metadata, buffers)
         else:
             self._waiting.append((data, metadata, buffers))
 
     def close(self) -> None:
-        """Hear and send no more, which Panel asks for when the output is removed."""
+        """Stop receiving and sending, which Panel requests when the output is removed."""
         # Not closed: JupyterLab reports an error for a connection that it does not know, and a page that was reloaded knows none.
         if self._line is not None:
             self._line.on_msg(None)
         self._line, self._waiting = None, deque(maxlen=0)
 
     def fetch(self, line: Any, loaded: bool) -> None:
-        """Send the explorer as it is at this moment, and keep what changes from here on."""
+        """Send the explorer in its present state, and keep changes from now on until the page has built it."""
         if self._line is not None:
             self._line.send({"message": _ELSEWHERE})
         self.close()
@@ -113,7 +113,7 @@ class _Relay:
             plot_id=line.comm_id, client_comm_id=line.comm_id
         )  # names of this fetch, for pages keep what they once connected
         documents, items = standalone_docs_json_and_render_items([root], suppress_callback_warning=True)
-        # All of it is in what is sent now. Sent again it would be late, and might name what is not there any more.
+        # What is sent now includes these changes. Sent again they would be late, and might name models that are gone.
         document.callbacks._held_events = []
         document.models.flush_synced()
         self._waiting = deque()
@@ -126,8 +126,8 @@ class _Relay:
             }
         )
 
-    def hear(self, line: Any, message: dict[str, Any]) -> None:
-        """Take what a page says: that it has built the explorer, or what a person does there."""
+    def receive(self, line: Any, message: dict[str, Any]) -> None:
+        """Handle a message of a page: that it has built the explorer, or an event of mouse or keys."""
         if line is not self._line:
             return
         if not message["content"]["data"].get("built"):
@@ -139,20 +139,22 @@ class _Relay:
 
 
 def _answer(line: Any, message: dict[str, Any]) -> None:
-    """Send the explorer that a page asks for."""
+    """Send the explorer that a page requests."""
     asked = message["content"]["data"]
     kept = state._views.get(asked.get("ref"))
     if kept is None:
         line.send({"message": _GONE})
         return
-    relay, loop = kept[-1]._comm, get_ipython().kernel.io_loop
+    comm: Any = kept[-1]
+    relay: _Relay = comm._comm
+    loop = get_ipython().kernel.io_loop
     # JupyterLab has what comes from pages handled in threads of the kernel, beside the one that runs cells; Panel knows only that one.
-    line.on_msg(lambda message: loop.add_callback(relay.hear, line, message))
+    line.on_msg(lambda message: loop.add_callback(relay.receive, line, message))
     loop.add_callback(relay.fetch, line, bool(asked.get("loaded")))
 
 
 def _libraries() -> list[dict[str, str]]:
-    """Panel's JavaScript, 3 MB, and the markup that goes with it."""
+    """Return Panel's JavaScript, 3 MB, and the markup that belongs to it."""
     with capture_output() as loading:
         load_notebook(inline=True)
     return [{"markup": output.data.get("text/html", ""), "script": output.data.get(LOAD_MIME, "")} for output in loading.outputs]

@@ -1,4 +1,4 @@
-"""A live monitor of a running study, for notebooks: how far each encoder is, and the loss curves.
+"""Live monitor of a running study, for notebooks: progress of each encoder, and the loss curves.
 
 A thread of the kernel reads the study's files now and then, so cells run meanwhile. It only reads: a lock taken to ask whether
 ``sslmem run`` is at work could make a run that starts at that moment fail. So the monitor never says that a run has stopped, only for how
@@ -28,21 +28,21 @@ from sslmem_kit.store.directory import StudyFolder
 from sslmem_kit.study import Study
 
 QUIET_SECONDS = 30
-"""Without a change for so long, the monitor says what to do if nothing is running."""
+"""Seconds without a change after which the monitor gives the command that resumes."""
 
 # The colours of candidates and independents in the figures, whose module imports three plotting libraries.
 _COLOURS = {"f": "#D55E00", "g": "#0072B2"}
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 640, 220, 56, 34, 14, 14
 _POINTS = 200
-"""A curve of more epochs is drawn through so many of them."""
+"""Largest number of epochs that a curve is plotted through."""
 _CHANGING = "study.yaml .lock encoders/* encoders/*/* encoders/*/resume/* results.zarr results.zarr/*/c results.zarr/*/*/c/*"
 _DAMAGE = (UserError, OSError, ValueError, KeyError, TypeError, RuntimeError)
-"""What a file raises that is damaged, or that is only half there."""
+"""Errors of files that are damaged or half written."""
 
 
 @dataclass(frozen=True)
 class EncoderProgress:
-    """How far one encoder is."""
+    """Progress of one encoder."""
 
     encoder: str
     family: str
@@ -53,19 +53,20 @@ class EncoderProgress:
     losses: tuple[float, ...]
     """Mean loss of each finished epoch, as far as ``history.csv`` holds them."""
     seconds: float
-    """Spent on training up to the last of these epochs."""
+    """Seconds of training up to the last of these epochs."""
     scored: int
-    """Of ``blocks`` sample blocks."""
+    """Number of scored sample blocks, of ``blocks``."""
     blocks: int
+    """Number of sample blocks."""
 
 
 def read_progress(path: Path | str) -> list[EncoderProgress]:
-    """How far the encoders of a study are, by its files; empty as long as there is no ``study.yaml``.
+    """Read the progress of the encoders of a study from its files; empty as long as there is no ``study.yaml``.
 
     Raises
     ------
     UserError
-        A file is damaged or half written; read again later. Or it is an audit.
+        A file is damaged or half written (read again later), or the path is an audit.
     """
     study = Study(Path(path))
     if not study.spec_path.is_file():
@@ -109,7 +110,7 @@ def _is_audit(study: StudyFolder) -> bool:
 
 
 def _completeness(results: Path, encoders: int) -> tuple[list[list[bool]], list[bool]]:
-    """Which blocks of each encoder are scored, and which encoders evaluated."""
+    """Return (encoder, block) whether a block is scored, and (encoder,) whether an encoder is evaluated."""
     if not results.exists():
         return [[] for _ in range(encoders)], [False] * encoders
     group = zarr.open_group(results / "completeness", mode="r", use_consolidated=False)
@@ -117,7 +118,7 @@ def _completeness(results: Path, encoders: int) -> tuple[list[list[bool]], list[
 
 
 def _read_history(path: Path) -> tuple[tuple[float, ...], float]:
-    """Losses by epoch and the seconds that they took."""
+    """Return the losses by epoch and the seconds of training."""
     try:
         text = path.read_text(encoding="utf-8")
         rows = list(csv.DictReader(text.splitlines()))
@@ -134,9 +135,9 @@ def _read_history(path: Path) -> tuple[tuple[float, ...], float]:
 
 
 def seconds_left(progress: list[EncoderProgress]) -> float | None:
-    """Rough time until the last encoder is trained, None before the first epoch.
+    """Estimate the seconds until the last encoder is trained, None before the first epoch.
 
-    The epochs that are left, by the mean time of an epoch, shared among the encoders that are at work now.
+    The number of remaining epochs times the mean time per epoch, shared among the encoders that are at work now.
     """
     finished = sum(len(row.losses) for row in progress)
     if not finished:
@@ -147,7 +148,7 @@ def seconds_left(progress: list[EncoderProgress]) -> float | None:
 
 
 def newest_change(path: Path) -> float:
-    """Time of the newest change of the files that a run writes, in seconds since 1970; 0 where there are none."""
+    """Return the time of the newest change of the files that a run writes, in seconds since 1970; 0 where there are none."""
     newest = 0.0
     for pattern in _CHANGING.split():
         for found in path.glob(pattern):
@@ -159,7 +160,7 @@ def newest_change(path: Path) -> float:
 
 
 def loss_curves(progress: list[EncoderProgress]) -> str:
-    """The loss curves of all encoders as SVG text; f and g in their colours, axes in the colour of the text around."""
+    """Plot the loss curves of all encoders as SVG text; f and g in their colours, axes in the colour of the text around."""
     values = [loss for row in progress for loss in row.losses if math.isfinite(loss)]
     if not values:
         return ""
@@ -180,10 +181,10 @@ def loss_curves(progress: list[EncoderProgress]) -> str:
     for row in progress:
         points = [(epoch, loss) for epoch, loss in enumerate(row.losses, 1) if math.isfinite(loss)]
         kept = points[:: max(1, len(points) // _POINTS)] + points[-1:]
-        drawn = " ".join(f"{x(epoch):.1f},{y(loss):.1f}" for epoch, loss in kept)
+        path = " ".join(f"{x(epoch):.1f},{y(loss):.1f}" for epoch, loss in kept)
         colour = _COLOURS.get(row.family, "currentColor")
         parts.append(
-            f'<polyline points="{drawn}" fill="none" stroke="{colour}" stroke-width="1.6" stroke-linecap="round">'
+            f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.6" stroke-linecap="round">'
             f"<title>{escape(row.encoder)}</title></polyline>"
         )
     for place, family in enumerate(sorted({row.family for row in progress})):
@@ -225,16 +226,16 @@ def _duration(seconds: float) -> str:
 
 
 class Monitor(widgets.VBox):
-    """The widget of :func:`monitor`."""
+    """Widget of :func:`monitor`."""
 
     progress = traitlets.List(help="The last good reading: an EncoderProgress each encoder.")
-    running = traitlets.Bool(False, help="Whether the study is still being watched.")
+    running = traitlets.Bool(False, help="True while the study is being watched.")
 
     def __init__(self, path: Path, every: float) -> None:
         self._path, self._every, self._results = path, every, StudyFolder(path).results_path
         self._status, self._body = widgets.HTML(), widgets.HTML()
         self._button = widgets.Button(
-            description="Stop watching", icon="stop", tooltip="Ends this display; the study itself goes on", disabled=True
+            description="Stop watching", icon="stop", tooltip="Ends this display; the study itself continues", disabled=True
         )
         self._button.on_click(lambda _: self.stop())
         self._stopped = threading.Event()
@@ -246,11 +247,11 @@ class Monitor(widgets.VBox):
         threading.Thread(target=self._watch, name=f"monitor of {path}", daemon=True).start()
 
     def stop(self) -> None:
-        """Watch no longer; the study itself goes on."""
+        """Stop watching; the study itself continues."""
         self._stopped.set()
 
     def close(self) -> None:
-        """Take the widget away, and its thread."""
+        """Remove the widget and end its thread."""
         self.stop()
         super().close()
 
@@ -258,15 +259,15 @@ class Monitor(widgets.VBox):
         ended, spent = False, 0.0
         # Where a reading takes long, four fifths of the time are left to the cells.
         while not ended and not self._stopped.wait(max(self._every, 4 * spent)):
-            began = time.monotonic()
+            started = time.monotonic()
             ended = self._update()
-            spent = time.monotonic() - began
+            spent = time.monotonic() - started
         if not ended:
-            self._status.value += " Watching was stopped; the study itself goes on if it is running."
+            self._status.value += " Watching was stopped; the study itself continues if it is running."
         self._button.disabled, self.running = True, False
 
     def _update(self) -> bool:
-        """Read and show; True when the study is complete."""
+        """Read and show the progress; return True when the study is complete."""
         note, complete = "", False
         try:
             progress = read_progress(self._path)
@@ -279,11 +280,11 @@ class Monitor(widgets.VBox):
                 self._body.value = _table(progress) + loss_curves(progress)
         except _DAMAGE as error:
             note = f" Not everything can be read at the moment: {error}."
-        self._status.value = escape(self._say(complete) + note)
+        self._status.value = escape(self._summary(complete) + note)
         return complete
 
-    def _say(self, complete: bool) -> str:
-        """One or two sentences about the study as a whole."""
+    def _summary(self, complete: bool) -> str:
+        """Return one or two sentences about the study."""
         progress, path = self.progress, self._path
         if not progress:
             return f"Waiting for a study in {path}; `sslmem run SPEC --out {path}` starts one."
@@ -300,28 +301,28 @@ class Monitor(widgets.VBox):
         if quiet > QUIET_SECONDS:
             return (
                 f"{done}. No change for {_duration(quiet)}: a long epoch is at work, or nothing is running; then "
-                f"`sslmem run {path / 'study.yaml'} --out {path}` goes on where it stopped."
+                f"`sslmem run {path / 'study.yaml'} --out {path}` resumes it."
             )
         left = seconds_left(progress)
         about = f", about {_duration(left)} of training left" if left else ""
         return f"{done}. Running for {_duration(max(0, now - _started(path)))}{about}."
 
     def _repr_mimebundle_(self, **kwargs: object) -> dict[str, object]:
-        """The widget, and beside it the reading of this moment for pages in which no kernel runs."""
+        """Return the widget, and beside it the present reading as HTML for pages in which no kernel runs."""
         shown = {"text/html": f"<p>{self._status.value}</p>{self._body.value}"}
         return {**super()._repr_mimebundle_(**kwargs), **shown}
 
 
 def _started(path: Path) -> float:
-    """When the latest run took the study's lock, whose file it writes anew; when the study was made, where there is none."""
+    """Return the time at which the latest run took the study's lock, or the study was made where there is no lock, in seconds since 1970."""
     lock = path / ".lock"
     return (lock if lock.exists() else path / "study.yaml").stat().st_mtime
 
 
 def monitor(study_path: Path | str, *, every: float = 1.0) -> Monitor:
-    """A widget that shows how far a running study is: each encoder's state, epochs and loss, and the loss curves.
+    """Make a widget that shows the progress of a running study: each encoder's state, epochs and loss, and the loss curves.
 
-    It waits for a study that has not begun, and ends by itself when the study is complete. Cells run meanwhile.
+    It waits for a study that has not started, and ends by itself when the study is complete. Cells run meanwhile.
 
     Parameters
     ----------
@@ -333,7 +334,13 @@ def monitor(study_path: Path | str, *, every: float = 1.0) -> Monitor:
     Raises
     ------
     UserError
-        The path is a file or an audit, or ``every`` is not such a number.
+        The path is a file or an audit, or ``every`` is no number of at least 0.1.
+
+    Examples
+    --------
+    >>> widget = monitor("papermill_runs/digits")
+    >>> [row.state for row in widget.progress[:2]]
+    ['done', 'done']
     """
     if isinstance(every, bool) or not isinstance(every, int | float) or not 0.1 <= every < math.inf:
         raise UserError(f"every: a number of seconds from 0.1 on is needed, got {every!r}")
