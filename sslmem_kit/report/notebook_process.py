@@ -20,14 +20,9 @@ from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 
 from sslmem_kit.spec.paths import allow_files
-from sslmem_kit.store.files import remove
+from sslmem_kit.store.files import read_beside, remove
 
-_PAGE = """{%- extends 'lab/index.html.j2' -%}
-{%- block html_head_js -%}{%- endblock -%}
-{%- block jupyter_widgets -%}{%- endblock -%}
-{%- block html_head_js_mathjax -%}{%- endblock -%}
-{%- block html_head_js_mermaidjs -%}{%- endblock -%}
-"""
+_PAGE = read_beside(__file__, "notebook_page.html")
 """JupyterLab's look without the four libraries that its template loads from the network."""
 
 
