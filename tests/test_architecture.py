@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import statistics
 from pathlib import Path
 
@@ -10,6 +12,8 @@ import pytest
 from benchmarks import layout
 from tests.support import ROOT
 
+FRONT_END = re.compile(r"[;{}>]\s*$", re.MULTILINE)
+"""Ends of lines of JavaScript, style sheets and HTML."""
 HEAVY = {"torch", "torchvision", "timm", "lightly", "accelerate", "opacus", "sklearn", "safetensors"}
 
 
@@ -73,3 +77,19 @@ def test_stubs_name_what_is_there() -> None:
     for stub in sorted((ROOT / "sslmem_kit").rglob("*.pyi")):
         module = importlib.import_module(".".join(stub.relative_to(ROOT).parent.parts))
         assert all(getattr(module, name) is not None for name in module.__all__), stub
+
+
+def front_end_strings(path: Path) -> list[int]:
+    """Lines of strings, docstrings aside, that hold several lines of JavaScript, style sheets or HTML."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    expressions = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    strings = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
+    return [node.lineno for node in strings if node not in expressions and len(FRONT_END.findall(node.value)) > 3]
+
+
+def test_front_end_code_lies_in_files(tmp_path: Path) -> None:
+    """JavaScript, style sheets and HTML are files beside their module (``store.files.read_beside``)."""
+    path = tmp_path / "module.py"
+    path.write_text('"""Module;\n\n1;\n2;\n3;\n4;\n"""\nA = """\nf(1);\nf(2);\n</p>\n.a { b: c }\n"""\nB = "one;\\n"\n')
+    assert front_end_strings(path) == [8]
+    assert {name: lines for name, file in layout.modules().items() if (lines := front_end_strings(file))} == {}
