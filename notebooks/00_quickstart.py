@@ -72,7 +72,7 @@ pd.DataFrame({"": about})
 # - **negative** (independent samples): memorized by g instead, the mirror image.
 #
 # Under `corrected` the score is that difference itself, made of all pairs of views. `paper` and `released` divide it by
-# the range over the candidates: the range hangs on the two most extreme candidates and on which candidates there are,
+# the range over the candidates: the range depends on the two most extreme candidates and on which candidates there are,
 # so such scores are not comparable between studies.
 #
 # `standard_error` is the uncertainty of one sample's score over views and training seeds together. It cannot be had

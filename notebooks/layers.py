@@ -45,7 +45,7 @@ else:
 
 # %% [markdown]
 # ## Scores by layer
-# The last layer is the encoder's whole output, whose scores are those of the study. Distances of different layers differ
+# The last layer is the encoder's full representation, whose scores are those of the study. Distances of different layers differ
 # in size whatever is memorized, so compare layers by Cohen's d, on the right. Intervals are over samples, given the
 # encoders; those of two layers are of the same samples and not independent.
 

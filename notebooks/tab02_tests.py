@@ -38,7 +38,7 @@ warn(opened)
 # %% [markdown]
 # ## Means of the partitions
 # `low` and `high` bound the mean by a 95 % bootstrap over samples. Under `paper` and `released` the scores are divided
-# by the range over the candidates, which hangs on the two most extreme ones; the division changes neither t nor d.
+# by the range over the candidates, which depends on the two most extreme ones; the division changes neither t nor d.
 
 # %%
 summary = statistics.partition_summary(scores)
