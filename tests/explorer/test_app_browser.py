@@ -370,6 +370,30 @@ def test_the_threshold_by_key_by_number_by_quantile_and_by_rate(browser: Any, ur
         wait_for(page, lambda: "threshold_by=fdr" in page.url)
 
 
+def test_a_late_answer_does_not_replace_a_number_that_is_being_typed(browser: Any, url: str, scores: xr.Dataset) -> None:
+    with new_page(browser) as page:
+        visit(page, url)
+        field = page.locator(".threshold input[type=number]")
+        expect_limit(page, scores, limit_of(scores))
+        slider = page.locator(".threshold input[type=range]")
+        moved = slider.evaluate(
+            """slider => {
+                const field = slider.parentElement.querySelector("input[type=number]");
+                slider.stepDown(12);
+                slider.dispatchEvent(new Event("input"));
+                field.focus();
+                field.value = "0.0";
+                field.dispatchEvent(new Event("input"));
+                return slider.valueAsNumber;
+            }"""
+        )
+        expect_limit(page, scores, moved)
+        assert field.input_value() == "0.0"
+        field.press_sequentially("5")
+        field.press("Enter")
+        expect_limit(page, scores, 0.05)
+
+
 # -- filters and comparison ------------------------------------------------------------------------------------------------------------
 
 

@@ -36,7 +36,10 @@ export function render({ model }) {
     if (timer === null) flush();
   }
   slider.addEventListener("input", () => { field.value = slider.value; move(slider.valueAsNumber); });
+  let typing = false;  // a number that is not finished: an answer that comes late does not replace it
+  field.addEventListener("input", () => { typing = true; });
   const typed = () => {
+    typing = false;
     if (Number.isFinite(field.valueAsNumber)) { slider.value = field.value; move(field.valueAsNumber); } else place();
   };
   field.addEventListener("change", typed);
@@ -49,6 +52,7 @@ export function render({ model }) {
     if (held || next !== null || busy()) return;
     const text = String(Number(model.value.toPrecision(6)));
     slider.value = text;
+    if (typing) return;
     if (field !== field.getRootNode().activeElement || field.valueAsNumber !== Number(text)) field.value = text;
   }
   function summarize() {
