@@ -38,8 +38,7 @@ demo: env
 	$(BIN)/sslmem demo
 
 test: env
-	$(BIN)/python -m pytest -n 2 -m "not slow and not browser"
-	$(BIN)/python -m pytest --doctest-modules sslmem_kit
+	$(BIN)/python -m pytest -n 2 --doctest-modules -m "not slow and not browser" sslmem_kit tests
 	$(BIN)/python -m pytest -m "browser and not slow"
 
 test-slow: env
@@ -50,7 +49,7 @@ browser:
 
 floors:
 	$(PYTHON) -m venv .venv-floors
-	.venv-floors/bin/python -m pip install --quiet packaging pytest hypothesis
+	.venv-floors/bin/python -m pip install --quiet packaging pytest hypothesis jsonschema
 	.venv-floors/bin/python -m pip install --quiet $$(.venv-floors/bin/python -m tests.support.floors)
 	.venv-floors/bin/python -m pytest -o filterwarnings= -m "not slow and not browser" tests/scores tests/statistics tests/store tests/report tests/figures tests/explorer tests/spec
 

@@ -1,4 +1,4 @@
-from .contrast import CONFIDENCE
+from .intervals import CONFIDENCE
 from .estimators import DESIGN_OF, estimate, seeds_of
 from .protocols import PROTOCOLS, select_protocol, usable_protocols, view_weights
 from .selection import of_pairs, pair_positions

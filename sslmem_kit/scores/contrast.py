@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from sslmem_kit.names import AUGMENTATION, ENCODER, SAMPLE, SSLMEM
-from sslmem_kit.scores.intervals import CONFIDENCE, t_quantile, total_error
+from sslmem_kit.scores.intervals import interval, total_error
 from sslmem_kit.scores.protocols import view_weights
 from sslmem_kit.scores.variances import encoders_by_seed, is_balanced, jackknife_sum, variance_by_seed, variance_of_independent
 
@@ -42,14 +42,14 @@ def _contrast(alignment: xr.DataArray, out: xr.DataArray) -> xr.Dataset:
         variances = [variance / unit for variance in (over_encoders, over_views, interaction)]
     error, degrees = total_error(*variances, encoder_degrees=degrees, views=len(weights) - 1)
     error *= np.sqrt(unit)
-    reach = error * t_quantile(degrees, 0.5 + CONFIDENCE / 2)
+    low, high = interval(score, error, degrees)
     per_sample = {
         SSLMEM: score,
         "standard_error_views": np.sqrt(over_views),
         "standard_error_encoders": np.sqrt(over_encoders),
         "standard_error": error,
-        "low": score - reach,
-        "high": score + reach,
+        "low": low,
+        "high": high,
         "alignment_in": mean_in,
         "alignment_out": mean_out,
         "n_in": encoders - n_out,

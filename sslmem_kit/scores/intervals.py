@@ -115,6 +115,30 @@ def moderate(variance: np.ndarray, degrees: np.ndarray | float) -> tuple[np.ndar
     return (prior_degrees * prior + degrees * variance) / total, total
 
 
+def interval(score: np.ndarray, error: np.ndarray, degrees: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of the interval of scores by Student's t: ``score -+ t * error``, with confidence :data:`CONFIDENCE`.
+
+    Parameters
+    ----------
+    score, error
+        Scores and their standard errors, (sample,), in the same units.
+    degrees
+        Degrees of freedom of the errors, (sample,).
+
+    Returns
+    -------
+    Lower and upper ends, (sample,) each; NaN where the error is.
+
+    Examples
+    --------
+    >>> low, high = interval(np.array([1.0]), np.array([0.1]), np.array([10.0]))
+    >>> low.round(2), high.round(2)
+    (array([0.78]), array([1.22]))
+    """
+    reach = error * t_quantile(degrees, 0.5 + CONFIDENCE / 2)
+    return score - reach, score + reach
+
+
 def t_quantile(degrees: np.ndarray, probability: float) -> np.ndarray:
     """Quantile of Student's t, interpolated to six digits: the exact one takes seconds for a million samples.
 

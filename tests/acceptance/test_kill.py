@@ -12,7 +12,7 @@ import pytest
 
 from tests.support import ROOT
 
-SAMPLE = {"run:moments": 320, "score:moments": 240, "run:alone": 600, "run:worker": 288, "render:main": 40}
+SAMPLE = {"run:moments": 480, "score:moments": 360, "run:alone": 900, "run:worker": 432, "render:main": 40}
 EVERY = dict.fromkeys(("run:moments", "score:moments", "run:main", "run:worker", "render:main", "render:kernel"), 1)
 """Processes of commands, and at every which of their file operations they are killed."""
 

@@ -70,7 +70,7 @@ DATA = {
 }
 
 
-@pytest.mark.parametrize("kind", DATA)
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=pytest.mark.slow if kind == "grey folder" else ()) for kind in DATA])
 def test_other_data_by_editing_one_line(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make, shape, classes = DATA[kind]
     bundled = yaml.safe_load(bundled_specs()["digits"].read_text())

@@ -111,7 +111,7 @@ def test_a_comparison_says_in_what_two_studies_were_computed_differently(tmp_pat
         store.finish(study.results_path)
     session = Session(Library([tmp_path / "one", tmp_path / "two"]))
     session.tab = "compare"
-    told = Comparison(session).menus.data["told"]
+    told = Comparison(session).menus.data["remarks"]
     assert "Computed with threads 1 on the left and 2 on the right" in told
     assert "processor" not in told
 

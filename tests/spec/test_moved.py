@@ -184,12 +184,12 @@ def test_a_complete_study_takes_the_new_place(moved, capsys) -> None:
 
 
 def test_a_place_that_is_edited_is_named_until_a_run_has_looked_there(moved, capsys) -> None:
-    """Every bit of the path is damage as long as nobody has seen that it leads to what was scored."""
+    """Every other byte of the path is damage as long as nobody has seen that it leads to what was scored."""
     kind, root = moved
     spec = root / "study" / "study.yaml"
     content = spec.read_bytes()
     first = content.index(b"name:", content.index(b"data:"))
-    for place in range(first, content.index(b"partition:")):
+    for place in range(first, content.index(b"partition:"), 2):
         changed = bytearray(content)
         changed[place] ^= 1 << place % 7
         spec.write_bytes(changed)

@@ -102,19 +102,16 @@ class Served(NamedTuple):
 
     def ask(self, path: str = "/", *, method: str = "GET", body: str | None = None, **headers: str) -> Answer:
         """One request, the path sent as it is."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        connection.putrequest(method, path, skip_host="Host" in headers)
         data = (body or "").encode()
         if body is not None:
             headers = {"Content-Type": "application/x-www-form-urlencoded", "Content-Length": str(len(data)), **headers}
-        for name, value in headers.items():
-            connection.putheader(name.replace("_", "-"), value)
-        connection.endheaders(data or None)
-        answer = connection.getresponse()
-        try:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
+            connection.putrequest(method, path, skip_host="Host" in headers)
+            for name, value in headers.items():
+                connection.putheader(name.replace("_", "-"), value)
+            connection.endheaders(data or None)
+            answer = connection.getresponse()
             return Answer(answer.status, answer.headers, answer.read().decode("utf-8", "replace"))
-        finally:
-            connection.close()
 
     def upgrade(self, token: str = "x", **headers: str) -> Answer:
         """A websocket's handshake."""

@@ -111,12 +111,12 @@ def test_a_study_by_two_ranks_is_complete(tmp_path: Path) -> None:
 
 
 def test_a_killed_rank_ends_the_run_which_then_goes_on(tmp_path: Path) -> None:
-    spec = make_spec("dino", "resnet", epochs=12, checkpoint_seconds=0.01)
+    spec = make_spec("dino", "resnet", epochs=8, checkpoint_seconds=0.01)
     whole = run_study(spec, tmp_path / "whole", device="cpu", devices=2)
     killed = []
 
     def kill(event: Event) -> None:
-        if isinstance(event, Trained) and event.epochs >= 4 and not killed:
+        if isinstance(event, Trained) and event.epochs >= 3 and not killed:
             children = [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
             ranks = [pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
             killed.append(max(ranks))

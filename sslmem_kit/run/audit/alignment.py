@@ -12,9 +12,8 @@ from sslmem_kit.data.loader import ImageLoader
 from sslmem_kit.encoders.device import autocast
 from sslmem_kit.errors import UserError
 from sslmem_kit.measures.alignment import View, align, keys_of, make_all_views, measure
-from sslmem_kit.run.audit.encoders import Encode, checked
 from sslmem_kit.run.audit.samples import Samples
-from sslmem_kit.run.audit.user_code import error_text
+from sslmem_kit.run.audit.user_code import Encode, checked, error_text
 from sslmem_kit.spec.scoring import ScoringSpec
 from sslmem_kit.store import view_pairs
 from sslmem_kit.views import scored_view

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from pathlib import Path
@@ -21,12 +21,10 @@ from sslmem_kit.names import SAMPLE, TRAINED_ON
 from sslmem_kit.run.audit.agreement import MODULES, structure
 from sslmem_kit.run.audit.samples import Samples
 from sslmem_kit.run.audit.state_dicts import file_hash, fit, module_hash, read_state_dict, select
-from sslmem_kit.run.audit.user_code import call, error_text, source_hash
+from sslmem_kit.run.audit.user_code import Encode, call, source_hash
 from sslmem_kit.spec.audit import ALL, NONE, AuditEncoderSpec, NormalizeSpec, StudyEncoderSpec
 from sslmem_kit.spec.encoder import BackboneSpec
 from sslmem_kit.study import Study, open_study
-
-Encode = Callable[[Any], Any]
 
 
 @dataclass
@@ -273,42 +271,6 @@ def seen_by(plan: AuditEncoderSpec, place: int, samples: Samples, *, messages: l
         )
     own = study.results[TRAINED_ON].sel(encoder=plan.study.encoder)
     return np.isin(samples.ids, own[SAMPLE].values[own.values])
-
-
-def checked(encode: Encode, field: str) -> Encode:
-    """Wrap a callable so that its results are tensors [sample, ...], one row per input sample; errors in it are raised as UserErrors."""
-    shapes: set[torch.Size] = set()
-
-    def checked_encode(batch: Any) -> Tensor:
-        try:
-            output = encode(batch)
-        except UserError:
-            raise
-        except Exception as error:
-            raise UserError(f"{field}: it fails on a batch of shape {tuple(batch.shape)} ({error_text(error)})") from error
-        if isinstance(output, Mapping):
-            raise UserError(
-                f"{field}: it returns several things by name ({', '.join(map(str, list(output)[:4]))}), return one tensor"
-            )
-        features = output if isinstance(output, Tensor) else _tensor(output, field)
-        if features.ndim < 2 or len(features) != len(batch) or not features[0].numel():
-            raise UserError(
-                f"{field}: it returns the shape {tuple(features.shape)} of {len(batch)} samples, [sample, ...] is needed"
-            )
-        shapes.add(features.shape[1:])
-        if len(shapes) > 1:
-            named = " and ".join(sorted(str(tuple(shape)) for shape in shapes))
-            raise UserError(f"{field}: it returns features of the shapes {named} of different batches, one shape is needed")
-        return features
-
-    return checked_encode
-
-
-def _tensor(output: Any, field: str) -> Tensor:
-    try:
-        return torch.as_tensor(output)
-    except (TypeError, ValueError, RuntimeError):
-        raise UserError(f"{field}: it returns a {type(output).__name__}, a tensor or an array [sample, ...] is needed") from None
 
 
 def known_training(plan: AuditEncoderSpec, place: int) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from sslmem_kit.measures.alignment import View
 from sslmem_kit.names import ALIGNMENT, AUGMENTATION, COMPARED_ANYWAY, ENCODER, MODE, ONE_MODEL, PARTITIONS, SAMPLE, TRAINED_ON
 from sslmem_kit.run.audit.agreement import MODULES, check, structure
 from sslmem_kit.run.audit.alignment import Measure
-from sslmem_kit.run.audit.encoders import Encode
 from sslmem_kit.run.audit.samples import Samples, from_arrays, from_images
+from sslmem_kit.run.audit.user_code import Encode
 from sslmem_kit.spec.messages import first_error
 from sslmem_kit.spec.policy import Policy
 from sslmem_kit.spec.scoring import ScoringSpec

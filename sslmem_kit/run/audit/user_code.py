@@ -1,4 +1,4 @@
-"""User functions: found by ``module:function``, run only for a spec that the user has given to ``sslmem score``."""
+"""User functions: found by ``module:function``, run only for a spec that the user gave to ``sslmem score``; what they return is checked."""
 
 from __future__ import annotations
 
@@ -6,14 +6,20 @@ import hashlib
 import importlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from sslmem_kit.errors import UserError
 from sslmem_kit.spec.audit import CodeSpec
+
+Encode = Callable[[Any], Any]
+"""Function that returns the representations of a batch."""
 
 _KIT = __name__.partition(".")[0]
 _FOLDERS: set[str] = set()
@@ -111,3 +117,39 @@ def source_hash(spec: CodeSpec) -> str:
 def error_text(error: BaseException) -> str:
     """Return an exception of a user function in one line: its type and its text."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+
+
+def checked(encode: Encode, field: str) -> Encode:
+    """Wrap a callable so that its results are tensors [sample, ...], one row per input sample; errors in it are raised as UserErrors."""
+    shapes: set[torch.Size] = set()
+
+    def checked_encode(batch: Any) -> Tensor:
+        try:
+            output = encode(batch)
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f"{field}: it fails on a batch of shape {tuple(batch.shape)} ({error_text(error)})") from error
+        if isinstance(output, Mapping):
+            raise UserError(
+                f"{field}: it returns several things by name ({', '.join(map(str, list(output)[:4]))}), return one tensor"
+            )
+        features = output if isinstance(output, Tensor) else _tensor(output, field)
+        if features.ndim < 2 or len(features) != len(batch) or not features[0].numel():
+            raise UserError(
+                f"{field}: it returns the shape {tuple(features.shape)} of {len(batch)} samples, [sample, ...] is needed"
+            )
+        shapes.add(features.shape[1:])
+        if len(shapes) > 1:
+            named = " and ".join(sorted(str(tuple(shape)) for shape in shapes))
+            raise UserError(f"{field}: it returns features of the shapes {named} of different batches, one shape is needed")
+        return features
+
+    return checked_encode
+
+
+def _tensor(output: Any, field: str) -> Tensor:
+    try:
+        return torch.as_tensor(output)
+    except (TypeError, ValueError, RuntimeError):
+        raise UserError(f"{field}: it returns a {type(output).__name__}, a tensor or an array [sample, ...] is needed") from None

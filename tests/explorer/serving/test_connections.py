@@ -134,6 +134,7 @@ def test_an_address_has_at_most_half_of_the_places(tmp_path: Path) -> None:
             one.close()
 
 
+@pytest.mark.slow
 def test_a_flood_of_pages_is_answered_in_turn_or_sent_away(tmp_path: Path) -> None:
     async def flood(server: Served) -> list[int]:
         return await asyncio.gather(*(asyncio.to_thread(lambda: server.ask().status) for _ in range(40)))
