@@ -1,5 +1,5 @@
-from .intervals import CONFIDENCE
 from .estimators import DESIGN_OF, estimate, seeds_of
+from .intervals import CONFIDENCE
 from .protocols import PROTOCOLS, select_protocol, usable_protocols, view_weights
 from .selection import of_pairs, pair_positions
 from .sslmem import family_contrast, leave_out, normalize_range, score
