@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import pydantic
 import pytest
 import yaml
 
@@ -23,6 +24,8 @@ from sslmem_kit.spec.schema import KINDS, as_json, editor_line, schema
 from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.store.directory import create_or_resume
 from tests.support import ROOT
+
+LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 
 DIGITS = {"name": "s", "data": {"name": "digits"}}
 ENCODER = {"id": "a", "encoder": {"backbone": "resnet18"}, "weights": "a.pth", "normalize": "imagenet", "trained_on": "all"}
@@ -109,6 +112,9 @@ def test_it_is_a_schema(kind: str) -> None:
     assert "discriminator" not in as_json(kind)
 
 
+@pytest.mark.skipif(
+    f"pydantic=={pydantic.VERSION}\n" not in LOCK, reason="another pydantic than the locked one writes schemas otherwise"
+)
 def test_the_kept_files_are_current(kind: str) -> None:
     """``python -m sslmem_kit.spec.schema docs/schema`` writes them."""
     assert (ROOT / "docs" / "schema" / f"{kind}.json").read_text(encoding="utf-8") == as_json(kind)
