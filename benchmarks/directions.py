@@ -1,6 +1,6 @@
 """Do the paper's directions show on small data? `python benchmarks/directions.py OUT [--seeds 0 100] [--json]`.
 
-For figure 4 and Tables 9b, 11 and 15 it runs the ``mini/...`` presets of their rows under OUT (again after an interruption, it goes on) and
+For figure 4 and Tables 9b, 11 and 15 it runs the ``mini/...`` presets of their rows under OUT (again after an interruption, it resumes) and
 compares rows: the score of a pair of encoders is the candidates' mean sslmem (protocol corrected) less that of the shared samples, which
 takes off the offset that all samples of a pair have in common; the accuracy is the linear probe's, mean of f and g. Rows share seeds, so
 differences are taken pair by pair; intervals are 95 % of Student's t over pairs. A direction is reproduced where the interval of the
@@ -91,7 +91,7 @@ def main() -> None:
 
 
 def run_preset(name: str, seed: int, out: Path) -> Study:
-    """The finished study of a preset under ``out``; one that was interrupted goes on."""
+    """The finished study of a preset under ``out``; one that was interrupted resumes."""
     spec = load_spec(name, seed=seed)
     print(f"{name}, seed {seed}", file=sys.stderr, flush=True)
     with shown() as on_event:

@@ -9,13 +9,14 @@ from .run.study import run_study
 from .scores.estimators import estimate
 from .scores.sslmem import family_contrast, leave_out, score
 from .spec.loading import load_spec
-from .study import Study, open_study
+from .study import AuditStudy, Study, open_study
 
 __version__: str
 
 __all__ = [
     "PARTITIONS",
     "PARTITION_CODE",
+    "AuditStudy",
     "Study",
     "UserError",
     "check_parameters",

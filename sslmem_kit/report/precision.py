@@ -84,7 +84,7 @@ def planned_as_text(found: dict[str, Any]) -> list[str]:
     if found["elsewhere"]:
         lines.append("that study's data lie at another place: if they are others, its numbers may not hold for this one")
     if others:
-        lines.append(f"that study has other {', '.join(others)}: its numbers may not hold for this one")
+        lines.append(f"that study differs in {', '.join(others)}: its numbers may not hold for this one")
     return lines + found["unknown"]
 
 

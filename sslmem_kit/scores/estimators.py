@@ -37,7 +37,7 @@ def estimate(results: xr.Dataset, estimator: str, *, protocol: str = "corrected"
     Raises
     ------
     UserError
-        An unknown estimator, or one whose encoders the study does not have.
+        An unknown estimator, or one whose encoders the study does not have; no encoder of these seeds.
 
     See Also
     --------
@@ -56,13 +56,16 @@ def estimate(results: xr.Dataset, estimator: str, *, protocol: str = "corrected"
         )
     designs = results["design"].values if "design" in results.coords else np.full(results.sizes[ENCODER], "pair", object)
     chosen = designs == DESIGN_OF[estimator]
-    if seeds is not None:
-        chosen &= np.isin(results["seed"].values, seeds)
     if not chosen.any():
         there = ", ".join(name for name, design in DESIGN_OF.items() if design in designs)
         raise UserError(
             f"estimator: {estimator!r} has no encoders in this study, which has those of {there}; see design in its spec"
         )
+    if seeds is not None:
+        there = np.unique(results["seed"].values[chosen])
+        chosen &= np.isin(results["seed"].values, seeds)
+        if not chosen.any():
+            raise UserError(f"seeds: no encoder of {estimator!r} has one of {list(seeds)}, there are {', '.join(map(str, there))}")
     results = results.isel({ENCODER: np.flatnonzero(chosen)})
     trained = results[TRAINED_ON].transpose(SAMPLE, ENCODER).values
     scored = trained.any(axis=1) & ~trained.all(axis=1)

@@ -138,7 +138,7 @@ def normalize_range(sslmem: xr.DataArray, over: xr.DataArray) -> xr.DataArray:
     array([0.25, 0.75, 1.25, 2.25])
     """
     chosen = sslmem.where(over)
-    width = float(chosen.max() - chosen.min())
+    width = float(chosen.max() - chosen.min()) if chosen.size else 0.0
     if not width > 0:
         raise UserError(
             f"range normalization: the {int(over.sum())} scores that the range is taken over do not differ (range {width})"
@@ -167,9 +167,11 @@ def score(results: xr.Dataset, *, protocol: str = "corrected", encoders: Sequenc
     - ``sslmem``: the score in the protocol's form; ``difference``: the raw difference, whatever the protocol;
     - ``standard_error``, ``standard_error_views``, ``standard_error_encoders``, ``low`` and ``high`` (95 % interval) of the difference;
     - ``z``: the difference against mean and standard deviation of the null, the samples that all encoders saw or none;
-      ``quantile``: the share of the null at or below it;
+      ``quantile``: the share of the null at or below it; both without samples whose difference is NaN, which have none, and absent where
+      the null has fewer than 2;
     - ``alignment_f`` and ``alignment_g``: mean alignment under each family;
-    - ``label`` and ``partition``. The protocol, the encoders and their settings are in the attrs.
+    - ``label`` and ``partition``. The attrs hold ``protocol``, ``encoders``, ``null`` and ``n_null``, ``confidence``,
+      ``normalized_by_range`` and, where it is true, ``range`` and ``range_over``.
 
     Raises
     ------
@@ -196,13 +198,14 @@ def score(results: xr.Dataset, *, protocol: str = "corrected", encoders: Sequenc
 
     trained = results[TRAINED_ON].transpose(SAMPLE, ENCODER).values
     null = trained.all(axis=1) | ~trained.any(axis=1)
-    baseline = np.sort(difference.values[null])
+    known = np.isfinite(difference.values)
+    baseline = np.sort(difference.values[null & known])
     if len(baseline) > 1:
         scores["z"] = (difference - baseline.mean()) / baseline.std(ddof=1)
         order = np.argsort(difference.values)  # searching for ascending values is faster
         below = np.empty(len(order))
         below[order] = np.searchsorted(baseline, difference.values[order], side="right")
-        scores["quantile"] = (SAMPLE, below / len(baseline))
+        scores["quantile"] = (SAMPLE, np.where(known, below / len(baseline), np.nan))
     scores.attrs = {
         "protocol": protocol,
         "encoders": ", ".join(map(str, results[ENCODER].values)),

@@ -96,10 +96,11 @@ def _first_paragraph(text: str) -> str:
 
 
 def main(folder: str) -> None:
-    """Write the schemas of all kinds into a folder."""
+    """Write the schemas of all kinds into a folder, which is made if need be."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
     for kind in KINDS:
         (Path(folder) / f"{kind}.json").write_text(as_json(kind), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1] if len(sys.argv) > 1 else sys.exit("the folder to write schemas into is needed, docs/schema"))

@@ -110,7 +110,7 @@ def layer_table(scores: xr.Dataset) -> xr.Dataset:
             "mean": (by_part, [[mean for mean, *_ in row] for row in means]),
             "sd": (by_part, [[sd for _, sd, *_ in row] for row in means]),
             "n": (by_part, [[len(group[part]) for part in parts] for group in groups]),
-            "interval": ((*by_part, BOUND), [[ends for *_, ends in row] for row in means]),
+            "interval": ((*by_part, BOUND), np.reshape([[ends for *_, ends in row] for row in means], (len(means), len(parts), 2))),
             "effect": (LAYER, effects),
             "effect_interval": ((LAYER, BOUND), intervals),
         },

@@ -56,6 +56,10 @@ def memorization_over_training(tree: xr.DataTree) -> xr.Dataset:
     >>> over_training["mean"].round(2).to_series().to_dict()
     {2: 0.09, 4: 0.19}
     """
+    if "trajectory" not in tree.children:
+        raise UserError(
+            "STUDY: this is an audit, whose encoders were trained elsewhere; nothing was recorded during their training"
+        )
     results = of_pairs(tree.to_dataset())
     trajectory, training = (tree[name].to_dataset().sel({ENCODER: results[ENCODER].values}) for name in ("trajectory", "training"))
     alignment = trajectory[ALIGNMENT].transpose(SAMPLE, ENCODER, EPOCH).load()

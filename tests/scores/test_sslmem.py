@@ -326,6 +326,22 @@ def test_the_range_is_of_the_candidates_and_divides_every_partition(protocol):
     assert np.ptp(found["difference"].values) > width, "or the test could not tell the partitions apart"
 
 
+def test_a_sample_without_a_score_is_no_part_of_the_null():
+    root = made()
+    whole = score(root)
+    lost = int(np.flatnonzero(root["partition"].values == 0)[0])
+    root["alignment"].values[lost] = np.nan
+    scores, others = score(root), np.arange(root.sizes["sample"]) != lost
+    assert np.isnan(scores[["z", "quantile"]].isel(sample=lost).to_array()).all()
+    assert np.isfinite(scores[["z", "quantile"]].isel(sample=others).to_array()).all()
+    assert scores.attrs["n_null"] == whole.attrs["n_null"] - 1
+
+
+def test_no_samples_have_no_range():
+    with pytest.raises(UserError, match="range normalization: the 0 scores"):
+        score(made().isel(sample=[]), protocol="paper")
+
+
 def test_corrected_is_the_difference_itself():
     found = score(made(), protocol="corrected")
     np.testing.assert_array_equal(found["sslmem"], found["difference"])

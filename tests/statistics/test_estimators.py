@@ -176,3 +176,5 @@ def test_what_is_not_there_is_told() -> None:
         compare_estimators(only_pairs, epochs=1)
     with pytest.raises(UserError, match="estimator: there is none named 'loo', choose one of pairs, subsets, leave_one_out"):
         estimate(study, "loo")
+    with pytest.raises(UserError, match=r"seeds: no encoder of 'pairs' has one of \[99\], there are 0"):
+        estimate(study, "pairs", seeds=[99])

@@ -291,7 +291,7 @@ def test_a_plan_says_what_its_seeds_and_views_will_give(study, monkeypatch, caps
     assert all(row["encoder_epochs"] == 2 * row["seeds"] * 6 for row in told["required"] if row["seeds"])
     other = parse_spec(spec | {"objective": {"method": "vicreg"}}, where="test").resolved(study.path)
     assert planned(study, other)["differs"] == ["objective"]
-    assert "other objective" in planned_as_text(planned(study, other))[-1]
+    assert "differs in objective" in planned_as_text(planned(study, other))[-1]
     changes_no_numbers = {"checkpoint_seconds": 5, "record_every": 0, "channels_last": True}
     same = spec | {"training": spec["training"] | changes_no_numbers, "scoring": spec["scoring"] | {"block": 8}}
     assert planned(study, parse_spec(same, where="test").resolved(study.path))["differs"] == []

@@ -70,6 +70,13 @@ def test_loss_and_probe_accuracy_are_means_over_encoders_at_their_epochs(studies
     np.testing.assert_allclose(result["probe_accuracy"], 0.9 - 0.3 / np.array([2, 4, 6]), rtol=1e-6)
 
 
+def test_an_audit_has_no_training_to_look_at(studies):
+    tree = studies[1].tree
+    without = xr.DataTree.from_dict({"/": tree.to_dataset()})
+    with pytest.raises(UserError, match="this is an audit, whose encoders were trained elsewhere"):
+        memorization_over_training(without)
+
+
 def test_a_store_without_candidates_is_refused(studies):
     tree = noisy(studies[1])
     shared = tree["partition"].values != 1

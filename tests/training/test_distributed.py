@@ -110,7 +110,8 @@ def test_a_study_by_two_ranks_is_complete(tmp_path: Path) -> None:
     assert scored == [("f-0", 0), ("f-0", 2), ("g-0", 0), ("g-0", 2)], "the first rank tells of its own blocks"
 
 
-def test_a_killed_rank_ends_the_run_which_then_goes_on(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_killed_rank_ends_the_run_which_then_resumes(tmp_path: Path) -> None:
     spec = make_spec("dino", "resnet", epochs=8, checkpoint_seconds=0.01)
     whole = run_study(spec, tmp_path / "whole", device="cpu", devices=2)
     killed = []
