@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy  # scipy.stats comes on first use: it takes half a second, and the explorer opens without it
 import xarray as xr
 
 from sslmem_kit.errors import UserError
@@ -24,6 +25,8 @@ HALVED = ("seeds", "views")
 """Coordinates of ``halved``: what is split in two halves."""
 STATISTICS = ("spearman", "pearson")
 """Correlations of two halves."""
+ROUNDING = 1e-12
+"""Share of a mean square below which a variance is rounding alone."""
 
 
 def assess(results: xr.Dataset, *, protocol: str = "corrected", partition: str = "candidate", target: float = TARGET) -> xr.Dataset:
@@ -228,17 +231,22 @@ def spearman_brown(correlation: Any, factor: float) -> Any:
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks in each column; scores are hardly ever equal, and equal ones come in any order."""
-    return np.argsort(np.argsort(values, axis=0), axis=0).astype(np.float64)
+    """Return the ranks in each column from 0; equal scores share the mean of theirs, so that collapsed encoders order nothing."""
+    return scipy.stats.rankdata(values, axis=0) - 1
 
 
 def _mean_correlation(first: np.ndarray, second: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Pearson's correlation of columns, mean over them, in each bootstrap sample: (sample, split) twice -> (resample,)."""
+    """Pearson's correlation of columns, mean over them, in each bootstrap sample: (sample, split) twice -> (resample,).
+
+    NaN where all values of a column are equal in a bootstrap sample, but for rounding.
+    """
     x, y = first - first.mean(axis=0), second - second.mean(axis=0)
     total = weights.sum(axis=1, keepdims=True)
     mean_x, mean_y, xx, yy, xy = (weighted_sums(weights, values) / total for values in (x, y, x * x, y * y, x * y))
-    with np.errstate(invalid="ignore", divide="ignore"):  # all scores of a resample are equal
-        return ((xy - mean_x * mean_y) / np.sqrt((xx - mean_x**2) * (yy - mean_y**2))).mean(axis=1)
+    variances = [
+        np.where(square - mean**2 > ROUNDING * square, square - mean**2, np.nan) for square, mean in ((xx, mean_x), (yy, mean_y))
+    ]
+    return ((xy - mean_x * mean_y) / np.sqrt(variances[0] * variances[1])).mean(axis=1)
 
 
 def percentile_interval(values: Any) -> tuple[float, float]:

@@ -22,6 +22,8 @@ SPLITS = 100
 """Random halvings, at most."""
 MIN_ORDERED_SAMPLES = 10
 """Samples below which nothing is said of their order."""
+EQUAL = 1e-9
+"""Range of scores, as a share of the largest difference, below which they are equal but for rounding."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,8 @@ class CrossedScores:
             )
         elif self.seeds < 2:
             sentences.append("the error over seeds, and so the reliability, cannot be told from one seed")
+        if self.n > 1 and self.seeds and np.ptp(self.scores()) <= EQUAL * np.abs(self.differences).max():
+            sentences.append("all scores are equal, as those of identical or collapsed encoders are: they have no order")
         if len(view_weights(self.view_a, self.view_b)) < 2:
             same = "view" if self.views == 1 else f"{self.views} views"
             sentences.append(

@@ -107,6 +107,25 @@ def test_halves_of_the_seeds_correlate_as_by_hand():
         assert low < value < high
 
 
+def test_equal_scores_share_their_rank():
+    root = made(samples=80, seeds=4)
+    root["alignment"].values[:] = np.round(root["alignment"].values)  # few levels, many ties
+    table = CrossedScores.of(root)
+    expected = np.mean([stats.spearmanr(one, other).statistic for one, other in table.split_halves("seeds")])
+    found = assess(root)["correlation"].sel(halved="seeds", statistic="spearman").item()
+    assert found == pytest.approx(expected, abs=1e-12)
+
+
+def test_identical_encoders_order_nothing():
+    """Ranks by position gave them a reliability of 1.00 [1.00, 1.00]."""
+    root = made(seeds=4)
+    root["alignment"].values[:] = root["alignment"].values[..., :1]
+    found = assess(root)
+    for name in ("correlation", "correlation_interval", "full_correlation", "full_correlation_interval", "reliability"):
+        assert np.isnan(found[name]).all(), name
+    assert any("all scores are equal" in sentence for sentence in found.attrs["unknown"])
+
+
 @pytest.mark.parametrize(("seeds", "splits"), [(2, 1), (3, 3), (5, 15), (6, 10), (8, 35), (12, 100)])
 def test_all_halvings_where_they_are_few(seeds, splits):
     found = assess(made(samples=40, seeds=seeds))["splits"]
