@@ -128,7 +128,7 @@ class StudyResults(StudyFolder):
             return overview.as_html(name | {"problem": one_line(error)})
 
     def _overview(self) -> dict[str, Any]:
-        """What :func:`sslmem_kit.statistics.overview.as_html` shows of the study."""
+        """Return the contents of :func:`sslmem_kit.statistics.overview.as_html` for the study."""
         typed = as_typed(self.path)
         validate = f"sslmem validate {shlex.quote(typed)}"
         try:
