@@ -103,4 +103,6 @@ def main(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else sys.exit("the folder to write schemas into is needed, docs/schema"))
+    if len(sys.argv) != 2:
+        sys.exit("the folder to write schemas into is needed, docs/schema")
+    main(sys.argv[1])
