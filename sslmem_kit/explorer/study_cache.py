@@ -250,7 +250,7 @@ class SampleRecord:
 
     def alignment(self, protocol: str) -> xr.DataArray:
         """Return the mean alignment under each usable encoder, (encoder,), with ``family``, ``seed`` and ``trained_on``."""
-        return scores.select_protocol(self.distances, protocol).mean("augmentation")
+        return scores.mean_over_pairs(scores.select_protocol(self.distances, protocol))
 
     def trajectory(self) -> xr.DataArray | None:
         """Return the mean alignment over epochs, (family, epoch); None where no epochs are recorded."""

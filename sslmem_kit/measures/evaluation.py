@@ -27,6 +27,7 @@ from sslmem_kit.measures.unitmem import measure_units
 from sslmem_kit.spec.seeds import derive_seed
 from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.statistics.collapse import collapse
+from sslmem_kit.store import mean_of_pairs
 from sslmem_kit.training.checkpoints import Record
 from sslmem_kit.training.distributed import DeviceGroup
 from sslmem_kit.training.objectives import Objective
@@ -45,13 +46,13 @@ def score_layers(spec: StudySpec, encoder: Encoder, ids: np.ndarray, loader: Ima
 
     Returns
     -------
-    (sample, augmentation) and (sample, layer), the latter a mean over augmentations, both float32; None in place of the second where
-    no layers are asked for.
+    (sample, augmentation) and (sample, layer), the latter a mean over augmentations by :func:`sslmem_kit.store.mean_of_pairs`, both
+    float32; None in place of the second where no layers are asked for.
     """
     if not spec.scoring.layers:
         return score_samples(spec, encoder, ids, loader), None
     by_layer = list(measure(layered(spec, encoder), loader, ids, **_views(spec)).values())
-    return by_layer[-1], np.stack([values.mean(axis=1) for values in by_layer], axis=1)
+    return by_layer[-1], np.stack([mean_of_pairs(values, spec.scoring.views) for values in by_layer], axis=1)
 
 
 def score_together(
@@ -94,7 +95,8 @@ def record(spec: StudySpec, objective: Objective, samples: StudySamples, loader:
     encoder, training = objective.encoder, objective.training
     objective.eval()
     ids = samples.dataset.ids[samples.scored]
-    alignment = score_samples(spec, encoder, ids[device_group.slice(len(ids))], loader).mean(axis=1)
+    distances = score_samples(spec, encoder, ids[device_group.slice(len(ids))], loader)
+    alignment = mean_of_pairs(distances, spec.scoring.views)
     if not all(device_group.collect(bool(np.isfinite(alignment).all()))):
         raise FloatingPointError
     alignment = device_group.gather(alignment)

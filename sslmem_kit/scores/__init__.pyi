@@ -1,18 +1,22 @@
 from .estimators import DESIGN_OF, estimate, seeds_of
 from .intervals import CONFIDENCE
-from .protocols import PROTOCOLS, select_protocol, usable_protocols, view_weights
+from .protocols import PROTOCOLS, default_protocol, mean_over_pairs, pair_noise, select_protocol, usable_protocols, view_weights
 from .selection import of_pairs, pair_positions
-from .sslmem import family_contrast, leave_out, normalize_range, score
+from .sslmem import by_seed, family_contrast, leave_out, normalize_range, score
 
 __all__ = [
     "CONFIDENCE",
     "DESIGN_OF",
     "PROTOCOLS",
+    "by_seed",
+    "default_protocol",
     "estimate",
     "family_contrast",
     "leave_out",
+    "mean_over_pairs",
     "normalize_range",
     "of_pairs",
+    "pair_noise",
     "pair_positions",
     "score",
     "seeds_of",

@@ -6,8 +6,8 @@ import numpy as np
 import scipy  # scipy.stats comes on first use: it takes half a second
 import xarray as xr
 
-from sslmem_kit.names import ALIGNMENT, AUGMENTATION, BOUND, BOUNDS, ENCODER, MODE, ONE_MODEL, SAMPLE, SSLMEM, SUBSET, TRAINED_ON
-from sslmem_kit.scores.protocols import select_protocol
+from sslmem_kit.names import ALIGNMENT, BOUND, BOUNDS, ENCODER, MODE, ONE_MODEL, SAMPLE, SSLMEM, SUBSET, TRAINED_ON
+from sslmem_kit.scores.protocols import mean_over_pairs, select_protocol
 from sslmem_kit.scores.sslmem import leave_out, normalize_range
 
 NOT_SCORES = (
@@ -85,7 +85,7 @@ def subset_scores(results: xr.Dataset, *, protocol: str = "corrected") -> xr.Dat
         "protocol": protocol,
         "encoders": ", ".join(map(str, results[ENCODER].values)),
         "normalized_by_range": str(normalized).lower(),
-        **({"range": scores[SSLMEM].attrs["range"], "range_over": "candidate"} if normalized else {}),
+        **({**scores[SSLMEM].attrs, "range_over": "scored samples, all encoders together"} if normalized else {}),
     }
     return scores
 
@@ -116,7 +116,7 @@ def alignment_table(results: xr.Dataset, *, protocol: str = "corrected") -> xr.D
     >>> int(table["rank"].max()), table["alignment"].dims
     (40, ('sample', 'encoder'))
     """
-    alignment = select_protocol(results[ALIGNMENT], protocol).mean(AUGMENTATION).transpose(SAMPLE, ENCODER).load()
+    alignment = mean_over_pairs(select_protocol(results[ALIGNMENT], protocol)).transpose(SAMPLE, ENCODER).load()
     rank = xr.DataArray(scipy.stats.rankdata(alignment.values, axis=0), dims=alignment.dims)
     known = {name: coord for name, coord in results.coords.items() if set(coord.dims) <= {SAMPLE} or name == ENCODER}
     table = xr.Dataset({ALIGNMENT: alignment.drop_vars(set(alignment.coords) - set(known)), "rank": rank}, known)

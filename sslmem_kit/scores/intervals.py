@@ -8,7 +8,9 @@ for S encoders (pairs) and V views. The spread over encoders estimates the first
 two: their sum has the interaction twice, so that it is taken off once. The mean squares of one sample rest on few encoders and are
 very uncertain; over samples the true ones differ much less than the estimates. Each is therefore moved towards what is common to all
 samples, as far as the estimates' own spread says (empirical Bayes, Smyth 2004, doi:10.2202/1544-6115.1027): three pairs of encoders then
-give intervals not much longer than many would. Degrees of freedom of the sum are Satterthwaite's.
+give intervals not much longer than many would. What a training does to all samples of a partition alike, its offset, is taken out before
+and added after: however many samples show it, it rests on few trainings. Degrees of freedom of the sum are Satterthwaite's. One random
+view says nothing of the part of views, so that there is no interval.
 
 Where samples have different numbers of encoders on the two sides, what they have in common is the variance over ``1 / n_out + 1 / n_in``, and
 :mod:`sslmem_kit.scores` gives them in this unit. So it is of the spread over encoders, whether seeds pair them or not, and of what views do
@@ -23,33 +25,44 @@ from scipy import special
 CONFIDENCE = 0.95
 """Confidence of every interval of a score."""
 MIN_MODERATED_SAMPLES = 20
-"""Samples below which variances are not moved towards a common one."""
+"""Samples of a partition below which variances are not moved towards a common one, nor told from an offset."""
 _FLOOR = 1e-5
 """Least variance, as a share of the median, whose logarithm counts: one of exactly 0 says no more than a small one."""
 
 
 def total_error(
-    over_encoders: np.ndarray, over_views: np.ndarray, interaction: np.ndarray, *, encoder_degrees: np.ndarray | int, views: int
+    over_encoders: np.ndarray,
+    over_views: np.ndarray,
+    interaction: np.ndarray,
+    *,
+    encoder_degrees: np.ndarray | int,
+    views: int,
+    offset: np.ndarray | float = 0.0,
+    offset_degrees: np.ndarray | float = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Standard error over encoders and views together, and its degrees of freedom.
 
     Parameters
     ----------
     over_encoders, over_views, interaction
-        Variances of the score, (sample,), in a unit in which they can be common to all: from the spread over encoders, from the jackknife
-        over views, and what both contain. The latter two are NaN where there is only one view; nothing is then known of its part.
+        Variances of the score, (sample,), in a unit in which they can be common to all: from the spread over encoders of this sample alone,
+        from the jackknife over views, and what both contain. The latter two are NaN where there are too few views.
     encoder_degrees
         Degrees of freedom of the first, for all samples or for each.
     views
-        Random views that the second rests on.
+        Random views that the second rests on; below 2 nothing is known of their part, and so of the whole.
+    offset, offset_degrees
+        Variance of what a training does to all samples of the partition alike, and its degrees of freedom, which do not grow with samples.
 
     Returns
     -------
-    Standard errors and Satterthwaite's degrees of freedom, (sample,) each, in the unit of the square root of the variances.
+    Standard errors and Satterthwaite's degrees of freedom, (sample,) each, in the unit of the square root of the variances; NaN without an
+    error over views, 0 and infinity where nothing varies.
 
     Notes
     -----
-    ``variance = encoders + max(views - interaction, 0)``, each moderated by :func:`moderate`. Satterthwaite 1946, doi:10.2307/3002019.
+    ``variance = encoders + offset + max(views - interaction, 0)``, all but the offset moderated by :func:`moderate`.
+    Satterthwaite 1946, doi:10.2307/3002019.
 
     Examples
     --------
@@ -58,15 +71,17 @@ def total_error(
     (array([0.283, 0.283, 0.283]), array([3.88, 3.88, 3.88]))
     """
     encoders, degrees = moderate(over_encoders, encoder_degrees)
+    if views < 2:
+        return np.full(np.shape(over_encoders), np.nan), np.full(np.shape(over_encoders), np.nan)
+    by_view, view_degrees = moderate(over_views, views - 1)
+    both, both_degrees = moderate(interaction, np.asarray(encoder_degrees) * (views - 1))
     with np.errstate(invalid="ignore", divide="ignore"):  # one encoder a side, or no spread at all
-        variance, uncertainty = encoders, encoders**2 / degrees
-        if views > 1:
-            by_view, view_degrees = moderate(over_views, views - 1)
-            both, both_degrees = moderate(interaction, np.asarray(encoder_degrees) * (views - 1))
-            beyond = by_view - both
-            variance = encoders + np.maximum(beyond, 0)
-            uncertainty = uncertainty + np.where(beyond > 0, by_view**2 / view_degrees + both**2 / both_degrees, 0)
-        return np.sqrt(variance), np.maximum(variance**2 / uncertainty, 1)
+        beyond = by_view - both
+        variance = encoders + offset + np.maximum(beyond, 0)
+        uncertainty = encoders**2 / degrees + np.asarray(offset) ** 2 / offset_degrees
+        uncertainty = uncertainty + np.where(beyond > 0, by_view**2 / view_degrees + both**2 / both_degrees, 0)
+        # Where nothing varies the error is 0 with certainty.
+        return np.sqrt(variance), np.where(variance == 0, np.inf, np.maximum(variance**2 / uncertainty, 1))
 
 
 def moderate(variance: np.ndarray, degrees: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:

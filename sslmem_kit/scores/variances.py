@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from sslmem_kit.scores.intervals import MIN_MODERATED_SAMPLES
+
 
 def encoders_by_seed(seed: np.ndarray) -> np.ndarray | None:
     """Positions of the encoders of each seed, (seed, encoder); None where seeds have different numbers of them, or there is only one seed.
@@ -74,12 +76,33 @@ def variance_by_seed(means: np.ndarray, out: np.ndarray, by_seed: np.ndarray) ->
     >>> variance.round(4), degrees
     (array([[0.01]]), array([1]))
     """
-    sides = out[:, by_seed]
-    signs = sides / sides.sum(axis=2, keepdims=True) - ~sides / (~sides).sum(axis=2, keepdims=True)
-    differences = np.einsum("szek,sze->szk", means[:, by_seed], signs)
+    differences = seed_differences(means, out, by_seed)
     seeds = differences.shape[1]
     differences -= np.einsum("szk->sk", differences)[:, None] / seeds  # sums over few by einsum, which is faster
     return np.einsum("szk,szk->sk", differences, differences) / (seeds * (seeds - 1)), np.full(len(means), seeds - 1)
+
+
+def seed_differences(means: np.ndarray, out: np.ndarray, by_seed: np.ndarray) -> np.ndarray:
+    """Differences of the means of both kinds of encoders within each seed, out minus in.
+
+    Parameters
+    ----------
+    means, out, by_seed
+        As in :func:`variance_by_seed`.
+
+    Returns
+    -------
+    (sample, seed, k).
+
+    Examples
+    --------
+    >>> means, out = np.array([[[0.5], [0.3], [0.7], [0.3]]]), np.array([[True, False, True, False]])
+    >>> seed_differences(means, out, np.array([[0, 1], [2, 3]]))[..., 0].round(2)
+    array([[0.2, 0.4]])
+    """
+    sides = out[:, by_seed]
+    signs = sides / sides.sum(axis=2, keepdims=True) - ~sides / (~sides).sum(axis=2, keepdims=True)
+    return np.einsum("szek,sze->szk", means[:, by_seed], signs)
 
 
 def variance_of_independent(means: np.ndarray, out: np.ndarray, _: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -117,6 +140,114 @@ def variance_of_independent(means: np.ndarray, out: np.ndarray, _: np.ndarray | 
     variance = parts[0] + parts[1]
     uncertainty = sum(part[:, 0] ** 2 / (count - 1) for part, count in zip(parts, counts, strict=True))
     return variance, np.where(uncertainty > 0, variance[:, 0] ** 2 / uncertainty, np.minimum(*counts) - 1)
+
+
+def variance_over_encoders(means: np.ndarray, out: np.ndarray, by_seed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Variance over encoders, of seeds where they are balanced and else of independent encoders, and its degrees of freedom.
+
+    Parameters
+    ----------
+    means
+        (sample, encoder, k).
+    out
+        Whether an encoder was not trained on a sample, (sample, encoder).
+    by_seed
+        Positions of :func:`encoders_by_seed`; None without seeds in common.
+
+    Returns
+    -------
+    (sample, k) and (sample,), of :func:`variance_by_seed` and :func:`variance_of_independent`.
+
+    Examples
+    --------
+    >>> means, out = np.array([[[0.5], [0.3], [0.7], [0.3]]]), np.array([[True, False, True, False]])
+    >>> variance_over_encoders(means, out, None)[0].round(4)
+    array([[0.01]])
+    """
+    together = _is_together(out, by_seed)
+    variance, degrees = np.empty((len(means), means.shape[2])), np.empty(len(means))
+    for chosen, estimate in ((together, variance_by_seed), (~together, variance_of_independent)):
+        if chosen.all():
+            return estimate(means, out, by_seed)
+        if chosen.any():
+            variance[chosen], degrees[chosen] = estimate(means[chosen], out[chosen], by_seed)
+    return variance, degrees
+
+
+def without_offset(
+    means: np.ndarray, out: np.ndarray, by_seed: np.ndarray | None, whole: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Variance over encoders of each sample alone, and of what a training does to all samples of a partition alike.
+
+    The second is the spread of the mean over samples, which rests on a few trainings however many samples there are: pooled over samples
+    it would seem to be known exactly.
+
+    Parameters
+    ----------
+    means
+        Mean alignments of the samples of one partition, (sample, encoder).
+    out, by_seed
+        As in :func:`variance_over_encoders`.
+    whole
+        Variance of each sample with what they have in common, (sample,).
+
+    Returns
+    -------
+    Both variances and the degrees of freedom of the second, (sample,) each. With fewer than 20 samples the first is ``whole``, and the
+    second 0.
+
+    Notes
+    -----
+    An analysis of variance of samples crossed with seeds: residual mean square, and that of seeds less its share of the residual.
+
+    Examples
+    --------
+    Thirty samples whose differences all move by 0.1 from one seed to the other:
+
+    >>> out = np.tile([True, False, True, False], (30, 1))
+    >>> means = np.tile([0.5, 0.3, 0.6, 0.3], (30, 1))
+    >>> own, offset, degrees = without_offset(means, out, encoders_by_seed(np.array([0, 0, 1, 1])), np.full(30, 0.0025))
+    >>> own[0].round(6), offset[0].round(6), degrees[0]
+    (0.0, 0.0025, 1.0)
+    """
+    samples = len(means)
+    own, offset, degrees = whole.copy(), np.zeros(samples), np.ones(samples)
+    together = _is_together(out, by_seed)
+    for chosen in (together, ~together):
+        members = np.flatnonzero(chosen)
+        if len(members) < MIN_MODERATED_SAMPLES:
+            continue
+        bessel = len(members) / (len(members) - 1)
+        if chosen is together:
+            differences = seed_differences(means[members, :, None], out[members], by_seed)[..., 0]
+            of_seeds = differences.mean(axis=0)
+            own[members] = bessel * _variance_of_mean(differences - of_seeds)
+            offset[members], degrees[members] = _variance_of_mean(of_seeds[None]), len(of_seeds) - 1
+        else:
+            of_encoders = means[members].mean(axis=0)
+            for start in range(0, len(members), 4096):  # the arrays of thousands of encoders are large
+                rows = members[start : start + 4096]
+                with np.errstate(invalid="ignore", divide="ignore"):  # NaN with one encoder on a side
+                    found, _ = variance_of_independent((means[rows] - of_encoders)[..., None], out[rows], None)
+                    common, known = variance_of_independent(
+                        np.broadcast_to(of_encoders[:, None], (*means[rows].shape, 1)), out[rows], None
+                    )
+                own[rows], offset[rows], degrees[rows] = bessel * found[:, 0], common[:, 0], known
+        residual = own[members].mean() / len(members)
+        offset[members] = np.maximum(offset[members] - residual, 0)
+    return own, offset, degrees
+
+
+def _is_together(out: np.ndarray, by_seed: np.ndarray | None) -> np.ndarray:
+    """Whether the encoders of a sample are compared within seeds, (sample,)."""
+    return np.zeros(len(out), bool) if by_seed is None else is_balanced(out[:, by_seed])
+
+
+def _variance_of_mean(values: np.ndarray) -> np.ndarray:
+    """Variance of the mean over seeds: (sample, seed) -> (sample,)."""
+    seeds = values.shape[1]
+    centred = values - values.mean(axis=1, keepdims=True)
+    return np.einsum("sz,sz->s", centred, centred) / (seeds * (seeds - 1))
 
 
 def jackknife_sum(squares: np.ndarray) -> np.ndarray:

@@ -3,10 +3,11 @@
 The score of a sample from ``s`` pairs of encoders (seeds) and ``v`` random views is its true score, the expectation over all seeds and views
 that might have been used, and an error with the variance
 
-    error(s, v)  =  seeds / s  +  views / v  +  interaction / (s v)
+    error(s, v)  =  seeds / s  +  views / v  +  interaction / (s v)  +  pairs / (s v (v - 1) / 2)
 
 ``seeds`` is what a seed does to this sample and not to others, ``views`` what a view does under all encoders alike, ``interaction`` what it
-does under one seed and not under another; ``offset``, which a seed does to all samples alike, changes no order and stands apart. The
+does under one seed and not under another, ``pairs`` what two random views do there beyond what each does; ``offset``, which a seed does
+to all samples alike, changes no order and stands apart. The
 reliability is the share of the variance of scores that is not error, score / (score + error), and equals the correlation of two scorings
 with other seeds and views. This is generalizability theory (Brennan 2001): samples crossed with seeds, and with views within them. An
 estimated part may be negative; predictions take 0 for it.
@@ -40,6 +41,8 @@ class VarianceComponents:
         Of the error of one sample from one seed, from one view, and from a view under one seed.
     offset
         Of what a seed does to all samples alike.
+    pairs
+        Of the error from one pair of random views under one seed, beyond that of its views; 0 where random views are not compared.
 
     Examples
     --------
@@ -55,11 +58,18 @@ class VarianceComponents:
     views: Any
     interaction: Any
     offset: Any
+    pairs: Any = 0.0
 
     def error(self, seeds: Any, views: Any) -> Any:
         """Variance of a score around its true one, but for what is common to all samples."""
-        by_views, by_interaction = (np.maximum(np.nan_to_num(part), 0) for part in (self.views, self.interaction))
-        return np.maximum(self.seeds, 0) / seeds + by_views / views + by_interaction / (seeds * views)
+        of_all, of_each = self._of_views(views)
+        return np.maximum(self.seeds, 0) / seeds + of_all + of_each / seeds
+
+    def _of_views(self, views: Any) -> tuple[Any, Any]:
+        """Variance over so many views under all seeds alike, and that under one seed alone."""
+        of_all, of_each, of_pairs = (np.maximum(np.nan_to_num(part), 0) for part in (self.views, self.interaction, self.pairs))
+        views = np.asarray(views, float)
+        return of_all / views, of_each / views + of_pairs / np.maximum(views * (views - 1) / 2, 1)
 
     def reliability(self, seeds: Any, views: Any) -> Any:
         """Share of the variance of scores that is of true scores."""
@@ -73,16 +83,15 @@ class VarianceComponents:
 
     def required(self, views: int, *, reliability: float | None = None, standard_error: float | None = None) -> Any:
         """Seeds, not rounded, that reach a reliability or a standard error with so many views; infinite where no number does."""
-        of_seeds, by_views, by_interaction = (
-            np.maximum(np.nan_to_num(part), 0) for part in (self.seeds, self.views, self.interaction)
-        )
+        of_seeds = np.maximum(np.nan_to_num(self.seeds), 0)
+        of_all, of_each = self._of_views(views)
         if reliability is not None:
             allowed = np.maximum(self.score, 0) * (1 - reliability) / reliability
         else:
             allowed, of_seeds = standard_error**2, of_seeds + np.maximum(self.offset, 0)
-        left = allowed - by_views / views
+        left = allowed - of_all
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(left > 0, (of_seeds + by_interaction / views) / left, np.inf)
+            return np.where(left > 0, (of_seeds + of_each) / left, np.inf)
 
 
 def mean_parts(parts: Sequence[VarianceComponents], weights: Sequence[float]) -> VarianceComponents:
@@ -202,15 +211,21 @@ def variance_shares(parts: dict[str, VarianceComponents], *, seeds: int, views: 
     Returns
     -------
     ``share`` on (``protocol``, ``part``), with ``seeds`` and ``views`` in the attrs; the parts are those of a score, from ``score`` to
-    ``interaction``, negative ones taken as 0.
+    ``pairs``, negative ones taken as 0.
 
     Examples
     --------
     >>> parts = VarianceComponents(score=1.0, seeds=2.0, views=0.6, interaction=4.0, offset=0.5)
     >>> variance_shares({"paper": parts}, seeds=2, views=10)["share"].sel(protocol="paper").round(2).to_series().to_dict()
-    {'score': 0.44, 'seeds': 0.44, 'views': 0.03, 'interaction': 0.09}
+    {'score': 0.44, 'seeds': 0.44, 'views': 0.03, 'interaction': 0.09, 'pairs': 0.0}
     """
-    divisors = {"score": 1, "seeds": seeds, "views": views, "interaction": seeds * views}
+    divisors = {
+        "score": 1,
+        "seeds": seeds,
+        "views": views,
+        "interaction": seeds * views,
+        "pairs": seeds * max(views * (views - 1) / 2, 1),
+    }
     table = [[max(float(np.nan_to_num(getattr(part, name))), 0) / by for name, by in divisors.items()] for part in parts.values()]
     variances = np.array(table)
     return xr.Dataset(

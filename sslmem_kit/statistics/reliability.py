@@ -123,7 +123,7 @@ def forecast(results: xr.Dataset, *, seeds: int, views: int, protocol: str = "co
     Raises
     ------
     UserError
-        The study has one seed only, too few samples, or one pair of views where another number is planned.
+        The study has one seed only, too few samples, or too few views where another number is planned.
 
     Examples
     --------
@@ -147,7 +147,7 @@ def forecast(results: xr.Dataset, *, seeds: int, views: int, protocol: str = "co
     parts = mean_parts([table.parts() for table in tables], counts)
     if views not in estimable_views(parts, tables[0].views, (views,)):
         raise UserError(
-            f"the precision of other numbers of views cannot be estimated from one pair of views; this study has {tables[0].views}, "
+            f"the precision of other numbers of views cannot be estimated from so few views; this study has {tables[0].views}, "
             f"scoring.views is {views}"
         )
     resampled = mean_parts([table.parts(bootstrap_weights(table.n, i)) for i, table in enumerate(tables)], counts)

@@ -15,7 +15,7 @@ import xarray as xr
 
 from sslmem_kit.errors import UserError, near
 from sslmem_kit.names import ALIGNMENT, AUGMENTATION, ENCODER, FAMILIES, PARTITION_CODE, SAMPLE
-from sslmem_kit.scores import of_pairs, select_protocol, view_weights
+from sslmem_kit.scores import of_pairs, pair_noise, select_protocol, view_weights
 from sslmem_kit.statistics.precision import VarianceComponents
 
 SPLITS = 100
@@ -98,9 +98,13 @@ class CrossedScores:
         kept = np.isin(self.view_a, [0, *views]) & np.isin(self.view_b, [0, *views])
         return CrossedScores(differences[:, kept], self.view_a[kept], self.view_b[kept], self.protocol)
 
+    def by_seed(self) -> np.ndarray:
+        """Scores of each seed alone, (sample, seed)."""
+        return np.einsum("npz,p->nz", self.differences, view_weights(self.view_a, self.view_b)[0])
+
     def scores(self) -> np.ndarray:
-        """Mean over seeds and pairs of views, (sample,)."""
-        return self.differences.mean(axis=(1, 2))
+        """Scores of all seeds together, (sample,)."""
+        return self.by_seed().mean(axis=1)
 
     def parts(self, weights: np.ndarray | None = None) -> VarianceComponents:
         """Variance components, or those of bootstrap samples: ``weights`` (resample, sample), how often each is in it.
@@ -119,23 +123,41 @@ class CrossedScores:
         # Sums of squared deviations of views, under each seed and of their mean over seeds.
         of_mean = factor * (without.mean(axis=1) ** 2).sum(axis=1)
         between = factor * ((without - without.mean(axis=1, keepdims=True)) ** 2).sum(axis=(1, 2)) / (seeds * (seeds - 1))
-        columns = np.stack([whole.mean(axis=1), whole.mean(axis=1) ** 2, (whole**2).sum(axis=1), of_mean, between], axis=1)
-        score, square, squares, over_views, interaction = (weighted_sums(weights, columns) / samples).T
+        of_pairs, own, excess = self._noise_of_pairs()
+        columns = np.stack(
+            [whole.mean(axis=1), whole.mean(axis=1) ** 2, (whole**2).sum(axis=1), of_mean, between, *of_pairs.T], axis=1
+        )
+        score, square, squares, over_views, interaction, all_pairs, pairs = (weighted_sums(weights, columns) / samples).T
         of_seeds = weighted_sums(weights, whole) / samples
         bessel = samples / (samples - 1)
         # Of sample x seed, with the offset of each seed, its mean over samples, taken out.
         spread = bessel * (squares - seeds * square - (of_seeds**2).sum(axis=1) + seeds * score**2) / (seeds - 1)
-        interaction = np.nan_to_num(interaction)
-        over_views = np.nan_to_num(over_views)
+        # The jackknife counts what belongs to pairs of views too often.
+        interaction = np.nan_to_num(interaction) - excess * pairs
+        over_views = np.nan_to_num(over_views) - excess * all_pairs
         error = spread / seeds + over_views - interaction
+        unknown = np.full(len(weights), np.nan)
         parts = VarianceComponents(
             score=bessel * (square - score**2) - error,
             seeds=spread - seeds * interaction,
-            views=views * (over_views - interaction) if without.size else np.full(len(weights), np.nan),
-            interaction=seeds * views * interaction if without.size else np.full(len(weights), np.nan),
+            views=views * (over_views - interaction) if without.size else unknown,
+            interaction=seeds * views * (interaction - own * pairs) if without.size else unknown,
             offset=of_seeds.var(axis=1, ddof=1) - spread / samples,
+            pairs=seeds * pairs * own * views * (views - 1) / 2 if without.size else unknown,
         )
         return parts if len(weights) > 1 else VarianceComponents(*(float(value[0]) for value in vars(parts).values()))
+
+    def _noise_of_pairs(self) -> tuple[np.ndarray, float, float]:
+        """Variances of what pairs of random views do beyond their views, of the mean over seeds and in it of seeds, (sample, 2); and what of
+        them is in the variance of a score, and counted too much by its jackknife, of :func:`sslmem_kit.scores.pair_noise`.
+        """
+        noise = pair_noise(self.view_a, self.view_b)
+        if noise is None:
+            return np.zeros((self.n, 2)), 0.0, 0.0
+        beyond = np.einsum("npz,pk->nkz", self.differences, noise.residuals)
+        mean = beyond.mean(axis=2, keepdims=True)
+        of_mean, of_seeds = ((part**2).sum(axis=(1, 2)) / noise.degrees for part in (mean, beyond - mean))
+        return np.stack([of_mean, of_seeds / (self.seeds * (self.seeds - 1))], axis=1), noise.own, noise.excess
 
     def split_halves(self, over: Literal["seeds", "views"]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Scores from two halves of the seeds, or of the random views under all seeds, for each way to halve them.
@@ -145,9 +167,9 @@ class CrossedScores:
         Pairs of scores, (sample,) each; none where there is nothing to halve.
         """
         if over == "seeds":
-            by_seed = self.differences.mean(axis=1)
+            by_seed = self.by_seed()
             return [(by_seed[:, one].mean(axis=1), by_seed[:, other].mean(axis=1)) for one, other in _halvings(self.seeds)]
-        if not self.seeds or self.views < (4 if self.protocol == "paper" else 2):
+        if not self.seeds or self.views < (2 if self.protocol == "released" else 4):
             return []
         return [
             (self.only(views=self._views[one]).scores(), self.only(views=self._views[other]).scores())
@@ -169,10 +191,9 @@ class CrossedScores:
         if self.n > 1 and self.seeds and np.ptp(self.scores()) <= EQUAL * np.abs(self.differences).max():
             sentences.append("all scores are equal, as those of identical or collapsed encoders are: they have no order")
         if len(view_weights(self.view_a, self.view_b)) < 2:
-            same = "view" if self.views == 1 else f"{self.views} views"
+            same = "one view" if self.views == 1 else f"{self.views} views"
             sentences.append(
-                "the error over views cannot be told from one pair of views and is taken for score: the numbers are of other seeds with the "
-                f"same {same}"
+                f"the error over views cannot be told from {same} and is taken for score: the numbers are of other seeds with the same {same}"
             )
         return sentences
 

@@ -13,6 +13,8 @@ from .schema import (
     RECORDED,
     SCHEMA_VERSION,
     UNITS,
+    mean_of_pairs,
+    pair_weights,
     view_pairs,
 )
 from .write import (
@@ -60,8 +62,10 @@ __all__ = [
     "is_evaluated",
     "is_finished",
     "mean_alignment",
+    "mean_of_pairs",
     "missing",
     "open_results",
+    "pair_weights",
     "reading",
     "sample_ids",
     "schema_problems",

@@ -18,7 +18,7 @@ from sslmem_kit.names import (
     SAMPLE,
     TRAINED_ON,
 )
-from sslmem_kit.store.schema import DETAILS, LAYERS, LOCALIZED, PER_ENCODER
+from sslmem_kit.store.schema import DETAILS, LAYERS, LOCALIZED, PAIRS_OF_VIEWS, PER_ENCODER, pair_weights
 
 
 def missing(tree: xr.DataTree) -> str:
@@ -71,6 +71,9 @@ def data_problems(tree: xr.DataTree) -> Iterator[str]:
     if len(ids) and (np.diff(ids) <= 0).any():
         yield "sample ids are not strictly ascending"
     try:
+        weights = pair_weights(int(tree["view_b"].max()))
+        if LAYERS in tree.children and PAIRS_OF_VIEWS not in tree[LAYERS][ALIGNMENT].attrs:  # of an earlier version
+            weights = np.full(len(weights), 1 / len(weights))
         for start in range(0, len(ids), 65536):
             values = tree[ALIGNMENT].isel(sample=slice(start, start + 65536)).values
             if not np.isfinite(values).all():
@@ -84,7 +87,7 @@ def data_problems(tree: xr.DataTree) -> Iterator[str]:
                 if not ((layers >= 0) & (layers <= 2.0001)).all():
                     yield f"/{LAYERS}: alignment holds values outside 0..2, in blocks recorded as scored"
                     return
-                if np.abs(layers[:, :, -1] - values.mean(axis=1)).max() > 1e-4:
+                if np.abs(layers[:, :, -1] - np.einsum("sae,a->se", values, weights)).max() > 1e-4:
                     yield f"/{LAYERS}: the alignment of the last layer, the full representation, is not that of the root"
                     return
         if "images" in tree.children:

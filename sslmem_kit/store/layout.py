@@ -26,9 +26,11 @@ from sslmem_kit.names import (
 from sslmem_kit.store import integrity
 from sslmem_kit.store.files import folder_appearing
 from sslmem_kit.store.schema import (
+    FIXED_WEIGHTS,
     LAYERS,
     LOCALIZED,
     ORIGINAL,
+    PAIRS_OF_VIEWS,
     PER_ENCODER,
     PROBES,
     RECORDED,
@@ -166,7 +168,7 @@ def _training_groups(
     recorded, text = np.array(recorded_epochs, np.int64), StringDType()
     losses = {name: ((ENCODER, EPOCH), _absent(encoders, epochs)) for name in PER_ENCODER["training"]}
     path = {
-        ALIGNMENT: ((SAMPLE, ENCODER, EPOCH), _absent(samples, encoders, len(recorded))),
+        ALIGNMENT: ((SAMPLE, ENCODER, EPOCH), _absent(samples, encoders, len(recorded)), {PAIRS_OF_VIEWS: FIXED_WEIGHTS}),
         **{name: ((ENCODER, EPOCH), _absent(encoders, len(recorded))) for name in RECORDED},
     }
     accuracy = {"accuracy": ((ENCODER, "task", "probe"), _absent(encoders, len(tasks), len(PROBES)))}
@@ -179,7 +181,8 @@ def _training_groups(
 
 def _layer_group(samples: int, encoders: int, layers: Sequence[str]) -> xr.Dataset:
     group = xr.Dataset({ALIGNMENT: (LOCALIZED[LAYERS][ALIGNMENT], _absent(samples, encoders, len(layers)))})
-    group[ALIGNMENT].attrs = {"long_name": "mean over augmentations; the last layer is the whole output", "units": "1"}
+    long_name = "mean over augmentations; the last layer is the whole output"
+    group[ALIGNMENT].attrs = {"long_name": long_name, "units": "1", PAIRS_OF_VIEWS: FIXED_WEIGHTS}
     return group.assign_coords({LAYER: np.array(layers, StringDType())})
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
+
 from sslmem_kit.names import (
     ALIGNMENT,
     ENCODER,
@@ -52,3 +54,40 @@ LOCALIZED = {
 def view_pairs(views: int) -> list[tuple[int, int]]:
     """Return all pairs among the clean image (0) and ``views`` random views, in the order of the augmentation axis."""
     return list(itertools.combinations(range(views + 1), 2))
+
+
+VIEW_WITH_VIEW = 2 / 3
+"""Share of the pairs of random views in a mean over all pairs; the rest is of the clean image with each view. It is their share among the
+pairs of five views, the paper's number, and the same at any number: what is measured does not depend on how many views measure it."""
+
+PAIRS_OF_VIEWS = "pairs_of_views"
+"""Attribute that says how both kinds of pairs were weighed in what is stored as a mean over them."""
+FIXED_WEIGHTS = "clean with view 1/3, view with view 2/3"
+"""Its value; earlier versions, which have no such attribute, weighed all pairs alike, as 1/3 and 2/3 with five views alone."""
+ALIKE = 5
+"""Number of views at which both are the same."""
+
+
+def pair_weights(views: int) -> np.ndarray:
+    """Return the weights of the mean over :func:`view_pairs`, (augmentation,): one random view has pairs of one kind alone.
+
+    Examples
+    --------
+    >>> pair_weights(2).round(2)
+    array([0.17, 0.17, 0.67])
+    """
+    clean = np.array([first == 0 for first, _ in view_pairs(views)])
+    if clean.all():
+        return np.full(len(clean), 1 / len(clean))
+    return np.where(clean, (1 - VIEW_WITH_VIEW) / clean.sum(), VIEW_WITH_VIEW / (~clean).sum())
+
+
+def mean_of_pairs(distances: np.ndarray, views: int) -> np.ndarray:
+    """Return the mean over pairs of views by :func:`pair_weights`: (sample, augmentation) -> (sample,), each row as if it were alone.
+
+    Examples
+    --------
+    >>> mean_of_pairs(np.array([[0.0, 0.0, 0.9]]), 2).round(2)
+    array([0.6])
+    """
+    return (distances * pair_weights(views).astype(distances.dtype)).sum(axis=1)

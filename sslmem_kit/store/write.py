@@ -20,7 +20,7 @@ from sslmem_kit.names import (
 from sslmem_kit.store import file_record
 from sslmem_kit.store.files import remove, write_atomically
 from sslmem_kit.store.metadata import own_documents, write_root
-from sslmem_kit.store.schema import DETAILS, LAYERS, UNITS
+from sslmem_kit.store.schema import DETAILS, LAYERS, UNITS, mean_of_pairs
 
 
 def write_alignment(path: Path, *, encoder: int, block: int, values: np.ndarray, layers: np.ndarray | None = None) -> None:
@@ -38,8 +38,9 @@ def write_alignment(path: Path, *, encoder: int, block: int, values: np.ndarray,
 
 
 def mean_alignment(path: Path, *, encoder: int) -> np.ndarray:
-    """Return the mean over augmentations of an encoder's alignment, (sample,) float32."""
-    return _open_for_writing(path)[ALIGNMENT][:, :, encoder].mean(axis=1)
+    """Return the mean over augmentations of an encoder's alignment, by :func:`sslmem_kit.store.mean_of_pairs`, (sample,) float32."""
+    group = _open_for_writing(path)
+    return mean_of_pairs(group[ALIGNMENT][:, :, encoder], int(group["view_b"][:].max()))
 
 
 def write_evaluation(path: Path, *, encoder: int, rows: Mapping[str, np.ndarray]) -> None:

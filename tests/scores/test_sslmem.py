@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.scores import contrast, family_contrast, leave_out, normalize_range, score, select_protocol
+from sslmem_kit.scores import contrast, default_protocol, family_contrast, leave_out, normalize_range, score, select_protocol
 from tests.support.fake_study import make_study
 
 CANDIDATE = 1
@@ -50,13 +50,22 @@ def made(*, samples: int = 12, views: int = 4, seeds: int = 3, seed: int = 0) ->
     )
 
 
-def by_loop(alignment: np.ndarray, out: np.ndarray) -> np.ndarray:
+def over_pairs(alignment: xr.DataArray) -> xr.DataArray:
+    """Mean over pairs of views by hand: a third of the clean image with each view, two thirds of views with each other."""
+    clean = (alignment["view_a"] == 0) | (alignment["view_b"] == 0)
+    kinds = [alignment.isel(augmentation=np.flatnonzero(kind)) for kind in (clean, ~clean)]
+    if not all(kind.sizes["augmentation"] for kind in kinds):
+        return alignment.mean("augmentation")
+    return kinds[0].mean("augmentation") / 3 + 2 * kinds[1].mean("augmentation") / 3
+
+
+def by_loop(alignment: xr.DataArray, out: np.ndarray) -> np.ndarray:
     """Mean where ``out`` minus mean where not: (sample, augmentation, encoder), (sample, encoder) -> (sample,)."""
     result = []
-    for values, is_out in zip(alignment, out, strict=True):
+    for values, is_out in zip(over_pairs(alignment).transpose("sample", "encoder").values, out, strict=True):
         means = {True: [], False: []}
         for encoder, side in enumerate(is_out):
-            means[bool(side)].append(sum(values[:, encoder]) / len(values))
+            means[bool(side)].append(values[encoder])
         result.append(
             sum(means[True]) / len(means[True]) - sum(means[False]) / len(means[False]) if all(means.values()) else np.nan
         )
@@ -67,16 +76,16 @@ def plainly(root: xr.Dataset, protocol: str) -> xr.Dataset:
     """The scores by labelled arithmetic on the whole array at once: slow, and the oracle of the blockwise computation."""
     alignment = select_protocol(root["alignment"], protocol).load().astype(np.float64)
     of_g, of_f = (alignment.isel(encoder=np.flatnonzero(alignment["family"] == family)) for family in ("g", "f"))
-    result = {"alignment_g": of_g.mean(("augmentation", "encoder")), "alignment_f": of_f.mean(("augmentation", "encoder"))}
+    result = {"alignment_g": over_pairs(of_g).mean("encoder"), "alignment_f": over_pairs(of_f).mean("encoder")}
     difference = result["difference"] = result["alignment_g"] - result["alignment_f"]
     contrast = of_g.mean("encoder") - of_f.mean("encoder")
     a, b = contrast["view_a"], contrast["view_b"]
     views = sorted({*a.values.tolist(), *b.values.tolist()} - {0})
-    without = [contrast.where((a != view) & (b != view), drop=True).mean("augmentation") for view in views]
+    without = [over_pairs(contrast.where((a != view) & (b != view), drop=True)) for view in views]
     without = xr.concat(without, "left_out", coords="minimal", compat="override")
     k = len(views)
     result["standard_error_views"] = np.sqrt((k - 1) / k * ((without - without.mean("left_out")) ** 2).sum("left_out"))
-    by_seed = [side.mean("augmentation").swap_dims(encoder="seed").drop_vars("encoder").sortby("seed") for side in (of_g, of_f)]
+    by_seed = [over_pairs(side).swap_dims(encoder="seed").drop_vars("encoder").sortby("seed") for side in (of_g, of_f)]
     spread = (by_seed[0] - by_seed[1]).std("seed", ddof=1)
     result["standard_error_encoders"] = spread / np.sqrt(by_seed[0].sizes["seed"])
     null = difference.values[(root["trained_on"].all("encoder") | ~root["trained_on"].any("encoder")).values]
@@ -165,7 +174,7 @@ def test_family_contrast_is_g_minus_f():
     root = made()
     found = family_contrast(root["alignment"])
     out = np.broadcast_to(root["family"].values == "g", (12, 6))
-    np.testing.assert_allclose(found["sslmem"], by_loop(root["alignment"].values, out), rtol=1e-12)
+    np.testing.assert_allclose(found["sslmem"], by_loop(root["alignment"], out), rtol=1e-12)
     assert found["n_f"].values.tolist() == found["n_g"].values.tolist() == [3] * 12
     assert int(found["n_augmentations"]) == 10
 
@@ -177,7 +186,7 @@ def test_leave_out_follows_trained_on():
     )
     seen[0], seen[1] = True, False
     found = leave_out(root["alignment"], seen)
-    np.testing.assert_allclose(found["sslmem"], by_loop(root["alignment"].values, ~seen.values), rtol=1e-12)
+    np.testing.assert_allclose(found["sslmem"], by_loop(root["alignment"], ~seen.values), rtol=1e-12)
     assert np.isnan(found["sslmem"].values).tolist() == [True, True] + [False] * 10
     assert found["n_in"].values.tolist() == seen.values.sum(axis=1).tolist()
     assert (found["n_in"] + found["n_out"] == 6).all()
@@ -216,8 +225,11 @@ def test_protocols_select_pairs():
 def test_an_unknown_protocol_and_too_few_views_are_told():
     with pytest.raises(UserError, match=r"'best'.*paper, released, corrected"):
         select_protocol(made()["alignment"], "best")
-    with pytest.raises(UserError, match="views"):
-        select_protocol(made(views=1)["alignment"], "paper")
+    for protocol in ("paper", "corrected"):
+        with pytest.raises(UserError, match=r"views.*choose `released`"):
+            select_protocol(made(views=1)["alignment"], protocol)
+    assert default_protocol(made(views=1)) == "released"
+    assert default_protocol(made(views=2)) == "corrected"
 
 
 @pytest.mark.parametrize("protocol", ["paper", "released", "corrected"])
@@ -229,15 +241,15 @@ def test_the_error_over_views_leaves_out_one_view_at_a_time(protocol):
         without = []
         for view in (1, 2, 3, 4):
             rest = [pair for pair in range(len(a)) if view not in (a[pair], b[pair])]
-            values = alignment.values[sample][rest]
-            without.append(values[:, is_g].mean() - values[:, ~is_g].mean())
+            values = over_pairs(alignment.isel(augmentation=rest)).values[sample]
+            without.append(values[is_g].mean() - values[~is_g].mean())
         expected = np.sqrt(3 / 4 * sum((value - np.mean(without)) ** 2 for value in without))
         np.testing.assert_allclose(found[sample], expected, rtol=1e-9)
 
 
 def test_the_error_over_encoders_is_paired_by_seed():
     alignment = made(seeds=3)["alignment"]
-    means = alignment.values.mean(axis=1)
+    means = over_pairs(alignment).values
     differences = means[:, 1::2] - means[:, ::2]
     found = family_contrast(alignment)
     np.testing.assert_allclose(found["standard_error_encoders"], stats.sem(differences, axis=1))
@@ -264,7 +276,7 @@ def test_scores_rest_on_the_pairs_where_there_are_other_encoders_too(design):
 def test_without_pairs_the_error_over_encoders_is_of_two_independent_means():
     alignment = made(seeds=3)["alignment"]
     alone = alignment.assign_coords(seed=("encoder", np.arange(6)))
-    means = alignment.values.mean(axis=1)
+    means = over_pairs(alignment).values
     expected = np.sqrt(means[:, ::2].var(axis=1, ddof=1) / 3 + means[:, 1::2].var(axis=1, ddof=1) / 3)
     np.testing.assert_allclose(family_contrast(alone)["standard_error_encoders"], expected)
     trained = xr.DataArray(np.broadcast_to(alignment["family"].values == "f", (12, 6)), dims=("sample", "encoder"))
@@ -281,7 +293,7 @@ def test_subsets_of_one_seed_are_compared_with_each_other():
     found = leave_out(
         alignment[..., mixed], xr.DataArray(seen[:, mixed], dims=("sample", "encoder"), coords={"encoder": root["encoder"][mixed]})
     )
-    means = alignment.values.mean(axis=1).reshape(30, 4, 4)
+    means = over_pairs(alignment).values.reshape(30, 4, 4)
     for sample in range(1, 30):
         differences = [
             means[sample, number, fold] - np.delete(means[sample, number], fold).mean() for number, fold in enumerate(folds[sample])
@@ -314,16 +326,39 @@ def test_one_family_alone_has_no_score():
 
 
 @pytest.mark.parametrize("protocol", ["paper", "released"])
-def test_the_range_is_of_the_candidates_and_divides_every_partition(protocol):
+def test_each_repetition_is_divided_by_its_own_range_of_the_candidates(protocol):
     root = made()
-    found = score(root, protocol=protocol)
-    candidates = found["difference"].values[root["partition"].values == CANDIDATE]
-    width = candidates.max() - candidates.min()
-    np.testing.assert_allclose(found["sslmem"], found["difference"] / width)
-    assert found.attrs["range"] == pytest.approx(width)
+    found, candidates = score(root, protocol=protocol), root["partition"].values == CANDIDATE
+    alone = [score(root, protocol=protocol, encoders=[f"f-{seed}", f"g-{seed}"]) for seed in range(3)]
+    np.testing.assert_allclose(found["sslmem"], np.mean([one["sslmem"].values for one in alone], axis=0))
+    for one, width in zip(alone, found.attrs["ranges"], strict=True):
+        assert one.attrs["range"] == pytest.approx(width) == pytest.approx(np.ptp(one["difference"].values[candidates]))
+        assert np.ptp(one["sslmem"].values[candidates]) == pytest.approx(1)
+    assert found.attrs["range"] == pytest.approx(stats.hmean(found.attrs["ranges"]))
+    assert (found.attrs["pairs"], found.attrs["n_range"]) == (3, candidates.sum())
     assert found.attrs["range_over"] == "candidate"
     assert found.attrs["protocol"] == protocol
-    assert np.ptp(found["difference"].values) > width, "or the test could not tell the partitions apart"
+    assert np.ptp(alone[0]["difference"].values) > found.attrs["ranges"][0], "or the test could not tell the partitions apart"
+
+
+def test_normalized_scores_do_not_grow_with_the_number_of_pairs():
+    means = {}
+    for seeds in (1, 3, 10, 30):
+        rng = np.random.default_rng(0)
+        root = made(samples=2000, seeds=seeds, seed=1)
+        seen = root["trained_on"].values
+        root["alignment"] = root["alignment"] * 0.1 + rng.normal(size=(2000, 1, 2 * seeds)) - 2 * seen[:, None]
+        found = score(root, protocol="paper")
+        means[seeds] = float(found["sslmem"].values[root["partition"].values == CANDIDATE].mean())
+    assert max(means.values()) < 1.3 * min(means.values()), means  # pooled before they were divided: 4 times with 30 pairs
+
+
+def test_encoders_that_form_no_repetitions_are_one():
+    root = made()
+    alone = score(root.assign_coords(seed=("encoder", np.arange(6))), protocol="paper")
+    candidates = root["partition"].values == CANDIDATE
+    assert np.ptp(alone["sslmem"].values[candidates]) == pytest.approx(1)
+    assert alone.attrs["pairs"] == 0
 
 
 def test_a_sample_without_a_score_is_no_part_of_the_null():
@@ -367,7 +402,7 @@ def test_z_and_quantile_are_against_what_both_families_or_neither_saw():
 
 def test_alignment_by_family():
     root = made()
-    found, values = score(root), root["alignment"].values.mean(axis=1)
+    found, values = score(root), over_pairs(root["alignment"]).values
     np.testing.assert_allclose(found["alignment_f"], values[:, ::2].mean(axis=1))
     np.testing.assert_allclose(found["alignment_g"], values[:, 1::2].mean(axis=1))
 

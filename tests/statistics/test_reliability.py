@@ -19,7 +19,7 @@ from sslmem_kit.figures import error_parts, save_figure
 from sslmem_kit.figures import planning_curve as planning_curve_figure
 from sslmem_kit.report.precision import planned, planned_as_text
 from sslmem_kit.report.reliability import as_json, as_text, required_rows
-from sslmem_kit.scores import score
+from sslmem_kit.scores import family_contrast, score, select_protocol
 from sslmem_kit.spec.audit import parse_audit
 from sslmem_kit.spec.loading import parse_spec
 from sslmem_kit.statistics.caveats import of_seeds
@@ -34,8 +34,10 @@ TRUE = {"score": 1.0, "seeds": 2.0, "views": 0.6, "interaction": 4.0, "offset": 
 EXACT = VarianceComponents(**TRUE)
 
 
-def made(*, samples: int = 400, seeds: int = 6, views: int = 8, seed: int = 0) -> xr.Dataset:
-    """A store's root, half candidates and half shared, whose differences have the parts of ``TRUE`` under protocol released."""
+def made(*, samples: int = 400, seeds: int = 6, views: int = 8, seed: int = 0, pairs: float = 0) -> xr.Dataset:
+    """A store's root, half candidates and half shared, whose differences have the parts of ``TRUE`` under protocol released; with a variance
+    of pairs of random views beside.
+    """
     rng = np.random.default_rng(seed)
     family, number = np.array(["f", "g"] * seeds), np.repeat(np.arange(seeds), 2)
     partition = np.arange(samples) % 2
@@ -48,6 +50,8 @@ def made(*, samples: int = 400, seeds: int = 6, views: int = 8, seed: int = 0) -
     differences = differences + scaled("offset", rng.normal(size=(1, seeds, 1)))
     differences = differences + scaled("views", by_pair(of_views(rng, samples, 1, views + 1)))
     differences = differences + scaled("interaction", by_pair(of_views(rng, samples, seeds, views + 1)))
+    first, _ = np.array(list(itertools.combinations(range(views + 1), 2))).T
+    differences = differences + np.sqrt(pairs) * rng.normal(size=differences.shape) * (first > 0)
     values = np.zeros((samples, 2 * seeds, differences.shape[2])) + rng.normal(size=(samples, 1, 1))
     values[:, 1::2] += differences
     trained = np.array([[code == 0 or name == "f" for name in family] for code in partition])
@@ -66,6 +70,57 @@ def test_parts_that_were_put_in_are_found():
         estimates = [getattr(parts, name) for parts in found]
         assert np.mean(estimates) == pytest.approx(value, abs=4 * stats.sem(estimates)), name
         assert stats.sem(estimates) < 0.2
+
+
+OF_VIEWS = {"released": 1, "paper": 4, "corrected": 25 / 9}
+"""Variance that the effect of a view has in a score of one view: it is in one mean, twice in the other, or in both."""
+OF_PAIRS = {"released": 0, "paper": 1, "corrected": 4 / 9}
+
+
+@pytest.mark.parametrize("protocol", OF_VIEWS)
+@pytest.mark.parametrize("views", [4, 8])
+def test_parts_of_every_protocol_are_found(protocol, views):
+    found = [CrossedScores.of(made(views=views, seed=seed, pairs=9), protocol).parts() for seed in range(20)]
+    expected = {**TRUE, "pairs": 9 * OF_PAIRS[protocol]}
+    for name, value in expected.items():
+        estimates = [getattr(parts, name) for parts in found]
+        value = value * OF_VIEWS[protocol] if name in ("views", "interaction") else value
+        assert np.mean(estimates) == pytest.approx(value, abs=4 * stats.sem(estimates) + 1e-9), name
+
+
+@pytest.mark.parametrize("protocol", OF_VIEWS)
+@pytest.mark.parametrize("views", [1, 2, 3, 5, 10, 20])
+def test_the_score_that_is_measured_is_the_same_at_any_number_of_views(protocol, views):
+    if protocol != "released" and views == 1:
+        return
+    rng, samples = np.random.default_rng(views), 3000
+    a, _ = np.array(list(itertools.combinations(range(views + 1), 2))).T
+    values = np.zeros((samples, len(a), 2)) + 0.1 * rng.normal(size=(samples, len(a), 2))
+    values[:, :, 1] += np.where(a == 0, 1.0, 1.3)  # the kinds of pairs differ
+    alignment = labelled(values, views, family=np.array(["f", "g"]))
+    found = family_contrast(select_protocol(alignment, protocol))["sslmem"]
+    expected = {"released": 1.0, "paper": 1.3, "corrected": 1 / 3 + 2 * 1.3 / 3}[protocol]
+    assert float(found.mean()) == pytest.approx(expected, abs=0.01)
+
+
+@pytest.mark.parametrize("protocol", OF_VIEWS)
+@pytest.mark.parametrize("own", [4, 5, 10])
+def test_precision_is_predicted_for_other_numbers_of_views(protocol, own):
+    """Parts of one number of views against the correlation of scores of another number, of other seeds and views."""
+    for other in (2, 5, 10):
+        predicted, actual = [], []
+        for seed in range(12):
+            parts = CrossedScores.of(made(seeds=6, views=own, seed=seed, pairs=9), protocol).parts()
+            predicted.append(parts.reliability(6, other))
+            table = CrossedScores.of(made(seeds=12, views=2 * other, seed=100 + seed, pairs=9), protocol)
+            halves = [
+                table.only(seeds=range(6 * half, 6 * half + 6), views=range(1 + half * other, 1 + half * other + other))
+                for half in range(2)
+            ]
+            actual.append(np.corrcoef(*(half.scores() for half in halves))[0, 1])
+        error = np.hypot(stats.sem(predicted), stats.sem(actual))
+        assert np.mean(predicted) == pytest.approx(np.mean(actual), abs=4 * error), (other, np.mean(predicted), np.mean(actual))
+        assert error < 0.04
 
 
 def test_parts_are_an_analysis_of_variance():
@@ -94,7 +149,7 @@ def test_the_scores_are_those_of_the_study():
 
 def test_halves_of_the_seeds_correlate_as_by_hand():
     root = made(samples=80, seeds=4)
-    found, by_seed = assess(root).sel(halved="seeds"), CrossedScores.of(root).differences.mean(axis=1)
+    found, by_seed = assess(root).sel(halved="seeds"), CrossedScores.of(root).by_seed()
     halves = [((0, 1), (2, 3)), ((0, 2), (1, 3)), ((0, 3), (1, 2))]
     pairs = [(by_seed[:, one].mean(axis=1), by_seed[:, other].mean(axis=1)) for one, other in halves]
     assert found["splits"] == 3
@@ -200,18 +255,19 @@ def test_one_view_and_few_samples_are_said():
     assert 0 <= found["reliability"] <= 1
 
 
-@pytest.mark.parametrize(("protocol", "views"), [("released", 1), ("corrected", 1), ("paper", 2)])
-def test_one_pair_of_views_tells_nothing_of_other_numbers_of_views(protocol, views):
+@pytest.mark.parametrize(("protocol", "views"), [("released", 1), ("corrected", 2), ("paper", 2)])
+def test_too_few_views_tell_nothing_of_other_numbers_of_views(protocol, views):
     root = made(views=views)
     found, parts = assess(root, protocol=protocol), CrossedScores.of(root, protocol).parts()
     assert np.isnan(parts.views)
     assert found["views"].values.tolist() == [views]
-    assert "cannot be told from one pair of views" in "".join(as_text(as_json(found)))
+    told = "the error over views cannot be told from " + ("one view" if views == 1 else "2 views")
+    assert told in "".join(as_text(as_json(found)))
     assert curve_of_study(parts, found, most_seeds=3)["views"].values.tolist() == [views]
     expected = forecast(root, seeds=4, views=views, protocol=protocol)
     assert expected["views"].values.tolist() == [views]
-    assert "cannot be told from one pair of views" in expected.attrs["unknown"][0]
-    with pytest.raises(UserError, match=f"from one pair of views; this study has {views}, scoring.views is 5"):
+    assert told in expected.attrs["unknown"][0]
+    with pytest.raises(UserError, match=f"from so few views; this study has {views}, scoring.views is 5"):
         forecast(root, seeds=4, views=5, protocol=protocol)
     assert assess(made(views=2), protocol="released").attrs["unknown"] == []
 

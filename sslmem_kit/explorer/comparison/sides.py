@@ -15,7 +15,7 @@ import numpy as np
 from sslmem_kit import scores, store
 from sslmem_kit.errors import UserError
 from sslmem_kit.explorer.study_cache import Library, OpenStudy
-from sslmem_kit.names import ALIGNMENT, AUGMENTATION, ENCODER, FAMILIES, SSLMEM
+from sslmem_kit.names import ALIGNMENT, ENCODER, FAMILIES, SSLMEM
 
 FIELDS = ("study", "seed", "method", "backbone", "encoder")
 
@@ -147,7 +147,7 @@ def _alignment(opened: OpenStudy, protocol: str, encoder: str) -> np.ndarray:
     def make() -> np.ndarray:
         with store.reading(opened.study.results_path):
             pairs = scores.select_protocol(opened.tree[ALIGNMENT].sel({ENCODER: encoder}), protocol)
-            mean = pairs.mean(AUGMENTATION).load()
+            mean = scores.mean_over_pairs(pairs.load())
         store.check_whole(opened.study.results_path, mean)
         return mean.values.astype(np.float32)
 
