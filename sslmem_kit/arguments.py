@@ -73,9 +73,7 @@ out_option = click.option("--out", type=Place(), help="Study directory; by defau
 
 protocol_option = click.option(
     "--protocol",
-    default="corrected",
-    show_default=True,
-    help="paper, released or corrected.",
+    help="paper, released or corrected; by default corrected, or released where there is one random view.",
     shell_complete=complete_words(*PROTOCOLS),
 )
 

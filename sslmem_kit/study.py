@@ -23,12 +23,13 @@ from sslmem_kit.scores.audit import (
     mode_of,
     subset_scores,
 )
+from sslmem_kit.scores.contrast import BY_ENCODER
 from sslmem_kit.scores.selection import pair_positions
 from sslmem_kit.spec.audit import AuditSpec
 from sslmem_kit.spec.places import as_typed, below_here, find_study, no_study
 from sslmem_kit.spec.study import StudySpec
-from sslmem_kit.statistics import overview
-from sslmem_kit.statistics.caveats import caveats
+from sslmem_kit.statistics import effects, order_reliability, overview, verdict
+from sslmem_kit.statistics.caveats import caveats, collapsed
 from sslmem_kit.statistics.fdr import with_significance
 from sslmem_kit.store.directory import StudyFolder
 from sslmem_kit.store.metadata import DOCUMENT, REPAIR_HINT
@@ -70,10 +71,11 @@ class StudyResults(StudyFolder):
         """Names of the classes, by label."""
         return tuple(self.tree["label"].attrs["class_names"])
 
-    def scores(self, protocol: str = "corrected", encoders: Sequence[str] | None = None) -> xr.Dataset:
+    def scores(self, protocol: str | None = None, encoders: Sequence[str] | None = None) -> xr.Dataset:
         """Return the scores of every sample, from all encoders or the named ones, with their ``p_value`` and ``q_value``.
 
-        See :func:`sslmem_kit.scores.score` for the former, :mod:`sslmem_kit.statistics.fdr` for the latter.
+        Without a protocol it is ``corrected``, or ``released`` where there is one random view. See :func:`sslmem_kit.scores.score` for
+        the former, :mod:`sslmem_kit.statistics.fdr` for the latter.
 
         Raises
         ------
@@ -85,6 +87,7 @@ class StudyResults(StudyFolder):
             raise UserError(
                 f"STUDY: {self.path} holds {NOT_SCORES}; `sslmem report` and `sslmem export` give alignment and its ranks"
             )
+        protocol = protocol or scores.default_protocol(self.results)
         with store.reading(self.results_path):
             results, of_subsets = self._results_without_dask(), is_subset(self.tree) and encoders is None
             if of_subsets:
@@ -94,7 +97,7 @@ class StudyResults(StudyFolder):
         store.check_whole(self.results_path, result["difference"])
         return result if of_subsets else with_significance(result)
 
-    def alignments(self, protocol: str = "corrected") -> xr.Dataset:
+    def alignments(self, protocol: str | None = None) -> xr.Dataset:
         """Return the mean alignment of every sample under each encoder, and its rank; see :func:`sslmem_kit.scores.audit.alignment_table`.
 
         Raises
@@ -102,6 +105,7 @@ class StudyResults(StudyFolder):
         UserError
             An unknown protocol; results that are missing, cannot be read, or were lost after they had been recorded.
         """
+        protocol = protocol or scores.default_protocol(self.results)
         with store.reading(self.results_path):
             table = alignment_table(self._results_without_dask(), protocol=protocol)
         store.check_whole(self.results_path, table["alignment"])
@@ -175,8 +179,14 @@ class StudyResults(StudyFolder):
             tables = overview.alignment_tables(alignment_summary(table))
             return found | {"verdict": [head, overview.as_sentence(NOT_SCORES), *read], "tables": tables}
         result = self.scores()
-        head = overview.headline(name, len(pair_positions(self.tree)), result.attrs["protocol"], result.attrs.get("range"))
-        return found | {"verdict": [head, *read], "tables": overview.tables(result)}
+        head = overview.headline(name, len(pair_positions(self.tree)), result.attrs["protocol"], result.attrs.get("ranges"))
+        sentence = [] if BY_ENCODER not in result else [overview.as_sentence(self._sentence(result))]
+        return found | {"verdict": [*sentence, head, *read], "tables": overview.tables(result)}
+
+    def _sentence(self, result: xr.Dataset) -> str:
+        """Return the verdict on scores."""
+        order = order_reliability(scores.of_pairs(self.results), protocol=result.attrs["protocol"])
+        return verdict(effects(result), order, collapsed=bool(collapsed(self.tree))).sentence
 
     def _results_without_dask(self) -> xr.Dataset:
         """Return the results as lazy zarr arrays without dask: where everything is read, a task per chunk takes longer than the reading."""

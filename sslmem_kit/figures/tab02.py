@@ -1,7 +1,8 @@
 """Tables 2 and 16: t-tests of the partitions' mean scores.
 
 The paper prints the t statistic under the name "effect size"; here t and Cohen's d stand side by side. The tests are over samples,
-given the encoders: they do not say how other training runs would come out.
+given the encoders: they do not say how other training runs would come out. Table 16 is against the samples whose membership does not
+differ; the paper's t against zero stands in a column of its own, for it contains the offset of the trainings.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from sslmem_kit.figures.style import dress
 from sslmem_kit.statistics import LETTER
 
 _WORDS = {">": "above", "<": "below", "!=": "differ from"}
-COLUMNS = ("alternative", "in words", "test", "t", "p", "Cohen's d", "n")
+COLUMNS = ("alternative", "in words", "t", "p", "Cohen's d", "n", "t against zero")
 
 
 def plot(tests: xr.Dataset) -> hv.Table:
@@ -28,7 +29,7 @@ def plot(tests: xr.Dataset) -> hv.Table:
     Parameters
     ----------
     tests
-        ``test``, ``t``, ``p``, ``cohens_d`` and numbers of samples on ``alternative``, of :func:`sslmem_kit.statistics.partition_tests`.
+        On ``alternative``, of :func:`sslmem_kit.statistics.partition_tests`.
 
     Examples
     --------
@@ -36,17 +37,20 @@ def plot(tests: xr.Dataset) -> hv.Table:
     >>> from sslmem_kit.scores import _example, score
     >>> table = plot(statistics.partition_tests(score(_example.results()), ("S!=0",)))
     >>> table.dframe().loc[0, ["alternative", "in words", "n"]].tolist()
-    ['S!=0', 'shared differ from zero', '10']
+    ['S!=0', 'shared differ from extra', '10 + 10']
     """
     alternatives = list(map(str, tests["alternative"].values))
     columns = (
         alternatives,
-        [_in_words(alternative) for alternative in alternatives],
-        [{"welch": "Welch, two samples", "student": "Student, one sample"}[name] for name in tests["test"].values],
+        [_in_words(alternative, str(others)) for alternative, others in zip(alternatives, tests["against"].values, strict=True)],
         [_number(t, ".2f") for t in tests["t"].values],
         [p_value(p) for p in tests["p"].values],
         [_number(d, ".3f") for d in tests["cohens_d"].values],
-        [_count(*counts) for counts in zip(*(tests[name].values for name in ("n_first", "n_second")), strict=True)],
+        [
+            f"{first:,} + {second:,}"
+            for first, second in zip(*(tests[name].values for name in ("n_first", "n_second")), strict=True)
+        ],
+        ["" if np.isnan(t) else f"{t:.2f}" for t in tests["t_zero"].values],
     )
     table = hv.Table(dict(zip(COLUMNS, columns, strict=True)), [], list(COLUMNS))
     height = len(alternatives) + 1
@@ -85,16 +89,11 @@ def p_value(p: float) -> str:
     return f"{p:.4f}" if p >= 0.001 else f"{p:.1e}"
 
 
-def _in_words(alternative: str) -> str:
+def _in_words(alternative: str, others: str) -> str:
     """``C>S`` as "candidate above shared"."""
     sign = next(sign for sign in ("!=", ">", "<") if sign in alternative)
-    first, second = alternative.split(sign)
-    return f"{LETTER[first]} {_WORDS[sign]} {LETTER.get(second, 'zero')}"
+    return f"{LETTER[alternative.split(sign)[0]]} {_WORDS[sign]} {others}"
 
 
 def _number(value: float, form: str) -> str:
     return "not defined" if np.isnan(value) else f"{value:{form}}"
-
-
-def _count(first: int, second: int) -> str:
-    return f"{first:,} + {second:,}" if second else f"{first:,}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import xarray as xr
+
 from sslmem_kit import statistics, store
 from sslmem_kit.data.record import stored_record
 from sslmem_kit.errors import UserError
@@ -12,10 +14,13 @@ from sslmem_kit.names import ALIGNMENT, ENCODER, MODE, PAIR, PARTITION
 from sslmem_kit.report import estimators, layers, reliability
 from sslmem_kit.report import fdr as discoveries
 from sslmem_kit.report.audit import one_model_report
-from sslmem_kit.report.tables import by_coordinate, rows_of_tests
-from sslmem_kit.scores import of_pairs
+from sslmem_kit.report.reliability import with_interval
+from sslmem_kit.report.tables import by_coordinate, rows, rows_of_tests
+from sslmem_kit.scores import default_protocol, of_pairs
 from sslmem_kit.scores.audit import is_one_model, mode_of
+from sslmem_kit.scores.contrast import BY_ENCODER
 from sslmem_kit.statistics.caveats import collapsed
+from sslmem_kit.statistics.effect import EFFECT
 from sslmem_kit.statistics.fdr import check_rate
 from sslmem_kit.store.provenance import computed_on
 from sslmem_kit.study import Study
@@ -24,7 +29,7 @@ from sslmem_kit.study import Study
 def build_report(
     study: Study,
     *,
-    protocol: str = "corrected",
+    protocol: str | None = None,
     fdr: float | None = None,
     with_reliability: bool = False,
     with_estimators: bool = False,
@@ -36,7 +41,7 @@ def build_report(
     study
         A study or an audit with complete results.
     protocol
-        ``paper``, ``released`` or ``corrected``.
+        ``paper``, ``released`` or ``corrected``; None: ``corrected``, or ``released`` where there is one random view.
     fdr
         False-discovery rate at which memorized samples are listed, between 0 and 1; None: none are.
     with_reliability, with_estimators
@@ -44,15 +49,19 @@ def build_report(
 
     Returns
     -------
-    ``study``, ``protocol``; ``mean``, ``sd``, ``n`` and ``interval`` (95 %, bootstrap over samples) of ``sslmem`` by partition;
-    ``range`` (of the candidates' differences; None where the protocol does not divide by it); ``tests`` (Tables 2 and 16; ``t`` is the
-    paper's "effect size"); ``probe_accuracy`` (linear, on the study's own data) by encoder; ``downstream``, accuracies by task, probe and
-    encoder; ``collapsed``, a sentence by the encoder that has; ``warnings``, of
-    :func:`sslmem_kit.statistics.caveats.caveats`; ``data``, what was read (:func:`sslmem_kit.data.record.stored_record`);
-    ``encoders`` (ids); ``seconds`` that the study took; ``computed_on``, of :func:`sslmem_kit.store.provenance.computed_on`; of a study with
-    layers :func:`sslmem_kit.report.layers.localized`; with ``fdr``
-    ``discoveries``, of :func:`sslmem_kit.statistics.fdr.fdr_summary`; ``with_reliability`` a ``reliability`` of the candidates and of the
-    independent samples, each of :func:`sslmem_kit.statistics.reliability.assess`; ``with_estimators`` the comparison of
+    ``study``, ``protocol``; ``verdict``, a sentence and what can and cannot be said (:func:`sslmem_kit.statistics.verdict`); ``effect``
+    of membership, by name (:func:`sslmem_kit.statistics.effects`); ``order``, the reliability of the order of the candidates
+    (:func:`sslmem_kit.statistics.order_reliability`; None where it is not known); ``over_seeds``, means of partitions over trainings
+    (:func:`sslmem_kit.statistics.seed_summary`; None where encoders are no pairs); ``mean``, ``sd``, ``n`` and ``interval`` (95 %,
+    bootstrap over samples) of ``sslmem`` by partition; ``range`` (of the candidates' differences; None where the protocol does not
+    divide by it); ``ranges``, one a repetition; ``tests`` (Tables 2 and 16, the latter against the null, with the paper's against
+    ``zero``; ``t`` is the paper's "effect size"); ``probe_accuracy`` (linear, on the study's own data) by encoder; ``downstream``,
+    accuracies by task, probe and encoder; ``collapsed``, a sentence by the encoder that has; ``warnings``, of
+    :func:`sslmem_kit.statistics.caveats.caveats`; ``data``, what was read (:func:`sslmem_kit.data.record.stored_record`); ``encoders``
+    (ids); ``seconds`` that the study took; ``computed_on``, of :func:`sslmem_kit.store.provenance.computed_on`; of a study with layers
+    :func:`sslmem_kit.report.layers.localized`; with ``fdr`` ``discoveries``, of :func:`sslmem_kit.statistics.fdr.fdr_summary`;
+    ``with_reliability`` a ``reliability`` of the candidates and of the independent samples, each of
+    :func:`sslmem_kit.statistics.reliability.assess`; ``with_estimators`` the comparison of
     :func:`sslmem_kit.statistics.estimators.compare_estimators`. NaN is None. An audit has its ``mode`` and no probes; of one model the
     report is :func:`sslmem_kit.report.audit.one_model_report`.
 
@@ -72,6 +81,7 @@ def build_report(
     """
     if fdr is not None:
         check_rate(fdr)
+    protocol = protocol or default_protocol(study.results)
     mode = mode_of(study.tree)
     if fdr is not None and mode not in (None, PAIR):
         raise UserError(f"--fdr: it compares candidates of f with samples that f and g agree on, this audit has the mode {mode!r}")
@@ -99,8 +109,10 @@ def _report(study: Study, protocol: str, fdr: float | None, with_reliability: bo
         "study": study.spec.name,
         **({MODE: mode} if mode else {}),
         "protocol": protocol,
+        **_of_families(study, scores, protocol),
         **{key: by_coordinate(summary[key], PARTITION) for key in ("mean", "sd", "n", "interval")},
         "range": scores.attrs.get("range"),
+        "ranges": scores.attrs.get("ranges"),
         "tests": rows_of_tests(statistics.partition_tests(scores)),
         "probe_accuracy": next(iter(downstream.values()))["linear"] if downstream else {},
         "downstream": downstream,
@@ -125,6 +137,22 @@ def _report(study: Study, protocol: str, fdr: float | None, with_reliability: bo
         compared = statistics.compare_estimators(study.results, protocol=protocol, epochs=study.spec.training.epochs)
         report["estimators"] = estimators.as_json(compared)
     return report
+
+
+def _of_families(study: Study, scores: xr.Dataset, protocol: str) -> dict[str, Any]:
+    """Verdict, effect, order and means over seeds of scores of f against g; none of other scores."""
+    if BY_ENCODER not in scores:
+        return {}
+    found, order = statistics.effects(scores), statistics.order_reliability(of_pairs(study.results), protocol=protocol)
+    trainings = statistics.seed_summary(scores)
+    over_seeds = {key: by_coordinate(trainings[key], PARTITION) for key in ("mean", "sd", "interval")}
+    said = statistics.verdict(found, order, collapsed=bool(collapsed(study.tree)))
+    return {
+        "verdict": said._asdict(),
+        "effect": {row.pop(EFFECT): row for row in rows(found, EFFECT)},
+        "order": None if order is None else {**with_interval(order, "reliability"), **order.attrs},
+        "over_seeds": {"seeds": int(trainings["seeds"]), **over_seeds} if trainings["seeds"] else None,
+    }
 
 
 def _downstream(study: Study, encoders: list[str]) -> dict[str, dict[str, dict[str, float]]]:

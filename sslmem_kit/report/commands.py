@@ -32,7 +32,7 @@ from sslmem_kit.arguments import Place, json_option, protocol_option, study_argu
     help="Also how pairs and random subsets compare with the exact leave-one-out that the study's design has.",
 )
 @json_option
-def report(study: Path, protocol: str, fdr: float | None, reliability: bool, estimators: bool, as_json: bool) -> None:
+def report(study: Path, protocol: str | None, fdr: float | None, reliability: bool, estimators: bool, as_json: bool) -> None:
     """Show scores by partition, tests and probe accuracies of a study."""
     from sslmem_kit.report.build import build_report
     from sslmem_kit.report.text import as_text
@@ -89,7 +89,7 @@ def validate(study: Path) -> None:
     shell_complete=arguments.complete_words(*arguments.ESTIMATORS),
     help="Of a study with a design: pairs, subsets (a score of every training sample) or leave_one_out; by default pairs, of all partitions.",
 )
-def export(study: Path, to: Path, protocol: str, estimator: str | None) -> None:
+def export(study: Path, to: Path, protocol: str | None, estimator: str | None) -> None:
     """Write the scores of a study, one row a sample: score, errors, interval, p and q values (docs/precision.md)."""
     from sslmem_kit.report.export import export as write
     from sslmem_kit.study import open_study

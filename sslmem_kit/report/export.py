@@ -13,6 +13,7 @@ import xarray as xr
 from sslmem_kit import store
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import ENCODER, FILE, PARTITIONS
+from sslmem_kit.scores import default_protocol
 from sslmem_kit.scores.audit import is_one_model
 from sslmem_kit.scores.estimators import estimate
 from sslmem_kit.spec.paths import expanded
@@ -23,7 +24,7 @@ WARNINGS = "warnings"
 """Attribute of exported scores."""
 
 
-def score_table(study: Study, *, protocol: str = "corrected", estimator: str | None = None) -> pd.DataFrame:
+def score_table(study: Study, *, protocol: str | None = None, estimator: str | None = None) -> pd.DataFrame:
     """Frame of scores, one row a sample: ``sample``, ``file`` (where samples have one), ``label``, ``class``, ``partition`` (name), then
     every column of the scores.
 
@@ -45,11 +46,12 @@ def score_table(study: Study, *, protocol: str = "corrected", estimator: str | N
     return frame_of(_content(study, protocol, estimator), study.class_names)
 
 
-def _content(study: Study, protocol: str, estimator: str | None) -> xr.Dataset:
+def _content(study: Study, protocol: str | None, estimator: str | None) -> xr.Dataset:
+    protocol = protocol or default_protocol(study.results)
     if estimator is not None:
         with store.reading(study.results_path):
             return estimate(study.results, estimator, protocol=protocol)
-    return study.alignments(protocol) if is_one_model(study.tree) else study.scores(protocol)
+    return study.alignments(protocol) if is_one_model(study.tree) else study.scores(protocol).drop_dims(ENCODER, errors="ignore")
 
 
 def frame_of(scores: xr.Dataset, class_names: Sequence[str]) -> pd.DataFrame:
@@ -141,7 +143,7 @@ WRITERS: dict[str, Callable[[xr.Dataset, Sequence[str], Path], None]] = {
 }
 
 
-def export(study: Study, path: Path | str, *, protocol: str = "corrected", estimator: str | None = None) -> Path:
+def export(study: Study, path: Path | str, *, protocol: str | None = None, estimator: str | None = None) -> Path:
     """Write a study's scores; the format follows the suffix: ``.csv``, ``.parquet`` or ``.nc``.
 
     The study's :func:`~sslmem_kit.statistics.caveats.caveats` are the attribute ``warnings``, in netCDF a JSON list, in Parquet of the

@@ -10,6 +10,7 @@ import xarray as xr
 from sslmem_kit.names import LAYER, PARTITION
 from sslmem_kit.report.tables import plain, rows, rows_of_tests
 from sslmem_kit.statistics import layer_scores, layer_table, layer_tests, strongest_seen, unit_table
+from sslmem_kit.statistics.overview import chance
 from sslmem_kit.store import LAYERS, UNITS
 
 
@@ -65,7 +66,7 @@ def as_text(found: dict[str, Any]) -> list[str]:
         d, p = row["effect"], next((test["p"] for test in row["tests"] if test["alternative"] == "C>S"), None)
         low, high = row["effect_interval"]
         effect = ("-", "-") if d is None or not np.isfinite(d) else (f"{d:+.2f}", f"[{low:+.2f}, {high:+.2f}]")
-        tested = "-" if p is None else f"{p:.2g}"
+        tested = chance(p)
         median = f"{unit_mem[row['layer']]:.2f}" if row["layer"] in unit_mem else "-"
         lines.append(f"{row['layer']:<24} {candidate:>10} {shared:>9} {effect[0]:>8} {effect[1]:>17} {tested:>9} {median:>8}")
     for row in found.get("strongest_seen", ())[:1]:

@@ -9,8 +9,8 @@ import xarray as xr
 
 from sslmem_kit.names import ALTERNATIVE
 
-_OF_TWO = ("n_first", "n_second", "t_student", "p_student")
-"""Columns that a test against zero does not have in JSON."""
+OFFSET = "contains the offset of the trainings, which is found where nothing is memorized"
+"""Note on the paper's tests against zero."""
 
 
 def plain(values: xr.DataArray) -> Any:
@@ -56,19 +56,22 @@ def rows(table: xr.Dataset, dim: str) -> list[dict[str, Any]]:
 
 
 def rows_of_tests(tests: xr.Dataset) -> list[dict[str, Any]]:
-    """Rows of :func:`sslmem_kit.statistics.partition_tests`; those against zero without what only tests of two partitions have.
+    """Rows of :func:`sslmem_kit.statistics.partition_tests`; those of Table 16 with the paper's test against ``zero``, and a note on it.
 
     Examples
     --------
     >>> from sslmem_kit.statistics import partition_tests
-    >>> scores = xr.Dataset({"sslmem": ("sample", [-0.1, 0.1])}, {"partition": ("sample", [0, 0])})
-    >>> rows_of_tests(partition_tests(scores))
-    [{'alternative': 'S!=0', 'test': 'student', 't': 0.0, 'p': 1.0, 'cohens_d': 0.0, 'n': 2}]
+    >>> scores = xr.Dataset({"sslmem": ("sample", [-0.1, 0.1, 0.9, 1.1])}, {"partition": ("sample", [0, 0, 1, 1])})
+    >>> for row in rows_of_tests(partition_tests(scores)):
+    ...     print(row["alternative"], row["against"], round(row["t"], 2), round(row.get("zero", {}).get("t", 0)))
+    C>S shared 7.07 0
+    C>0 shared 7.07 10
     """
-    return [
-        {name: value for name, value in row.items() if row["test"] == "welch" or name not in _OF_TWO}
-        for row in rows(tests, ALTERNATIVE)
-    ]
+    result = []
+    for row in rows(tests, ALTERNATIVE):
+        t, p = row.pop("t_zero"), row.pop("p_zero")
+        result.append(row | ({"zero": {"t": t, "p": p, "note": OFFSET}} if row["alternative"].endswith("0") else {}))
+    return result
 
 
 def whole(number: float) -> int | None:

@@ -8,7 +8,8 @@ from sslmem_kit.data.record import as_line
 from sslmem_kit.names import MODE, ONE_MODEL
 from sslmem_kit.report import estimators, fdr, layers, reliability
 from sslmem_kit.report.audit import one_model_text
-from sslmem_kit.statistics.overview import CLAIM, headline, number
+from sslmem_kit.statistics.effect import OVER
+from sslmem_kit.statistics.overview import CLAIM, as_sentence, chance, headline, number
 from sslmem_kit.store.provenance import BITS, in_words
 
 PROBE = {"linear": "linear probe", "knn": "nearest neighbours"}
@@ -27,21 +28,21 @@ def as_text(report: dict[str, Any]) -> str:
     if report.get(MODE) == ONE_MODEL:
         return one_model_text(report)
     lines = [
-        headline(report["study"], len(report["encoders"]), report["protocol"], report["range"]),
+        headline(report["study"], len(report["encoders"]), report["protocol"], report["ranges"]),
+        *([as_sentence(report["verdict"]["sentence"])] if "verdict" in report else []),
         *as_line(report["data"]),
         *(f"WARNING: {sentence}" for sentence in report["warnings"]),
+        *_effects(report.get("effect", {})),
         "",
-        f"{'partition':<12} {'n':>8} {'mean':>10} {'95 % interval':>23} {'sd':>9}",
+        *_means(report),
+        "",
+        f"{'over samples, given these encoders':<38} {'t':>8} {'p':>9} {'Cohen d':>8} {'n':>9}",
     ]
-    for name, mean in report["mean"].items():
-        low, high = report["interval"][name]
-        interval = f"[{number(low)}, {number(high)}]"
-        lines.append(f"{name:<12} {report['n'][name]:>8,} {number(mean):>10} {interval:>23} {number(report['sd'][name]):>9}")
-    lines += ["", f"{'alternative':<30} {'t':>8} {'p':>10} {'Cohen d':>9} {'n':>9}"]
     for test in report["tests"]:
         label = f"{test['alternative']:<5} {CLAIM[test['alternative']]}"
-        p = "-" if test["p"] is None else f"{test['p']:.2g}"
-        lines.append(f"{label:<30} {number(test['t'], 2):>8} {p:>10} {number(test['cohens_d'], 2):>9} {test['n']:>9,}")
+        numbers = f"{number(test['t'], 2):>8} {chance(test['p']):>9} {number(test['cohens_d'], 2):>8} {test['n']:>9,}"
+        lines.append(f"{label:<38} {numbers}")
+    lines += _said(report["verdict"]) if "verdict" in report else []
     if "layers" in report:
         lines += ["", *layers.as_text(report)]
     if "discoveries" in report:
@@ -59,3 +60,38 @@ def as_text(report: dict[str, Any]) -> str:
         lines.append(f"made in {report['seconds']:,.0f} s")
     lines.append(f"computed on {in_words(report['computed_on'])}; {BITS}")
     return "\n".join(lines)
+
+
+def _effects(effect: dict[str, Any]) -> list[str]:
+    """Lines on the effects of membership, without what their partitions do not allow."""
+    lines = []
+    for name, one in effect.items():
+        if one["value"] is not None:
+            over = f"{one['seeds']} {OVER['seeds']}" if one["over"] == "seeds" else OVER[one["over"]]
+            ends = "[{}, {}]".format(*(number(end) for end in one["interval"]))
+            lines.append(f"{f'{name:<7} {CLAIM[name]}':<38} {number(one['value']):>8} {ends:>19} {chance(one['p']):>8}  {over}")
+    head = f"{'effect of membership':<38} {'value':>8} {'95 %':>19} {'p':>8}  the interval is over"
+    return ["", head, *lines] if lines else []
+
+
+def _means(report: dict[str, Any]) -> list[str]:
+    """Lines of the partitions' means, with their interval over trainings where there are several."""
+    trainings = report.get("over_seeds") or {"seeds": 0}
+    several = trainings["seeds"] > 1
+    over = f"{trainings['seeds']} trainings (seeds)" if several else "samples, given these encoders"
+    lines = [f"{'partition':<12} {'n':>9} {'mean':>9} {'sd of samples':>13} {'sd of seeds':>11}  95 % over {over}"]
+    for name, mean in report["mean"].items():
+        ends = "[{}, {}]".format(*(number(end) for end in (trainings["interval"] if several else report["interval"])[name]))
+        of_seeds = number(trainings["sd"][name]) if several else "-"
+        lines.append(
+            f"{name:<12} {report['n'][name]:>9,} {number(mean):>9} {number(report['sd'][name]):>13} {of_seeds:>11}  {ends}"
+        )
+    return lines
+
+
+def _said(verdict: dict[str, Any]) -> list[str]:
+    """Lines on what can and cannot be said."""
+    return [
+        "",
+        *(f"{mark} {sentence}" for mark, key in (("can say:   ", "can"), ("cannot say:", "cannot")) for sentence in verdict[key]),
+    ]

@@ -1,14 +1,16 @@
 from .agreement import highest, rank_agreement, top_overlap
+from .effect import effects, seed_summary, training_means
 from .estimators import compare_estimators
 from .fdr import fdr_summary, null_proportion, p_values, q_values, with_significance
 from .layers import layer_scores, layer_table, layer_tests
 from .precision import VarianceComponents, curve_of_study, planning_curve, required_seeds, variance_shares
-from .reliability import assess, forecast, spearman_brown
+from .reliability import assess, forecast, order_reliability, spearman_brown
 from .summary import bootstrap_mean_interval, by_partition, partition_summary, share_above, wilson_interval
 from .t_tests import LETTER, TABLE_2, TABLE_16, one_sample_test, partition_tests, two_sample_test
 from .trajectory import memorization_over_training
 from .units import strongest_seen, unit_table
 from .variance_components import CrossedScores
+from .verdict import Verdict, verdict
 
 __all__ = [
     "LETTER",
@@ -16,11 +18,13 @@ __all__ = [
     "TABLE_16",
     "CrossedScores",
     "VarianceComponents",
+    "Verdict",
     "assess",
     "bootstrap_mean_interval",
     "by_partition",
     "compare_estimators",
     "curve_of_study",
+    "effects",
     "fdr_summary",
     "forecast",
     "highest",
@@ -30,6 +34,7 @@ __all__ = [
     "memorization_over_training",
     "null_proportion",
     "one_sample_test",
+    "order_reliability",
     "p_values",
     "partition_summary",
     "partition_tests",
@@ -37,13 +42,16 @@ __all__ = [
     "q_values",
     "rank_agreement",
     "required_seeds",
+    "seed_summary",
     "share_above",
     "spearman_brown",
     "strongest_seen",
     "top_overlap",
+    "training_means",
     "two_sample_test",
     "unit_table",
     "variance_shares",
+    "verdict",
     "wilson_interval",
     "with_significance",
 ]

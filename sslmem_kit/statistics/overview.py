@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,27 +18,36 @@ import xarray as xr
 from sslmem_kit.data.record import printable
 from sslmem_kit.errors import join_names
 from sslmem_kit.names import ALTERNATIVE, ENCODER, MODE, ONE_MODEL, PAIR, PARTITION, PARTITION_CODE, SAMPLE
+from sslmem_kit.scores.contrast import BY_ENCODER
 from sslmem_kit.scores.selection import pair_positions
 from sslmem_kit.spec.audit import AuditEncoderSpec, AuditSpec
 from sslmem_kit.spec.study import StudySpec
+from sslmem_kit.statistics.effect import EFFECT, OVER, effects, seed_summary
 from sslmem_kit.statistics.summary import partition_summary
 from sslmem_kit.statistics.t_tests import partition_tests
 from sslmem_kit.store.schema import LAYERS
 
+MEANS = ["partition", "n", "mean", "sd of samples", "95 % over samples, given these encoders"]
+MEANS_OVER_SEEDS = ["partition", "n", "mean", "sd of samples", "sd of seeds", "95 % over trainings (seeds)"]
+TESTS = ["over samples, given these encoders", "t", "p", "Cohen d", "n"]
+EFFECTS_HEAD = ["effect of membership", "value", "95 %", "over", "p", "n"]
+"""Headings of tables."""
 CLAIM = {
+    "(C-I)/2": "candidates against independent",
+    "C-S": "candidates against shared",
     "C>S": "candidates above shared",
     "C>E": "candidates above extra",
     "S>I": "shared above independent",
     "E>I": "extra above independent",
-    "C>0": "candidates above zero",
-    "I<0": "independent below zero",
-    "S!=0": "shared differ from zero",
-    "E>0": "extra above zero",
+    "C>0": "candidates above the null",
+    "I<0": "independent below the null",
+    "S!=0": "shared differ from extra",
+    "E>0": "extra above shared",
 }
-"""Alternatives of :func:`sslmem_kit.statistics.partition_tests` in words."""
+"""Effects of :func:`sslmem_kit.statistics.effects` and alternatives of :func:`sslmem_kit.statistics.partition_tests` in words."""
 
 
-def headline(study: str, encoders: int, protocol: str, score_range: float | None) -> str:
+def headline(study: str, encoders: int, protocol: str, ranges: Sequence[float] | None) -> str:
     """First line of a report of scores.
 
     Parameters
@@ -49,15 +58,21 @@ def headline(study: str, encoders: int, protocol: str, score_range: float | None
         Number of encoders that the scores rest on.
     protocol
         ``paper``, ``released`` or ``corrected``.
-    score_range
-        Range of the candidates' differences; None where the protocol does not divide by it.
+    ranges
+        Range of the candidates' differences in each repetition; None where the protocol does not divide by it.
 
     Examples
     --------
     >>> headline("digits", 6, "corrected", None)
     'study digits: 6 encoders, protocol corrected (sslmem = raw difference)'
+    >>> headline("digits", 4, "paper", [0.2, 0.25])
+    'study digits: 4 encoders, protocol paper (sslmem = mean of 2 seeds of difference / range of the candidates, 0.2000, 0.2500)'
     """
-    unit = "raw difference" if score_range is None else f"difference / range of the candidates, {score_range:.4f}"
+    unit = "raw difference"
+    if ranges is not None:
+        seeds = f"mean of {len(ranges):,} seeds of " if len(ranges) > 1 else ""
+        some = ", ".join(f"{width:.4f}" for width in ranges[:5]) + (", ..." if len(ranges) > 5 else "")
+        unit = f"{seeds}difference / range of the candidates, {some}"
     return f"study {study}: {encoders} encoders, protocol {protocol} (sslmem = {unit})"
 
 
@@ -171,42 +186,77 @@ def tables(scores: xr.Dataset) -> list[dict[str, Any]]:
 
     Returns
     -------
-    Two tables, each with ``head``, the headings of its columns, and ``rows`` of strings.
+    Tables of the effects of membership, of means and of tests, each with ``head``, the headings of its columns, and ``rows`` of strings;
+    without the first where scores are not of f against g.
 
     Examples
     --------
     >>> scores = xr.Dataset({"sslmem": ("sample", [0.1, -0.1, 0.9, 1.1])}, {"partition": ("sample", [0, 0, 1, 1])})
     >>> means, tests = tables(scores)
     >>> means["rows"][1]
-    ['candidate', '2', '+1.0000', '[+0.9000, +1.1000]', '+0.1414']
+    ['candidate', '2', '+1.0000', '+0.1414', '[+0.9000, +1.1000]']
     >>> tests["rows"][0]
     ['C>S candidates above shared', '+7.07', '0.0097', '+7.07', '4']
     """
     summary, tests = partition_summary(scores), partition_tests(scores)
-    means = [
-        [
-            str(one[PARTITION].item()),
-            f"{one['n'].item():,}",
-            number(one["mean"].item()),
-            "[{}, {}]".format(*(number(end) for end in one["interval"].values)),
-            number(one["sd"].item()),
-        ]
-        for one in (summary.isel({PARTITION: place}) for place in range(summary.sizes[PARTITION]))
-    ]
+    trainings = seed_summary(scores) if BY_ENCODER in scores else None
+    means = []
+    for place in range(summary.sizes[PARTITION]):
+        one = summary.isel({PARTITION: place})
+        row = [str(one[PARTITION].item()), f"{one['n'].item():,}", number(one["mean"].item()), number(one["sd"].item())]
+        ends = one["interval"]
+        if trainings is not None and trainings["seeds"] > 1:
+            ends = trainings["interval"].isel({PARTITION: place})
+            row.append(number(trainings["sd"].isel({PARTITION: place}).item()))
+        means.append([*row, "[{}, {}]".format(*(number(end) for end in ends.values))])
     claims = [
         [
             f"{one[ALTERNATIVE].item()} {CLAIM[one[ALTERNATIVE].item()]}",
             number(one["t"].item(), 2),
-            "-" if math.isnan(one["p"].item()) else f"{one['p'].item():.2g}",
+            chance(one["p"].item()),
             number(one["cohens_d"].item(), 2),
             f"{one['n'].item():,}",
         ]
         for one in (tests.isel({ALTERNATIVE: place}) for place in range(tests.sizes[ALTERNATIVE]))
     ]
+    effect = [{"head": EFFECTS_HEAD, "rows": _effect_rows(effects(scores))}] if BY_ENCODER in scores else []
     return [
-        {"head": ["partition", "n", "mean", "95 % interval", "sd"], "rows": means},
-        {"head": ["alternative", "t", "p", "Cohen d", "n"], "rows": claims},
+        *effect,
+        {"head": MEANS_OVER_SEEDS if means and len(means[0]) == 6 else MEANS, "rows": means},
+        {"head": TESTS, "rows": claims},
     ]
+
+
+def _effect_rows(found: xr.Dataset) -> list[list[str]]:
+    """Rows of the effects of membership that are known."""
+    rows = []
+    for name in found[EFFECT].values:
+        one = found.sel({EFFECT: name})
+        if math.isnan(one["value"].item()):
+            continue
+        seeds, over = one["seeds"].item(), str(one["over"].item())
+        rows.append(
+            [
+                f"{name} {CLAIM[str(name)]}",
+                number(one["value"].item()),
+                "[{}, {}]".format(*(number(end) for end in one["interval"].values)),
+                f"{seeds} {OVER[over]}" if over == "seeds" else OVER[over],
+                chance(one["p"].item()),
+                f"{one['n'].item():,}",
+            ]
+        )
+    return rows
+
+
+def chance(p: float | None) -> str:
+    """Two digits of a p-value; ``-`` where it is not known.
+
+    Examples
+    --------
+    >>> chance(0.0123), chance(None)
+    ('0.012', '-')
+    """
+    return "-" if p is None or math.isnan(p) else f"{p:.2g}"
 
 
 def alignment_tables(summary: xr.Dataset) -> list[dict[str, Any]]:

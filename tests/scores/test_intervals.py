@@ -9,7 +9,8 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from sslmem_kit.scores import family_contrast, leave_out, select_protocol
+from benchmarks import coverage
+from sslmem_kit.scores import family_contrast, leave_out, score, select_protocol
 from sslmem_kit.scores.intervals import MIN_MODERATED_SAMPLES, moderate, t_quantile, total_error
 
 
@@ -164,10 +165,44 @@ def test_equal_variances_become_one():
     np.testing.assert_allclose(moved, 1, atol=0.15)
 
 
+@pytest.mark.parametrize("offset", [0, 0.5, 2])
+@pytest.mark.parametrize("setting", [{}, {"spread": 1.3}, {"seeds": 10}, {"coupled": False, "paired": False}], ids=str)
+def test_intervals_hold_with_offsets_and_spreads_and_in_every_partition(offset, setting):
+    """The offset of a training rests on few trainings, however many samples show it; partitions may spread differently."""
+    shares: dict[str, list[float]] = {}
+    for seed in range(25):
+        root, taken = coverage.study(seed, 1 / 3, samples=660, offset=offset, **setting)
+        codes = root["partition"].values
+        inside = covered(score(root), coverage.truth(taken, codes, "corrected"))
+        for code in range(4):
+            shares.setdefault(str(code), []).append(inside[codes == code].mean())
+    assert all(0.93 - 2.6 * stats.sem(values) <= np.mean(values) <= 0.99 for values in shares.values()), shares
+    # An offset that is missed is missed for all samples of a study at once, in a twentieth of studies where it is all that matters.
+    assert np.mean([np.mean(np.array(values) < 0.4) for values in shares.values()]) <= 0.09
+
+
+@pytest.mark.parametrize(("protocol", "views"), [("released", 1), ("paper", 2), ("corrected", 2)])
+def test_too_few_views_give_no_interval(protocol, views):
+    found = score(coverage.study(0, 0, samples=440, views=views)[0], protocol=protocol)
+    assert found[["low", "high", "standard_error"]].isnull().all().to_array().all()
+    assert np.isfinite(found["standard_error_encoders"]).all()
+
+
+def test_where_nothing_varies_the_interval_is_the_score_itself():
+    root = coverage.study(0, 0, samples=440)[0]
+    same = root.assign(
+        alignment=root["alignment"].isel(encoder=0).expand_dims(encoder=root["encoder"]).transpose(*root["alignment"].dims)
+    )
+    found = score(same)
+    for name in ("sslmem", "low", "high", "standard_error"):
+        np.testing.assert_array_equal(found[name], 0)
+
+
 def test_one_pair_or_no_spread_is_no_reason_for_an_error():
     nothing, one = np.zeros(30), np.full(30, np.nan)
-    error, _ = total_error(nothing, nothing, nothing, encoder_degrees=2, views=5)
+    error, degrees = total_error(nothing, nothing, nothing, encoder_degrees=2, views=5)
     assert (error == 0).all()
+    assert np.isinf(degrees).all()
     error, _ = total_error(one, nothing, one, encoder_degrees=0, views=5)
     assert np.isnan(error).all()
 

@@ -86,11 +86,22 @@ def test_planted_effects_give_the_alternatives_of_the_tables():
     tests = partition_tests(scores(shared=0.02, candidate=0.2, independent=-0.2, extra=0.1))
     rows = {name: tests.sel(alternative=name) for name in tests["alternative"].values}
     assert tuple(rows) == TABLE_2 + TABLE_16 == ("C>S", "C>E", "S>I", "E>I", "C>0", "I<0", "S!=0", "E>0")
-    assert all(rows[name]["p"] < 1e-3 for name in ("C>S", "C>E", "S>I", "E>I", "C>0", "I<0", "E>0"))
+    assert all(rows[name]["p"] < 1e-3 for name in rows)
     assert rows["I<0"]["t"] < 0 < rows["C>0"]["t"]
-    assert set(tests["test"].values) == {"welch", "student"}
     assert rows["C>S"]["n"] == 100
-    assert rows["S!=0"]["n"] == 50
+    assert [str(rows[name]["against"].item()) for name in TABLE_16] == ["shared and extra", "shared and extra", "extra", "shared"]
+    assert rows["C>0"]["n"] == 150
+
+
+def test_table_16_is_against_the_null_with_the_paper_s_test_against_zero_beside():
+    given = scores(shared=0.02, candidate=0.2, independent=-0.2, extra=0.1)
+    groups, row = by_partition(given), partition_tests(given).sel(alternative="C>0")
+    null = np.concatenate([groups["shared"], groups["extra"]])
+    expected = stats.ttest_ind(groups["candidate"], null, equal_var=False, alternative="greater")
+    assert (row["t"], row["p"]) == (pytest.approx(expected.statistic), pytest.approx(expected.pvalue))
+    zero = stats.ttest_1samp(groups["candidate"], 0, alternative="greater")
+    assert (row["t_zero"], row["p_zero"]) == (pytest.approx(zero.statistic), pytest.approx(zero.pvalue))
+    assert np.isnan(partition_tests(given)["t_zero"].sel(alternative="C>S"))
 
 
 def test_the_wrong_direction_is_not_significant():
@@ -113,7 +124,8 @@ def test_each_test_takes_the_partitions_that_it_names():
 
 def test_a_partition_without_samples_leaves_its_tests_out():
     given = scores(candidate=0.1, independent=-0.1)
-    assert partition_tests(given)["alternative"].values.tolist() == ["C>0", "I<0"]
+    assert partition_tests(given)["alternative"].values.tolist() == []
+    assert partition_tests(scores(candidate=0.1, extra=0.0))["alternative"].values.tolist() == ["C>E", "C>0"]
     assert partition_summary(given)["partition"].values.tolist() == ["candidate", "independent"]
 
 

@@ -1,0 +1,89 @@
+"""Verdict on a study's scores: one sentence, and what can and cannot be said."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from sslmem_kit.names import BOUND
+from sslmem_kit.statistics.effect import EFFECT, OVER
+from sslmem_kit.statistics.precision import TARGET
+
+LEVEL = 0.05
+"""p-value below which encoders are said to have memorized."""
+MAIN = "(C-I)/2"
+"""Effect that the verdict is on, or the next where it is not known."""
+
+
+class Verdict(NamedTuple):
+    """A sentence, then what can and what cannot be said, a sentence each."""
+
+    sentence: str
+    can: list[str]
+    cannot: list[str]
+
+
+def verdict(found: xr.Dataset, order: Any = None, *, collapsed: bool = False) -> Verdict:
+    """Verdict on the effects of membership and the order of samples.
+
+    Parameters
+    ----------
+    found
+        Of :func:`sslmem_kit.statistics.effect.effects`.
+    order
+        ``reliability``, ``reliability_interval``, and the attrs ``n``, ``seeds`` and ``views``, of
+        :func:`sslmem_kit.statistics.reliability.order_reliability`; None where it is not known.
+    collapsed
+        Whether an encoder has collapsed, so that nothing can be said.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import _example, score
+    >>> from sslmem_kit.statistics import effects
+    >>> verdict(effects(score(_example.results()))).sentence
+    'memorized: training on a sample lowers its alignment by +0.1876, over 3 trainings between +0.1588 and +0.2165 (p = 3e-11)'
+    """
+    known = [name for name in found[EFFECT].values if np.isfinite(found["value"].sel({EFFECT: name}))]
+    if collapsed or not known:
+        reason = "an encoder has collapsed" if collapsed else "no two partitions can be compared"
+        return Verdict(f"no verdict: {reason}", [], ["anything about memorization, as long as that is so"])
+    one = found.sel({EFFECT: known[0]})
+    value, (low, high), p = float(one["value"]), one["interval"].transpose(BOUND).values, float(one["p"])
+    over, count = str(one["over"].item()), int(one["seeds"])
+    trainings = f"{count} trainings" if over == "seeds" else "trainings"
+    interval = f"between {low:+.4f} and {high:+.4f}"
+    chance = "" if np.isnan(p) else f" (p = {p:.1g})"
+    effect = f"training on a sample lowers its alignment by {value:+.4f}"
+    single = over == "samples"
+    if not p < LEVEL:
+        sentence = f"no memorization found: {effect}, {'over samples' if single else f'over {trainings}'} {interval}{chance}"
+    elif single:
+        sentence = f"memorized by these encoders: {effect}, over samples {interval}{chance}; of one training, others are not known"
+    elif low > 0:
+        sentence = f"memorized: {effect}, over {trainings} {interval}{chance}"
+    else:
+        sentence = f"memorized by these encoders{chance}, which others may not: {effect}, over {trainings} {interval}"
+    can = [f"whether these encoders memorized their candidates, by {known[0]}, and by how much on average"]
+    cannot = []
+    if single:
+        cannot.append("how another training would come out: one seed says nothing of it")
+    else:
+        can.append(f"how other {OVER[over].partition(' (')[0]} would come out, for these samples")
+    told = _of_order(order)
+    (can if told.startswith("the order of single samples, ") else cannot).append(told)
+    cannot.append("that a score or a mean is memorization because it is not zero: both contain the offset of the trainings")
+    cannot.append("that one study memorizes more than another with other views, another protocol or another range")
+    return Verdict(sentence, can, cannot)
+
+
+def _of_order(order: Any) -> str:
+    """Sentence on the order of single samples."""
+    if order is None or not np.isfinite(order["reliability"]):
+        return "which sample is memorized more than another: the reliability of their order is not known"
+    value, (low, high) = float(order["reliability"]), order["reliability_interval"].values
+    words = f"reliability {value:.2f} [{low:.2f}, {high:.2f}] with {order.attrs['seeds']} seeds and {order.attrs['views']} views"
+    if low >= TARGET:
+        return f"the order of single samples, {words}"
+    return f"which single sample is memorized more than another: {words}"
