@@ -71,7 +71,7 @@ pd.DataFrame({"": about})
 # - **about zero**: the encoders treat it alike, whether they saw it or not.
 # - **negative** (independent samples): memorized by g instead, the mirror image.
 #
-# Under `corrected` the score is that difference itself, made of all pairs of views. `paper` and `released` divide it by
+# Under `corrected` the score is that difference itself, made of both kinds of pairs of views. `paper` and `released` divide it by
 # the range over the candidates: the range depends on the two most extreme candidates and on which candidates there are,
 # so such scores are not comparable between studies.
 #

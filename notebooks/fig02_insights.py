@@ -54,7 +54,7 @@ show(scatter)
 # %% [markdown]
 # ## 2b: memorization over training
 # The paper reports that loss and probe accuracy reach a plateau while memorization keeps rising. Loss is recorded at
-# every epoch, the others at some. These scores are raw differences over all pairs of views, whatever the protocol. Two
+# every epoch, the others at some. These scores are raw differences of protocol `corrected`, whatever the protocol. Two
 # caveats: the top 10 % are chosen anew at each epoch by the very scores that are averaged, so that their mean is above
 # that of all even where nothing is memorized; and with one pair of encoders the band is over candidates only and says
 # nothing about another training run.

@@ -29,7 +29,7 @@ from sslmem_kit.figures import interactive_figures, layers, save_figure, show, u
 # %% tags=["parameters"]
 study = "papermill_runs/digits"  # path of a study directory
 out = ""  # folder that figures are written to; by default figures/ of the study
-protocol = "corrected"  # scores by layer are those of this protocol alone: the mean over all pairs of views is what is stored
+protocol = "corrected"  # scores by layer are those of this protocol alone: its mean over pairs of views is what is stored
 
 # %%
 check_parameters(protocol=protocol)

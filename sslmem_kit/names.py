@@ -31,3 +31,14 @@ COLOURS = {"shared": "#009E73", "candidate": "#D55E00", "independent": "#0072B2"
 
 PAIR, SUBSET = "pair", "subset"
 """Modes of an audit beside ``ONE_MODEL``, by what its encoders allow: scores of f against g, or by ``trained_on`` alone."""
+
+VIEW_WITH_VIEW = 2 / 3
+"""Share of the pairs of random views in a mean over all pairs; the rest is of the clean image with each view. It is their share among the
+pairs of five views, the paper's number, and the same at any number: what is measured does not depend on how many views measure it."""
+
+PAIRS_OF_VIEWS = "pairs_of_views"
+"""Attribute that says how both kinds of pairs were weighed in what is stored as a mean over them."""
+FIXED_WEIGHTS = "clean with view 1/3, view with view 2/3"
+"""Its value; earlier versions, which have no such attribute, weighed all pairs alike, as 1/3 and 2/3 with five views alone."""
+ALIKE = 5
+"""Number of views at which both are the same."""

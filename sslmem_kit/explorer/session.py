@@ -16,7 +16,7 @@ from sslmem_kit.errors import UserError
 from sslmem_kit.explorer.link_state import State, pack_ids, unpack_ids
 from sslmem_kit.explorer.study_cache import Library, OpenStudy
 from sslmem_kit.names import PARTITION_CODE, PARTITIONS, SSLMEM
-from sslmem_kit.scores import PROTOCOLS
+from sslmem_kit.scores import PROTOCOLS, default_protocol, usable_protocols
 
 ENCODER_FILTERS = ("method", "backbone", "seed")
 DEFAULT_QUANTILE = 0.9
@@ -263,6 +263,8 @@ class Session(param.Parameterized):
         for name in ("x", "y", "colour", "sort"):
             if getattr(self, name) not in quantities:
                 changes[name] = getattr(State(), name)
+        if self.protocol not in usable_protocols(opened.tree.to_dataset()):
+            changes["protocol"] = default_protocol(opened.tree.to_dataset())
         if self.sample is not None and not len(opened.positions(np.array([self.sample]))):
             changes["sample"] = None
         return changes

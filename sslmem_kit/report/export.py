@@ -15,6 +15,7 @@ from sslmem_kit.errors import UserError
 from sslmem_kit.names import ENCODER, FILE, PARTITIONS
 from sslmem_kit.scores import default_protocol
 from sslmem_kit.scores.audit import is_one_model
+from sslmem_kit.scores.contrast import BY_ENCODER
 from sslmem_kit.scores.estimators import estimate
 from sslmem_kit.spec.paths import expanded
 from sslmem_kit.store.files import appearing, sweep
@@ -51,7 +52,7 @@ def _content(study: Study, protocol: str | None, estimator: str | None) -> xr.Da
     if estimator is not None:
         with store.reading(study.results_path):
             return estimate(study.results, estimator, protocol=protocol)
-    return study.alignments(protocol) if is_one_model(study.tree) else study.scores(protocol).drop_dims(ENCODER, errors="ignore")
+    return study.alignments(protocol) if is_one_model(study.tree) else study.scores(protocol)
 
 
 def frame_of(scores: xr.Dataset, class_names: Sequence[str]) -> pd.DataFrame:
@@ -70,7 +71,9 @@ def frame_of(scores: xr.Dataset, class_names: Sequence[str]) -> pd.DataFrame:
     >>> frame_of(score(_example.results()).isel(sample=[1, 2]), ["cat", "dog"])["partition"].tolist()
     ['candidate', 'independent']
     """
-    if ENCODER in scores.dims:
+    if BY_ENCODER in scores:
+        scores = scores.drop_dims(ENCODER)
+    elif ENCODER in scores.dims:
         scores = _spread(scores)
     frame = scores.drop_vars("augmentation", errors="ignore").to_dataframe().reset_index()
     front = {

@@ -26,7 +26,7 @@ def as_json(found: xr.Dataset) -> dict[str, Any]:
     >>> from sslmem_kit.statistics import assess
     >>> found = as_json(assess(_example.results()))
     >>> round(found["reliability"]["value"], 2), list(found["parts"])
-    (0.97, ['score', 'seeds', 'views', 'both', 'offset'])
+    (0.97, ['score', 'seeds', 'views', 'both', 'offset', 'pairs'])
     """
     attrs = found.attrs
     return {

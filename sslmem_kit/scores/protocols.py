@@ -9,8 +9,7 @@ import numpy as np
 import xarray as xr
 
 from sslmem_kit.errors import UserError, near
-from sslmem_kit.names import AUGMENTATION
-from sslmem_kit.store.schema import VIEW_WITH_VIEW
+from sslmem_kit.names import AUGMENTATION, VIEW_WITH_VIEW
 
 PROTOCOLS: dict[str, Callable[[xr.DataArray, xr.DataArray], xr.DataArray]] = {
     "paper": lambda view_a, view_b: (view_a > 0) & (view_b > 0),
@@ -98,7 +97,7 @@ def view_weights(view_a: np.ndarray, view_b: np.ndarray) -> np.ndarray:
     """Weights of the mean over pairs of views, and of its jackknife over the random views.
 
     Pairs of the clean image with a view are averaged, and pairs of views with each other; where both kinds are there, the mean of all is a
-    third of the first and two thirds of the second (:data:`sslmem_kit.store.schema.VIEW_WITH_VIEW`), whatever the number of views.
+    third of the first and two thirds of the second (:data:`sslmem_kit.names.VIEW_WITH_VIEW`), whatever the number of views.
 
     Parameters
     ----------

@@ -29,13 +29,22 @@ import numpy as np
 import xarray as xr
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.names import ALIGNMENT, ENCODER, FAMILIES, PARTITION_CODE, SAMPLE, SSLMEM, TRAINED_ON
+from sslmem_kit.names import (
+    ALIGNMENT,
+    ENCODER,
+    FAMILIES,
+    FIXED_WEIGHTS,
+    PAIRS_OF_VIEWS,
+    PARTITION_CODE,
+    SAMPLE,
+    SSLMEM,
+    TRAINED_ON,
+)
 from sslmem_kit.scores.contrast import BY_ENCODER, _contrast
 from sslmem_kit.scores.intervals import CONFIDENCE
 from sslmem_kit.scores.protocols import select_protocol
 from sslmem_kit.scores.selection import _select_encoders, of_pairs
 from sslmem_kit.scores.variances import encoders_by_seed, is_balanced
-from sslmem_kit.store.schema import FIXED_WEIGHTS, PAIRS_OF_VIEWS
 
 
 def family_contrast(alignment: xr.DataArray) -> xr.Dataset:

@@ -207,7 +207,7 @@ def without_offset(
     >>> out = np.tile([True, False, True, False], (30, 1))
     >>> means = np.tile([0.5, 0.3, 0.6, 0.3], (30, 1))
     >>> own, offset, degrees = without_offset(means, out, encoders_by_seed(np.array([0, 0, 1, 1])), np.full(30, 0.0025))
-    >>> own[0].round(6), offset[0].round(6), degrees[0]
+    >>> own.max().round(6).item(), offset[0].round(6).item(), degrees[0].item()
     (0.0, 0.0025, 1.0)
     """
     samples = len(means)

@@ -11,11 +11,12 @@ import numpy as np
 import xarray as xr
 
 from sslmem_kit.data.record import crossing, cut_batch, stored_record
-from sslmem_kit.names import COMPARED_ANYWAY, ENCODER, FAMILIES, MODE, ONE_MODEL
+from sslmem_kit.names import ALIGNMENT, ALIKE, COMPARED_ANYWAY, ENCODER, FAMILIES, MODE, ONE_MODEL, PAIRS_OF_VIEWS
 from sslmem_kit.scores import of_pairs
 from sslmem_kit.statistics.collapse import collapse
 from sslmem_kit.store.integrity import DAMAGED_PICTURES, NO_CHECKSUMS
 from sslmem_kit.store.metadata import SEAL
+from sslmem_kit.store.schema import LAYERS
 
 _SPREAD = ("feature_std", "effective_rank", "embedding_std")
 
@@ -39,6 +40,7 @@ def caveats(tree: xr.DataTree) -> list[str]:
         *json.loads(tree.attrs.get(COMPARED_ANYWAY, "[]")),
         *_of_seeds(tree),
         *_of_data(tree),
+        *_of_older_means(tree),
         *([DAMAGED_PICTURES] if tree.attrs.get("damaged_pictures") else []),
         *([] if SEAL in tree.attrs else [NO_CHECKSUMS]),
     ]
@@ -80,6 +82,22 @@ def of_seeds(f: Sequence[int], g: Sequence[int]) -> list[str]:
             "those of encoders that do not belong together, larger than of pairs that were trained alike (the field seed says which do)"
         )
     return sentences
+
+
+def _of_older_means(tree: xr.DataTree) -> list[str]:
+    """Caveat of means over pairs of views that an earlier version stored with other weights than those of the scores."""
+    views = int(tree["view_b"].max())
+    older = [
+        f"/{group}"
+        for group in (LAYERS, "trajectory")
+        if group in tree.children and PAIRS_OF_VIEWS not in tree[group][ALIGNMENT].attrs and views not in (1, ALIKE)
+    ]
+    if not older:
+        return []
+    return [
+        f"{' and '.join(older)}, stored by an earlier version, weigh all pairs of views alike, which with {views} views is not what scores of "
+        "protocol corrected are made of: the two do not compare"
+    ]
 
 
 def _of_data(tree: xr.DataTree) -> list[str]:

@@ -22,7 +22,7 @@ NORMAL_975 = 1.959964
 
 
 def layer_scores(tree: xr.DataTree) -> xr.Dataset:
-    """Score of every sample at every layer: mean alignment over encoders of family g minus over family f, over all pairs of views.
+    """Score of every sample at every layer: mean alignment over encoders of family g minus over family f.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """Memorization over training (figure 2b): score, probe accuracy and loss after the recorded epochs.
 
-The score of a sample after an epoch is the mean alignment over the encoders of family g minus that over family f, as everywhere:
-higher means more memorized by f. ``/trajectory`` stores alignment as the mean over all pairs of views, so that what is made of it
-is the raw difference of protocol ``corrected``, whichever protocol the final scores are read in.
+The score of a sample after an epoch is the mean alignment over the encoders of family g minus that over family f, as everywhere: higher
+means more memorized by f. ``/trajectory`` stores alignment as the mean over pairs of views by :func:`sslmem_kit.store.pair_weights`, so
+that what is made of it is the raw difference of protocol ``corrected``, whichever protocol the final scores are read in.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def verdict(found: xr.Dataset, order: Any = None, *, collapsed: bool = False) ->
     >>> from sslmem_kit.scores import _example, score
     >>> from sslmem_kit.statistics import effects
     >>> verdict(effects(score(_example.results()))).sentence
-    'memorized: training on a sample lowers its alignment by +0.1876, over 3 trainings between +0.1588 and +0.2165 (p = 3e-11)'
+    'memorized: training on a sample lowers its alignment by +0.1873, over 3 trainings between +0.1766 and +0.1980 (p = 1e-10)'
     """
     known = [name for name in found[EFFECT].values if np.isfinite(found["value"].sel({EFFECT: name}))]
     if collapsed or not known:

@@ -14,11 +14,12 @@ from sslmem_kit.names import (
     ENCODER,
     MODE,
     ONE_MODEL,
+    PAIRS_OF_VIEWS,
     PARTITIONS,
     SAMPLE,
     TRAINED_ON,
 )
-from sslmem_kit.store.schema import DETAILS, LAYERS, LOCALIZED, PAIRS_OF_VIEWS, PER_ENCODER, pair_weights
+from sslmem_kit.store.schema import DETAILS, LAYERS, LOCALIZED, PER_ENCODER, pair_weights
 
 
 def missing(tree: xr.DataTree) -> str:

@@ -18,7 +18,9 @@ from sslmem_kit.names import (
     ENCODER,
     EPOCH,
     FILE,
+    FIXED_WEIGHTS,
     LAYER,
+    PAIRS_OF_VIEWS,
     PARTITIONS,
     SAMPLE,
     TRAINED_ON,
@@ -26,11 +28,9 @@ from sslmem_kit.names import (
 from sslmem_kit.store import integrity
 from sslmem_kit.store.files import folder_appearing
 from sslmem_kit.store.schema import (
-    FIXED_WEIGHTS,
     LAYERS,
     LOCALIZED,
     ORIGINAL,
-    PAIRS_OF_VIEWS,
     PER_ENCODER,
     PROBES,
     RECORDED,

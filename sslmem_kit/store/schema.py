@@ -13,6 +13,7 @@ from sslmem_kit.names import (
     SAMPLE,
     UNIT,
     VIEW,
+    VIEW_WITH_VIEW,
 )
 
 SCHEMA_VERSION = 1
@@ -54,18 +55,6 @@ LOCALIZED = {
 def view_pairs(views: int) -> list[tuple[int, int]]:
     """Return all pairs among the clean image (0) and ``views`` random views, in the order of the augmentation axis."""
     return list(itertools.combinations(range(views + 1), 2))
-
-
-VIEW_WITH_VIEW = 2 / 3
-"""Share of the pairs of random views in a mean over all pairs; the rest is of the clean image with each view. It is their share among the
-pairs of five views, the paper's number, and the same at any number: what is measured does not depend on how many views measure it."""
-
-PAIRS_OF_VIEWS = "pairs_of_views"
-"""Attribute that says how both kinds of pairs were weighed in what is stored as a mean over them."""
-FIXED_WEIGHTS = "clean with view 1/3, view with view 2/3"
-"""Its value; earlier versions, which have no such attribute, weighed all pairs alike, as 1/3 and 2/3 with five views alone."""
-ALIKE = 5
-"""Number of views at which both are the same."""
 
 
 def pair_weights(views: int) -> np.ndarray:

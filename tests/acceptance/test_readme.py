@@ -140,7 +140,7 @@ def test_every_reason_is_needed() -> None:
 def things(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what a reader has: studies, photographs, checkpoints and lists, a removal split."""
     folder = tmp_path_factory.mktemp("reader")
-    make_study(folder / "papermill_runs" / "digits", samples=120, seeds=2, views=2)
+    make_study(folder / "papermill_runs" / "digits", samples=120, seeds=2, views=3)
     rng = np.random.default_rng(0)
     for number in range(48):
         place = folder / "photos" / ("cat", "dog")[number % 2] / f"{number:02d}.png"
@@ -175,7 +175,7 @@ def short(spec: StudySpec) -> StudySpec:
     if spec.design.subsets:
         design = {"subsets": {"folds": 2, "repeats": 1}, "leave_one_out": {"samples": 5, "seeds": 2}}
     content = spec.as_dict()
-    for section, values in (("training", training), ("scoring", {"views": 1}), ("design", design)):
+    for section, values in (("training", training), ("scoring", {"views": 2}), ("design", design)):
         content[section] = {**content[section], **values}
     return parse_spec(content, where="short")
 

@@ -22,7 +22,7 @@ from sslmem_kit.explorer.link_state import State, from_query, to_query
 from sslmem_kit.explorer.session import Session
 from sslmem_kit.explorer.study_cache import Library
 from sslmem_kit.names import PARTITION_CODE
-from sslmem_kit.scores import score, select_protocol
+from sslmem_kit.scores import mean_over_pairs, score, select_protocol
 from sslmem_kit.study import open_study
 from tests.support.fake_study import make_study
 
@@ -109,8 +109,8 @@ def test_values_are_those_of_the_scores_and_of_the_store(library):
         np.testing.assert_allclose(Side("one").values(study, protocol), expected, rtol=1e-6)
         pair = score(whole, protocol=protocol, encoders=["f-1", "g-1"])["sslmem"].values
         np.testing.assert_allclose(Side("one", seed=1).values(study, protocol), pair, rtol=1e-6)
-        alignment = select_protocol(whole["alignment"].sel(encoder="g-2"), protocol).values
-        np.testing.assert_allclose(Side("one", encoder="g-2").values(study, protocol), alignment.mean(axis=1), rtol=1e-5)
+        alignment = mean_over_pairs(select_protocol(whole["alignment"].sel(encoder="g-2"), protocol)).values
+        np.testing.assert_allclose(Side("one", encoder="g-2").values(study, protocol), alignment, rtol=1e-5)
 
 
 @pytest.mark.parametrize("harm", [Path.unlink, lambda chunk: chunk.write_bytes(b"damaged")])

@@ -190,7 +190,7 @@ def test_an_interval_that_is_not_defined_is_said(tmp_path):
     session = Session(Library([make_study(tmp_path / "one", seeds=1).path]))
     made = Scatter(session)
     key(made, "Home")
-    assert dict(made._overlay.card["rows"])["score"].endswith("(interval not defined: one seed)")
+    assert dict(made._overlay.card["rows"])["score"].endswith("(interval not defined: one seed, or too few views)")
     assert "nan" not in made._overlay.spoken
 
 

@@ -81,7 +81,7 @@ def test_what_was_planted_is_reported(study: Study) -> None:
 
 
 def test_a_study_too_small_for_errors_has_none_and_no_nan(tmp_path: Path) -> None:
-    small = make_study(tmp_path / "small", samples=12, seeds=1, views=1)
+    small = make_study(tmp_path / "small", samples=12, seeds=1, views=2)
     report = build_report(small)
     assert report["n"]["candidate"] == 1
     assert report["sd"]["candidate"] is None
@@ -93,7 +93,9 @@ def test_a_study_too_small_for_errors_has_none_and_no_nan(tmp_path: Path) -> Non
 def test_the_text_holds_every_number_for_a_person(study: Study) -> None:
     report = build_report(study, protocol="paper")
     text = as_text(report)
-    assert text.splitlines()[0].startswith("study tiny: 6 encoders, protocol paper (sslmem = difference / range of the candidates")
+    assert text.splitlines()[0].startswith(
+        "study tiny: 6 encoders, protocol paper (sslmem = mean of 3 seeds of difference / range of the candidates"
+    )
     for name in PARTITIONS:
         (line,) = [line for line in text.splitlines() if line.startswith(name)]
         assert f"{report['mean'][name]:+.4f}" in line

@@ -84,7 +84,7 @@ def test_other_estimators_than_the_pairs(tmp_path: Path) -> None:
     assert main(["export", str(study.path), "--to", str(tmp_path / "scores.csv"), "--estimator", "pairs"]) == 0
     frame = pd.read_csv(tmp_path / "scores.csv")
     assert set(frame["partition"]) == {"candidate"}
-    expected = study.scores().to_dataframe().loc[frame["sample"], "difference"]
+    expected = study.scores()["difference"].to_series().loc[frame["sample"]]
     np.testing.assert_allclose(frame["sslmem"], expected, rtol=1e-5)
     assert main(["export", str(study.path), "--to", str(tmp_path / "more.csv"), "--estimator", "subsets"]) == 2
     assert not (tmp_path / "more.csv").exists()

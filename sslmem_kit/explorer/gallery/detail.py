@@ -101,7 +101,8 @@ class Detail:
         """Return name, value and title of the score of the sample and of the statistics beside it."""
         scores = self.session.scores
         score, interval, words = (texts[0] for texts in score_texts(self.session, np.array([position])))
-        facts = [["score", score, ""], ["95 % interval", interval if interval != NOT_DEFINED else "not defined (one seed)", words]]
+        undefined = f"not defined ({words.removeprefix('interval not defined with ')})"
+        facts = [["score", score, ""], ["95 % interval", interval if interval != NOT_DEFINED else undefined, words]]
         for name, label, digits in (
             ("standard_error", "standard error", 4),
             ("z", "z against the null", 2),

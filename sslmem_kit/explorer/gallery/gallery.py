@@ -186,10 +186,18 @@ def score_texts(session: Session, positions: np.ndarray) -> tuple[list[str], lis
     width = float(scores.attrs.get("range", 1.0))  # scores may be shares of a range, intervals are of the difference itself
     digits = 3 if "range" in scores.attrs else 4
     score = [number(value, digits) for value in scores[SSLMEM].values[positions].tolist()]
-    ends = ([number(value / width, digits) for value in scores[name].values[positions].tolist()] for name in ("low", "high"))
+    ends = (
+        [
+            number(value, digits)
+            for value in (scores[SSLMEM] + (scores[name] - scores["difference"]) / width).values[positions].tolist()
+        ]
+        for name in ("low", "high")
+    )
     pairs = list(zip(*ends, strict=True))
     intervals = [NOT_DEFINED if NOT_DEFINED in pair else "[{}, {}]".format(*pair) for pair in pairs]
+    of_views = "standard_error_encoders" in scores and bool(np.isfinite(scores["standard_error_encoders"].values).any())
+    why = "so few views" if of_views else "one seed"
     words = [
-        "interval not defined with one seed" if NOT_DEFINED in pair else "95 % interval {} to {}".format(*pair) for pair in pairs
+        f"interval not defined with {why}" if NOT_DEFINED in pair else "95 % interval {} to {}".format(*pair) for pair in pairs
     ]
     return score, intervals, words

@@ -82,7 +82,7 @@ def _interval(session: Session, position: int) -> str:
     if "low" not in session.scores:
         return ""
     low, high = (float(session.scores[name].values[position]) for name in ("low", "high"))
-    return f" [{low:.3g}, {high:.3g}]" if np.isfinite([low, high]).all() else " (interval not defined: one seed)"
+    return f" [{low:.3g}, {high:.3g}]" if np.isfinite([low, high]).all() else " (interval not defined: one seed, or too few views)"
 
 
 def _number(value: float) -> str:
