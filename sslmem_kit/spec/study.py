@@ -127,8 +127,9 @@ _YOUNGER: dict[tuple[str, str], Any] = {
     ("objective", "regularizer"): None,
     ("scoring", "layers"): [],
     **{
-        ("training", field): TrainingSpec.model_fields[field].default
-        for field in ("clip_norm", "compile", "channels_last", "privacy")
+        ("training", field): value
+        for field, value in TrainingSpec().model_dump(mode="json").items()
+        if field in ("betas", "clip_norm", "clip_by", "compile", "channels_last", "privacy")
     },
     **{("downstream", field): value for field, value in DownstreamSpec().model_dump(mode="json").items()},
     **{("design", field): value for field, value in DesignSpec().model_dump(mode="json").items()},

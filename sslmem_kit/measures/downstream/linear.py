@@ -16,6 +16,7 @@ from torch import Tensor
 from sslmem_kit.errors import UserError
 from sslmem_kit.spec.downstream import LogisticProbeSpec, SGDProbeSpec
 from sslmem_kit.training.lightly import LARS, cosine_warmup_schedule
+from sslmem_kit.training.optimizer import NO_DECAY
 
 MIN_STEPS = 10
 """Minimum of steps per epoch, as 40,000 samples in batches of 4096 have. With fewer, 90 epochs end before the weights have moved."""
@@ -141,7 +142,5 @@ def _moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _optimizer(weight: Tensor, bias: Tensor, spec: SGDProbeSpec) -> torch.optim.Optimizer:
     if spec.optimizer == "sgd":
         return torch.optim.SGD([weight, bias], lr=spec.learning_rate, momentum=MOMENTUM)
-    # lightly's LARS is plain SGD where weight decay is 0. A decay far below what a float resolves turns its trust ratio on, which
-    # the weights need and the bias does not (You et al. 2017).
-    groups = [{"params": [weight], "weight_decay": 1e-12}, {"params": [bias], "weight_decay": 0.0}]
+    groups = [{"params": [weight], "weight_decay": NO_DECAY}, {"params": [bias], "weight_decay": 0.0}]
     return LARS(groups, lr=spec.learning_rate, momentum=MOMENTUM)
