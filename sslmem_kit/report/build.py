@@ -92,7 +92,7 @@ def _report(study: Study, protocol: str, fdr: float | None, with_reliability: bo
     encoders = [str(name) for name in of_pairs(study.results)["encoder"].values]
     downstream = _downstream(study, encoders)
     for group, name in ((store.LAYERS, ALIGNMENT), (store.UNITS, "unit_mem")):
-        if group in study.tree.children:
+        if group in study.tree.children and not (group == store.UNITS and study.spec.scoring.views == 1):  # NaN with one view
             stored = study.tree[group].to_dataset()[name].sel({ENCODER: encoders})
             store.check_whole(study.results_path, stored, what=f"{name} in /{group}")
     report = {

@@ -26,10 +26,12 @@ from sslmem_kit.measures.features import nearest, pooled_features
 from sslmem_kit.run.calibration import calibrate as calibrate
 from sslmem_kit.run.removal import study_samples
 from sslmem_kit.run.repair import WEIGHTS, forget
-from sslmem_kit.run.versions import versions
+from sslmem_kit.run.resources import processor
+from sslmem_kit.run.versions import arithmetic, versions
 from sslmem_kit.spec.design import EncoderPlan
 from sslmem_kit.store import details, file_record, integrity
 from sslmem_kit.store.files import write_json
+from sslmem_kit.store.provenance import RULES
 from sslmem_kit.study import Study
 from sslmem_kit.training.checkpoints import Progress, is_resumable, load_progress, save_progress, write_history
 from sslmem_kit.training.distributed import DeviceGroup
@@ -347,6 +349,8 @@ def _write_config(
             "threads": threads,
             "spec_hash": spec.hash,
             "versions": versions(),
+            "machine": f"{processor()}; {arithmetic(device_group.device)}",
+            "rules": RULES,
         },
     )
 

@@ -48,6 +48,10 @@ LOCALIZED = {
 """Groups of a study with ``scoring.layers``: alignment by layer, the mean over augmentations, written with each block of scores; and what
 :mod:`sslmem_kit.store.details` adds about units."""
 
+UNIT_RULE = "strongest sample chosen on one half of the views and measured on the other, both ways"
+OLD_UNIT_RULE = "strongest sample chosen and measured on the same views, which for pure noise gives .26 to .69"
+"""Rules of UnitMem, attribute ``rule`` of ``/units``, which older stores do not have; nor do they have ``null``, what chance gives."""
+
 
 def view_pairs(views: int) -> list[tuple[int, int]]:
     """Return all pairs among the clean image (0) and ``views`` random views, in the order of the augmentation axis."""

@@ -299,7 +299,7 @@ def test_a_study_stores_layers_beside_unchanged_scores(whole: Study, tmp_path: P
     assert array.chunks == (40, 1, len(names))
     group = whole.tree["units"].to_dataset()
     assert list(dict.fromkeys(group["layer"].values.tolist())) == names
-    assert ((group["unit_mem"] >= 0) & (group["unit_mem"] <= 1)).all()
+    assert ((group["unit_mem"] >= -1) & (group["unit_mem"] <= 1)).all()
     assert np.isin(group["strongest"], [*whole.tree["sample"].values, -1]).all()
     assert list(problems(whole.path)) == []
 
@@ -332,7 +332,7 @@ def test_units_that_were_lost_are_made_again(study: Study, whole: Study) -> None
         ("layers/alignment", (3, 0, 0), np.nan, "/layers: alignment holds values outside 0..2"),
         ("layers/alignment", (3, 0, 0), 2.5, "/layers: alignment holds values outside 0..2"),
         ("layers/alignment", (3, 0, -1), 1.99, "/layers: the alignment of the last layer"),
-        ("units/unit_mem", (0, 0), 1.5, "/units: unit_mem holds values outside 0..1"),
+        ("units/unit_mem", (0, 0), 1.5, "/units: unit_mem holds values outside -1..1"),
         ("units/strongest", (0, 0), 10**9, "/units: strongest holds ids"),
     ],
 )
