@@ -55,13 +55,14 @@ def plot(table: xr.Dataset, seen: xr.Dataset) -> hv.Layout:
         _points(x[known], share[known], COLOURS["candidate"], "share"),
     ]
     reach = 1.15 * np.abs(np.concatenate([null[known].ravel(), share[known], [0.4]]) - 0.5).max()
+    floor = min(-0.03, 1.1 * quantiles.min())
     panels = [
         layer_panel(
             left,
             _ticks(table),
             "Units by layer (grey: null)",
             "UnitMem",
-            {"ylim": (min(-0.03, 1.1 * quantiles.min()), 1.03), "show_legend": False},
+            {"ylim": (floor, 1.03), "show_legend": False},
         ),
         layer_panel(
             right,

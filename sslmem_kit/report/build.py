@@ -9,7 +9,7 @@ from sslmem_kit import statistics, store
 from sslmem_kit.data.record import stored_record
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import ALIGNMENT, ENCODER, MODE, PAIR, PARTITION
-from sslmem_kit.report import estimators, layers, reliability
+from sslmem_kit.report import common, estimators, layers, probes, reliability
 from sslmem_kit.report import fdr as discoveries
 from sslmem_kit.report.audit import one_model_report
 from sslmem_kit.report.tables import by_coordinate, rows_of_tests
@@ -46,8 +46,8 @@ def build_report(
     -------
     ``study``, ``protocol``; ``mean``, ``sd``, ``n`` and ``interval`` (95 %, bootstrap over samples) of ``sslmem`` by partition;
     ``range`` (of the candidates' differences; None where the protocol does not divide by it); ``tests`` (Tables 2 and 16; ``t`` is the
-    paper's "effect size"); ``probe_accuracy`` (linear, on the study's own data) by encoder; ``downstream``, accuracies by task, probe and
-    encoder; ``collapsed``, a sentence by the encoder that has; ``warnings``, of
+    paper's "effect size"); of probes :func:`sslmem_kit.report.probes.accuracies`; ``collapsed``, a sentence by the encoder that has;
+    ``common`` of :func:`sslmem_kit.report.common.common_policy`; ``warnings``, of
     :func:`sslmem_kit.statistics.caveats.caveats`; ``data``, what was read (:func:`sslmem_kit.data.record.stored_record`);
     ``encoders`` (ids); ``seconds`` that the study took; ``computed_on``, of :func:`sslmem_kit.store.provenance.computed_on`; of a study with
     layers :func:`sslmem_kit.report.layers.localized`; with ``fdr``
@@ -90,7 +90,6 @@ def _report(study: Study, protocol: str, fdr: float | None, with_reliability: bo
     mode, scores = mode_of(study.tree), study.scores(protocol)
     summary = statistics.partition_summary(scores)
     encoders = [str(name) for name in of_pairs(study.results)["encoder"].values]
-    downstream = _downstream(study, encoders)
     for group, name in ((store.LAYERS, ALIGNMENT), (store.UNITS, "unit_mem")):
         if group in study.tree.children and not (group == store.UNITS and study.spec.scoring.views == 1):  # NaN with one view
             stored = study.tree[group].to_dataset()[name].sel({ENCODER: encoders})
@@ -102,8 +101,7 @@ def _report(study: Study, protocol: str, fdr: float | None, with_reliability: bo
         **{key: by_coordinate(summary[key], PARTITION) for key in ("mean", "sd", "n", "interval")},
         "range": scores.attrs.get("range"),
         "tests": rows_of_tests(statistics.partition_tests(scores)),
-        "probe_accuracy": next(iter(downstream.values()))["linear"] if downstream else {},
-        "downstream": downstream,
+        **probes.accuracies(study, encoders),
         "collapsed": collapsed(study.tree),
         "warnings": study.caveats,
         "data": stored_record(study.tree.attrs, study.class_names),
@@ -111,6 +109,7 @@ def _report(study: Study, protocol: str, fdr: float | None, with_reliability: bo
         "seconds": study.tree.attrs.get("seconds"),
         "computed_on": computed_on(study.tree.attrs),
         **layers.localized(study.tree),
+        **common.common_policy(study, protocol),
     }
     if fdr is not None:
         report["discoveries"] = discoveries.as_json(statistics.fdr_summary(scores, fdr))
@@ -125,19 +124,6 @@ def _report(study: Study, protocol: str, fdr: float | None, with_reliability: bo
         compared = statistics.compare_estimators(study.results, protocol=protocol, epochs=study.spec.training.epochs)
         report["estimators"] = estimators.as_json(compared)
     return report
-
-
-def _downstream(study: Study, encoders: list[str]) -> dict[str, dict[str, dict[str, float]]]:
-    if "downstream" not in study.tree.children:
-        return {}
-    accuracy = study.tree["downstream/accuracy"].sel(encoder=encoders).load()
-    return {
-        str(task): {
-            str(probe): dict(zip(encoders, accuracy.sel(task=task, probe=probe).values.tolist(), strict=True))
-            for probe in accuracy["probe"].values
-        }
-        for task in accuracy["task"].values
-    }
 
 
 def _plain(value: Any) -> Any:

@@ -43,8 +43,9 @@ def calibrate(
     Returns
     -------
     ``device``, ``parameters`` of the encoder, ``objective_parameters``, ``stem``, ``representation`` (its shape), ``layers`` that are
-    scored (units by name), ``views`` of a sample in a step, ``versions``, ``arithmetic``; with ``timed``: ``tasks_not_read``, which are known
-    and missing here, ``flops`` of one encoder's training and scoring, ``train_seconds`` and ``score_seconds`` of one encoder, shared by ``devices``.
+    scored (units by name), ``views`` of a sample in a step, ``versions``, ``arithmetic``; with ``timed``: ``tasks_not_read``, which are
+    known and missing here, ``flops`` of one encoder's training and scoring, ``train_seconds`` and ``score_seconds`` of one encoder, shared
+    by ``devices``.
 
     Raises
     ------
@@ -115,7 +116,9 @@ def calibrate(
     steps *= size / stepped
     step_flops, score_flops = _flops(step, stepped), _flops(score, scored)
     scoring_batches = len(samples.scored) / scored
-    records = len(training.recorded_epochs) + (2 if spec.scoring.layers else 1)  # units take passes of their own
+    records = (
+        len(training.recorded_epochs) + (2 if spec.scoring.layers else 1) + (spec.second_policy is not None)
+    )  # units take passes
     train_seconds = _seconds(lambda: step(stepped), device) * steps
     if groups:
         facts["together_seconds"] = seconds_per_epoch(spec, groups[-1], samples, loader) * training.epochs

@@ -62,4 +62,5 @@ def _create_store(study: Study, samples: StudySamples, facts: dict[str, Any], th
             "stem": facts["stem"],
         },
         layers=tuple(facts["layers"]),
+        common_policy=spec.second_policy.name if spec.second_policy else None,
     )

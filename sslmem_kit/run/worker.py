@@ -21,7 +21,7 @@ from sslmem_kit.encoders.weights import load_weights, save_weights
 from sslmem_kit.errors import UserError
 from sslmem_kit.events import Completed, OnEvent, Scored, Warned, ignore
 from sslmem_kit.measures.alignment import scored_images
-from sslmem_kit.measures.evaluation import downstream_accuracy, record, score_layers, score_together, score_units
+from sslmem_kit.measures.evaluation import downstream_accuracy, record, score_again, score_layers, score_together, score_units
 from sslmem_kit.measures.features import nearest, pooled_features
 from sslmem_kit.run.calibration import calibrate as calibrate
 from sslmem_kit.run.removal import study_samples
@@ -70,7 +70,9 @@ def complete_encoder(
     device_group.wait()
     ids, size = samples.dataset.ids[samples.scored], spec.scoring.block
     for block in blocks[device_group.rank :: device_group.size]:
-        _write_block(study, index, block, *score_layers(spec, encoder, ids[block * size : (block + 1) * size], loader))
+        chosen = ids[block * size : (block + 1) * size]
+        again = score_again(spec, encoder, chosen, loader)
+        _write_block(study, index, block, *score_layers(spec, encoder, chosen, loader), common=again)
         emit(Scored(plan.id, block))
     device_group.wait()
     rows = _evaluated(study, index, encoder, progress, samples, loader, device_group)
@@ -114,9 +116,9 @@ def complete_group(
             scored = [score_layers(spec, encoder, chosen, loader) for encoder, _ in trained]
         else:
             scored = [(values, None) for values in score_together(spec, represent, chosen, loader)]
-        for index, (values, layers) in zip(indices, scored, strict=True):
+        for index, (values, layers), (encoder, _) in zip(indices, scored, trained, strict=True):
             if block in todo[index]:
-                _write_block(study, index, block, values, layers)
+                _write_block(study, index, block, values, layers, common=score_again(spec, encoder, chosen, loader))
         emit(Scored(name, block))
     for index, (encoder, progress) in zip(indices, trained, strict=True):
         if not store.is_evaluated(study.results_path, index):
@@ -125,10 +127,18 @@ def complete_group(
     emit(Completed(name))
 
 
-def _write_block(study: Study, index: int, block: int, values: np.ndarray, layers: np.ndarray | None = None) -> None:
-    if not np.isfinite(values).all() or (layers is not None and not np.isfinite(layers).all()):
+def _write_block(
+    study: Study,
+    index: int,
+    block: int,
+    values: np.ndarray,
+    layers: np.ndarray | None = None,
+    *,
+    common: np.ndarray | None = None,
+) -> None:
+    if not all(np.isfinite(part).all() for part in (values, layers, common) if part is not None):
         raise UserError(f"scoring: encoder {study.spec.encoders[index].id} gives representations that are not finite")
-    store.write_alignment(study.results_path, encoder=index, block=block, values=values, layers=layers)
+    store.write_alignment(study.results_path, encoder=index, block=block, values=values, layers=layers, common=common)
 
 
 def _evaluated(
@@ -144,8 +154,11 @@ def _evaluated(
     spec, training = study.spec, study.spec.training
     if spec.encoders[index].design == "pair":
         linear = progress.history[-1]["probe_accuracy"]
-        accuracy = downstream_accuracy(spec, encoder, samples, loader, device_group, linear=linear)
-        return progress.rows(training.epochs, training.recorded_epochs) | {"downstream/accuracy": accuracy}
+        accuracy, tested = downstream_accuracy(spec, encoder, samples, loader, device_group, linear=linear)
+        return progress.rows(training.epochs, training.recorded_epochs) | {
+            "downstream/accuracy": accuracy,
+            "downstream/n_test": tested,
+        }
     progress.trajectory[training.epochs] = store.mean_alignment(study.results_path, encoder=index)
     return progress.rows(training.epochs, training.recorded_epochs)
 

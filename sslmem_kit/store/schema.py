@@ -6,6 +6,7 @@ import itertools
 
 from sslmem_kit.names import (
     ALIGNMENT,
+    AUGMENTATION,
     ENCODER,
     LAYER,
     SAMPLE,
@@ -40,6 +41,11 @@ DETAILS = {
 dimension of its own, because a group inherits ``sample`` from the root, where it is longer."""
 
 LAYERS, UNITS = "layers", "units"
+
+COMMON = "common"
+"""Group of a study with ``scoring.common_policy``: ``alignment`` as in the root, of views by that policy; written with each block of scores."""
+
+SECOND = {COMMON: {ALIGNMENT: (SAMPLE, AUGMENTATION, ENCODER)}}
 
 LOCALIZED = {
     LAYERS: {ALIGNMENT: (SAMPLE, ENCODER, LAYER)},

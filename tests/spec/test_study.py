@@ -68,6 +68,7 @@ CHANGES = {
     "training.checkpoint_seconds": 30,
     "scoring.views": 4,
     "scoring.policy": "crop",
+    "scoring.common_policy": "noise",
     "scoring.batch_size": 128,
     "scoring.block": 1024,
     "scoring.precision": "bf16",
@@ -79,7 +80,7 @@ CHANGES = {
 """Another legal value of every field."""
 
 
-SINGLE = ("encoder.options", "training.policy", "scoring.policy", "downstream.linear")
+SINGLE = ("encoder.options", "training.policy", "scoring.policy", "scoring.common_policy", "downstream.linear")
 """Mappings that are one value."""
 
 

@@ -47,6 +47,9 @@ POLICIES: dict[str, Any] = {
     "supervised": ["crop", "flip"],
 }
 
+COMMON_POLICY = "simclr"
+"""Policy by which rows that are compared and have views of their own are scored too (Tables 1, 4 and 9a)."""
+
 OBJECTIVES: dict[tuple[str, bool], dict[str, Any]] = {
     # Chen et al.: two layers to 128; temperature 0.5 on CIFAR10, 0.1 on ImageNet.
     ("simclr", False): {"method": "simclr", "temperature": 0.5, "hidden_dim": 2048, "projection_dim": 128},
