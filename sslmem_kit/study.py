@@ -102,7 +102,7 @@ class StudyResults(StudyFolder):
         UserError
             The study was not scored by a common policy, or as :meth:`scores`.
         """
-        common = getattr(self.spec.scoring, "common_policy", None)
+        common = self.spec.scoring.common_policy
         if common is None:
             raise UserError("scoring.common_policy: this study was scored by its own policy alone")
         if store.COMMON not in self.tree.children:  # the same policy

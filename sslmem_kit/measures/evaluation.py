@@ -44,7 +44,8 @@ def score_again(spec: StudySpec, encoder: Encoder, ids: np.ndarray, loader: Imag
     """Return the alignment of samples by the common policy, as :func:`score_samples`; None where it is not asked for, or the same."""
     if spec.second_policy is None:
         return None
-    return measure(encoder, loader, ids, **_views(spec) | {"policy": spec.second_policy})
+    scoring = spec.scoring.model_copy(update={"policy": spec.second_policy})
+    return score_samples(spec.model_copy(update={"scoring": scoring}), encoder, ids, loader)
 
 
 def score_layers(spec: StudySpec, encoder: Encoder, ids: np.ndarray, loader: ImageLoader) -> tuple[np.ndarray, np.ndarray | None]:

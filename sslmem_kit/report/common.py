@@ -8,6 +8,7 @@ from sslmem_kit import statistics
 from sslmem_kit.names import PARTITION
 from sslmem_kit.report.tables import by_coordinate, rows_of_tests
 from sslmem_kit.statistics.overview import number
+from sslmem_kit.store import COMMON
 from sslmem_kit.study import Study
 
 
@@ -26,7 +27,7 @@ def common_policy(study: Study, protocol: str) -> dict[str, Any]:
     {}
     """
     scoring = study.spec.scoring
-    if getattr(scoring, "common_policy", None) is None:
+    if scoring.common_policy is None or scoring.policy is None:
         return {}
     scores = study.common_scores(protocol)
     summary = statistics.partition_summary(scores)
@@ -34,7 +35,7 @@ def common_policy(study: Study, protocol: str) -> dict[str, Any]:
         "common": {
             "policy": scoring.common_policy.name,
             "own_policy": scoring.policy.name,
-            "same": study.spec.second_policy is None,
+            "same": COMMON not in study.tree.children,
             **{key: by_coordinate(summary[key], PARTITION) for key in ("mean", "sd", "n", "interval")},
             "range": scores.attrs.get("range"),
             "tests": rows_of_tests(statistics.partition_tests(scores)),

@@ -102,10 +102,10 @@ def as_text(report: dict[str, Any]) -> list[str]:
 
 
 def _percent(value: float | None, interval: Sequence[float | None]) -> str:
-    low, high = interval
     if value is None:
         return "-"
-    return f"{value:.1%}" + ("" if low is None or not np.isfinite(low) else f" [{100 * low:.1f}, {100 * high:.1f}]")
+    low, high = (np.nan if bound is None else 100 * bound for bound in interval)
+    return f"{value:.1%}" + (f" [{low:.1f}, {high:.1f}]" if np.isfinite(low) else "")
 
 
 def _solver(linear: dict[str, Any]) -> str:

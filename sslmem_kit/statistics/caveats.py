@@ -42,7 +42,7 @@ def caveats(tree: xr.DataTree) -> list[str]:
         *json.loads(tree.attrs.get(COMPARED_ANYWAY, "[]")),
         *_of_seeds(tree),
         *_of_data(tree),
-        *training_caveats(tree.attrs),
+        *training_caveats({str(name): value for name, value in tree.attrs.items()}),
         *([_UNITS] if UNITS in tree.children and "rule" not in tree[UNITS].attrs else []),
         *([DAMAGED_PICTURES] if tree.attrs.get("damaged_pictures") else []),
         *([] if SEAL in tree.attrs else [NO_CHECKSUMS]),

@@ -80,7 +80,7 @@ def data_problems(tree: xr.DataTree) -> Iterator[str]:
                 yield "alignment holds distances outside 0..2, which l2-normalized representations cannot have"
                 return
             if COMMON in tree.children:
-                second = tree[COMMON][ALIGNMENT].isel(sample=slice(start, start + 65536)).values
+                second = tree[COMMON].to_dataset()[ALIGNMENT].isel(sample=slice(start, start + 65536)).values
                 if not ((second >= 0) & (second <= 2.0001)).all():
                     yield f"/{COMMON}: alignment holds values outside 0..2, in blocks recorded as scored"
                     return

@@ -211,7 +211,7 @@ def _unit_problems(tree: xr.DataTree) -> Iterator[str]:
     except (ValueError, OSError, RuntimeError) as error:
         yield f"/{UNITS}: a chunk cannot be read ({' '.join(str(error).split())[:120]})"
         return
-    one_view = int(tree["view_b"].max()) == 1  # none is left to measure on
+    one_view = tree.to_dataset()["view_b"].values.max() == 1  # none is left to measure on
     if not (((values >= -1) & (values <= 1)) | (one_view & np.isnan(values))).all():
         yield f"/{UNITS}: unit_mem holds values outside -1..1"
     if not np.isin(strongest, np.append(tree[SAMPLE].values, -1)).all():

@@ -37,7 +37,8 @@ def write_alignment(
     if layers is not None:
         group[f"{LAYERS}/{ALIGNMENT}"][start : start + len(layers), encoder, :] = layers
     if common is not None:
-        group[f"{COMMON}/{ALIGNMENT}"][start : start + len(common), :, encoder] = common
+        second: Any = group[f"{COMMON}/{ALIGNMENT}"]
+        second[start : start + len(common), :, encoder] = common
     groups = [name for name, part in ((LAYERS, layers), (COMMON, common)) if part is not None]
     file_record.note(path, str(encoder), file_record.block_names(encoder, block, groups=groups))
     group["completeness/scored"][encoder, block] = True
