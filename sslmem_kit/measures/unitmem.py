@@ -12,7 +12,8 @@ authors' code takes the median of the other samples; here it is the mean, as the
 
 The largest of many noisy means is too large: measured on the views that it was chosen by, UnitMem of units that respond to nothing but
 noise is .26 to .69. So the strongest sample is chosen on one half of the views and measured on the other, both ways, and mu_max and
-mu_-max are means of the two. Beside it stands a null, the same with a sample that is chosen at random: about zero.
+mu_-max are means of the two. Beside it stands a null, the same with a sample that is chosen at random: about zero for noise, below zero
+for units that few samples excite, to which a random one is among the many below the mean.
 
 Samples stream through once; only running sums and maxima are kept. Forward passes are sized as those of alignment are.
 """
