@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
+from sslmem_kit.data.record import stored_record
 from sslmem_kit.study import Study
 
 PROBE = {"linear": "linear probe", "knn": "nearest neighbours"}
@@ -26,8 +27,8 @@ def accuracies(study: Study, encoders: Sequence[str]) -> dict[str, Any]:
     Returns
     -------
     ``probe_accuracy`` (linear, on the study's own data) by encoder; ``downstream``, accuracies by task, probe and encoder, and
-    ``downstream_interval``, their 95 % Wilson intervals, [NaN, NaN] where the number of test samples is not recorded (stores of earlier
-    versions); ``downstream_n``, test samples by task; ``linear_probe``, the solver and its options.
+    ``downstream_interval``, their 95 % Wilson intervals, [NaN, NaN] where the number of test samples is not recorded (further tasks in stores
+    of earlier versions); ``downstream_n``, test samples by task; ``linear_probe``, the solver and its options.
 
     Examples
     --------
@@ -46,6 +47,8 @@ def accuracies(study: Study, encoders: Sequence[str]) -> dict[str, Any]:
     for task in group["task"].values.astype(object):
         part = group.sel(task=task)
         counts = part["n_test"].values if counted else np.full(len(encoders), np.nan)
+        if not values:  # the study's own data
+            counts = np.where(np.isnan(counts), _held_out(study), counts)
         n[task] = float(counts[0])
         values[task], intervals[task] = {}, {}
         for probe in group["probe"].values.astype(object):
@@ -60,6 +63,13 @@ def accuracies(study: Study, encoders: Sequence[str]) -> dict[str, Any]:
         "downstream_n": n,
         "linear_probe": study.spec.downstream.linear.model_dump(mode="json"),
     }
+
+
+def _held_out(study: Study) -> float:
+    """Return the test samples of the study's own data by the record of what was read; NaN where there is none."""
+    read = stored_record(study.tree.attrs, study.class_names)
+    splits, names = read.get("splits") or {}, read.get("held_out") or []
+    return float(sum(splits[name] for name in names)) if names and all(name in splits for name in names) else np.nan
 
 
 def wilson(accuracy: float, n: float) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -53,6 +54,12 @@ def test_an_older_store_has_no_number_and_no_interval(tmp_path: Path) -> None:
     assert report["downstream_n"] == {task: None}
     assert report["downstream_interval"][task]["knn"]["f-0"] == [None, None]
     assert "their number of test samples is not recorded" in as_text(report)
+    read = {"splits": {"train": 60, "test": 30}, "held_out": ["test"]}
+    write.set_attributes(study.results_path, {"data": json.dumps(json.loads(study.tree.attrs.get("data", "{}")) | read)})
+    write.finish(study.results_path)
+    report = build_report(Study(study.path))
+    assert report["downstream_n"] == {task: 30.0}
+    assert report["downstream_interval"][task]["knn"]["f-0"] == pytest.approx(wilson(0.85, 30))
 
 
 def test_a_spec_without_a_penalty_means_what_it_meant() -> None:
