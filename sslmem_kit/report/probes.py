@@ -67,7 +67,7 @@ def accuracies(study: Study, encoders: Sequence[str]) -> dict[str, Any]:
 
 def _held_out(study: Study) -> float:
     """Return the test samples of the study's own data by the record of what was read; NaN where there is none."""
-    read = stored_record(study.tree.attrs, study.class_names)
+    read = stored_record({str(name): value for name, value in study.tree.attrs.items()}, study.class_names)
     splits, names = read.get("splits") or {}, read.get("held_out") or []
     return float(sum(splits[name] for name in names)) if names and all(name in splits for name in names) else np.nan
 

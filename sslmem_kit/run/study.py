@@ -114,7 +114,7 @@ def run_study(
                 with study.lock():
                     take_places(study, spec)
             return study
-        if root_is_whole(study.results_path) and is_plain_sgd(store.attributes(study.results_path)):
+        if root_is_whole(study.results_path) and is_plain_sgd(store.attributes(study.results_path)) and _todo(study):
             raise UserError(
                 "training.optimizer: this study was started by an earlier version, in which LARS was plain SGD where weight_decay is 0, and "
                 "its encoders would not be trained alike; choose another --out"

@@ -5,7 +5,8 @@ Everything here needs torch and runs in processes of :mod:`sslmem_kit.run.study`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -268,7 +269,8 @@ def write_files(path: Path, encoder_id: str, device: str, threads: int, *, sampl
     plan = next(plan for plan in study.spec.encoders if plan.id == encoder_id)
     write_history(study.encoder(encoder_id) / "history.csv", progress)
     encoder = _load_encoder(study, encoder_id, samples, device)
-    _write_config(study, plan, samples, encoder, progress, threads, DeviceGroup(device))
+    rules = json.loads(store.attributes(study.results_path).get("rules", "{}"))
+    _write_config(study, plan, samples, encoder, progress, threads, DeviceGroup(device), machine=None, rules=rules)
     _note_files(study, plan)
 
 
@@ -310,7 +312,8 @@ def _save_encoder(
     device_group: DeviceGroup,
 ) -> None:
     """Write the files of a finished training: its configuration, its weights, their checksums, then its progress."""
-    _write_config(study, plan, samples, encoder, progress, threads, device_group)
+    machine = f"{processor()}; {arithmetic(device_group.device)}"
+    _write_config(study, plan, samples, encoder, progress, threads, device_group, machine=machine, rules=RULES)
     folder = study.encoder(plan.id)
     save_weights(encoder, folder / WEIGHTS)
     weights = file_record.files_of(plan.id)[-1]
@@ -337,7 +340,11 @@ def _write_config(
     progress: Progress,
     threads: int,
     device_group: DeviceGroup,
+    *,
+    machine: str | None,
+    rules: Mapping[str, str],
 ) -> None:
+    """Write ``config.json``; ``machine`` and ``rules`` are those of the training, which may not be known, not of this process."""
     spec, folder = study.spec, study.encoder(plan.id)
     with torch.inference_mode():
         shape = list(encoder(torch.zeros(1, *channels_first(samples), device=device_group.device)).shape[1:])
@@ -362,8 +369,8 @@ def _write_config(
             "threads": threads,
             "spec_hash": spec.hash,
             "versions": versions(),
-            "machine": f"{processor()}; {arithmetic(device_group.device)}",
-            "rules": RULES,
+            "machine": machine,
+            "rules": dict(rules),
         },
     )
 

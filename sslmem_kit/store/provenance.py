@@ -53,7 +53,9 @@ def of_training(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
         if machine := config.get("machine"):
             machines.setdefault(machine, []).append(encoder)
     rules = {
-        name: rule for name, rule in RULES.items() if all(config.get("rules", {}).get(name) == rule for config in configs.values())
+        name: rule
+        for name, rule in RULES.items()
+        if configs and all(config.get("rules", {}).get(name) == rule for config in configs.values())
     }
     return {"trained_on_machines": json.dumps(machines), "rules": json.dumps(rules)}
 
