@@ -66,7 +66,7 @@ def measure(name: str, seed: int, out: Path) -> dict[str, Any]:
         pair = [plan for plan in spec.encoders if plan.seed == number]
         objective = new_objective(spec, pair[0], samples, "cpu").eval()
         linear = record(spec, objective, samples, loader, device_group).probe_accuracy
-        before.append(downstream_accuracy(spec, objective.encoder, samples, loader, device_group, linear=linear)[0])
+        before.append(downstream_accuracy(spec, objective.encoder, samples, loader, device_group, linear=linear)[0][0])
         after.append(np.mean([[accuracy.loc[plan.id, probe] for probe in PROBES] for plan in pair], axis=0))
     trajectory = study.tree["trajectory"].to_dataset().isel(epoch=-1)
     return {

@@ -66,7 +66,8 @@ if with_layers:
 
 # %% [markdown]
 # ## Units
-# UnitMem is 0 for a unit that responds to all samples alike and 1 for one that responds to a single sample. By itself it
+# UnitMem is 0 for a unit that responds to all samples alike and 1 for one that responds to a single sample, which is chosen
+# on one half of the views and measured on the other; the grey dots are what samples chosen at random give. By itself it
 # says nothing of training: of many samples one is always the strongest, and an encoder that never saw it may be as
 # selective. The right panel asks what training adds: of the units whose strongest sample is a candidate or an independent
 # one, in how many has their encoder been trained on it? The grey bars are 95 % of what chance gives.

@@ -97,6 +97,28 @@ class StudyResults(StudyFolder):
         store.check_whole(self.results_path, result["difference"])
         return result if of_subsets else with_significance(result)
 
+    def common_scores(self, protocol: str | None = None) -> xr.Dataset:
+        """Return the scores of every sample by ``scoring.common_policy``, as :meth:`scores` does those by the study's own policy.
+
+        Raises
+        ------
+        UserError
+            The study was not scored by a common policy, or as :meth:`scores`.
+        """
+        common = self.spec.scoring.common_policy
+        if common is None:
+            raise UserError("scoring.common_policy: this study was scored by its own policy alone")
+        if store.COMMON not in self.tree.children:  # the same policy
+            return self.scores(protocol)
+        protocol = protocol or scores.default_protocol(self.results)
+        with store.reading(self.results_path):
+            second = self.tree[store.COMMON].to_dataset()[ALIGNMENT]
+            result = scores.score(
+                self.results.assign({ALIGNMENT: self.results[ALIGNMENT].copy(data=second.data)}), protocol=protocol
+            )
+        store.check_whole(self.results_path, result["difference"], what=f"difference in /{store.COMMON}")
+        return with_significance(result)
+
     def alignments(self, protocol: str | None = None) -> xr.Dataset:
         """Return the mean alignment of every sample under each encoder, and its rank; see :func:`sslmem_kit.scores.audit.alignment_table`.
 

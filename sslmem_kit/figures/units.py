@@ -13,13 +13,14 @@ from sslmem_kit.names import COLOURS
 def plot(table: xr.Dataset, seen: xr.Dataset) -> hv.Layout:
     """Plot two panels over the layers in forward order.
 
-    Left: UnitMem; dot median, thick bar the middle half of the units, thin bar the middle 90 %. Right: of the units whose strongest sample is
+    Left: UnitMem; dot median, thick bar the middle half of the units, thin bar the middle 90 %, grey dot the mean of samples chosen at random,
+    where it is known. Right: of the units whose strongest sample is
     a candidate or an independent one, the share whose encoder was trained on it, against 95 % of what permuted partitions give.
 
     Parameters
     ----------
     table
-        ``unit_mem`` on (``layer``, ``quantile``), of :func:`sslmem_kit.statistics.unit_table`.
+        ``unit_mem`` on (``layer``, ``quantile``) and ``null`` on ``layer``, of :func:`sslmem_kit.statistics.unit_table`.
     seen
         ``share`` and ``null_interval`` on ``layer``, of :func:`sslmem_kit.statistics.strongest_seen`.
 
@@ -38,6 +39,8 @@ def plot(table: xr.Dataset, seen: xr.Dataset) -> hv.Layout:
         _bars(x, quantiles[:, 1], quantiles[:, 3], COLOURS["candidate"], 5.0),
         _points(x, quantiles[:, 2], INK, "median"),
     ]
+    if (known := np.isfinite(table["null"].values)).any():
+        left.append(_points(x[known], table["null"].values[known], GUIDE, "null"))
     null, share = seen["null_interval"].transpose("layer", "bound").values, seen["share"].values
     x = np.arange(len(share), dtype=float)
     known = np.isfinite(share)
@@ -52,8 +55,15 @@ def plot(table: xr.Dataset, seen: xr.Dataset) -> hv.Layout:
         _points(x[known], share[known], COLOURS["candidate"], "share"),
     ]
     reach = 1.15 * np.abs(np.concatenate([null[known].ravel(), share[known], [0.4]]) - 0.5).max()
+    floor = min(-0.03, 1.1 * quantiles.min())
     panels = [
-        layer_panel(left, _ticks(table), "Units by layer", "UnitMem", {"ylim": (-0.03, 1.03), "show_legend": False}),
+        layer_panel(
+            left,
+            _ticks(table),
+            "Units by layer (grey: null)",
+            "UnitMem",
+            {"ylim": (floor, 1.03), "show_legend": False},
+        ),
         layer_panel(
             right,
             _ticks(seen),

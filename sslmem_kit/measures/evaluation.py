@@ -41,6 +41,14 @@ def score_samples(spec: StudySpec, encoder: Encoder, ids: np.ndarray, loader: Im
     return measure(encoder, loader, ids, **_views(spec))
 
 
+def score_again(spec: StudySpec, encoder: Encoder, ids: np.ndarray, loader: ImageLoader) -> np.ndarray | None:
+    """Return the alignment of samples by the common policy, as :func:`score_samples`; None where it is not asked for, or the same."""
+    if spec.second_policy is None:
+        return None
+    scoring = spec.scoring.model_copy(update={"policy": spec.second_policy})
+    return score_samples(spec.model_copy(update={"scoring": scoring}), encoder, ids, loader)
+
+
 def score_layers(spec: StudySpec, encoder: Encoder, ids: np.ndarray, loader: ImageLoader) -> tuple[np.ndarray, np.ndarray | None]:
     """Return what :func:`score_samples` does and, from the same forward passes, the alignment of ``scoring.layers``.
 
@@ -117,8 +125,10 @@ def record(spec: StudySpec, objective: Objective, samples: StudySamples, loader:
 
 def downstream_accuracy(
     spec: StudySpec, encoder: Encoder, samples: StudySamples, loader: ImageLoader, device_group: DeviceGroup, *, linear: float
-) -> np.ndarray:
-    """Return the accuracy of every probe on every task, (task, probe); NaN where the data has no test split.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the accuracy of every probe on every task, (task, probe), and the number of test samples, (task,).
+
+    Accuracies are NaN where the data has no test split.
 
     Parameters
     ----------
@@ -126,11 +136,12 @@ def downstream_accuracy(
         Accuracy of the linear probe on the study's own data, known from the last record.
     """
     own = (samples.dataset, samples.probe_training, samples.probe_test, loader)
-    accuracies = []
+    accuracies, counts = [], []
     for number, (dataset, training, test, images) in enumerate((own, *_tasks(spec, samples, loader.device))):
         features, test_features = (_features(spec, encoder, dataset, part, images, device_group) for part in (training, test))
         if not device_group.first:
             continue
+        counts.append(len(test))
         parts = (features, dataset.labels[training], test_features, dataset.labels[test])
         accuracies.append(
             [
@@ -138,7 +149,7 @@ def downstream_accuracy(
                 knn_accuracy(*parts, neighbours=spec.downstream.neighbours, device=loader.device),
             ]
         )
-    return np.array(accuracies)
+    return np.array(accuracies), np.array(counts)
 
 
 def _tasks(spec: StudySpec, samples: StudySamples, device: str):

@@ -5,12 +5,17 @@ that come at several positions or tokens also over these. With mu_max the larges
 
     UnitMem(u) = (mu_max - mu_-max) / (mu_max + mu_-max),
 
-0 for a unit that responds to all samples alike, 1 for one that responds to a single one. The authors' code measures behind a ReLU, where
-nothing is negative; other layers have negative activations, of which the ratio makes no sense. Here activation is the absolute value (as in
-C. Rossbach's carrying over of UnitMem to VAR): the same where nothing is negative, and between 0 and 1 everywhere. The authors' code takes the
-median of the other samples; here it is the mean, as their paper has it.
+0 for a unit that responds to all samples alike, 1 for one that responds to a single one; below 0 by chance alone. The authors' code measures
+behind a ReLU, where nothing is negative; other layers have negative activations, of which the ratio makes no sense. Here activation is the
+absolute value (as in C. Rossbach's carrying over of UnitMem to VAR): the same where nothing is negative, and of one sign everywhere. The
+authors' code takes the median of the other samples; here it is the mean, as their paper has it.
 
-Samples stream through once; only a running sum and a running maximum are kept. Forward passes are sized as those of alignment are.
+The largest of many noisy means is too large: measured on the views that it was chosen by, UnitMem of units that respond to nothing but
+noise is .26 to .69. So the strongest sample is chosen on one half of the views and measured on the other, both ways, and mu_max and
+mu_-max are means of the two. Beside it stands a null, the same with a sample that is chosen at random: about zero for noise, below zero
+for units that few samples excite, to which a random one is among the many below the mean.
+
+Samples stream through once; only running sums and maxima are kept. Forward passes are sized as those of alignment are.
 """
 
 from __future__ import annotations
@@ -27,10 +32,14 @@ from sslmem_kit.encoders.layers import Layered
 from sslmem_kit.measures.alignment import VIEW_BATCH_BYTES, keys_of, views_in_a_pass
 from sslmem_kit.names import CHANNEL, LAYER, UNIT
 from sslmem_kit.spec.policy import Policy
+from sslmem_kit.store.schema import UNIT_RULE
 from sslmem_kit.views import several_views
 
 NO_SAMPLE = -1
 """Id in place of the strongest sample's, for a unit that responds to none."""
+
+FEWEST_FOR_ERROR = 4
+"""Views without any one of which both halves still have one."""
 
 
 class Selectivity:
@@ -38,54 +47,119 @@ class Selectivity:
 
     Notes
     -----
-    The standard error is a jackknife over the views: everything is computed again without each of them, the choice of the strongest sample
-    included. It is NaN for one view. The largest of many noisy means is too large on average; the error does not contain that.
+    Halves are the first, third, ... view and the second, fourth, ... The standard error is a jackknife over the views: everything is
+    computed again without each of them, the choice of the strongest sample included. It is NaN below four views, UnitMem itself for one.
+
+    Examples
+    --------
+    >>> noise = np.random.default_rng(0).gamma(2.0, 1.0, (500, 6, 300))
+    >>> selectivity = Selectivity()
+    >>> selectivity.add(np.arange(500), noise)
+    >>> found = selectivity.result()
+    >>> abs(found["unit_mem"].mean().item()) < 0.05, abs(found["null"].mean().item()) < 0.05
+    (True, True)
     """
 
     def __init__(self) -> None:
-        self._count = 0
-        self._sums = self._highest = self._strongest = np.empty(0)
+        self._count = self._views = 0
 
     def add(self, ids: np.ndarray, activations: np.ndarray) -> None:
         """Take in samples: ids (sample,), activations (sample, view, unit), not negative."""
-        views = activations.shape[1]
         by_view = activations.astype(np.float64)
-        whole = by_view.mean(axis=1, keepdims=True)
-        without = (whole * views - by_view) / (views - 1) if views > 1 else by_view[:, :0]
-        means = np.concatenate([whole, without], axis=1)
-        strongest, highest = ids[means[:, 0].argmax(axis=0)], means.max(axis=0)
-        if self._count:
-            # The first of equally strong samples stays.
-            strongest = np.where(highest[0] > self._highest[0], strongest, self._strongest)
-            highest = np.maximum(highest, self._highest)
-            means = np.concatenate([self._sums[None], means])
-        self._sums, self._highest, self._strongest = means.sum(axis=0), highest, strongest
+        if not self._count:
+            self._start(*activations.shape[1:])
         self._count += len(ids)
+        whole = by_view.mean(axis=1)
+        strongest = _Chosen(whole.argmax(axis=0))
+        better = strongest.of(whole) > self._highest  # the first of equally strong samples stays
+        self._highest = np.where(better, strongest.of(whole), self._highest)
+        self._strongest = np.where(better, ids[strongest.rows], self._strongest)
+        if not self._halves:
+            return
+        random = _random(ids, activations.shape[2])
+        for place, (choosing, measuring) in enumerate(self._halves):
+            chosen_by, measured = by_view[:, choosing].mean(axis=1), by_view[:, measuring].mean(axis=1)
+            self._sums[place] += measured.sum(axis=0)
+            self._choose(place, chosen_by, measured)
+            if place < 2:  # of all views
+                self._choose(len(self._halves) + place, random, measured)
+
+    def _start(self, views: int, units: int) -> None:
+        self._views, every = views, np.arange(views)
+        kept = [every, *(np.delete(every, view) for view in every if views >= FEWEST_FOR_ERROR)]
+        halves = [(part[part % 2 == 0], part[part % 2 == 1]) for part in kept if views > 1]
+        self._halves = [both for first, second in halves for both in ((first, second), (second, first))]
+        self._highest, self._strongest = np.full(units, -np.inf), np.zeros(units, np.int64)
+        self._sums = np.zeros((len(self._halves), units))
+        # The last two are those of the null.
+        self._best, self._measured = (np.full((len(self._halves) + 2, units), start) for start in (-np.inf, 0.0))
+
+    def _choose(self, place: int, chosen_by: np.ndarray, measured: np.ndarray) -> None:
+        """Keep, for each unit, what the sample with the highest ``chosen_by`` so far measures; both (sample, unit)."""
+        chosen = _Chosen(chosen_by.argmax(axis=0))
+        better = chosen.of(chosen_by) > self._best[place]
+        self._best[place] = np.where(better, chosen.of(chosen_by), self._best[place])
+        self._measured[place] = np.where(better, chosen.of(measured), self._measured[place])
 
     def result(self) -> xr.Dataset:
         """Return the results so far, on ``unit``.
 
-        ``unit_mem``, its ``standard_error``, ``response`` (mu_max), ``background`` (mu_-max), ``strongest`` (a sample's id).
+        ``unit_mem``, its ``standard_error``, ``response`` (mu_max), ``background`` (mu_-max), ``strongest`` (a sample's id, by all views) and
+        ``null``; the rule is in the attrs.
         """
         if self._count < 2:
             raise ValueError(f"the selectivity of a unit is among samples, there are {self._count}")
-        highest, background = self._highest, np.maximum(self._sums - self._highest, 0) / (self._count - 1)
-        total = highest + background
-        # A unit that is never active is selective for nothing.
-        values = np.divide(highest - background, total, out=np.zeros_like(total), where=total > 0)
-        left_out = values[1:]
-        views = len(left_out)
-        spread = ((left_out - left_out.mean(axis=0)) ** 2).sum(axis=0) if views else np.full(len(values[0]), np.nan)
-        columns = {
-            "unit_mem": values[0],
-            "standard_error": np.sqrt((views - 1) / max(views, 1) * spread),
-            "response": highest[0],
-            "background": background[0],
-        }
-        strongest = np.where(highest[0] > 0, self._strongest, NO_SAMPLE).astype(np.int64)
+        unknown = np.full(len(self._highest), np.nan)
+        columns = dict.fromkeys(("unit_mem", "standard_error", "response", "background", "null"), unknown)
+        if self._halves:
+            count = len(self._halves)
+            response, background = self._means(self._measured[:count], self._sums)
+            values, (null,) = _selectivity(response, background), _selectivity(*self._means(self._measured[count:], self._sums[:2]))
+            columns |= {"unit_mem": values[0], "response": response[0], "background": background[0], "null": null}
+            if len(values) > 1:
+                spread = ((values[1:] - values[1:].mean(axis=0)) ** 2).sum(axis=0)
+                columns["standard_error"] = np.sqrt((self._views - 1) / self._views * spread)
+        strongest = np.where(self._highest > 0, self._strongest, NO_SAMPLE).astype(np.int64)
         return xr.Dataset(
-            {**{name: (UNIT, column.astype(np.float32)) for name, column in columns.items()}, "strongest": (UNIT, strongest)}
+            {**{name: (UNIT, column.astype(np.float32)) for name, column in columns.items()}, "strongest": (UNIT, strongest)},
+            attrs={"rule": UNIT_RULE},
         )
+
+    def _means(self, measured: np.ndarray, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return responses and backgrounds, means of both ways round: (2 x choice, unit) -> (choice, unit) each."""
+        others = np.maximum(sums - measured, 0) / (self._count - 1)
+        return tuple(values.reshape(-1, 2, values.shape[1]).mean(axis=1) for values in (measured, others))
+
+
+class _Chosen:
+    """One sample of a batch for each unit: its rows, (unit,)."""
+
+    def __init__(self, rows: np.ndarray) -> None:
+        self.rows = rows
+
+    def of(self, values: np.ndarray) -> np.ndarray:
+        """Return the values of the chosen samples, (sample, unit) -> (unit,)."""
+        return np.take_along_axis(values, self.rows[None], axis=0)[0]
+
+
+def _selectivity(response: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """Return UnitMem; 0 for a unit that is never active, which is selective for nothing."""
+    total = response + background
+    return np.divide(response - background, total, out=np.zeros_like(total), where=total > 0)
+
+
+def _random(ids: np.ndarray, units: int) -> np.ndarray:
+    """Return a number in 0..1 for each sample and unit that depends on both alone, (sample, unit): SplitMix64 (Steele et al. 2014)."""
+    golden = np.uint64(0x9E3779B97F4A7C15)
+    with np.errstate(over="ignore"):
+        state = _mixed(np.asarray(ids).astype(np.uint64) * golden)[:, None] + np.arange(1, units + 1, dtype=np.uint64) * golden
+        return (_mixed(state) >> np.uint64(11)) * 2.0**-53
+
+
+def _mixed(state: np.ndarray) -> np.ndarray:
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        state = (state ^ (state >> np.uint64(shift))) * np.uint64(factor)
+    return state ^ (state >> np.uint64(31))
 
 
 @torch.inference_mode()

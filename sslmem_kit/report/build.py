@@ -11,7 +11,7 @@ from sslmem_kit import statistics, store
 from sslmem_kit.data.record import stored_record
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import ALIGNMENT, ENCODER, MODE, PAIR, PARTITION
-from sslmem_kit.report import estimators, layers, reliability
+from sslmem_kit.report import common, estimators, layers, probes, reliability
 from sslmem_kit.report import fdr as discoveries
 from sslmem_kit.report.audit import one_model_report
 from sslmem_kit.report.reliability import with_interval
@@ -55,8 +55,8 @@ def build_report(
     (:func:`sslmem_kit.statistics.seed_summary`; None where encoders are no pairs); ``mean``, ``sd``, ``n`` and ``interval`` (95 %,
     bootstrap over samples) of ``sslmem`` by partition; ``range`` (of the candidates' differences; None where the protocol does not
     divide by it); ``ranges``, one a repetition; ``tests`` (Tables 2 and 16, the latter against the null, with the paper's against
-    ``zero``; ``t`` is the paper's "effect size"); ``probe_accuracy`` (linear, on the study's own data) by encoder; ``downstream``,
-    accuracies by task, probe and encoder; ``collapsed``, a sentence by the encoder that has; ``warnings``, of
+    ``zero``; ``t`` is the paper's "effect size"); of probes :func:`sslmem_kit.report.probes.accuracies`; ``common``, of
+    :func:`sslmem_kit.report.common.common_policy`; ``collapsed``, a sentence by the encoder that has; ``warnings``, of
     :func:`sslmem_kit.statistics.caveats.caveats`; ``data``, what was read (:func:`sslmem_kit.data.record.stored_record`); ``encoders``
     (ids); ``seconds`` that the study took; ``computed_on``, of :func:`sslmem_kit.store.provenance.computed_on`; of a study with layers
     :func:`sslmem_kit.report.layers.localized`; with ``fdr`` ``discoveries``, of :func:`sslmem_kit.statistics.fdr.fdr_summary`;
@@ -100,9 +100,8 @@ def _report(study: Study, protocol: str, fdr: float | None, with_reliability: bo
     mode, scores = mode_of(study.tree), study.scores(protocol)
     summary = statistics.partition_summary(scores)
     encoders = [str(name) for name in of_pairs(study.results)["encoder"].values]
-    downstream = _downstream(study, encoders)
     for group, name in ((store.LAYERS, ALIGNMENT), (store.UNITS, "unit_mem")):
-        if group in study.tree.children:
+        if group in study.tree.children and not (group == store.UNITS and study.spec.scoring.views == 1):  # NaN with one view
             stored = study.tree[group].to_dataset()[name].sel({ENCODER: encoders})
             store.check_whole(study.results_path, stored, what=f"{name} in /{group}")
     report = {
@@ -114,8 +113,7 @@ def _report(study: Study, protocol: str, fdr: float | None, with_reliability: bo
         "range": scores.attrs.get("range"),
         "ranges": scores.attrs.get("ranges"),
         "tests": rows_of_tests(statistics.partition_tests(scores)),
-        "probe_accuracy": next(iter(downstream.values()))["linear"] if downstream else {},
-        "downstream": downstream,
+        **probes.accuracies(study, encoders),
         "collapsed": collapsed(study.tree),
         "warnings": study.caveats,
         "data": stored_record(study.tree.attrs, study.class_names),
@@ -123,6 +121,7 @@ def _report(study: Study, protocol: str, fdr: float | None, with_reliability: bo
         "seconds": study.tree.attrs.get("seconds"),
         "computed_on": computed_on(study.tree.attrs),
         **layers.localized(study.tree),
+        **common.common_policy(study, protocol),
     }
     if fdr is not None:
         report["discoveries"] = discoveries.as_json(statistics.fdr_summary(scores, fdr))
@@ -152,19 +151,6 @@ def _of_families(study: Study, scores: xr.Dataset, protocol: str) -> dict[str, A
         "effect": {row.pop(EFFECT): row for row in rows(found, EFFECT)},
         "order": None if order is None else {**with_interval(order, "reliability"), **order.attrs},
         "over_seeds": {"seeds": int(trainings["seeds"]), **over_seeds} if trainings["seeds"] else None,
-    }
-
-
-def _downstream(study: Study, encoders: list[str]) -> dict[str, dict[str, dict[str, float]]]:
-    if "downstream" not in study.tree.children:
-        return {}
-    accuracy = study.tree["downstream/accuracy"].sel(encoder=encoders).load()
-    return {
-        str(task): {
-            str(probe): dict(zip(encoders, accuracy.sel(task=task, probe=probe).values.tolist(), strict=True))
-            for probe in accuracy["probe"].values
-        }
-        for task in accuracy["task"].values
     }
 
 

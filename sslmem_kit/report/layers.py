@@ -15,13 +15,13 @@ from sslmem_kit.store import LAYERS, UNITS
 
 
 def localized(tree: xr.DataTree) -> dict[str, Any]:
-    """Rows of a report on a study with layers: ``layers``, ``units`` and ``strongest_seen``; empty of another.
+    """Rows of a report on a study with layers: ``layers``, ``units``, ``unit_rule`` and ``strongest_seen``; empty of another.
 
     Examples
     --------
     >>> from sslmem_kit.scores import _example
     >>> found = localized(_example.tree())
-    >>> {name: len(table) for name, table in found.items()}
+    >>> {name: len(table) for name, table in found.items() if name != "unit_rule"}
     {'layers': 3, 'units': 2, 'strongest_seen': 3}
     >>> list(found["layers"][0])
     ['layer', 'partitions', 'tests', 'effect', 'effect_interval']
@@ -42,11 +42,12 @@ def localized(tree: xr.DataTree) -> dict[str, Any]:
     ]
     if UNITS not in tree.children:
         return {"layers": layers}
-    names = {"n_units": "n_units", "mean": "mean", "quantiles": "unit_mem", "standard_error": "standard_error"}
-    units = [{"layer": row["layer"], **{key: row[name] for key, name in names.items()}} for row in rows(unit_table(tree), LAYER)]
+    names = {"n_units": "n_units", "mean": "mean", "quantiles": "unit_mem", "standard_error": "standard_error", "null": "null"}
+    by_layer = unit_table(tree)
+    units = [{"layer": row["layer"], **{key: row[name] for key, name in names.items()}} for row in rows(by_layer, LAYER)]
     keys = ("layer", "n_units", "n_samples", "share", "null_mean", "null_interval", "p")
     seen = [{key: row[key] for key in keys} for row in rows(strongest_seen(tree), LAYER)]
-    return {"layers": layers, "units": units, "strongest_seen": seen}
+    return {"layers": layers, "units": units, "unit_rule": by_layer.attrs["rule"], "strongest_seen": seen}
 
 
 def as_text(found: dict[str, Any]) -> list[str]:
@@ -56,10 +57,12 @@ def as_text(found: dict[str, Any]) -> list[str]:
     --------
     >>> from sslmem_kit.scores import _example
     >>> [line.split()[0] for line in as_text(localized(_example.tree()))]
-    ['layer', 'stem', 'block', 'head', 'strongest']
+    ['layer', 'stem', 'block', 'head', 'UnitMem:', 'strongest']
     """
-    unit_mem = {row["layer"]: row["quantiles"][2] for row in found.get("units", ())}
-    lines = [f"{'layer':<24} {'candidate':>10} {'shared':>9} {'d (C>S)':>8} {'95 % interval':>17} {'p (C>S)':>9} {'UnitMem':>8}"]
+    units = {row["layer"]: row for row in found.get("units", ())}
+    lines = [
+        f"{'layer':<24} {'candidate':>10} {'shared':>9} {'d (C>S)':>8} {'95 % interval':>17} {'p (C>S)':>9} {'UnitMem':>8} {'null':>6}"
+    ]
     for row in found["layers"]:
         means = [row["partitions"].get(name, {}).get("mean") for name in ("candidate", "shared")]
         candidate, shared = ("-" if mean is None else f"{mean:+.4f}" for mean in means)
@@ -67,8 +70,13 @@ def as_text(found: dict[str, Any]) -> list[str]:
         low, high = row["effect_interval"]
         effect = ("-", "-") if d is None or not np.isfinite(d) else (f"{d:+.2f}", f"[{low:+.2f}, {high:+.2f}]")
         tested = chance(p)
-        median = f"{unit_mem[row['layer']]:.2f}" if row["layer"] in unit_mem else "-"
-        lines.append(f"{row['layer']:<24} {candidate:>10} {shared:>9} {effect[0]:>8} {effect[1]:>17} {tested:>9} {median:>8}")
+        unit = units.get(row["layer"])
+        median, null = (_two_digits(value) for value in (unit["quantiles"][2], unit["null"])) if unit else ("-", "-")
+        lines.append(
+            f"{row['layer']:<24} {candidate:>10} {shared:>9} {effect[0]:>8} {effect[1]:>17} {tested:>9} {median:>8} {null:>6}"
+        )
+    if units:
+        lines.append(f"UnitMem: median over units, {found['unit_rule']}; null: the mean of samples chosen at random")
     for row in found.get("strongest_seen", ())[:1]:
         if row["n_units"]:
             low, high = row["null_interval"]
@@ -77,3 +85,7 @@ def as_text(found: dict[str, Any]) -> list[str]:
                 f"chance {row['null_mean']:.1%} [{low:.1%}, {high:.1%}], p {row['p']:.2g}"
             )
     return lines
+
+
+def _two_digits(value: float | None) -> str:
+    return "-" if value is None or not np.isfinite(value) else f"{value:.2f}"

@@ -6,13 +6,11 @@ from typing import Any
 
 from sslmem_kit.data.record import as_line
 from sslmem_kit.names import MODE, ONE_MODEL
-from sslmem_kit.report import estimators, fdr, layers, reliability
+from sslmem_kit.report import common, estimators, fdr, layers, probes, reliability
 from sslmem_kit.report.audit import one_model_text
 from sslmem_kit.statistics.effect import OVER
 from sslmem_kit.statistics.overview import CLAIM, as_sentence, chance, headline, number
 from sslmem_kit.store.provenance import BITS, in_words
-
-PROBE = {"linear": "linear probe", "knn": "nearest neighbours"}
 
 
 def as_text(report: dict[str, Any]) -> str:
@@ -43,6 +41,8 @@ def as_text(report: dict[str, Any]) -> str:
         numbers = f"{number(test['t'], 2):>8} {chance(test['p']):>9} {number(test['cohens_d'], 2):>8} {test['n']:>9,}"
         lines.append(f"{label:<38} {numbers}")
     lines += _said(report["verdict"]) if "verdict" in report else []
+    if "common" in report:
+        lines += ["", *common.as_text(report["common"])]
     if "layers" in report:
         lines += ["", *layers.as_text(report)]
     if "discoveries" in report:
@@ -51,11 +51,7 @@ def as_text(report: dict[str, Any]) -> str:
         lines += ["", *estimators.as_text(report["estimators"])]
     for found in report.get("reliability", {}).values():
         lines += ["", *reliability.as_text(found)]
-    lines.append("")
-    for place, (task, probes) in enumerate(report["downstream"].items()):
-        for probe, values in probes.items():
-            accuracies = ", ".join(f"{name} {'-' if value is None else f'{value:.1%}'}" for name, value in values.items())
-            lines.append(f"{PROBE[probe]}{f' on {task}' if place else ''}: {accuracies}")
+    lines += ["", *probes.as_text(report)]
     if report["seconds"]:
         lines.append(f"made in {report['seconds']:,.0f} s")
     lines.append(f"computed on {in_words(report['computed_on'])}; {BITS}")

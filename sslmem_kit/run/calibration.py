@@ -18,7 +18,7 @@ from sslmem_kit.errors import NotThere, UserError
 from sslmem_kit.measures.downstream.tasks import load_task
 from sslmem_kit.measures.evaluation import layered, score_samples
 from sslmem_kit.run.removal import study_samples
-from sslmem_kit.run.versions import versions
+from sslmem_kit.run.versions import arithmetic, versions
 from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.training.objectives import Batch, StepInfo, make_training_views
 from sslmem_kit.training.setup import make_private, new_objective
@@ -43,8 +43,9 @@ def calibrate(
     Returns
     -------
     ``device``, ``parameters`` of the encoder, ``objective_parameters``, ``stem``, ``representation`` (its shape), ``layers`` that are
-    scored (units by name), ``views`` of a sample in a step, ``versions``; with ``timed``: ``tasks_not_read``, which are known and missing
-    here, ``flops`` of one encoder's training and scoring, ``train_seconds`` and ``score_seconds`` of one encoder, shared by ``devices``.
+    scored (units by name), ``views`` of a sample in a step, ``versions``, ``arithmetic``; with ``timed``: ``tasks_not_read``, which are
+    known and missing here, ``flops`` of one encoder's training and scoring, ``train_seconds`` and ``score_seconds`` of one encoder, shared
+    by ``devices``.
 
     Raises
     ------
@@ -85,6 +86,7 @@ def calibrate(
         "layers": layered(spec, encoder).channels if spec.scoring.layers else {},
         "views": len(objective.view_specs(training.policy)),
         "versions": versions(),
+        "arithmetic": arithmetic(device),
     }
     if not timed:
         return facts
@@ -114,7 +116,9 @@ def calibrate(
     steps *= size / stepped
     step_flops, score_flops = _flops(step, stepped), _flops(score, scored)
     scoring_batches = len(samples.scored) / scored
-    records = len(training.recorded_epochs) + (2 if spec.scoring.layers else 1)  # units take passes of their own
+    records = (
+        len(training.recorded_epochs) + (2 if spec.scoring.layers else 1) + (spec.second_policy is not None)
+    )  # units take passes
     train_seconds = _seconds(lambda: step(stepped), device) * steps
     if groups:
         facts["together_seconds"] = seconds_per_epoch(spec, groups[-1], samples, loader) * training.epochs

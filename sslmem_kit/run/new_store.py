@@ -13,6 +13,7 @@ from sslmem_kit.data.samples import StudySamples
 from sslmem_kit.names import FILE
 from sslmem_kit.run.resources import _check_space, processor
 from sslmem_kit.store import details
+from sslmem_kit.store.provenance import RULES
 from sslmem_kit.study import Study
 
 
@@ -55,8 +56,11 @@ def _create_store(study: Study, samples: StudySamples, facts: dict[str, Any], th
             "device": facts["device"],
             "threads": threads,
             "processor": processor(),
+            "arithmetic": facts["arithmetic"],
+            "rules": json.dumps(RULES),
             "representation": json.dumps(facts["representation"]),
             "stem": facts["stem"],
         },
         layers=tuple(facts["layers"]),
+        common_policy=spec.second_policy.name if spec.second_policy else None,
     )

@@ -53,6 +53,7 @@ def plan(
     each = facts["score_seconds"] + facts["train_seconds"]
     each_other = facts["score_seconds"] + facts.get("together_seconds", facts["train_seconds"])
     facts.pop("versions")
+    facts.pop("arithmetic")
     return {
         "study": spec.name,
         "encoders": encoders,

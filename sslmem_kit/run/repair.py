@@ -202,14 +202,14 @@ def _give_back(path: Path, documents: dict) -> None:
         return
     entries, _ = file_record.read_record(path)
     scored, evaluated, _ = integrity.completeness(path)
-    layers = "layers/alignment" in documents
+    groups = [name for name in ("layers", "common") if f"{name}/alignment" in documents]
 
     def whole(names: Sequence[str]) -> bool:
         return bool(names) and all(name in entries and not file_record.how_wholly(path / name, entries[name]) for name in names)
 
     for encoder in range(len(scored)):
         for block in range(scored.shape[1]):
-            names = file_record.block_names(encoder, block, layers=layers)
+            names = file_record.block_names(encoder, block, groups=groups)
             if not scored[encoder, block] and whole(names) and entries[names[0]].size >= 0:
                 store.give_back(path, encoder=encoder, block=block)
         rows = [*file_record.rows_of(documents, encoder)]

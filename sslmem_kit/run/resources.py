@@ -104,7 +104,10 @@ def required_bytes(spec: StudySpec, samples: StudySamples, facts: dict[str, Any]
         "weights": encoders * weights,
         # Weights, two moments of the optimizer, and the old state until the new one is whole.
         "checkpoints": 2 * 3 * 4 * facts["objective_parameters"] * workers * max(map(len, samples.groups)),
-        "alignment": 4 * n * encoders * (len(store.view_pairs(views)) + len(spec.training.recorded_epochs)),
+        "alignment": 4
+        * n
+        * encoders
+        * (len(store.view_pairs(views)) * (2 if spec.second_policy else 1) + len(spec.training.recorded_epochs)),
         "thumbnails": n * details.view_bytes(shape, 0),
         "details": details.required_bytes(shape, views=views, encoders=encoders, candidates=candidates, samples=n),
         **(

@@ -7,6 +7,7 @@ each, that share the machine's cores. It imports no torch.
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -35,6 +36,7 @@ from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.store import details
 from sslmem_kit.store.directory import check_directory, create_or_resume, places_changed, take_places
 from sslmem_kit.store.metadata import root_is_whole
+from sslmem_kit.store.provenance import is_plain_sgd, of_training
 from sslmem_kit.study import Study
 
 if TYPE_CHECKING:
@@ -112,6 +114,11 @@ def run_study(
                 with study.lock():
                     take_places(study, spec)
             return study
+        if root_is_whole(study.results_path) and is_plain_sgd(store.attributes(study.results_path)) and _todo(study):
+            raise UserError(
+                "training.optimizer: this study was started by an earlier version, in which LARS was plain SGD where weight_decay is 0, and "
+                "its encoders would not be trained alike; choose another --out"
+            )
     if ranks:
         share = share_cores(ranks.local_size, threads=threads, recorded=repair.recorded_threads(Study(out)))
         _run_as_rank(ranks, given, spec, out, share, device, started)
@@ -144,7 +151,7 @@ def run_study(
                 _add_details(study, samples, executor, facts["device"], threads, on_event)
             finally:
                 _add_seconds(study, started)
-            store.finish(study.results_path)
+            _finish(study)
     return study
 
 
@@ -175,7 +182,7 @@ def _run_as_rank(ranks: RankInfo, on_event: OnEvent, spec: StudySpec, out: Path,
             if shared.first:
                 _add_seconds(study, started)
         if shared.first:
-            store.finish(study.results_path)
+            _finish(study)
         shared.wait()
 
 
@@ -330,6 +337,16 @@ def _add_seconds(study: Study, started: float) -> None:
     """Add the duration of this run to the seconds that the store records."""
     seconds = store.attributes(study.results_path).get("seconds", 0.0) + time.monotonic() - started
     store.set_attributes(study.results_path, {"seconds": round(seconds, 3)})
+
+
+def _finish(study: Study) -> None:
+    """Record how the encoders were trained, and consolidate the store."""
+    configs = {}
+    for plan in study.spec.encoders:
+        with contextlib.suppress(OSError, ValueError):
+            configs[plan.id] = json.loads((study.encoder(plan.id) / "config.json").read_bytes())
+    store.set_attributes(study.results_path, of_training(configs))
+    store.finish(study.results_path)
 
 
 def _todo(study: Study) -> list[EncoderPlan]:

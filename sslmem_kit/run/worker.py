@@ -5,7 +5,8 @@ Everything here needs torch and runs in processes of :mod:`sslmem_kit.run.study`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +22,17 @@ from sslmem_kit.encoders.weights import load_weights, save_weights
 from sslmem_kit.errors import UserError
 from sslmem_kit.events import Completed, OnEvent, Scored, Warned, ignore
 from sslmem_kit.measures.alignment import scored_images
-from sslmem_kit.measures.evaluation import downstream_accuracy, record, score_layers, score_together, score_units
+from sslmem_kit.measures.evaluation import downstream_accuracy, record, score_again, score_layers, score_together, score_units
 from sslmem_kit.measures.features import nearest, pooled_features
 from sslmem_kit.run.calibration import calibrate as calibrate
 from sslmem_kit.run.removal import study_samples
 from sslmem_kit.run.repair import WEIGHTS, forget
-from sslmem_kit.run.versions import versions
+from sslmem_kit.run.resources import processor
+from sslmem_kit.run.versions import arithmetic, versions
 from sslmem_kit.spec.design import EncoderPlan
 from sslmem_kit.store import details, file_record, integrity
 from sslmem_kit.store.files import write_json
+from sslmem_kit.store.provenance import RULES
 from sslmem_kit.study import Study
 from sslmem_kit.training.checkpoints import Progress, is_resumable, load_progress, save_progress, write_history
 from sslmem_kit.training.distributed import DeviceGroup
@@ -68,7 +71,9 @@ def complete_encoder(
     device_group.wait()
     ids, size = samples.dataset.ids[samples.scored], spec.scoring.block
     for block in blocks[device_group.rank :: device_group.size]:
-        _write_block(study, index, block, *score_layers(spec, encoder, ids[block * size : (block + 1) * size], loader))
+        chosen = ids[block * size : (block + 1) * size]
+        again = score_again(spec, encoder, chosen, loader)
+        _write_block(study, index, block, *score_layers(spec, encoder, chosen, loader), common=again)
         emit(Scored(plan.id, block))
     device_group.wait()
     rows = _evaluated(study, index, encoder, progress, samples, loader, device_group)
@@ -112,9 +117,9 @@ def complete_group(
             scored = [score_layers(spec, encoder, chosen, loader) for encoder, _ in trained]
         else:
             scored = [(values, None) for values in score_together(spec, represent, chosen, loader)]
-        for index, (values, layers) in zip(indices, scored, strict=True):
+        for index, (values, layers), (encoder, _) in zip(indices, scored, trained, strict=True):
             if block in todo[index]:
-                _write_block(study, index, block, values, layers)
+                _write_block(study, index, block, values, layers, common=score_again(spec, encoder, chosen, loader))
         emit(Scored(name, block))
     for index, (encoder, progress) in zip(indices, trained, strict=True):
         if not store.is_evaluated(study.results_path, index):
@@ -123,10 +128,18 @@ def complete_group(
     emit(Completed(name))
 
 
-def _write_block(study: Study, index: int, block: int, values: np.ndarray, layers: np.ndarray | None = None) -> None:
-    if not np.isfinite(values).all() or (layers is not None and not np.isfinite(layers).all()):
+def _write_block(
+    study: Study,
+    index: int,
+    block: int,
+    values: np.ndarray,
+    layers: np.ndarray | None = None,
+    *,
+    common: np.ndarray | None = None,
+) -> None:
+    if not all(np.isfinite(part).all() for part in (values, layers, common) if part is not None):
         raise UserError(f"scoring: encoder {study.spec.encoders[index].id} gives representations that are not finite")
-    store.write_alignment(study.results_path, encoder=index, block=block, values=values, layers=layers)
+    store.write_alignment(study.results_path, encoder=index, block=block, values=values, layers=layers, common=common)
 
 
 def _evaluated(
@@ -142,8 +155,11 @@ def _evaluated(
     spec, training = study.spec, study.spec.training
     if spec.encoders[index].design == "pair":
         linear = progress.history[-1]["probe_accuracy"]
-        accuracy = downstream_accuracy(spec, encoder, samples, loader, device_group, linear=linear)
-        return progress.rows(training.epochs, training.recorded_epochs) | {"downstream/accuracy": accuracy}
+        accuracy, tested = downstream_accuracy(spec, encoder, samples, loader, device_group, linear=linear)
+        return progress.rows(training.epochs, training.recorded_epochs) | {
+            "downstream/accuracy": accuracy,
+            "downstream/n_test": tested,
+        }
     progress.trajectory[training.epochs] = store.mean_alignment(study.results_path, encoder=index)
     return progress.rows(training.epochs, training.recorded_epochs)
 
@@ -253,7 +269,8 @@ def write_files(path: Path, encoder_id: str, device: str, threads: int, *, sampl
     plan = next(plan for plan in study.spec.encoders if plan.id == encoder_id)
     write_history(study.encoder(encoder_id) / "history.csv", progress)
     encoder = _load_encoder(study, encoder_id, samples, device)
-    _write_config(study, plan, samples, encoder, progress, threads, DeviceGroup(device))
+    rules = json.loads(store.attributes(study.results_path).get("rules", "{}"))
+    _write_config(study, plan, samples, encoder, progress, threads, DeviceGroup(device), machine=None, rules=rules)
     _note_files(study, plan)
 
 
@@ -295,7 +312,8 @@ def _save_encoder(
     device_group: DeviceGroup,
 ) -> None:
     """Write the files of a finished training: its configuration, its weights, their checksums, then its progress."""
-    _write_config(study, plan, samples, encoder, progress, threads, device_group)
+    machine = f"{processor()}; {arithmetic(device_group.device)}"
+    _write_config(study, plan, samples, encoder, progress, threads, device_group, machine=machine, rules=RULES)
     folder = study.encoder(plan.id)
     save_weights(encoder, folder / WEIGHTS)
     weights = file_record.files_of(plan.id)[-1]
@@ -322,7 +340,11 @@ def _write_config(
     progress: Progress,
     threads: int,
     device_group: DeviceGroup,
+    *,
+    machine: str | None,
+    rules: Mapping[str, str],
 ) -> None:
+    """Write ``config.json``; ``machine`` and ``rules`` are those of the training, which may not be known, not of this process."""
     spec, folder = study.spec, study.encoder(plan.id)
     with torch.inference_mode():
         shape = list(encoder(torch.zeros(1, *channels_first(samples), device=device_group.device)).shape[1:])
@@ -347,6 +369,8 @@ def _write_config(
             "threads": threads,
             "spec_hash": spec.hash,
             "versions": versions(),
+            "machine": machine,
+            "rules": dict(rules),
         },
     )
 

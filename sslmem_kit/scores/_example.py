@@ -118,9 +118,11 @@ def tree() -> xr.DataTree:
         {
             "unit_mem": (dims, 0.5 + 0.3 * _noise(7, encoders, 12)),
             "standard_error": (dims, np.full((encoders, 12), 0.02)),
+            "null": (dims, np.full((encoders, 12), -0.01)),
             "strongest": (dims, strongest),
         },
         {"layer": ("unit", np.repeat(layers[:2], 6)), "channel": ("unit", np.tile(np.arange(6), 2))},
+        {"rule": "of an example"},
     )
     by_epoch = ("encoder", "epoch")
     trajectory = xr.Dataset(

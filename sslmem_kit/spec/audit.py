@@ -238,6 +238,8 @@ class AuditSpec(HashedSpec):
             raise ValueError("view is missing: a function view(batch, ids, view, seed) that makes the views of what source returns")
         if self.scoring.layers:
             raise ValueError("scoring.layers is measured of the encoders of studies alone, leave it out")
+        if self.scoring.common_policy:
+            raise ValueError("scoring.common_policy is for studies, leave it out: an audit scores all encoders by one policy")
         if self.view and self.scoring.policy:
             raise ValueError("scoring.policy and view both say how views are made, give one of them")
         for encoder in self.encoders if self.source else ():
@@ -273,6 +275,7 @@ class AuditSpec(HashedSpec):
         content = self.as_dict()
         if not self.compare_anyway:  # audits that are older than this field can be resumed
             del content["compare_anyway"]
+        del content["scoring"]["common_policy"]  # which audits do not have
         return content
 
     @property

@@ -17,7 +17,10 @@ class LogisticProbeSpec(Section):
     """Multinomial logistic regression, solved to its optimum: no schedule to choose."""
 
     method: Literal["logistic"] = "logistic"
-    """Logistic regression, which has no options."""
+    """Logistic regression on standardized representations, with an l2 penalty."""
+    C: Positive = 0.1
+    """Inverse strength of the l2 penalty, scikit-learn's ``C``: minimized is C times the sum of the losses of the train split's samples plus
+    half the squared norm of the weights. Smaller: simpler classifiers."""
 
 
 class SGDProbeSpec(Section):

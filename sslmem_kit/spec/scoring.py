@@ -19,6 +19,9 @@ class ScoringSpec(Section):
     """Number of random views per sample beside the clean image; all pairs among them are measured."""
     policy: Policy | None = None
     """Policy by which scored views are made; null: the training policy (of an audit: simclr)."""
+    common_policy: Policy | None = None
+    """Policy by which all samples are scored a second time, beside ``policy``, so that studies whose own views differ can be compared: the
+    alignment of one encoder is another number under other views. null: none; the same as ``policy``: the scores are those."""
     batch_size: Count = 256
     """Largest number of views in a forward pass."""
     block: Count = 4096

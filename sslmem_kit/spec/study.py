@@ -20,6 +20,7 @@ from sslmem_kit.spec.moved import HashedSpec
 from sslmem_kit.spec.objective import ObjectiveSpec, SimCLRSpec
 from sslmem_kit.spec.partition import PartitionSpec
 from sslmem_kit.spec.places import bundled_specs as bundled_specs
+from sslmem_kit.spec.policy import Policy
 from sslmem_kit.spec.scoring import ScoringSpec
 from sslmem_kit.spec.seeds import derive_seed
 from sslmem_kit.spec.training import TrainingSpec
@@ -107,6 +108,13 @@ class StudySpec(HashedSpec):
         return {name: section for name, section in content.items() if section != {}}
 
     @property
+    def second_policy(self) -> Policy | None:
+        """Policy of the second scoring; None where there is none, or where it is that of the first."""
+        scoring = self.scoring
+        own = scoring.policy or self.training.policy
+        return None if scoring.common_policy is None or scoring.common_policy.steps == own.steps else scoring.common_policy
+
+    @property
     def view_seed(self) -> int:
         """Seed of the scored views; the same for every encoder."""
         return derive_seed(self.seed, "scored views")
@@ -126,9 +134,11 @@ _YOUNGER: dict[tuple[str, str], Any] = {
     ("partition", "remove"): None,
     ("objective", "regularizer"): None,
     ("scoring", "layers"): [],
+    ("scoring", "common_policy"): None,
     **{
-        ("training", field): TrainingSpec.model_fields[field].default
-        for field in ("clip_norm", "compile", "channels_last", "privacy")
+        ("training", field): value
+        for field, value in TrainingSpec().model_dump(mode="json").items()
+        if field in ("betas", "clip_norm", "clip_by", "compile", "channels_last", "privacy")
     },
     **{("downstream", field): value for field, value in DownstreamSpec().model_dump(mode="json").items()},
     **{("design", field): value for field, value in DesignSpec().model_dump(mode="json").items()},

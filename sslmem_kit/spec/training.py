@@ -10,10 +10,13 @@ from sslmem_kit.spec.policy import Policy
 from sslmem_kit.spec.section import Count, Positive, Section
 
 Precision = Literal["float32", "bf16", "fp16"]
+ClipBy = Literal["all", "parameter"]
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class PrivacySpec(Section):
-    """DP-SGD: gradients of single samples are clipped and noise is added, so that training is (epsilon, delta)-private."""
+    """DP-SGD: gradients of single samples are clipped and noise is added, so that training is (epsilon, delta)-private. Noise and batches
+    come from the operating system and are not kept: no two such trainings are equal."""
 
     epsilon: Annotated[float, Field(ge=0.01, le=100)]
     """epsilon of the whole training, from 0.01 to 100; the noise follows from it."""
@@ -44,8 +47,14 @@ class TrainingSpec(Section):
     """Weight decay; biases, norms, tokens and position embeddings are not decayed."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Momentum of SGD and LARS; AdamW ignores it."""
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
+    """Decay rates of AdamW's means of the gradient and of its square, by default PyTorch's; MAE's authors take [0.9, 0.95]. SGD and LARS
+    ignore them."""
     clip_norm: Positive | None = None
     """Largest l2 norm of the gradient of a step, to which larger ones are scaled down; null: not clipped."""
+    clip_by: ClipBy = "all"
+    """Gradient whose norm ``clip_norm`` limits: that of ``all`` parameters together, or of each ``parameter`` by itself, as DINO's authors
+    do."""
     policy: Policy = Policy.model_validate("simclr")
     """Policy by which training views are made."""
     coupled: bool = True
@@ -68,6 +77,12 @@ class TrainingSpec(Section):
     def _warmup_ends(self) -> TrainingSpec:
         if self.warmup_epochs >= self.epochs and self.warmup_epochs > 0:
             raise ValueError(f"warmup_epochs is {self.warmup_epochs}, it must be below epochs, which is {self.epochs}")
+        return self
+
+    @model_validator(mode="after")
+    def _clips_at_a_norm(self) -> TrainingSpec:
+        if self.clip_by != "all" and self.clip_norm is None:
+            raise ValueError(f"clip_by is {self.clip_by!r} and clip_norm is null, so nothing is clipped: give clip_norm too")
         return self
 
     @model_validator(mode="after")

@@ -16,8 +16,10 @@ from sslmem_kit.scores import of_pairs
 from sslmem_kit.statistics.collapse import collapse
 from sslmem_kit.store.integrity import DAMAGED_PICTURES, NO_CHECKSUMS
 from sslmem_kit.store.metadata import SEAL
-from sslmem_kit.store.schema import LAYERS
+from sslmem_kit.store.provenance import training_caveats
+from sslmem_kit.store.schema import LAYERS, OLD_UNIT_RULE, UNITS
 
+_UNITS = f"UnitMem is that of an earlier version: {OLD_UNIT_RULE}; its values are too high"
 _SPREAD = ("feature_std", "effective_rank", "embedding_std")
 
 
@@ -41,6 +43,8 @@ def caveats(tree: xr.DataTree) -> list[str]:
         *_of_seeds(tree),
         *_of_data(tree),
         *_of_older_means(tree),
+        *training_caveats({str(name): value for name, value in tree.attrs.items()}),
+        *([_UNITS] if UNITS in tree.children and "rule" not in tree[UNITS].attrs else []),
         *([DAMAGED_PICTURES] if tree.attrs.get("damaged_pictures") else []),
         *([] if SEAL in tree.attrs else [NO_CHECKSUMS]),
     ]

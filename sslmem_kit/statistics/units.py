@@ -9,6 +9,7 @@ from sslmem_kit.errors import UserError
 from sslmem_kit.names import BOUND, BOUNDS, ENCODER, LAYER, PARTITION_CODE, QUANTILE, SAMPLE, UNIT
 from sslmem_kit.scores import pair_positions
 from sslmem_kit.store import UNITS
+from sslmem_kit.store.schema import OLD_UNIT_RULE
 
 PERMUTATIONS = 2000
 
@@ -32,7 +33,8 @@ def unit_table(tree: xr.DataTree) -> xr.Dataset:
     Returns
     -------
     On ``layer``: ``n_units`` (of one encoder), ``mean`` of ``unit_mem``, and ``standard_error``, the root mean square of the errors over views
-    of single units; on (``layer``, ``quantile``): ``unit_mem`` at 5, 25, 50, 75 and 95 %.
+    of single units; ``null``, the mean of what samples that are chosen at random give, NaN in stores of earlier versions; on (``layer``,
+    ``quantile``): ``unit_mem`` at 5, 25, 50, 75 and 95 %. The attribute ``rule`` says how the strongest sample was chosen.
 
     Raises
     ------
@@ -58,14 +60,17 @@ def unit_table(tree: xr.DataTree) -> xr.Dataset:
     parts = [units.isel({UNIT: layers == name}) for name in names]
     values = [part["unit_mem"].values.astype(np.float64) for part in parts]
     errors = [part["standard_error"].values.astype(np.float64) for part in parts]
+    nulls = [part["null"].values.astype(np.float64).mean() if "null" in part else np.nan for part in parts]
     return xr.Dataset(
         {
             "n_units": (LAYER, [part.sizes[UNIT] for part in parts]),
             "mean": (LAYER, [one.mean() for one in values]),
             "unit_mem": ((LAYER, QUANTILE), [np.quantile(one, QUANTILES) for one in values]),
             "standard_error": (LAYER, [np.sqrt((one**2).mean()) for one in errors]),
+            "null": (LAYER, nulls),
         },
         {LAYER: np.array(names, object), QUANTILE: list(QUANTILES)},
+        {"rule": units.attrs.get("rule", OLD_UNIT_RULE)},
     )
 
 

@@ -2,6 +2,7 @@ from .check import data_problems, missing, schema_problems
 from .layout import CHECKED, create
 from .read import READ_ENCODERS, IncompleteStore, check_whole, command, open_results, reading
 from .schema import (
+    COMMON,
     DETAILS,
     KEPT,
     LAYERS,
@@ -37,6 +38,7 @@ from .write import (
 
 __all__ = [
     "CHECKED",
+    "COMMON",
     "DETAILS",
     "KEPT",
     "LAYERS",

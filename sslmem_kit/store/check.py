@@ -19,7 +19,7 @@ from sslmem_kit.names import (
     SAMPLE,
     TRAINED_ON,
 )
-from sslmem_kit.store.schema import DETAILS, LAYERS, LOCALIZED, PER_ENCODER, pair_weights
+from sslmem_kit.store.schema import COMMON, DETAILS, LAYERS, LOCALIZED, PER_ENCODER, SECOND, pair_weights
 
 
 def missing(tree: xr.DataTree) -> str:
@@ -57,7 +57,7 @@ def schema_problems(tree: xr.DataTree) -> Iterator[str]:
     for group in ("completeness",) if audited else ("images", *PER_ENCODER, "completeness"):
         if group not in tree.children:
             yield f"the results store has no group /{group}"
-    for group, variables in {**DETAILS, **LOCALIZED}.items():
+    for group, variables in {**DETAILS, **LOCALIZED, **SECOND}.items():
         for name, dims in variables.items() if group in tree.children else ():
             there = tree[group].variables[name].dims if name in tree[group].variables else None
             if there != dims:
@@ -83,6 +83,11 @@ def data_problems(tree: xr.DataTree) -> Iterator[str]:
             if (values < 0).any() or (values > 2.0001).any():
                 yield "alignment holds distances outside 0..2, which l2-normalized representations cannot have"
                 return
+            if COMMON in tree.children:
+                second = tree[COMMON].to_dataset()[ALIGNMENT].isel(sample=slice(start, start + 65536)).values
+                if not ((second >= 0) & (second <= 2.0001)).all():
+                    yield f"/{COMMON}: alignment holds values outside 0..2, in blocks recorded as scored"
+                    return
             if LAYERS in tree.children:
                 layers = tree[LAYERS][ALIGNMENT].isel(sample=slice(start, start + 65536)).values
                 if not ((layers >= 0) & (layers <= 2.0001)).all():

@@ -158,6 +158,7 @@ def write_units(path: Path, pairs: Sequence[xr.Dataset], *, encoders: int) -> No
     group = xr.concat(every, dim=ENCODER, coords="minimal", compat="equals", join="exact")
     group["unit_mem"].attrs = {"long_name": "(response - background) / (response + background)", "units": "1"}
     group["standard_error"].attrs = {"long_name": "of unit_mem, over views", "units": "1"}
+    group["null"].attrs = {"long_name": "unit_mem of a sample that was chosen at random", "units": "1"}
     group["response"].attrs = {"long_name": "mean absolute activation for the strongest sample"}
     group["background"].attrs = {"long_name": "mean absolute activation for all other samples"}
     group["strongest"].attrs = {"long_name": "sample that the unit responds to most, by id; -1: none", "references": SAMPLE}
@@ -210,8 +211,9 @@ def _unit_problems(tree: xr.DataTree) -> Iterator[str]:
     except (ValueError, OSError, RuntimeError) as error:
         yield f"/{UNITS}: a chunk cannot be read ({' '.join(str(error).split())[:120]})"
         return
-    if not ((values >= 0) & (values <= 1)).all():
-        yield f"/{UNITS}: unit_mem holds values outside 0..1"
+    one_view = tree.to_dataset()["view_b"].values.max() == 1  # none is left to measure on
+    if not (((values >= -1) & (values <= 1)) | (one_view & np.isnan(values))).all():
+        yield f"/{UNITS}: unit_mem holds values outside -1..1"
     if not np.isin(strongest, np.append(tree[SAMPLE].values, -1)).all():
         yield f"/{UNITS}: strongest holds ids that are no samples of this study"
 

@@ -95,9 +95,13 @@ def expected_names(documents: Mapping[str, Document], scored: np.ndarray, evalua
     """
     yield f"alignment/{DOCUMENT}"
     yield from (f"{name}/{DOCUMENT}" for name in documents if name.split("/")[0] in ADDED)
-    layers = "layers/alignment" in documents and _counts(documents["layers/alignment"])[:2] == list(scored.T.shape)
+    groups = [
+        name
+        for name in ("layers", "common")
+        if f"{name}/alignment" in documents and np.prod(_counts(documents[f"{name}/alignment"])) == scored.size
+    ]
     for encoder, block in np.argwhere(scored).tolist():
-        yield from block_names(encoder, block, layers=layers)
+        yield from block_names(encoder, block, groups=groups)
     for encoder in np.flatnonzero(evaluated).tolist():
         yield from rows_of(documents, encoder)
 
@@ -110,9 +114,10 @@ def rows_of(documents: Mapping[str, Document], encoder: int) -> Iterator[str]:
             yield from chunk_names(name, document, along=dims.index(ENCODER), at=encoder)
 
 
-def block_names(encoder: int, block: int, *, layers: bool) -> list[str]:
-    """Return the files that hold one block of one encoder's alignment."""
-    return [f"alignment/c/{block}/0/{encoder}", *([f"layers/alignment/c/{block}/{encoder}/0"] if layers else [])]
+def block_names(encoder: int, block: int, *, groups: Iterable[str]) -> list[str]:
+    """Return the files that hold one block of one encoder's alignment: the root's, and of ``groups``, ``layers`` and ``common``."""
+    index = {"layers": f"{block}/{encoder}/0", "common": f"{block}/0/{encoder}"}
+    return [f"alignment/c/{block}/0/{encoder}", *(f"{name}/alignment/c/{index[name]}" for name in groups)]
 
 
 def _dims(document: Document) -> Sequence[str]:

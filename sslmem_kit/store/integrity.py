@@ -158,7 +158,7 @@ def place(damage: Damage) -> tuple[int, int | None] | None:
     if not damage.is_chunk:
         return None
     index, group = damage.index, damage.array.split("/")[0]
-    if damage.array == "alignment":
+    if damage.array in ("alignment", "common/alignment"):
         return index[2], index[0]
     if damage.array == "layers/alignment":
         return index[1], index[0]

@@ -28,6 +28,7 @@ from sslmem_kit.names import (
 from sslmem_kit.store import integrity
 from sslmem_kit.store.files import folder_appearing
 from sslmem_kit.store.schema import (
+    COMMON,
     LAYERS,
     LOCALIZED,
     ORIGINAL,
@@ -35,6 +36,7 @@ from sslmem_kit.store.schema import (
     PROBES,
     RECORDED,
     SCHEMA_VERSION,
+    SECOND,
     view_pairs,
 )
 
@@ -64,6 +66,7 @@ def create(
     recorded_epochs: Sequence[int] = (),
     tasks: Sequence[str] = (),
     layers: Sequence[str] = (),
+    common_policy: str | None = None,
 ) -> None:
     """Create an empty store that appears under its name only when its layout is whole.
 
@@ -97,6 +100,8 @@ def create(
         Names of the downstream tasks.
     layers
         Names of the layers whose alignment is stored too, in forward order, the full (unpooled) representation last.
+    common_policy
+        Name of the policy of a second scoring; None: there is none.
     """
     pairs = np.array(view_pairs(views))
     n, e = samples.sizes[SAMPLE], len(encoders)
@@ -136,6 +141,7 @@ def create(
                 attrs={"block": block},
             ),
             **({f"/{LAYERS}": _layer_group(n, e, layers)} if layers else {}),
+            **({f"/{COMMON}": _common_group(root, common_policy)} if common_policy else {}),
         }
     )
     # A group's chunks are one encoder wide, so that writers of different encoders never meet in one.
@@ -171,7 +177,10 @@ def _training_groups(
         ALIGNMENT: ((SAMPLE, ENCODER, EPOCH), _absent(samples, encoders, len(recorded)), {PAIRS_OF_VIEWS: FIXED_WEIGHTS}),
         **{name: ((ENCODER, EPOCH), _absent(encoders, len(recorded))) for name in RECORDED},
     }
-    accuracy = {"accuracy": ((ENCODER, "task", "probe"), _absent(encoders, len(tasks), len(PROBES)))}
+    accuracy = {
+        "accuracy": ((ENCODER, "task", "probe"), _absent(encoders, len(tasks), len(PROBES))),
+        "n_test": ((ENCODER, "task"), _absent(encoders, len(tasks)), {"long_name": "samples that accuracy is of"}),
+    }
     return {
         "/training": xr.Dataset(losses, {EPOCH: np.arange(1, epochs + 1)}),
         "/trajectory": xr.Dataset(path, {EPOCH: recorded}),
@@ -184,6 +193,11 @@ def _layer_group(samples: int, encoders: int, layers: Sequence[str]) -> xr.Datas
     long_name = "mean over augmentations; the last layer is the whole output"
     group[ALIGNMENT].attrs = {"long_name": long_name, "units": "1", PAIRS_OF_VIEWS: FIXED_WEIGHTS}
     return group.assign_coords({LAYER: np.array(layers, StringDType())})
+
+
+def _common_group(root: xr.Dataset, policy: str) -> xr.Dataset:
+    group = xr.Dataset({ALIGNMENT: (SECOND[COMMON][ALIGNMENT], _absent(*root[ALIGNMENT].shape), root[ALIGNMENT].attrs)})
+    return group.assign_attrs(policy=policy)
 
 
 def _absent(*shape: int) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 
 from sslmem_kit.names import (
     ALIGNMENT,
+    AUGMENTATION,
     ENCODER,
     LAYER,
     SAMPLE,
@@ -44,12 +45,21 @@ dimension of its own, because a group inherits ``sample`` from the root, where i
 
 LAYERS, UNITS = "layers", "units"
 
+COMMON = "common"
+"""Group of a study with ``scoring.common_policy``: ``alignment`` as in the root, of views by that policy; written with each block of scores."""
+
+SECOND = {COMMON: {ALIGNMENT: (SAMPLE, AUGMENTATION, ENCODER)}}
+
 LOCALIZED = {
     LAYERS: {ALIGNMENT: (SAMPLE, ENCODER, LAYER)},
     UNITS: dict.fromkeys(("unit_mem", "standard_error", "response", "background", "strongest"), (ENCODER, UNIT)),
 }
 """Groups of a study with ``scoring.layers``: alignment by layer, the mean over augmentations, written with each block of scores; and what
 :mod:`sslmem_kit.store.details` adds about units."""
+
+UNIT_RULE = "strongest sample chosen on one half of the views and measured on the other, both ways"
+OLD_UNIT_RULE = "strongest sample chosen and measured on the same views, which for pure noise gives .26 to .69"
+"""Rules of UnitMem, attribute ``rule`` of ``/units``, which older stores do not have; nor do they have ``null``, what chance gives."""
 
 
 def view_pairs(views: int) -> list[tuple[int, int]]:

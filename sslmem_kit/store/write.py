@@ -20,20 +20,27 @@ from sslmem_kit.names import (
 from sslmem_kit.store import file_record
 from sslmem_kit.store.files import remove, write_atomically
 from sslmem_kit.store.metadata import own_documents, write_root
-from sslmem_kit.store.schema import DETAILS, LAYERS, UNITS, mean_of_pairs
+from sslmem_kit.store.schema import COMMON, DETAILS, LAYERS, UNITS, mean_of_pairs
 
 
-def write_alignment(path: Path, *, encoder: int, block: int, values: np.ndarray, layers: np.ndarray | None = None) -> None:
+def write_alignment(
+    path: Path, *, encoder: int, block: int, values: np.ndarray, layers: np.ndarray | None = None, common: np.ndarray | None = None
+) -> None:
     """Write one block of samples of one encoder, (sample, augmentation) float32, and record it as scored.
 
-    ``layers`` is the same block's alignment by layer, (sample, layer) float32, for a store that was created with layers.
+    ``layers`` is the same block's alignment by layer, (sample, layer) float32, for a store that was created with layers; ``common`` that by
+    the common policy, as ``values``, for a store that was created with one.
     """
     group = _open_for_writing(path)
     start = int(group["completeness/block_start"][block])
     group[ALIGNMENT][start : start + len(values), :, encoder] = values
     if layers is not None:
         group[f"{LAYERS}/{ALIGNMENT}"][start : start + len(layers), encoder, :] = layers
-    file_record.note(path, str(encoder), file_record.block_names(encoder, block, layers=layers is not None))
+    if common is not None:
+        second: Any = group[f"{COMMON}/{ALIGNMENT}"]
+        second[start : start + len(common), :, encoder] = common
+    groups = [name for name, part in ((LAYERS, layers), (COMMON, common)) if part is not None]
+    file_record.note(path, str(encoder), file_record.block_names(encoder, block, groups=groups))
     group["completeness/scored"][encoder, block] = True
 
 

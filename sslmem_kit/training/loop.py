@@ -3,6 +3,7 @@
 All randomness comes from named streams and counters: initial weights from (seed, init), the order of an epoch from (seed, order, epoch), a
 view from (seed, slot, epoch). So a checkpoint needs no generator state, and a run that was killed and started again ends, on the same
 number of CPU threads and ranks, bit-identically to one that was not. With ``training.coupled`` f and g of one seed share all streams.
+Not so with DP-SGD, whose batches and noise nobody may know: :mod:`sslmem_kit.training.privacy`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from sslmem_kit.training import checkpoints
 from sslmem_kit.training.checkpoints import Progress, Record
 from sslmem_kit.training.distributed import DeviceGroup
 from sslmem_kit.training.objectives import Batch, Objective, StepInfo, make_training_views
-from sslmem_kit.training.optimizer import build_optimizer, learning_rate
+from sslmem_kit.training.optimizer import build_optimizer, clip_gradients, learning_rate
 from sslmem_kit.training.setup import encoder_seed, epoch_order, labels_of, make_private, new_objective
 from sslmem_kit.views import sample_keys
 
@@ -202,12 +203,12 @@ class _Training:
         objective.before_step(step_info)
         self.optimizer.zero_grad(set_to_none=True)
         if self.private:
-            total = self.private.backward(self.private_batch(step_info), self.seed("noise", step_info.step)).double()
+            total = self.private.backward(self.private_batch(step_info)).double()
         else:
             total = self.backward(step_info, batches)
         if training.clip_norm is not None:
             self.scaler.unscale_(self.optimizer)
-            torch.nn.utils.clip_grad_norm_(objective.parameters(), training.clip_norm)
+            clip_gradients(objective.parameters(), training.clip_norm, training.clip_by)
         objective.before_update(step_info)
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -229,7 +230,7 @@ class _Training:
 
     def private_batch(self, step_info: StepInfo) -> Batch | None:
         """Return the samples that DP-SGD selects at random for a step, each by itself; None where it selects none."""
-        slots = self.private.sample_batch(self.occupied, self.seed("order", step_info.step))
+        slots = self.private.sample_batch(self.occupied)
         if not len(slots):
             return None
         images = next(self.loader.batches([self.ids[slots.numpy()]]))

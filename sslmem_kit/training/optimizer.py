@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
 
 import timm.optim
 import torch
 from torch import Tensor, nn
 
-from sslmem_kit.spec.training import TrainingSpec
+from sslmem_kit.spec.training import ClipBy, TrainingSpec
 from sslmem_kit.training.lightly import LARS, cosine_warmup_schedule
 from sslmem_kit.training.objectives import StepInfo
+
+NO_DECAY = sys.float_info.min
+"""Weight decay that stands for none in LARS, of parameters whose steps are scaled by .001 |weight| / |gradient| (You et al. 2017).
+
+In SimCLR's own code what a parameter is decides whether it is scaled: all but biases and norms are, with decay or without. lightly's LARS
+takes a decay of 0 for the sign that a parameter is not to be scaled, which makes it plain SGD. The least positive float changes no gradient.
+"""
 
 
 def build_optimizer(
@@ -21,16 +29,38 @@ def build_optimizer(
     With ``stacked``, the parameters of many such objectives by name, it updates these.
     """
     raw = [name for name, _ in objective.named_parameters() if name.rsplit(".", 1)[-1].endswith(("_token", "pos_embed"))]
-    groups = timm.optim.param_groups_weight_decay(objective, training.weight_decay, no_weight_decay_list=raw)
+    decay = training.weight_decay or (NO_DECAY if training.optimizer == "lars" else 0.0)
+    groups = timm.optim.param_groups_weight_decay(objective, decay, no_weight_decay_list=raw)
     if stacked is not None:
         names = {id(parameter): name for name, parameter in objective.named_parameters()}
         for group in groups:
             group["params"] = [stacked[names[id(parameter)]] for parameter in group["params"]]
     if training.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=training.learning_rate, fused=True)
+        return torch.optim.AdamW(groups, lr=training.learning_rate, betas=training.betas, fused=True)
     if training.optimizer == "lars":
         return LARS(groups, lr=training.learning_rate, momentum=training.momentum)
     return torch.optim.SGD(groups, lr=training.learning_rate, momentum=training.momentum)
+
+
+def clip_gradients(parameters: Iterable[Tensor], norm: float, by: ClipBy) -> None:
+    """Scale gradients down to an l2 norm of at most ``norm``: that of all together, or each parameter's own.
+
+    The second is what DINO's code does, ``clip_gradients`` of its utils.
+
+    Examples
+    --------
+    >>> parameters = [torch.zeros(1, requires_grad=True), torch.zeros(1, requires_grad=True)]
+    >>> for by in ("all", "parameter"):
+    ...     for parameter, gradient in zip(parameters, (3.0, 4.0), strict=True):
+    ...         parameter.grad = torch.tensor([gradient])
+    ...     clip_gradients(parameters, 2.5, by)
+    ...     print([round(float(parameter.grad), 3) for parameter in parameters])
+    [1.5, 2.0]
+    [2.5, 2.5]
+    """
+    parameters = list(parameters)
+    for clipped in [parameters] if by == "all" else [[parameter] for parameter in parameters]:
+        torch.nn.utils.clip_grad_norm_(clipped, norm)
 
 
 def learning_rate(training: TrainingSpec, step_info: StepInfo) -> float:

@@ -8,9 +8,15 @@ q = batch / samples:
     gradient = (sum over i in B of g_i min(1, C / |g_i|) + sigma C N(0, 1)) / batch
 
 A sample's views, masks and label go into its own g_i alone, so the promise is one for samples, whatever the augmentations. It is made for
-the weights of *one* encoder and for who does not know its seed. Outside of it are: the encoders of a study together (coupled f and g have
-the same noise), the channel means and standard deviations that normalize the images, the choice of hyper-parameters, the losses and probe
-accuracies in the history, the scores and images in the store, and the rounding of floating-point noise.
+the weights of *one* encoder. Noise and batches come from a generator that the operating system seeds anew in every process (128 bits),
+and nothing of them is kept: they do not follow from the study's seed, f and g have their own, and a private training cannot be repeated
+to the bit. One that was interrupted resumes from its last checkpoint with fresh ones; the steps that it had taken since are discarded
+and taken again, and count once, for their weights were never written. The generator (PCG64) is a good but no cryptographic one.
+
+Outside of the promise are: the encoders of a study together, the channel means and standard deviations that normalize the images, the
+choice of hyper-parameters, the losses and probe accuracies in the history, the scores and images in the store, the checkpoint of a training
+that is not finished, and the rounding of floating-point noise. Studies of earlier versions took noise and batches from the seed that
+their study.yaml holds: who reads it knows them, and epsilon promises nothing.
 """
 
 from __future__ import annotations
@@ -87,34 +93,31 @@ class PrivateGradients:
         self.batch = batch
         self.rate = batch / samples
         self.noise_multiplier = noise_multiplier(spec.epsilon, spec.delta, rate=self.rate, steps=steps)
+        self._random = np.random.default_rng()  # seeded by the operating system; torch's own takes 32 bits of a seed on the CPU
 
-    def sample_batch(self, occupied: Tensor, seed: int) -> Tensor:
+    def sample_batch(self, occupied: Tensor) -> Tensor:
         """Select a random batch.
 
         Parameters
         ----------
         occupied
             Bool[slot], True for slots that hold a sample.
-        seed
-            Seed of this step; whether a slot is selected depends on it and on the slot alone, not on the other occupied slots.
 
         Returns
         -------
         Tensor
             Int64[batch], ascending slots, each occupied one with probability ``rate``; it may be empty.
         """
-        uniform = torch.rand(len(occupied), dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+        uniform = torch.from_numpy(self._random.random(len(occupied)))
         return ((uniform < self.rate) & occupied).nonzero().flatten()
 
-    def backward(self, batch: Batch | None, seed: int) -> Tensor:
+    def backward(self, batch: Batch | None) -> Tensor:
         """Set the ``grad`` of all trained parameters.
 
         Parameters
         ----------
         batch
             Samples that were selected for this step; None where there are none: the step is made of noise alone.
-        seed
-            Seed of this step's noise.
 
         Returns
         -------
@@ -130,9 +133,8 @@ class PrivateGradients:
             for name, gradient in gradients.items():
                 total[name] += torch.tensordot(share, gradient, 1)
             loss += losses.sum()
-        generator = torch.Generator(device).manual_seed(seed)
         for name, parameter in parameters.items():
-            noise = torch.empty_like(parameter, requires_grad=False).normal_(generator=generator)
+            noise = torch.from_numpy(self._random.standard_normal(tuple(parameter.shape), dtype=np.float32)).to(device)
             parameter.grad = (total[name] + self.noise_multiplier * self.spec.clip_norm * noise) / self.batch
         return loss / self.batch
 

@@ -35,6 +35,7 @@ from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.statistics import layers as localization
 from sslmem_kit.statistics import units as units_
 from sslmem_kit.store import integrity
+from sslmem_kit.store.schema import OLD_UNIT_RULE, UNIT_RULE
 from sslmem_kit.study import Study
 from tests.support.fake_study import add_group, make_study, workers_in_this_process
 from tests.training.test_loop import make_spec
@@ -299,7 +300,10 @@ def test_a_study_stores_layers_beside_unchanged_scores(whole: Study, tmp_path: P
     assert array.chunks == (40, 1, len(names))
     group = whole.tree["units"].to_dataset()
     assert list(dict.fromkeys(group["layer"].values.tolist())) == names
-    assert ((group["unit_mem"] >= 0) & (group["unit_mem"] <= 1)).all()
+    assert group.attrs["rule"] == UNIT_RULE
+    assert not any("UnitMem" in sentence for sentence in whole.caveats)
+    assert np.isfinite(group["null"]).all()
+    assert ((group["unit_mem"] >= -1) & (group["unit_mem"] <= 1)).all()
     assert np.isin(group["strongest"], [*whole.tree["sample"].values, -1]).all()
     assert list(problems(whole.path)) == []
 
@@ -332,7 +336,7 @@ def test_units_that_were_lost_are_made_again(study: Study, whole: Study) -> None
         ("layers/alignment", (3, 0, 0), np.nan, "/layers: alignment holds values outside 0..2"),
         ("layers/alignment", (3, 0, 0), 2.5, "/layers: alignment holds values outside 0..2"),
         ("layers/alignment", (3, 0, -1), 1.99, "/layers: the alignment of the last layer"),
-        ("units/unit_mem", (0, 0), 1.5, "/units: unit_mem holds values outside 0..1"),
+        ("units/unit_mem", (0, 0), 1.5, "/units: unit_mem holds values outside -1..1"),
         ("units/strongest", (0, 0), 10**9, "/units: strongest holds ids"),
     ],
 )
@@ -466,6 +470,11 @@ def test_the_report_has_a_table_of_layers(made_up: Study, tmp_path: Path) -> Non
     assert json.loads(json.dumps(report, allow_nan=False))["strongest_seen"][0]["layer"] == "all layers"
     text = as_text(report)
     assert "UnitMem" in text
+    # Units of a store without a rule are those of earlier versions: chosen and measured on the same views.
+    (said,) = [warning for warning in report["warnings"] if "UnitMem" in warning]
+    assert "pure noise gives .26 to .69; its values are too high" in said
+    assert report["unit_rule"] == OLD_UNIT_RULE
+    assert [row["null"] for row in report["units"]] == [None, None]
     assert "strongest sample of a unit seen in training" in text
     plain = make_study(tmp_path / "plain", samples=60, seeds=1, views=2)
     assert "layers" not in build_report(plain)

@@ -17,20 +17,38 @@ from sslmem_kit.data.loader import ImageLoader, to_float
 from sslmem_kit.data.samples import load_samples
 from sslmem_kit.encoders.backbone import build_encoder
 from sslmem_kit.measures.evaluation import layered, score_units
-from sslmem_kit.measures.unitmem import NO_SAMPLE, Selectivity
+from sslmem_kit.measures.unitmem import NO_SAMPLE, Selectivity, _random
 from sslmem_kit.views import scored_view
 from tests.training.test_loop import make_spec
 
 
-def unit_mem(activations: np.ndarray) -> np.ndarray:
-    """The definition, unit by unit: (sample, view, unit) -> (unit,)."""
-    values = []
+def means(activations: np.ndarray, chosen: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The definition, unit by unit, the strongest sample by one half of the views, or as given: (sample, view, unit) -> (unit,) each."""
+    response, background = [], []
     for unit in range(activations.shape[2]):
-        mu = activations[:, :, unit].mean(axis=1)
-        highest = mu.argmax()
-        mu_max, mu_rest = mu[highest], np.delete(mu, highest).mean()
-        values.append((mu_max - mu_rest) / (mu_max + mu_rest) if mu_max + mu_rest else 0.0)
-    return np.array(values)
+        both = []
+        for choosing, measuring in ((activations[:, ::2], activations[:, 1::2]), (activations[:, 1::2], activations[:, ::2])):
+            highest = choosing[:, :, unit].mean(axis=1).argmax() if chosen is None else chosen[unit]
+            mu = measuring[:, :, unit].mean(axis=1)
+            both.append((mu[highest], np.delete(mu, highest).mean()))
+        for values, one in zip((response, background), np.mean(both, axis=0), strict=True):
+            values.append(one)
+    return np.array(response), np.array(background)
+
+
+def unit_mem(activations: np.ndarray, chosen: np.ndarray | None = None) -> np.ndarray:
+    """UnitMem of the definition, (unit,)."""
+    response, background = means(activations, chosen)
+    total = response + background
+    return np.divide(response - background, total, out=np.zeros_like(total), where=total > 0)
+
+
+def on_the_same_views(activations: np.ndarray) -> np.ndarray:
+    """The rule of earlier versions, and of the authors' code."""
+    mu = activations.mean(axis=1)
+    highest = mu.max(axis=0)
+    rest = (mu.sum(axis=0) - highest) / (len(mu) - 1)
+    return (highest - rest) / (highest + rest)
 
 
 def streamed(ids: np.ndarray, activations: np.ndarray, *, size: int):
@@ -40,21 +58,61 @@ def streamed(ids: np.ndarray, activations: np.ndarray, *, size: int):
     return selectivity.result()
 
 
-@given(st.integers(2, 30), st.integers(1, 5), st.integers(1, 7), st.integers(0, 2**31))
+@given(st.integers(2, 30), st.integers(1, 7), st.integers(1, 7), st.integers(0, 2**31))
 @settings(max_examples=60, deadline=None)
 def test_one_pass_gives_the_definition(samples: int, views: int, size: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     activations, ids = rng.gamma(0.7, 1.0, (samples, views, 6)).astype(np.float32), rng.permutation(1000)[:samples]
     found = streamed(ids, activations, size=size)
-    np.testing.assert_allclose(found["unit_mem"], unit_mem(activations.astype(float)), rtol=1e-5, atol=1e-7)
-    np.testing.assert_array_equal(found["strongest"], ids[activations.astype(float).mean(axis=1).argmax(axis=0)])
-    np.testing.assert_allclose(found["response"], activations.mean(axis=1).max(axis=0), rtol=1e-5)
+    exact = activations.astype(float)
+    np.testing.assert_array_equal(found["strongest"], ids[exact.mean(axis=1).argmax(axis=0)])
     if views == 1:
+        assert np.isnan([found[name] for name in ("unit_mem", "standard_error", "response", "background", "null")]).all()
+        return
+    np.testing.assert_allclose(found["unit_mem"], unit_mem(exact), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose([found["response"], found["background"]], means(exact), rtol=1e-4)
+    np.testing.assert_allclose(found["null"], unit_mem(exact, _random(ids, 6).argmax(axis=0)), rtol=1e-4, atol=1e-6)
+    if views < 4:
         assert np.isnan(found["standard_error"]).all()
         return
-    without = np.array([unit_mem(np.delete(activations, view, axis=1).astype(float)) for view in range(views)])
-    error = np.sqrt((views - 1) / views * ((without - without.mean(axis=0)) ** 2).sum(axis=0))
-    np.testing.assert_allclose(found["standard_error"], error, rtol=1e-4, atol=1e-6)
+    without = []
+    for view in range(views):
+        part = exact.copy()
+        part[:, view] = np.nan  # halves stay those of all views
+        without.append(halves_without(part))
+    error = np.sqrt((views - 1) / views * ((np.array(without) - np.mean(without, axis=0)) ** 2).sum(axis=0))
+    np.testing.assert_allclose(found["standard_error"], error, rtol=1e-3, atol=1e-5)
+
+
+def halves_without(activations: np.ndarray) -> np.ndarray:
+    """UnitMem by halves in which a view is missing, NaN."""
+    halves = [np.nanmean(activations[:, start::2], axis=1, keepdims=True) for start in (0, 1)]
+    return unit_mem(np.concatenate(halves, axis=1))
+
+
+@pytest.mark.parametrize("views", [2, 5, 10])
+@pytest.mark.parametrize("shape", [0.7, 2.0])
+def test_pure_noise_gives_about_zero_and_its_null(views: int, shape: float) -> None:
+    """Chosen and measured on the same views it gave .26 to .69: the largest of many means is no property of a sample."""
+    activations = np.random.default_rng(views).gamma(shape, 1.0, (400, views, 500))
+    found = streamed(np.arange(400), activations, size=64)
+    assert on_the_same_views(activations).mean() > 0.25
+    # The ratio of a noisy mean is below zero on average, by about a quarter of its relative variance, and the null as much.
+    assert float(found["unit_mem"].mean()) == pytest.approx(-1 / (4 * shape * views), abs=0.04)
+    difference = found["unit_mem"] - found["null"]
+    assert abs(float(difference.mean())) < 4 * float(difference.std()) / np.sqrt(500)
+
+
+def test_a_unit_that_does_respond_to_one_sample_is_found_as_before() -> None:
+    rng = np.random.default_rng(0)
+    activations = rng.gamma(20.0, 0.05, (200, 6, 50))
+    for unit in range(50):
+        activations[unit, :, unit] *= 9
+    found = streamed(np.arange(200), activations, size=30)
+    assert found["strongest"].values.tolist() == list(range(50))
+    assert float(found["unit_mem"].mean()) == pytest.approx(0.8, abs=0.01)  # (9 - 1) / (9 + 1)
+    assert float(found["unit_mem"].min()) > 0.7
+    assert abs(float(found["null"].mean())) < 0.05
 
 
 @given(st.integers(0, 2**31), st.floats(1e-3, 1e3))

@@ -17,7 +17,7 @@ from sslmem_kit.explorer.session import Session
 from sslmem_kit.explorer.study_cache import Library
 from sslmem_kit.run import resources
 from sslmem_kit.run.resources import share_cores
-from sslmem_kit.store.provenance import computed_on, difference, in_words
+from sslmem_kit.store.provenance import RULES, computed_on, difference, in_words
 from tests.support.fake_study import make_study, workers_in_this_process
 
 SPEC = {
@@ -85,7 +85,13 @@ def test_a_run_tells_and_records_its_threads_and_a_study_keeps_them(tmp_path, ca
         assert "1 worker of 1 thread (by --threads); equal numbers" in capsys.readouterr().err
         attrs = store.attributes(out / "results.zarr")
         assert (attrs["threads"], attrs["processor"]) == (1, resources.processor())
-        assert json.loads((out / "encoders" / "f-0" / "config.json").read_text(encoding="utf-8"))["threads"] == 1
+        config = json.loads((out / "encoders" / "f-0" / "config.json").read_text(encoding="utf-8"))
+        assert config["threads"] == 1
+        assert config["machine"].startswith(resources.processor())
+        assert json.loads(attrs["trained_on_machines"]) == {config["machine"]: ["f-0", "g-0"]}
+        assert json.loads(attrs["rules"]) == config["rules"] == RULES
+        assert config["machine"] == f"{attrs['processor']}; {attrs['arithmetic']}"
+        assert "torch with" in attrs["arithmetic"]
         assert main([*command, "--threads", "2"]) == 2
         assert "this study was started with 1 of each worker" in capsys.readouterr().err
         assert main([*command, "--workers", "1"]) == 0
@@ -100,7 +106,13 @@ def test_a_run_tells_and_records_its_threads_and_a_study_keeps_them(tmp_path, ca
 
 def test_stores_that_know_less_say_less():
     assert in_words(computed_on({"device": "cpu", "versions": "{}"})) == "cpu"
-    assert computed_on({"versions": "not json"}) == {"device": None, "processor": None, "threads": None, "torch": None}
+    assert computed_on({"versions": "not json"}) == {
+        "device": None,
+        "processor": None,
+        "threads": None,
+        "torch": None,
+        "arithmetic": None,
+    }
     assert difference(computed_on({"device": "cpu"}), computed_on({"device": "cpu", "threads": 2})) == ""
 
 

@@ -164,6 +164,19 @@ def test_removal_counts_are_the_papers() -> None:
             assert (full.data, full.seed) == (spec.data, spec.seed)
 
 
+def test_rows_that_are_compared_share_a_yardstick() -> None:
+    """Tables 1, 4 and 9a: each row under its own views, and all of a table under one policy beside."""
+    for kind in (PAPER, MINI):
+        for table in ("Table 1", "Table 4", "Table 9a"):
+            specs = {name: spec_of(name) for name, preset in kind.items() if table in preset.artifacts}
+            assert len(specs) >= 3
+            assert len({spec.scoring.common_policy.model_dump_json() for spec in specs.values()}) == 1
+            assert len({(spec.second_policy or spec.scoring.policy).steps for spec in specs.values()}) == 1
+            assert len({json.dumps(spec.scoring.policy.model_dump(mode="json")) for spec in specs.values()}) > 1
+    assert spec_of("paper/cifar10-simclr-resnet50").second_policy is None
+    assert spec_of("paper/cifar10-mae-vit-tiny").second_policy.name == "simclr"
+
+
 def traits(preset: Preset) -> dict[str, object]:
     """What a paper preset and its mini have to agree in."""
     spec = load_spec(preset.name)
@@ -243,9 +256,11 @@ def test_a_cost_by_hand() -> None:
     counted = _counted()[key(spec)]
     cost = estimate(spec)
     assert cost.encoders == 6
-    # 45,000 samples make 10 batches of 4096; 7 records of 55,000 samples with 6 views each.
+    # 45,000 samples make 10 batches of 4096; scored by its own policy, which is the common one: 7 records of 55,000 samples with 6 views each.
     assert cost.train_flops == 6 * 600 * 10 * 4096 * counted["train_flops"]
     assert cost.score_flops == 6 * 7 * 55_000 * 6 * counted["forward_flops"]
+    twice = spec_of("paper/cifar10-dino-resnet50")
+    assert estimate(twice).score_flops == 6 * 8 * 55_000 * 6 * _counted()[key(twice)]["forward_flops"]
     less = estimate(spec_of("paper/cifar10-simclr-resnet50-kept-12k"))
     assert less.train_flops == 3 * 600 * (2 + 6) * 4096 * counted["train_flops"]
 

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import math
+import shutil
 import warnings
 from itertools import pairwise
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from sslmem_kit.data.loader import ImageLoader
+from sslmem_kit.data.samples import load_samples
 from sslmem_kit.encoders.backbone import build_encoder
 from sslmem_kit.errors import UserError
 from sslmem_kit.spec.encoder import BackboneSpec
 from sslmem_kit.spec.loading import parse_spec
 from sslmem_kit.spec.objective import MAESpec, RegularizerSpec, SupervisedSpec
+from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.spec.training import PrivacySpec
 from sslmem_kit.training import privacy
+from sslmem_kit.training.loop import train
 from sslmem_kit.training.objectives import Batch, Objective, build_objective
 from sslmem_kit.training.privacy import PrivateGradients, clip_factors, noise_multiplier, sample_gradients, spent_epsilon, trained
 from sslmem_kit.views import sample_keys
@@ -99,7 +106,7 @@ def test_the_objective_keeps_its_own_parameters() -> None:
     before = {
         name: (id(parameter), parameter.detach().clone()) for name, parameter in objective.named_parameters(remove_duplicate=False)
     }
-    make_private(objective).backward(make_batch(), seed=0)
+    make_private(objective).backward(make_batch())
     for name, parameter in objective.named_parameters(remove_duplicate=False):
         assert (id(parameter), True) == (before[name][0], torch.equal(parameter, before[name][1])), name
 
@@ -124,7 +131,7 @@ def test_the_gradient_is_the_clipped_sum_plus_noise_over_the_expected_batch() ->
     clip = norms.median().item()  # some are clipped, some are not
     private = make_private(objective, clip_norm=clip)
     private.noise_multiplier = 0.0
-    loss = private.backward(batch, seed=0)
+    loss = private.backward(batch)
     expected = (
         sum(flat(gradient) * min(1.0, clip / norm.item()) for gradient, norm in zip(gradients, norms, strict=True)) / private.batch
     )
@@ -135,11 +142,12 @@ def test_the_gradient_is_the_clipped_sum_plus_noise_over_the_expected_batch() ->
 def test_no_sample_moves_the_sum_by_more_than_the_clipping_norm() -> None:
     objective, batch = make_objective("supervised"), make_batch(6)
     private = make_private(objective, clip_norm=0.05)
-    private.backward(batch, seed=0)
+    private.noise_multiplier = 0.0  # each call has its own
+    private.backward(batch)
     full = current(objective) * private.batch
     for left_out in range(6):
         rest = torch.arange(6) != left_out
-        private.backward(Batch(tuple(view[rest] for view in batch.views), batch.keys[rest], batch.labels[rest]), seed=0)
+        private.backward(Batch(tuple(view[rest] for view in batch.views), batch.keys[rest], batch.labels[rest]))
         moved = (full - current(objective) * private.batch).norm()
         assert 0.04 < moved <= 0.05 * (1 + 1e-4)
 
@@ -152,7 +160,7 @@ def test_clip_factors_leave_small_gradients_and_zeros_alone() -> None:
 def test_the_noise_has_the_standard_deviation_that_the_accountant_assumes() -> None:
     objective = make_objective()
     private = make_private(objective)
-    loss = private.backward(None, seed=5)
+    loss = private.backward(None)
     noise = current(objective)
     expected = private.noise_multiplier * 0.5 / private.batch
     assert loss == 0
@@ -161,31 +169,41 @@ def test_the_noise_has_the_standard_deviation_that_the_accountant_assumes() -> N
     assert abs(noise.mean().item()) < 5 * expected / math.sqrt(len(noise))
     # No number is used twice, neither in a step nor in two.
     assert len(noise.unique()) > 0.99 * len(noise)
-    private.backward(None, seed=6)
+    private.backward(None)
     assert abs(torch.corrcoef(torch.stack([noise, current(objective)]))[0, 1]) < 5 / math.sqrt(len(noise))
 
 
-def test_noise_comes_on_top_of_samples_and_from_the_seed_alone() -> None:
+def test_noise_comes_on_top_of_samples_and_from_no_seed() -> None:
+    """Two trainings of one seed, as f and g of a pair are, and two of one process differ in noise and batches."""
     objective, batch = make_objective(), make_batch()
+    occupied, noises, batches = torch.ones(100, dtype=torch.bool), [], []
+    for _ in range(3):
+        torch.manual_seed(0)
+        np.random.seed(0)
+        private = make_private(objective)
+        private.backward(None)
+        noises.append(current(objective))
+        batches.append(private.sample_batch(occupied))
+    correlations = torch.corrcoef(torch.stack(noises))[[0, 0, 1], [1, 2, 2]]
+    assert correlations.abs().max() < 5 / math.sqrt(len(noises[0]))
+    assert not torch.equal(batches[0], batches[1])
     private = make_private(objective)
-    results = []
-    for given, seed in ((batch, 5), (None, 5), (batch, 5), (batch, 6)):
-        torch.rand(3)  # torch's own generator plays no part
-        private.backward(given, seed)
-        results.append(current(objective))
+    state = private._random.bit_generator.state
+    private.backward(batch)
+    both = current(objective)
+    private._random.bit_generator.state = state
+    private.backward(None)
+    noise = current(objective)
     private.noise_multiplier = 0.0
-    private.backward(batch, 5)
-    torch.testing.assert_close(results[0] - results[1], current(objective), rtol=0, atol=1e-6)
-    assert torch.equal(results[0], results[2])
-    assert not torch.equal(results[0], results[3])
+    private.backward(batch)
+    torch.testing.assert_close(both - noise, current(objective), rtol=0, atol=1e-6)
 
 
 def test_batches_take_each_occupied_slot_with_the_sampling_rate() -> None:
     private = make_private(make_objective())
     occupied = torch.ones(100, dtype=torch.bool)
     occupied[::5] = False
-    batches = [private.sample_batch(occupied, seed) for seed in range(1000)]
-    assert torch.equal(batches[7], private.sample_batch(occupied, 7))
+    batches = [private.sample_batch(occupied) for _ in range(1000)]
     taken = torch.bincount(torch.cat(batches), minlength=100)
     assert not taken[::5].any()
     # Each count is binomial(1000, 0.1): mean 100, standard deviation 9.5.
@@ -194,9 +212,6 @@ def test_batches_take_each_occupied_slot_with_the_sampling_rate() -> None:
     sizes = torch.tensor([len(batch) for batch in batches]).double()
     assert sizes.mean().item() == pytest.approx(8, abs=5 * math.sqrt(80 * 0.1 * 0.9 / 1000))
     assert sizes.var().item() == pytest.approx(80 * 0.1 * 0.9, rel=0.25)
-    # A sample that is taken out leaves the batches of all others as they were.
-    everyone = private.sample_batch(torch.ones(100, dtype=torch.bool), 7)
-    assert torch.equal(everyone[occupied[everyone]], batches[7])
 
 
 def test_the_noise_is_as_little_as_epsilon_allows() -> None:
@@ -242,7 +257,7 @@ def test_in_mixed_precision_gradients_are_clipped_and_added_in_float32() -> None
     objective, batch = make_objective(), make_batch(6)
     private = make_private(objective, clip_norm=0.05)
     private.noise_multiplier, private.precision = 0.0, "bf16"
-    private.backward(batch, seed=0)
+    private.backward(batch)
     [(gradients, _)] = sample_gradients(objective, batch, "bf16")
     mixed = [{name: gradient[i] for name, gradient in gradients.items()} for i in range(6)]
     torch.testing.assert_close(current(objective) * private.batch, sum(flat(one) * (0.05 / flat(one).norm()) for one in mixed))
@@ -296,6 +311,74 @@ def test_fields_are_bounded(training: dict[str, object], field: str) -> None:
 @pytest.mark.parametrize("method", ["mae", "supervised"])
 def test_methods_of_single_samples_are_allowed(method: str) -> None:
     assert parse_spec(study({"method": method}), where="study").training.privacy == PrivacySpec(epsilon=8)
+
+
+def private_study() -> StudySpec:
+    loaded = study({"method": "mae", "decoder_dim": 8, "decoder_depth": 1, "decoder_heads": 2})
+    loaded["training"] |= {
+        "epochs": 2,
+        "warmup_epochs": 0,
+        "batch_size": 16,
+        "seeds": 1,
+        "record_every": 0,
+        "checkpoint_seconds": 1e-9,
+    }
+    loaded["training"]["privacy"]["delta"] = 1e-3
+    encoder = {"backbone": VIT.backbone, "grid": 4, "options": {"embed_dim": 16, "depth": 1, "num_heads": 2}}
+    partition = {"shared": 60, "candidate": 20, "independent": 20, "extra": 10}
+    return parse_spec(loaded | {"encoder": encoder, "partition": partition}, where="study").resolved(Path())
+
+
+def test_nothing_of_noise_or_batches_follows_from_a_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two trainings of one encoder differ, f and g of one seed have different noise, and no file holds a generator or its seed."""
+    made: list[PrivateGradients] = []
+    original = PrivateGradients.__init__
+
+    def remember(self: PrivateGradients, *args: object, **options: object) -> None:
+        original(self, *args, **options)
+        made.append(self)
+
+    monkeypatch.setattr(PrivateGradients, "__init__", remember)
+    spec = private_study()
+    samples = load_samples(spec)
+    loader = ImageLoader(samples.dataset, "cpu")
+    f, g = spec.encoders
+    assert spec.training.coupled
+    weights = []
+    for plan, name in ((f, "f"), (f, "again"), (g, "g")):
+        encoder, progress = train(spec, plan, samples, loader, tmp_path / name)
+        weights.append(torch.cat([value.flatten() for value in encoder.state_dict().values()]))
+        assert 0 < progress.epsilon <= 8
+    assert not torch.equal(weights[0], weights[1])
+    secrets = [private._random.bit_generator.seed_seq.entropy for private in made]
+    assert len(set(secrets)) == 3
+    assert all(secret.bit_length() > 64 for secret in secrets)
+    files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) == 6  # history.csv and resume/state.pt
+    for private, secret in zip(made, secrets, strict=True):
+        numbers = [secret, *private._random.bit_generator.state["state"].values()]
+        forms = [form for n in numbers for form in (str(n).encode(), n.to_bytes(16, "little"), n.to_bytes(16, "big"))]
+        assert not any(form in content for form in forms for content in files)
+    state = torch.load(tmp_path / "f" / "resume" / "state.pt", weights_only=True)
+    assert set(state) == {"objective", "optimizer", "scaler", "progress"}
+
+
+def test_an_interrupted_private_training_resumes_with_fresh_noise(tmp_path: Path) -> None:
+    spec = private_study()
+    samples, plan = load_samples(spec), spec.encoders[0]
+    loader = ImageLoader(samples.dataset, "cpu")
+
+    def stop(event: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(spec, plan, samples, loader, tmp_path / "begun", emit=stop)
+    for name in ("one", "other"):
+        shutil.copytree(tmp_path / "begun", tmp_path / name)
+    (one, progress), (other, _) = (train(spec, plan, samples, loader, tmp_path / name) for name in ("one", "other"))
+    assert [row["epoch"] for row in progress.history] == [1, 2]
+    assert progress.epsilon == pytest.approx(8, rel=0.02)
+    assert not torch.equal(*(next(encoder.parameters()) for encoder in (one, other)))
 
 
 def study(objective: dict[str, object], **training: object) -> dict[str, object]:

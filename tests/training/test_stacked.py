@@ -49,12 +49,13 @@ def representations(encoder: torch.nn.Module, images: torch.Tensor) -> torch.Ten
         {},
         {"encoder": CONV},
         {"training": {"optimizer": "sgd", "learning_rate": 0.05, "coupled": False}},
+        {"training": {"betas": [0.5, 0.6]}},
         {"objective": {"method": "vicreg", "hidden_dim": 16, "projection_dim": 8}},
         {"objective": {"method": "simsiam", "projection_dim": 8, "prediction_dim": 4}},
         {"objective": {"method": "supervised"}},
         {"objective": SIMCLR | {"regularizer": {"weight": 0.2, "start_epoch": 1}}},
     ],
-    ids=["vit", "conv", "sgd uncoupled", "vicreg", "simsiam", "supervised", "regularized"],
+    ids=["vit", "conv", "sgd uncoupled", "betas", "vicreg", "simsiam", "supervised", "regularized"],
 )
 def test_the_same_numbers_as_one_by_one(changes: dict[str, Any], tmp_path: Path) -> None:
     spec = small_spec(**changes | {"training": {"epochs": 2, **changes.get("training", {})}})

@@ -1,7 +1,8 @@
 """Linear probing: the accuracy of a linear classifier on frozen, pooled, standardized representations.
 
-``logistic`` solves multinomial logistic regression to its optimum. ``sgd`` trains the same model by mini-batches on the device, as
-the paper's Table 6 does (LARS, cosine decay after a linear warm-up): for data on which a solver would take too long.
+``logistic`` solves multinomial logistic regression with an l2 penalty to its optimum. ``sgd`` trains the same model, without a penalty, by
+mini-batches on the device, as the paper's Table 6 does (LARS, cosine decay after a linear warm-up): for data on which a solver would take
+too long.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor
 from sslmem_kit.errors import UserError
 from sslmem_kit.spec.downstream import LogisticProbeSpec, SGDProbeSpec
 from sslmem_kit.training.lightly import LARS, cosine_warmup_schedule
+from sslmem_kit.training.optimizer import NO_DECAY
 
 MIN_STEPS = 10
 """Minimum of steps per epoch, as 40,000 samples in batches of 4096 have. With fewer, 90 epochs end before the weights have moved."""
@@ -63,18 +65,20 @@ def linear_accuracy(
     if len(test_labels) == 0 or len(np.unique(labels)) < 2:
         return float("nan")
     if spec.method == "logistic":
-        return _logistic(features, labels, test_features, test_labels)
+        return _logistic(features, labels, test_features, test_labels, spec)
     return _sgd(features, labels, test_features, test_labels, spec, seed, device)
 
 
-def _logistic(features: np.ndarray, labels: np.ndarray, test_features: np.ndarray, test_labels: np.ndarray) -> float:
+def _logistic(
+    features: np.ndarray, labels: np.ndarray, test_features: np.ndarray, test_labels: np.ndarray, spec: LogisticProbeSpec
+) -> float:
     # Imported here: it takes one second of start-up, and only evaluation needs it.
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=200, tol=1e-3))
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=spec.C, max_iter=200, tol=1e-3))
     with warnings.catch_warnings():
         # A probe stopped early is still a probe; 200 iterations are far past the point where accuracy settles.
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -141,7 +145,5 @@ def _moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _optimizer(weight: Tensor, bias: Tensor, spec: SGDProbeSpec) -> torch.optim.Optimizer:
     if spec.optimizer == "sgd":
         return torch.optim.SGD([weight, bias], lr=spec.learning_rate, momentum=MOMENTUM)
-    # lightly's LARS is plain SGD where weight decay is 0. A decay far below what a float resolves turns its trust ratio on, which
-    # the weights need and the bias does not (You et al. 2017).
-    groups = [{"params": [weight], "weight_decay": 1e-12}, {"params": [bias], "weight_decay": 0.0}]
+    groups = [{"params": [weight], "weight_decay": NO_DECAY}, {"params": [bias], "weight_decay": 0.0}]
     return LARS(groups, lr=spec.learning_rate, momentum=MOMENTUM)

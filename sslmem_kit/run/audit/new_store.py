@@ -17,7 +17,7 @@ from sslmem_kit.run.audit.alignment import Measure
 from sslmem_kit.run.audit.encoders import known_training
 from sslmem_kit.run.audit.samples import Samples
 from sslmem_kit.run.resources import processor
-from sslmem_kit.run.versions import versions
+from sslmem_kit.run.versions import arithmetic, versions
 from sslmem_kit.store import details
 from sslmem_kit.study import AuditStudy
 
@@ -71,6 +71,7 @@ def create_store(
             "device": device,
             "threads": threads,
             "processor": processor(),
+            "arithmetic": arithmetic(),
         },
     )
 

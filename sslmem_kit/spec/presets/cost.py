@@ -82,7 +82,8 @@ def estimate(spec: StudySpec) -> Cost | None:
         seen += count * (samples // batch * batch * training.epochs)
     images = (sum(sizes.values()) - removed) * (spec.scoring.views + 1)
     encoders = len(spec.encoders)
-    passes = images * (2 * training.seeds * len(training.recorded_epochs) + encoders)
+    scorings = 2 if spec.second_policy else 1
+    passes = images * (2 * training.seeds * len(training.recorded_epochs) + encoders * scorings)
     return Cost(
         encoders=encoders,
         train_flops=seen * counted["train_flops"],

@@ -129,6 +129,8 @@ def _preset(
         "scoring": {"views": 5},
     }
     spec = merge(merge(base, {"training": SHARED_TRAINING}), changes or {})
+    if {"Table 1", "Table 4", "Table 9a"} & set(artifacts):
+        spec["scoring"] = {**spec["scoring"], "common_policy": _CROP_AND_NOISE}
     training = spec["training"]
     spec["training"] = training | {"record_every": max(1, training["epochs"] // 5)}
     what = f"{method} on digits, a small {encoder}" + (f": {note}" if note else "")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sslmem_kit.spec.presets.preset import Preset, merge
-from sslmem_kit.spec.presets.settings import DATA, LABELLED_STL10, PARTITIONS, sections
+from sslmem_kit.spec.presets.settings import COMMON_POLICY, DATA, LABELLED_STL10, PARTITIONS, sections
 
 REMOVED = {"500": 500, "1k": 1_000, "2k": 2_000, "4k": 4_000, "8k": 8_000, "16k": 16_000}
 """Numbers of the 25,000 samples of family f that are removed, figures 3, 6 and 7."""
@@ -81,6 +81,8 @@ def _preset(
     """Return a row such as cifar10-mae-vit-tiny, with what is different about it."""
     data, method, encoder = row.split("-", 2)
     what = f"{_SPELLED[method]} on {data}, {encoder}" + (f": {note}" if note else "")
+    if {"Table 1", "Table 4", "Table 9a"} & set(artifacts):
+        changes = merge(changes or {}, {"scoring": {"common_policy": COMMON_POLICY}})
     spec = merge(sections(data, method, encoder), changes or {})
     name = f"paper/{row}{'-' + suffix if suffix else ''}"
     return Preset(name, artifacts, what, spec, mini=mini, sslmem=sslmem, accuracy=accuracy)

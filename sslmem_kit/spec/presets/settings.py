@@ -47,6 +47,9 @@ POLICIES: dict[str, Any] = {
     "supervised": ["crop", "flip"],
 }
 
+COMMON_POLICY = "simclr"
+"""Policy by which rows that are compared and have views of their own are scored too (Tables 1, 4 and 9a)."""
+
 OBJECTIVES: dict[tuple[str, bool], dict[str, Any]] = {
     # Chen et al.: two layers to 128; temperature 0.5 on CIFAR10, 0.1 on ImageNet.
     ("simclr", False): {"method": "simclr", "temperature": 0.5, "hidden_dim": 2048, "projection_dim": 128},
@@ -85,6 +88,12 @@ OBJECTIVES: dict[tuple[str, bool], dict[str, Any]] = {
 WEIGHT_DECAY = {"simclr": 1e-6, "mae": 0.05, "dino": 0.04, "vicreg": 1e-6, "supervised": 5e-4}
 """Values that are not in Table 6 but in the methods' papers; Caron et al. raise theirs to 0.4 along a cosine."""
 
+AUTHORS: dict[str, dict[str, Any]] = {
+    "mae": {"betas": [0.9, 0.95]},  # He et al., appendix A
+    "dino": {"clip_norm": 3.0, "clip_by": "parameter"},  # Caron et al.'s code
+}
+"""What the methods' own code does beside Table 6: AdamW's betas, and clipping of each parameter's gradient."""
+
 SUPERVISED_TRAINING = {
     "epochs": 100,
     "warmup_epochs": 5,
@@ -107,7 +116,7 @@ def sections(data: str, method: str, encoder: str) -> dict[str, Any]:
     # Where the loss compares no samples with each other, a batch in parts is the same batch.
     accumulate = {"mae": 8 if imagenet else 4}.get(method, 1)
     trained = SUPERVISED_TRAINING if method == "supervised" else table6.training(method, imagenet=imagenet, accumulate=accumulate)
-    extras: dict[str, Any] = {"clip_norm": 3.0} if method == "dino" else {}
+    extras = dict(AUTHORS.get(method, {}))
     if "stem" in chosen:
         extras["channels_last"] = True
     return {

@@ -44,6 +44,19 @@ def test_logistic_is_the_optimum_of_scikit_learn(pixels: Sides) -> None:
     assert accuracy(pixels, LogisticProbeSpec()) == oracle.score(scaler.transform(test_features), test_labels)
 
 
+def test_the_penalty_is_the_specs(pixels: Sides) -> None:
+    features, labels, test_features, test_labels = pixels
+    scaler = StandardScaler().fit(features)
+    given = set()
+    for penalty in (1e-5, 0.1, 10.0):
+        oracle = LogisticRegression(C=penalty, max_iter=200, tol=1e-3).fit(scaler.transform(features), labels)
+        given.add(accuracy(pixels, LogisticProbeSpec(C=penalty)))
+        assert accuracy(pixels, LogisticProbeSpec(C=penalty)) == oracle.score(scaler.transform(test_features), test_labels)
+    assert len(given) > 1
+    with pytest.raises(ValidationError):
+        LogisticProbeSpec(C=0)
+
+
 @pytest.mark.parametrize(
     "spec",
     [SGDProbeSpec(), SGDProbeSpec(learning_rate=4.8, epochs=45, warmup_epochs=5), SGDProbeSpec(optimizer="sgd", learning_rate=0.1)],
