@@ -1,7 +1,7 @@
 from .estimators import DESIGN_OF, estimate, seeds_of
 from .intervals import CONFIDENCE
 from .protocols import PROTOCOLS, select_protocol, usable_protocols, view_weights
-from .selection import of_pairs, pair_positions
+from .selection import of_pairs, pair_positions, whole_seeds
 from .sslmem import family_contrast, leave_out, normalize_range, score
 
 __all__ = [
@@ -19,4 +19,5 @@ __all__ = [
     "select_protocol",
     "usable_protocols",
     "view_weights",
+    "whole_seeds",
 ]
