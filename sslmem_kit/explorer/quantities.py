@@ -29,6 +29,8 @@ SCORES = {
     "quantile": "quantile in the null",
     "p_value": "p value against the null",
     "q_value": "q value against the null",
+    "q_value_shared": "q value against shared samples alone",
+    "q_value_extra": "q value against extra samples alone",
 }
 """Columns of the scores, and their labels."""
 MOST = 64
