@@ -29,6 +29,7 @@ from sslmem_kit.spec.places import as_typed, below_here, find_study, no_study
 from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.statistics import overview
 from sslmem_kit.statistics.caveats import caveats
+from sslmem_kit.statistics.extremes import with_shrunken
 from sslmem_kit.statistics.fdr import with_significance
 from sslmem_kit.store.directory import StudyFolder
 from sslmem_kit.store.metadata import DOCUMENT, REPAIR_HINT
@@ -71,9 +72,9 @@ class StudyResults(StudyFolder):
         return tuple(self.tree["label"].attrs["class_names"])
 
     def scores(self, protocol: str = "corrected", encoders: Sequence[str] | None = None) -> xr.Dataset:
-        """Return the scores of every sample, from all encoders or the named ones, with their ``p_value`` and ``q_value``.
+        """Return the scores of every sample, from all encoders or the named ones, with ``p_value``, ``q_value`` and ``shrunken``.
 
-        See :func:`sslmem_kit.scores.score` for the former, :mod:`sslmem_kit.statistics.fdr` for the latter.
+        See :func:`sslmem_kit.scores.score`, :mod:`sslmem_kit.statistics.fdr` and :mod:`sslmem_kit.statistics.extremes`.
 
         Raises
         ------
@@ -91,6 +92,7 @@ class StudyResults(StudyFolder):
                 result = subset_scores(results, protocol=protocol)
             else:
                 result = scores.score(results, protocol=protocol, encoders=encoders)
+                result = with_shrunken(result, results if encoders is None else results.sel({ENCODER: list(encoders)}))
         store.check_whole(self.results_path, result["difference"])
         return result if of_subsets else with_significance(result)
 

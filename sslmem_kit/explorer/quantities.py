@@ -20,6 +20,7 @@ SCORES = {
     "alignment_f": "alignment on f",
     "alignment_g": "alignment on g",
     "difference": "difference g - f",
+    "shrunken": "score that other encoders are expected to give",
     "standard_error": "standard error",
     "standard_error_views": "standard error over views",
     "standard_error_encoders": "standard error over encoders",

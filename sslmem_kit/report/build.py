@@ -44,7 +44,7 @@ def build_report(
 
     Returns
     -------
-    ``study``, ``protocol``; ``mean``, ``sd``, ``n`` and ``interval`` (95 %, bootstrap over samples) of ``sslmem`` by partition;
+    ``study``, ``protocol``; ``mean``, ``sd``, ``n`` and ``interval`` (95 %, over samples) of ``sslmem`` by partition;
     ``range`` (of the candidates' differences; None where the protocol does not divide by it); ``tests`` (Tables 2 and 16; ``t`` is the
     paper's "effect size"); ``probe_accuracy`` (linear, on the study's own data) by encoder; ``downstream``, accuracies by task, probe and
     encoder; ``collapsed``, a sentence by the encoder that has; ``warnings``, of
