@@ -117,13 +117,15 @@ tab02.plot(tests).dframe().style.hide(axis="index")
 
 # %% [markdown]
 # ## The images
-# The paper finds atypical images among the most memorized ones. Each caption gives sample id, class and score. Picking
-# out the highest of many noisy scores overstates them a little.
+# The paper finds atypical images among the most memorized ones. Each caption gives sample id, class, score and, behind an arrow,
+# what other encoders are expected to give (`shrunken`). Picking out the highest of many noisy scores overstates them: the headings
+# give the mean of those shown beside that under seeds and views that did not choose them.
 
 # %%
 thumbnails = None
 if "images" in opened.tree.children:
-    thumbnails = gallery.plot(scores, opened.tree["images/thumbnail"], count=gallery_count)
+    extremes = statistics.cross_fitted(statistics.CrossedScores.of(results, protocol), gallery_count)
+    thumbnails = gallery.plot(scores, opened.tree["images/thumbnail"], count=gallery_count, extremes=extremes)
     save_figure(thumbnails, out or opened.figures, "gallery")
 show(thumbnails) if thumbnails is not None else "The samples of this study are no images."
 

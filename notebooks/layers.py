@@ -46,8 +46,10 @@ else:
 # %% [markdown]
 # ## Scores by layer
 # The last layer is the encoder's full representation, whose scores are those of the study. Distances of different layers differ
-# in size whatever is memorized, so compare layers by Cohen's d, on the right. Intervals are over samples, given the
-# encoders; those of two layers are of the same samples and not independent.
+# in size whatever is memorized, so compare layers by the share of its distance that a candidate is closer for training, against
+# shared samples, on the right; its intervals are over seeds (Student's), and none is known of one pair of encoders. Cohen's d is in
+# the table: its unit is the noise of training, so that it grows with the number of pairs. Its intervals, and those of means, are
+# over samples, given the encoders; those of two layers are of the same samples and not independent.
 
 # %%
 if with_layers:
@@ -61,8 +63,11 @@ if with_layers:
 if with_layers:
     means, intervals = table["mean"].to_pandas(), table["effect_interval"].to_pandas()
     effects = table["effect"].to_series().rename("d (C>S)")
+    closer = table["relative_effect"].to_series().rename("closer by")
+    over_seeds = table["relative_effect_interval"].to_pandas().rename(columns="{} (seeds)".format)
     p_values = statistics.layer_tests(scores)["p"].to_pandas().rename(columns="p ({})".format)
-    display(pd.concat([means, effects, intervals, p_values], axis=1).map(lambda value: f"{value:.3g}"))
+    rows = pd.concat([means, closer, over_seeds, effects, intervals.rename(columns="{} (samples)".format), p_values], axis=1)
+    display(rows.map(lambda value: f"{value:.3g}"))
 
 # %% [markdown]
 # ## Units

@@ -46,12 +46,17 @@ interactive_figures()
 # ## This study
 # *By the parts of the error* compares what samples have of their own with what seeds and views add. *Split-half* needs
 # no model: the scores from one half of the seeds against those from the other, stepped up to all of them by the
-# Spearman-Brown formula. Both ask the same, and should agree within their intervals (95 %, bootstrap over samples). Over
-# views the encoders stay the same, so that this one only says whether more views would help.
+# Spearman-Brown formula. Both halves are scored with the same views, *given* which it holds: where views matter it is above the
+# reliability, which counts other views too. Over views the encoders stay the same, so that this one only says whether more views
+# would help. Intervals are of 95 %, by a bootstrap over samples.
 
 # %%
 halves = found.sel(statistic="spearman")
-table = halves["full_correlation_interval"].to_pandas().rename(index="split-half over {}".format)
+table = (
+    halves["full_correlation_interval"]
+    .to_pandas()
+    .rename(index={over: f"split-half over {over}, given {given}" for over, given in halves["given"].to_series().items()})
+)
 table.insert(0, "reliability", halves["full_correlation"].values)
 table.loc["by the parts of the error"] = [found["reliability"].item(), *found["reliability_interval"].values]
 table.rename_axis(index=None, columns=None).round(2)
@@ -85,9 +90,11 @@ if known:
 show(curve) if known else f"Nothing to draw: {unknown}"
 
 # %%
-required = found[["required_seeds", "encoders", "forward_passes"]].to_dataframe().reset_index()
-required.rename(columns={"required_seeds": "seeds"}).astype("Int64").style.hide(axis="index")
+required = found[["required_seeds", "encoders", "forward_passes"]].to_dataframe()
+ends = found["required_seeds_interval"].to_pandas().rename(columns="seeds, {} end of 95 %".format)
+required = required.rename(columns={"required_seeds": "seeds"}).join(ends).reset_index()
+required.style.hide(axis="index").format(lambda value: f"{value:.0f}" if value < float("inf") else "-")
 
 # %% [markdown]
-# A part that is estimated from few seeds and few candidates is uncertain itself, and the numbers of seeds more so. They
-# hold for this method, these data and this length of training.
+# Intervals are over samples; `-` stands for no number. Where the score's own part may be zero no number of seeds can be told, and
+# the column is empty: only the lower ends say something. The numbers hold for this method, these data and this length of training.

@@ -1,6 +1,7 @@
 """The names of dimensions, variables and partitions: the only place where they are spelled."""
 
 SAMPLE, AUGMENTATION, ENCODER, EPOCH, VIEW = "sample", "augmentation", "encoder", "epoch", "view"
+SEED = "seed"
 LAYER, UNIT, CHANNEL = "layer", "unit", "channel"
 PARTITION, ALTERNATIVE, STATISTIC, ESTIMATOR, QUANTILE = "partition", "alternative", "statistic", "estimator", "quantile"
 BOUND, BOUNDS = "bound", ("low", "high")

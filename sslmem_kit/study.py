@@ -30,6 +30,7 @@ from sslmem_kit.spec.places import as_typed, below_here, find_study, no_study
 from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.statistics import effects, order_reliability, overview, verdict
 from sslmem_kit.statistics.caveats import caveats, collapsed
+from sslmem_kit.statistics.extremes import with_shrunken
 from sslmem_kit.statistics.fdr import with_significance
 from sslmem_kit.store.directory import StudyFolder
 from sslmem_kit.store.metadata import DOCUMENT, REPAIR_HINT
@@ -72,10 +73,11 @@ class StudyResults(StudyFolder):
         return tuple(self.tree["label"].attrs["class_names"])
 
     def scores(self, protocol: str | None = None, encoders: Sequence[str] | None = None) -> xr.Dataset:
-        """Return the scores of every sample, from all encoders or the named ones, with their ``p_value`` and ``q_value``.
+        """Return the scores of every sample, from all encoders or the named ones, with ``p_value``, ``q_value`` and ``shrunken``.
 
         Without a protocol it is ``corrected``, or ``released`` where there is one random view. See :func:`sslmem_kit.scores.score` for
-        the former, :mod:`sslmem_kit.statistics.fdr` for the latter.
+        the former, :mod:`sslmem_kit.statistics.fdr` and
+        :mod:`sslmem_kit.statistics.extremes` for the latter.
 
         Raises
         ------
@@ -94,6 +96,7 @@ class StudyResults(StudyFolder):
                 result = subset_scores(results, protocol=protocol)
             else:
                 result = scores.score(results, protocol=protocol, encoders=encoders)
+                result = with_shrunken(result, results if encoders is None else results.sel({ENCODER: list(encoders)}))
         store.check_whole(self.results_path, result["difference"])
         return result if of_subsets else with_significance(result)
 

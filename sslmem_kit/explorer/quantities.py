@@ -20,6 +20,7 @@ SCORES = {
     "alignment_f": "alignment on f",
     "alignment_g": "alignment on g",
     "difference": "difference g - f",
+    "shrunken": "score that other encoders are expected to give",
     "standard_error": "standard error",
     "standard_error_views": "standard error over views",
     "standard_error_encoders": "standard error over encoders",
@@ -29,6 +30,8 @@ SCORES = {
     "quantile": "quantile in the null",
     "p_value": "p value against the null",
     "q_value": "q value against the null",
+    "q_value_shared": "q value against shared samples alone",
+    "q_value_extra": "q value against extra samples alone",
 }
 """Columns of the scores, and their labels."""
 MOST = 64

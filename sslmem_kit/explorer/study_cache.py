@@ -26,6 +26,7 @@ from sslmem_kit.scores.audit import NOT_SCORES, mode_of
 from sslmem_kit.spec.audit import AuditSpec
 from sslmem_kit.spec.places import find_study
 from sslmem_kit.statistics.caveats import caveats
+from sslmem_kit.statistics.extremes import with_shrunken
 from sslmem_kit.statistics.fdr import with_significance
 from sslmem_kit.study import StudyResults, open_study
 
@@ -161,7 +162,9 @@ class OpenStudy:
 
         def make() -> xr.Dataset:
             with store.reading(self.study.results_path):
-                made = scores.score(self.tree.to_dataset(), protocol=protocol, encoders=encoders)
+                results = self.tree.to_dataset()
+                made = scores.score(results, protocol=protocol, encoders=encoders)
+                made = with_shrunken(made, results.sel({ENCODER: list(encoders)}))
             store.check_whole(self.study.results_path, made["difference"])
             made = with_significance(made)
             small = {name: column.astype(np.float32) for name, column in made.data_vars.items() if column.dtype == np.float64}

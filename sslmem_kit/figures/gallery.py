@@ -11,6 +11,7 @@ import xarray as xr
 
 from sslmem_kit.figures.style import INK, class_labels, dress, frame
 from sslmem_kit.names import PARTITION_CODE, SAMPLE, SSLMEM
+from sslmem_kit.statistics.extremes import SHRUNKEN
 
 _CELL, _CAPTION = 1.16, 0.68
 """Distance of two thumbnails and room for the text under one, in thumbnail sides."""
@@ -20,7 +21,9 @@ _UNIT = 100
 """Side of a thumbnail in the image that is plotted, in pixels: whatever its own size, it is resampled to this."""
 
 
-def plot(scores: xr.Dataset, thumbnails: xr.DataArray, *, count: int = 16, columns: int = 8) -> hv.Overlay:
+def plot(
+    scores: xr.Dataset, thumbnails: xr.DataArray, *, count: int = 16, columns: int = 8, extremes: xr.Dataset | None = None
+) -> hv.Overlay:
     """Plot thumbnails with sample id, class and score: first the highest scores, then the lowest.
 
     Parameters
@@ -33,6 +36,9 @@ def plot(scores: xr.Dataset, thumbnails: xr.DataArray, *, count: int = 16, colum
         Number of each, at most half of the candidates.
     columns
         Number of thumbnails in a row.
+    extremes
+        Of :func:`sslmem_kit.statistics.cross_fitted`, for as many candidates: the headings then give the mean raw difference of those
+        shown beside that of seeds and views that did not choose them. Captions give ``shrunken``, where scores have it, behind an arrow.
 
     Examples
     --------
@@ -65,20 +71,48 @@ def plot(scores: xr.Dataset, thumbnails: xr.DataArray, *, count: int = 16, colum
     width = columns * _CELL - (_CELL - 1)
     parts = [
         _mosaic(pictures, x, top),
-        _captions(x, top - 0.05, [f"#{i}\n{c}\n{s:+.3f}" for i, c, s in zip(ids, _shortened(classes), score, strict=True)], size=8),
-        _headings([0.0] * len(groups), [-heading * 0.5, -rows * step - heading * 1.5], list(groups)),
+        _captions(
+            x, top - 0.05, [f"#{i}\n{c}\n{s}" for i, c, s in zip(ids, _shortened(classes), _values(chosen), strict=True)], size=8
+        ),
+        _headings(
+            [0.0] * len(groups),
+            [-heading * 0.5, -rows * step - heading * 1.5],
+            _named(list(groups), extremes, count),
+        ),
         _hover(x, top, ids, classes, score),
     ]
     limits = {"xlim": (-0.08, width + 0.08), "ylim": (lowest, 0.05)}
     figure = frame(
         hv.Overlay(parts),
-        title=f"Most and least memorized candidates ({scores.attrs['protocol']} protocol)",
+        title=f"Most and least memorized candidates ({scores.attrs['protocol']} protocol)"
+        if np.ptp(scores[SSLMEM].values[positions])
+        else "All scores are equal: these candidates are in no order",
         width=round((width + 0.16) * _SIDE),
         height=round((0.05 - lowest) * _SIDE),
         both={**limits, "xaxis": None, "yaxis": None, "show_grid": False, "show_frame": False},
         bokeh={"toolbar": "right"},
     )
     return figure
+
+
+def _values(chosen: xr.Dataset) -> list[str]:
+    """Scores in words, with the shrunken ones where they are known and in the same unit."""
+    shown = [f"{value:+.3f}" for value in chosen[SSLMEM].values]
+    if SHRUNKEN not in chosen or chosen.attrs.get("normalized_by_range") == "true":
+        return shown
+    return [
+        value if np.isnan(other) else f"{value}→{other:+.3f}" for value, other in zip(shown, chosen[SHRUNKEN].values, strict=True)
+    ]
+
+
+def _named(groups: list[str], extremes: xr.Dataset | None, count: int) -> list[str]:
+    """Headings, with the naive and the cross-fitted mean of the samples below them."""
+    if extremes is None or extremes["n"] != count or not np.isfinite(extremes["cross_fitted"]).all():
+        return groups
+    return [
+        f"{group}: mean {extremes['naive'].values[end]:+.4f}, under seeds that did not choose them {extremes['cross_fitted'].values[end]:+.4f}"
+        for end, group in enumerate(groups)
+    ]
 
 
 def _mosaic(pictures: np.ndarray, x: np.ndarray, top: np.ndarray) -> hv.RGB:

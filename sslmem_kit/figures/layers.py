@@ -1,4 +1,4 @@
-"""Memorization layer by layer: mean score of each partition, and the effect, which alone compares between layers.
+"""Memorization layer by layer: mean score of each partition, and the relative effect, which compares between layers.
 
 Distances of different layers differ in size whatever is memorized, so that the means of two layers are in different units.
 """
@@ -21,16 +21,17 @@ _APART = 0.13
 
 
 def plot(table: xr.Dataset) -> hv.Layout:
-    """Plot two panels over the layers in forward order, bars are 95 % intervals over samples.
+    """Plot two panels over the layers in forward order, bars are 95 % intervals, left over samples and right over seeds.
 
     Parameters
     ----------
     table
-        ``mean``, ``interval``, ``effect`` and ``effect_interval`` on ``layer``, of :func:`sslmem_kit.statistics.layer_table`.
+        Of :func:`sslmem_kit.statistics.layer_table`.
 
     Returns
     -------
-    Left the mean score of each partition, right Cohen's d of candidates against shared samples.
+    Left the mean score of each partition, right ``relative_effect`` in per cent: by how much candidates are closer for training, against shared
+    samples. One pair of encoders has no bars there.
 
     Examples
     --------
@@ -50,8 +51,8 @@ def plot(table: xr.Dataset) -> hv.Layout:
         _zero(),
         *_series(
             np.arange(len(names)),
-            table["effect"].values,
-            table["effect_interval"].transpose(..., "bound").values,
+            100 * table["relative_effect"].values,
+            100 * table["relative_effect_interval"].transpose(..., "bound").values,
             INK,
             "candidates against shared",
             "effect",
@@ -61,11 +62,15 @@ def plot(table: xr.Dataset) -> hv.Layout:
     low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
     margin = 0.08 * (high - low) or 0.05
     counts = ", ".join(f"{table['n'].isel(layer=0).sel(partition=name).item():,}" for name in shown)
+    pairs = table["n_seeds"].item()
+    over = f"bars over {pairs} seeds" if pairs > 1 else "nothing is known over seeds"
     # The legend has the upper third to itself.
     legend = {"ylim": (low - margin, high + 6 * margin), "show_legend": True, "legend_position": "top_left", "legend_cols": 2}
     panels = [
         layer_panel(means, names, f"Mean score by layer (n = {counts})", "mean score (distance)", legend),
-        layer_panel(effects, names, "Candidates against shared samples", "Cohen's d", {"show_legend": False}),
+        layer_panel(
+            effects, names, f"Candidates against shared samples ({over})", "closer by, % of the distance", {"show_legend": False}
+        ),
     ]
     return dress(hv.Layout(panels).cols(2), matplotlib={"hspace": 0.3, "sublabel_format": "", "tight": False})
 

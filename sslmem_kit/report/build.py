@@ -53,7 +53,7 @@ def build_report(
     of membership, by name (:func:`sslmem_kit.statistics.effects`); ``order``, the reliability of the order of the candidates
     (:func:`sslmem_kit.statistics.order_reliability`; None where it is not known); ``over_seeds``, means of partitions over trainings
     (:func:`sslmem_kit.statistics.seed_summary`; None where encoders are no pairs); ``mean``, ``sd``, ``n`` and ``interval`` (95 %,
-    bootstrap over samples) of ``sslmem`` by partition; ``range`` (of the candidates' differences; None where the protocol does not
+    over samples) of ``sslmem`` by partition; ``range`` (of the candidates' differences; None where the protocol does not
     divide by it); ``ranges``, one a repetition; ``tests`` (Tables 2 and 16, the latter against the null, with the paper's against
     ``zero``; ``t`` is the paper's "effect size"); of probes :func:`sslmem_kit.report.probes.accuracies`; ``common``, of
     :func:`sslmem_kit.report.common.common_policy`; ``collapsed``, a sentence by the encoder that has; ``warnings``, of

@@ -95,8 +95,9 @@ def export(study: Path, to: Path, protocol: str | None, estimator: str | None) -
     from sslmem_kit.study import open_study
 
     opened = open_study(study)
-    click.echo(write(opened, to, protocol=protocol, estimator=estimator))
-    for sentence in opened.caveats:
+    warnings: list[str] = []
+    click.echo(write(opened, to, protocol=protocol, estimator=estimator, warn=warnings.append))
+    for sentence in warnings:
         click.echo(f"WARNING: {sentence}", err=True)
 
 

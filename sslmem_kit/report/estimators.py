@@ -28,7 +28,8 @@ _KEYS = (
 
 
 def as_json(compared: xr.Dataset) -> dict[str, Any]:
-    """Mapping of :func:`sslmem_kit.statistics.compare_estimators`: ``truth``, and ``estimators``, a row for each and each number of seeds.
+    """Mapping of :func:`sslmem_kit.statistics.compare_estimators`: ``truth``, ``estimators``, a row for each and each number of seeds, and
+    ``views``, whether these are scored on ``others`` than the truth or on ``the same``.
 
     Examples
     --------
@@ -43,6 +44,7 @@ def as_json(compared: xr.Dataset) -> dict[str, Any]:
     counts = ("n", "seeds", "encoders", "encoder_epochs", "mean", "sd", "standard_error", "reliability")
     return {
         "truth": {**{name: plain(compared[f"truth_{name}"]) for name in counts}, "ceiling": plain(compared["attenuation_limit"])},
+        "views": compared.attrs["views"],
         "estimators": [
             {"estimator": str(name), **{key: row[key] for key in _KEYS}}
             for name in compared[ESTIMATOR].values
@@ -68,6 +70,9 @@ def as_text(compared: dict[str, Any]) -> list[str]:
         f"exact leave-one-out of {truth['n']} samples, {truth['seeds']} seeds ({truth['encoder_epochs']:,} encoder-epochs): mean "
         f"{truth['mean']:+.5f}, sd {truth['sd']:.5f}, standard error {truth['standard_error']:.5f}, reliability {reliability}; "
         f"a perfect estimator's rank correlation with it would be about {ceiling}",
+        "the truth is scored on one half of the views, the estimators on the other, means over both ways"
+        if compared["views"] == "others"
+        else "truth and estimators share their views, which are too few to be split: what a view does under all encoders counts as agreement",
         f"{'estimator':<10} {'seeds':>5} {'encoder-epochs':>14} {'scored':>6} {'bias':>27} {'RMSE':>29} {'rank correlation':>20} "
         f"{'coverage':>8}",
     ]

@@ -18,6 +18,7 @@ from sslmem_kit.scores.audit import is_one_model
 from sslmem_kit.scores.contrast import BY_ENCODER
 from sslmem_kit.scores.estimators import estimate
 from sslmem_kit.spec.paths import expanded
+from sslmem_kit.statistics.fdr import NULL_WARNING
 from sslmem_kit.store.files import appearing, sweep
 from sslmem_kit.study import Study
 
@@ -146,11 +147,29 @@ WRITERS: dict[str, Callable[[xr.Dataset, Sequence[str], Path], None]] = {
 }
 
 
-def export(study: Study, path: Path | str, *, protocol: str | None = None, estimator: str | None = None) -> Path:
+def all_warnings(caveats: Sequence[str], content: xr.Dataset) -> list[str]:
+    """Warnings that go with exported scores: a study's caveats, and why false-discovery rates are not to be relied on.
+
+    Examples
+    --------
+    >>> all_warnings(["f-1 has collapsed"], xr.Dataset(attrs={"null_warning": "no rates"}))
+    ['f-1 has collapsed', 'no rates']
+    """
+    return [*caveats, *([content.attrs[NULL_WARNING]] if NULL_WARNING in content.attrs else [])]
+
+
+def export(
+    study: Study,
+    path: Path | str,
+    *,
+    protocol: str | None = None,
+    estimator: str | None = None,
+    warn: Callable[[str], None] = lambda _: None,
+) -> Path:
     """Write a study's scores; the format follows the suffix: ``.csv``, ``.parquet`` or ``.nc``.
 
-    The study's :func:`~sslmem_kit.statistics.caveats.caveats` are the attribute ``warnings``, in netCDF a JSON list, in Parquet of the
-    pandas frame (``frame.attrs``); CSV has no place for them.
+    What :func:`all_warnings` gives is the attribute ``warnings``, in netCDF a JSON list, in Parquet of the pandas frame (``frame.attrs``); CSV
+    has no place for them. Each is also given to ``warn``.
 
     Raises
     ------
@@ -174,7 +193,9 @@ def export(study: Study, path: Path | str, *, protocol: str | None = None, estim
         raise UserError(f"--to: {path} is already there and is not overwritten; choose another name")
     sweep(path.parent, path.name)
     content = _content(study, protocol, estimator)
-    content.attrs[WARNINGS] = study.caveats
+    content.attrs[WARNINGS] = warnings = all_warnings(study.caveats, content)
     with appearing(path) as partial:
         WRITERS[path.suffix](content, study.class_names, partial)
+    for sentence in warnings:
+        warn(sentence)
     return path

@@ -13,6 +13,13 @@ from sslmem_kit.statistics import layer_scores, layer_table, layer_tests, strong
 from sslmem_kit.statistics.overview import chance
 from sslmem_kit.store import LAYERS, UNITS
 
+COMPARED = (
+    "compare layers, and studies with other numbers of pairs, by `closer by`: by what share of the layer's distance candidates are closer for "
+    "training, against shared; the unit of d is the noise of training, which shrinks with pairs"
+)
+ONE_PAIR = "; how much either changes with the training seed is not known without two pairs of f and g"
+"""Which effect compares, and what cannot be said of it."""
+
 
 def localized(tree: xr.DataTree) -> dict[str, Any]:
     """Rows of a report on a study with layers: ``layers``, ``units``, ``unit_rule`` and ``strongest_seen``; empty of another.
@@ -24,7 +31,9 @@ def localized(tree: xr.DataTree) -> dict[str, Any]:
     >>> {name: len(table) for name, table in found.items() if name != "unit_rule"}
     {'layers': 3, 'units': 2, 'strongest_seen': 3}
     >>> list(found["layers"][0])
-    ['layer', 'partitions', 'tests', 'effect', 'effect_interval']
+    ['layer', 'partitions', 'tests', 'effect', 'effect_interval', 'relative_effect', 'relative_effect_interval', 'over', 'n_seeds']
+    >>> found["layers"][0]["over"]
+    {'effect': 'samples', 'relative_effect': 'seeds'}
     """
     if LAYERS not in tree.children:
         return {}
@@ -35,8 +44,12 @@ def localized(tree: xr.DataTree) -> dict[str, Any]:
             "layer": str(name),
             "partitions": {row.pop(PARTITION): row for row in rows(table.sel({LAYER: name}), PARTITION)},
             "tests": rows_of_tests(tests.sel({LAYER: name})),
-            "effect": plain(table["effect"].sel({LAYER: name})),
-            "effect_interval": plain(table["effect_interval"].sel({LAYER: name})),
+            **{
+                key: plain(table[key].sel({LAYER: name}))
+                for key in ("effect", "effect_interval", "relative_effect", "relative_effect_interval")
+            },
+            "over": {"effect": "samples", "relative_effect": "seeds"},
+            "n_seeds": plain(table["n_seeds"]),
         }
         for name in table[LAYER].values
     ]
@@ -57,24 +70,32 @@ def as_text(found: dict[str, Any]) -> list[str]:
     --------
     >>> from sslmem_kit.scores import _example
     >>> [line.split()[0] for line in as_text(localized(_example.tree()))]
-    ['layer', 'stem', 'block', 'head', 'UnitMem:', 'strongest']
+    ['layer', 'stem', 'block', 'head', 'compare', 'UnitMem:', 'strongest']
     """
     units = {row["layer"]: row for row in found.get("units", ())}
     lines = [
-        f"{'layer':<24} {'candidate':>10} {'shared':>9} {'d (C>S)':>8} {'95 % interval':>17} {'p (C>S)':>9} {'UnitMem':>8} {'null':>6}"
+        f"{'layer':<24} {'candidate':>10} {'shared':>9} {'d (C>S)':>8} {'95 %, samples':>16} {'p (C>S)':>9} "
+        f"{'closer by':>9} {'95 %, seeds':>17} {'UnitMem':>8} {'null':>6}"
     ]
     for row in found["layers"]:
         means = [row["partitions"].get(name, {}).get("mean") for name in ("candidate", "shared")]
         candidate, shared = ("-" if mean is None else f"{mean:+.4f}" for mean in means)
         d, p = row["effect"], next((test["p"] for test in row["tests"] if test["alternative"] == "C>S"), None)
         low, high = row["effect_interval"]
-        effect = ("-", "-") if d is None or not np.isfinite(d) else (f"{d:+.2f}", f"[{low:+.2f}, {high:+.2f}]")
+        effect = ("-", "-") if _is_unknown(d) else (f"{d:+.2f}", f"[{low:+.2f}, {high:+.2f}]")
+        share, ends = row["relative_effect"], row["relative_effect_interval"]
+        closer = "-" if _is_unknown(share) else f"{share:+.2%}"
+        over_seeds = "-" if _is_unknown(ends[0]) else "[{:+.2%}, {:+.2%}]".format(*ends)
         tested = chance(p)
         unit = units.get(row["layer"])
         median, null = (_two_digits(value) for value in (unit["quantiles"][2], unit["null"])) if unit else ("-", "-")
         lines.append(
-            f"{row['layer']:<24} {candidate:>10} {shared:>9} {effect[0]:>8} {effect[1]:>17} {tested:>9} {median:>8} {null:>6}"
+            f"{row['layer']:<24} {candidate:>10} {shared:>9} {effect[0]:>8} {effect[1]:>16} {tested:>9} "
+            f"{closer:>9} {over_seeds:>17} {median:>8} {null:>6}"
         )
+    lines.append(
+        COMPARED + ("" if any(not _is_unknown(row["relative_effect_interval"][0]) for row in found["layers"]) else ONE_PAIR)
+    )
     if units:
         lines.append(f"UnitMem: median over units, {found['unit_rule']}; null: the mean of samples chosen at random")
     for row in found.get("strongest_seen", ())[:1]:
@@ -88,4 +109,8 @@ def as_text(found: dict[str, Any]) -> list[str]:
 
 
 def _two_digits(value: float | None) -> str:
-    return "-" if value is None or not np.isfinite(value) else f"{value:.2f}"
+    return "-" if _is_unknown(value) else f"{value:.2f}"
+
+
+def _is_unknown(value: float | None) -> bool:
+    return value is None or not np.isfinite(value)

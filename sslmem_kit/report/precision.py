@@ -78,7 +78,7 @@ def planned_as_text(found: dict[str, Any]) -> list[str]:
     lines = [
         f"reliability {found['reliability']['value']:.2f} [{low:.2f}, {high:.2f}] with {found['seeds']} seeds and {found['views']} views, "
         f"as in {found['study']}, candidates and independents taken together",
-        f"seeds for {found['target']:g}: {required_as_text(found['required'])}",
+        f"seeds for {found['target']:g}: {required_as_text(found['required'])} (95 %, over samples)",
     ]
     others = [name for name in found["differs"] if name != "data" or not found["elsewhere"]]
     if found["elsewhere"]:

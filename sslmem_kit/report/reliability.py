@@ -16,9 +16,10 @@ def as_json(found: xr.Dataset) -> dict[str, Any]:
 
     Returns
     -------
-    ``protocol``, ``partition``, ``n``, ``seeds``, ``views``; ``split_half`` over ``seeds`` and ``views``, with ``splits``, and ``spearman`` and
-    ``pearson`` of two halves, ``full_spearman`` and ``full_pearson`` of all, as ``value`` and ``interval``; ``parts``, variances by name;
-    ``reliability`` (value, interval); ``standard_error``; ``target`` and ``required``, of :func:`required_rows`; ``unknown``, sentences.
+    ``protocol``, ``partition``, ``n``, ``seeds``, ``views``; ``split_half`` over ``seeds`` and ``views``, with ``splits``, ``given``
+    (what the halves have in common, which is no part of their error), and ``spearman`` and ``pearson`` of two halves, ``full_spearman``
+    and ``full_pearson`` of all, as ``value`` and ``interval``; ``parts``, variances by name, and ``parts_interval``; ``reliability``
+    (value, interval); ``standard_error``; ``target`` and ``required``, of :func:`required_rows`; ``unknown``, sentences.
 
     Examples
     --------
@@ -35,6 +36,11 @@ def as_json(found: xr.Dataset) -> dict[str, Any]:
         "parts": {
             name.replace("interaction", "both"): value for name, value in by_coordinate(found["variance"], "component").items()
         },
+        "parts_interval": {
+            name.replace("interaction", "both"): value
+            for name, value in by_coordinate(found["variance_interval"], "component").items()
+        },
+        "over": "samples, given these seeds",
         "reliability": with_interval(found, "reliability"),
         "standard_error": plain(found["standard_error"]),
         "target": attrs["target"],
@@ -48,7 +54,7 @@ def _halves(found: xr.Dataset) -> dict[str, Any]:
     for name in found[STATISTIC].values:
         one = found.sel({STATISTIC: name})
         correlations |= {str(name): with_interval(one, "correlation"), f"full_{name}": with_interval(one, "full_correlation")}
-    return {"splits": plain(found["splits"]), **correlations}
+    return {"splits": plain(found["splits"]), "given": plain(found["given"]), **correlations}
 
 
 def with_interval(found: xr.Dataset, name: str) -> dict[str, Any]:
@@ -63,8 +69,9 @@ def with_interval(found: xr.Dataset, name: str) -> dict[str, Any]:
 
 
 def required_rows(found: xr.Dataset) -> list[dict[str, Any]]:
-    """Rows of :func:`sslmem_kit.statistics.required_seeds`: ``views``, ``seeds`` (None where no number suffices), ``encoders``,
-    ``forward_passes``.
+    """Rows of :func:`sslmem_kit.statistics.required_seeds`: ``views``, ``seeds`` (None where no number suffices or none can be told),
+    ``encoders``, ``forward_passes``; with an interval also ``seeds_interval`` (95 %, an end that no number reaches is None) and
+    ``known``, false where no number can be told.
 
     Examples
     --------
@@ -76,7 +83,13 @@ def required_rows(found: xr.Dataset) -> list[dict[str, Any]]:
     {'views': 10, 'seeds': 4, 'encoders': 8, 'forward_passes': 88}
     """
     names = {"seeds": "required_seeds", "encoders": "encoders", "forward_passes": "forward_passes"}
-    return [{"views": row["views"], **{key: whole(row[name]) for key, name in names.items()}} for row in rows(found, "views")]
+    table = []
+    for row in rows(found, "views"):
+        table.append({"views": row["views"], **{key: whole(row[name]) for key, name in names.items()}})
+        if "required_seeds_interval" in row:
+            ends = [int(end) if np.isfinite(end) else None for end in row["required_seeds_interval"]]
+            table[-1] |= {"seeds_interval": ends, "known": plain(found["known"])}
+    return table
 
 
 def as_text(found: dict[str, Any]) -> list[str]:
@@ -89,7 +102,7 @@ def as_text(found: dict[str, Any]) -> list[str]:
     >>> for line in as_text(as_json(assess(_example.results())))[:2]:
     ...     print(line)
     reliability of the order of 10 candidate samples, 3 seeds and 4 views
-      by the parts of the error            0.97  [0.88, 0.99]
+      by the parts of the error                    0.97  [0.88, 0.99]
     """
     lines = [
         f"reliability of the order of {found['n']:,} {found['partition']} samples, {found['seeds']} seeds and {found['views']} views"
@@ -97,29 +110,47 @@ def as_text(found: dict[str, Any]) -> list[str]:
     halves = found["split_half"]
     rows = [
         ("by the parts of the error", found["reliability"]),
-        ("split-half over seeds, stepped up", halves["seeds"]["full_spearman"]),
-        ("split-half over views, stepped up", halves["views"]["full_spearman"]),
+        *((f"split-half over {name}, given {halves[name]['given']}", halves[name]["full_spearman"]) for name in ("seeds", "views")),
     ]
     for label, row in rows:
         low, high = row["interval"]
-        lines.append(f"  {label:<36} {_short(row['value'])}  [{_short(low)}, {_short(high)}]")
+        lines.append(f"  {label:<44} {_short(row['value'])}  [{_short(low)}, {_short(high)}]")
     if found["required"]:
-        parts = ", ".join(f"{name} {value:.2e}" for name, value in found["parts"].items() if not _is_unknown(value))
+        parts = ", ".join(
+            "{} {:.2e} [{:.2e}, {:.2e}]".format(name, value, *found["parts_interval"][name])
+            for name, value in found["parts"].items()
+            if not _is_unknown(value)
+        )
         lines.append(f"  variances: {parts}")
         lines.append(f"  standard error of a score: {found['standard_error']:.4f}")
-        lines.append(f"  seeds for a reliability of {found['target']:g}: {required_as_text(found['required'])}")
+        lines.append(
+            f"  seeds for a reliability of {found['target']:g}: {required_as_text(found['required'])} (95 %, over samples)"
+        )
     return lines + [f"  {sentence}" for sentence in found["unknown"]]
 
 
 def required_as_text(rows: list[dict[str, Any]]) -> str:
-    """Numbers of seeds with numbers of views, in one line.
+    """Numbers of seeds with numbers of views, in one line, with their 95 % intervals where these are known; ``-`` is no number.
 
     Examples
     --------
-    >>> required_as_text([{"views": 2, "seeds": None}, {"views": 10, "seeds": 4}])
-    'no number with 2 views, 4 with 10 views'
+    >>> required_as_text([{"views": 2, "seeds": None}, {"views": 10, "seeds": 21, "seeds_interval": [9, 463], "known": True}])
+    'no number with 2 views, 21 [9, 463] with 10 views'
+    >>> required_as_text([{"views": 10, "seeds": None, "seeds_interval": [9, None], "known": False}])
+    'no number can be told, at least 9 with 10 views'
     """
-    return ", ".join(f"{'no number' if row['seeds'] is None else row['seeds']} with {row['views']} views" for row in rows)
+    if rows and not rows[0].get("known", True):
+        least = ", ".join(f"{row['seeds_interval'][0] or '-'} with {row['views']} views" for row in rows)
+        return f"no number can be told, at least {least}"
+    return ", ".join(f"{_seeds(row)} with {row['views']} views" for row in rows)
+
+
+def _seeds(row: dict[str, Any]) -> str:
+    number = "no number" if row["seeds"] is None else str(row["seeds"])
+    if "seeds_interval" not in row:
+        return number
+    low, high = ("-" if end is None else end for end in row["seeds_interval"])
+    return f"{number} [{low}, {high}]"
 
 
 def _short(value: float | None) -> str:

@@ -1,7 +1,7 @@
 from .estimators import DESIGN_OF, estimate, seeds_of
 from .intervals import CONFIDENCE
 from .protocols import PROTOCOLS, default_protocol, mean_over_pairs, pair_noise, select_protocol, usable_protocols, view_weights
-from .selection import of_pairs, pair_positions
+from .selection import of_pairs, pair_positions, whole_seeds
 from .sslmem import by_seed, family_contrast, leave_out, normalize_range, score
 
 __all__ = [
@@ -23,4 +23,5 @@ __all__ = [
     "select_protocol",
     "usable_protocols",
     "view_weights",
+    "whole_seeds",
 ]

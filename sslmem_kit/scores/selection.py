@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from sslmem_kit.errors import UserError, join_names, near
-from sslmem_kit.names import ENCODER
+from sslmem_kit.names import ENCODER, FAMILIES
 
 
 def of_pairs(results: xr.Dataset) -> xr.Dataset:
@@ -49,6 +49,37 @@ def pair_positions(results: xr.Dataset | xr.DataTree) -> np.ndarray:
     """
     pairs = np.flatnonzero(results["design"].values == "pair") if "design" in results.coords else np.empty(0, int)
     return pairs if len(pairs) else np.arange(results.sizes[ENCODER])
+
+
+def whole_seeds(family: np.ndarray, seed: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Positions of the encoders of f and of g that make pairs: the seeds that have one encoder of each family.
+
+    Parameters
+    ----------
+    family, seed
+        Of each encoder, (encoder,).
+
+    Returns
+    -------
+    Positions of the encoders of f, and of those of g in the same order of seeds, (pair,) each; and the positions of the encoders that are left
+    out, of seeds where one family has none or several.
+
+    Examples
+    --------
+    Three encoders of f and two of g: two whole seeds.
+
+    >>> whole_seeds(np.array(["f", "g", "f", "f", "g"]), np.array([0, 0, 2, 1, 2]))
+    (array([0, 2]), array([1, 4]), array([3]))
+    """
+    family, seed = np.asarray(family, object), np.asarray(seed)
+    single = []
+    for name in FAMILIES:
+        members = np.flatnonzero(family == name)
+        seeds, first, counts = np.unique(seed[members], return_index=True, return_counts=True)
+        single.append(dict(zip(seeds[counts == 1].tolist(), members[first[counts == 1]].tolist(), strict=True)))
+    common = sorted(single[0].keys() & single[1].keys())
+    f, g = (np.array([positions[number] for number in common], np.intp) for positions in single)
+    return f, g, np.setdiff1d(np.flatnonzero(np.isin(family, FAMILIES)), np.concatenate([f, g]))
 
 
 def _select_encoders(results: xr.Dataset, encoders: Sequence[str]) -> xr.Dataset:

@@ -1,6 +1,7 @@
 from .agreement import highest, rank_agreement, top_overlap
 from .effect import effects, seed_summary, training_means
 from .estimators import compare_estimators
+from .extremes import cross_fitted, with_shrunken
 from .fdr import fdr_summary, null_proportion, p_values, q_values, with_significance
 from .layers import layer_scores, layer_table, layer_tests
 from .precision import VarianceComponents, curve_of_study, planning_curve, required_seeds, variance_shares
@@ -23,6 +24,7 @@ __all__ = [
     "bootstrap_mean_interval",
     "by_partition",
     "compare_estimators",
+    "cross_fitted",
     "curve_of_study",
     "effects",
     "fdr_summary",
@@ -53,5 +55,6 @@ __all__ = [
     "variance_shares",
     "verdict",
     "wilson_interval",
+    "with_shrunken",
     "with_significance",
 ]

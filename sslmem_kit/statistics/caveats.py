@@ -11,8 +11,9 @@ import numpy as np
 import xarray as xr
 
 from sslmem_kit.data.record import crossing, cut_batch, stored_record
-from sslmem_kit.names import ALIGNMENT, ALIKE, COMPARED_ANYWAY, ENCODER, FAMILIES, MODE, ONE_MODEL, PAIRS_OF_VIEWS
-from sslmem_kit.scores import of_pairs
+from sslmem_kit.errors import join_names
+from sslmem_kit.names import ALIGNMENT, ALIKE, COMPARED_ANYWAY, ENCODER, FAMILIES, MODE, ONE_MODEL, PAIRS_OF_VIEWS, SAMPLE
+from sslmem_kit.scores import of_pairs, whole_seeds
 from sslmem_kit.statistics.collapse import collapse
 from sslmem_kit.store.integrity import DAMAGED_PICTURES, NO_CHECKSUMS
 from sslmem_kit.store.metadata import SEAL
@@ -20,6 +21,13 @@ from sslmem_kit.store.provenance import training_caveats
 from sslmem_kit.store.schema import LAYERS, OLD_UNIT_RULE, UNITS
 
 _UNITS = f"UnitMem is that of an earlier version: {OLD_UNIT_RULE}; its values are too high"
+FIRST_SAMPLES = 1024
+"""Samples whose distances are looked at for collapsed and identical encoders: a block of the store at most, whatever its size."""
+LEAST_DISTANCE = 1e-4
+"""Distance of normalized representations that is rounding alone."""
+EQUAL = 1e-7
+"""Range of scores, as a share of the largest distance, below which they are equal but for rounding."""
+ALL_EQUAL = "all scores are equal, as those of identical or collapsed encoders are: there is nothing to test, to order or to show"
 _SPREAD = ("feature_std", "effective_rank", "embedding_std")
 
 
@@ -39,6 +47,7 @@ def caveats(tree: xr.DataTree) -> list[str]:
     """
     return [
         *(f"{encoder}: {sentence}" for encoder, sentence in collapsed(tree).items()),
+        *_of_distances(tree),
         *json.loads(tree.attrs.get(COMPARED_ANYWAY, "[]")),
         *_of_seeds(tree),
         *_of_data(tree),
@@ -48,6 +57,44 @@ def caveats(tree: xr.DataTree) -> list[str]:
         *([DAMAGED_PICTURES] if tree.attrs.get("damaged_pictures") else []),
         *([] if SEAL in tree.attrs else [NO_CHECKSUMS]),
     ]
+
+
+def _of_distances(tree: xr.DataTree) -> list[str]:
+    """Caveats of encoders to which everything looks the same, and of pairs that are one encoder, from the first samples' distances."""
+    results = of_pairs(tree.to_dataset())
+    if ALIGNMENT not in results or not results[ALIGNMENT].size:
+        return []
+    values = results[ALIGNMENT].transpose(SAMPLE, ..., ENCODER)[:FIRST_SAMPLES].values
+    names = [str(name) for name in results[ENCODER].values]
+    largest = values.max(axis=(0, 1))  # NaN where it is not scored yet
+    flat = [name for name, value in zip(names, largest, strict=True) if value < LEAST_DISTANCE]
+    sentences = []
+    if flat:
+        sentences.append(
+            f"{join_names(flat)}: all views look the same, the largest distance is {largest[largest < LEAST_DISTANCE].max():.1g}; "
+            "such encoders have collapsed, and scores of them mean nothing"
+        )
+    if tree.attrs.get(MODE) == ONE_MODEL:
+        return sentences
+    family = results["family"].values.astype(object)
+    f, g, _ = whole_seeds(family, results["seed"].values)
+    same = [
+        f"{names[one]} and {names[other]}"
+        for one, other in zip(f, g, strict=True)
+        if np.array_equal(values[..., one], values[..., other])
+    ]
+    if same:
+        sentences.append(
+            f"{', '.join(same)}: their distances are the same to the last digit, they are one encoder and not an f and a g"
+        )
+    sides = [values[..., family == name].astype(float) for name in FAMILIES]
+    if all(side.shape[-1] for side in sides) and len(values) > 1:
+        score = sides[1].mean(axis=(1, 2)) - sides[0].mean(axis=(1, 2))
+        if np.ptp(score) <= EQUAL * np.abs(values).max():
+            sentences.append(
+                "all scores are equal, as those of identical or collapsed encoders are: there is nothing to test, to order or to show"
+            )
+    return sentences
 
 
 def _of_seeds(tree: xr.DataTree) -> list[str]:

@@ -8,11 +8,12 @@ q-values of them, of candidates and of independents each for themselves.
 What makes it valid: a candidate that is not memorized is exchangeable with the null samples, that is, its score is distributed as
 theirs. Shared, candidate and independent samples are drawn at random from the train split of the data. Extra samples are of the test split:
 of them it is assumed that both splits have one distribution, and that the difference between two encoders spreads alike whether both were
-trained on a sample or neither. What all scores have in common (the offset of a few trainings, their spread) is in the null too. p-values
-that share one null sample are those of conformal prediction; they depend on each other positively (PRDS), so that the step-up keeps its
-rate: Bates, Candès, Lei, Romano and Sesia, "Testing for outliers with conformal p-values", Annals of Statistics 51 (2023); Benjamini and
-Hochberg, JRSS B 57 (1995). The rate holds for the list as a whole, as a mean over partitions and trainings, not for a part of the list
-that was chosen for another reason, such as a class or a range of alignments.
+trained on a sample or neither; whether these scores speak for it, :mod:`sslmem_kit.statistics.null_halves` says. What all scores have in
+common (the offset of a few trainings, their spread) is in the null too. p-values that share one null sample are those of conformal
+prediction; they depend on each other positively (PRDS), so that the step-up keeps its rate: Bates, Candès, Lei, Romano and Sesia,
+"Testing for outliers with conformal p-values", Annals of Statistics 51 (2023); Benjamini and Hochberg, JRSS B 57 (1995). The rate holds
+for the list as a whole, as a mean over partitions and trainings: that of this partition's and these encoders' list may be another. It
+does not hold for a part of the list that was chosen for another reason, such as a class or a range of alignments.
 
 Why the difference itself and the pooled null: the spread of extra samples is only a few per cent above that of shared ones, and the null
 calibrates the difference as it is. It grows with the alignment in some studies and not in others; differences divided by the alignment,
@@ -29,12 +30,15 @@ import xarray as xr
 
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import BOUND, BOUNDS, FILE, PARTITION, PARTITION_CODE, SAMPLE, SSLMEM
+from sslmem_kit.statistics.null_halves import NULL, compare_halves, null_values, warning
 from sslmem_kit.statistics.summary import wilson_interval
 
-NULL = ("shared", "extra")
-"""Partitions whose membership does not differ between the families."""
 TESTED = {"candidate": 1, "independent": -1}
 """Partitions that are tested, and the sign that memorization gives their scores."""
+NULL_WARNING = "null_warning"
+"""Attribute of scores: why their false-discovery rates are not to be relied on, of :func:`sslmem_kit.statistics.null_halves.warning`."""
+BY_NULL = {"pooled": ("q_value", NULL), **{name: (f"q_value_{name}", (name,)) for name in NULL}}
+"""Variables of q-values, and what their null is made of."""
 STOREY_LAMBDA = 0.5
 """p-values above this are taken to be of samples that are not memorized (Storey's lambda)."""
 
@@ -102,7 +106,9 @@ def with_significance(scores: xr.Dataset) -> xr.Dataset:
 
     Returns
     -------
-    The scores with ``p_value(sample)`` of :func:`p_values` and ``q_value(sample)`` of :func:`q_values`, each partition for itself.
+    The scores with ``p_value(sample)`` of :func:`p_values` and ``q_value(sample)`` of :func:`q_values`, each partition for itself, against
+    shared and extra samples together; ``q_value_shared`` and ``q_value_extra`` are those against either half alone. The attribute
+    ``null_warning`` says why the rates are not to be relied on, and is absent where they are.
 
     Examples
     --------
@@ -111,13 +117,21 @@ def with_significance(scores: xr.Dataset) -> xr.Dataset:
     array([ nan,  nan,  nan, 0.25])
     """
     difference, codes = scores["difference"].values, scores["partition"].values
-    null = _null(scores)
-    p, q = np.full((2, len(difference)), np.nan)
-    for name, sign in TESTED.items():
-        members = codes == PARTITION_CODE[name]
-        p[members] = p_values(sign * difference[members], sign * null)
-        q[members] = q_values(p[members])
-    return scores.assign(p_value=(SAMPLE, p), q_value=(SAMPLE, q))
+    found = {
+        "p_value": np.full(len(difference), np.nan),
+        **{name: np.full(len(difference), np.nan) for name, _ in BY_NULL.values()},
+    }
+    for name, halves in BY_NULL.values():
+        null = null_values(scores, halves)
+        for tested, sign in TESTED.items():
+            members = codes == PARTITION_CODE[tested]
+            p = p_values(sign * difference[members], sign * null)
+            found[name][members] = q_values(p)
+            if halves == NULL:
+                found["p_value"][members] = p
+    sentence = warning(compare_halves(scores))
+    made = scores.assign({name: (SAMPLE, values) for name, values in found.items()})
+    return made.assign_attrs({NULL_WARNING: sentence}) if sentence else made
 
 
 def fdr_summary(scores: xr.Dataset, fdr: float = 0.05) -> xr.Dataset:
@@ -140,6 +154,10 @@ def fdr_summary(scores: xr.Dataset, fdr: float = 0.05) -> xr.Dataset:
       possible. ``null_for_one``: null samples that are needed for a list of one, ``null_for_any``: for a list of all;
     - ``null_proportion``: estimated share of those that are not memorized, of :func:`null_proportion`, and ``null_proportion_interval``
       (95 %), on (``partition``, ``bound``).
+
+    ``memorized_by`` on (``null``, ``partition``): the same number against shared and extra samples (``pooled``), or against either alone;
+    and the variables of :func:`sslmem_kit.statistics.null_halves.compare_halves`, with ``null_`` before their names and ``half`` for
+    their dimension. The attribute ``warning`` says why the rate is not to be relied on; it is empty where it is.
 
     On ``discovery``, the lists one after the other, the most memorized first: ``discovered``, the ids of samples, with the coordinates
     ``listed_in`` (partition) and, of data that have them, ``file``. The scalar ``n_null`` counts the null; ``fdr`` is in the attrs.
@@ -167,9 +185,9 @@ def fdr_summary(scores: xr.Dataset, fdr: float = 0.05) -> xr.Dataset:
     (array([ 99, 100]), 8.0)
     """
     check_rate(fdr)
-    if "q_value" not in scores:
+    if "q_value_shared" not in scores:
         scores = with_significance(scores)
-    n_null = len(_null(scores))
+    halves, n_null = compare_halves(scores), len(null_values(scores))
     rows, lists = [], []
     for name, sign in TESTED.items():
         members = scores["partition"].values == PARTITION_CODE[name]
@@ -177,7 +195,7 @@ def fdr_summary(scores: xr.Dataset, fdr: float = 0.05) -> xr.Dataset:
         listed, n = q <= fdr, len(p)
         count, fewest = int(listed.sum()), _at_least(n / (fdr * (n_null + 1)))
         lists.append(np.flatnonzero(members)[listed][np.argsort(-sign * values[listed], kind="stable")])
-        proportion, low, high = null_proportion(p)
+        proportion, low, high = null_proportion(p, n_null)
         rows.append(
             {
                 "n": n,
@@ -203,9 +221,20 @@ def fdr_summary(scores: xr.Dataset, fdr: float = 0.05) -> xr.Dataset:
             },
             "discovered": ("discovery", scores[SAMPLE].values[order]),
             "n_null": n_null,
+            "memorized_by": (
+                ("null", PARTITION),
+                [
+                    [int((scores[q].values[scores["partition"].values == PARTITION_CODE[name]] <= fdr).sum()) for name in TESTED]
+                    for q, _ in BY_NULL.values()
+                ],
+            ),
+            **{
+                f"null_{name}": (["half"] if PARTITION in found.dims else found.dims, found.values)
+                for name, found in halves.items()
+            },
         },
-        {PARTITION: list(TESTED), BOUND: list(BOUNDS), **coords},
-        {"fdr": fdr},
+        {PARTITION: list(TESTED), BOUND: list(BOUNDS), "null": list(BY_NULL), "half": list(NULL), **coords},
+        {"fdr": fdr, "warning": warning(halves)},
     )
 
 
@@ -227,20 +256,23 @@ def check_rate(fdr: float) -> None:
         raise UserError(f"--fdr: a false-discovery rate lies above 0 and below 1, for instance 0.05, got {fdr:g}")
 
 
-def null_proportion(p: np.ndarray) -> tuple[float, float, float]:
+def null_proportion(p: np.ndarray, n_null: float = math.inf) -> tuple[float, float, float]:
     """Estimated share of samples that are not memorized, with its 95 % interval: ``#{p > lambda} / (n (1 - lambda))``, lambda = 1/2.
 
     Few memorized samples have a p-value above a half, so that nearly all there are of the null, whose p-values are uniform. It is an
-    estimate from above, and needs no list: where many samples are memorized by little, few can be named.
+    estimate, on average somewhat too high, and no bound: where nothing is memorized it is below 100 % in about half of all studies. It
+    needs no list: where many samples are memorized by little, few can be named.
 
     Parameters
     ----------
     p
         p-values of one partition, (sample,); NaN is left out.
+    n_null
+        Samples of the null that p rests on, whose own chance is in the interval too.
 
     Returns
     -------
-    The share and the ends of its interval (Wilson's), at most 1; NaN without p-values.
+    The share and the ends of its interval (Wilson's, for ``1 / (1 / n + 1 / n_null)`` samples), at most 1; NaN without p-values.
 
     References
     ----------
@@ -255,14 +287,10 @@ def null_proportion(p: np.ndarray) -> tuple[float, float, float]:
     p = p[~np.isnan(p)]
     if not len(p):
         return (math.nan, math.nan, math.nan)
-    high = int((p > STOREY_LAMBDA).sum())
-    share, *ends = (min(1.0, float(part) / (1 - STOREY_LAMBDA)) for part in (high / len(p), *wilson_interval(high, len(p))))
+    share = float((p > STOREY_LAMBDA).mean())
+    effective = 1 / (1 / len(p) + 1 / n_null)
+    share, *ends = (min(1.0, float(part) / (1 - STOREY_LAMBDA)) for part in (share, *wilson_interval(share * effective, effective)))
     return (share, ends[0], ends[1])
-
-
-def _null(scores: xr.Dataset) -> np.ndarray:
-    values = scores["difference"].values[np.isin(scores["partition"].values, [PARTITION_CODE[name] for name in NULL])]
-    return values[np.isfinite(values)]
 
 
 def _at_least(number: float) -> int:

@@ -194,7 +194,7 @@ def tables(scores: xr.Dataset) -> list[dict[str, Any]]:
     >>> scores = xr.Dataset({"sslmem": ("sample", [0.1, -0.1, 0.9, 1.1])}, {"partition": ("sample", [0, 0, 1, 1])})
     >>> means, tests = tables(scores)
     >>> means["rows"][1]
-    ['candidate', '2', '+1.0000', '+0.1414', '[+0.9000, +1.1000]']
+    ['candidate', '2', '+1.0000', '+0.1414', '[-0.2706, +2.2706]']
     >>> tests["rows"][0]
     ['C>S candidates above shared', '+7.07', '0.0097', '+7.07', '4']
     """

@@ -1,7 +1,7 @@
 """Numbers of seeds and views that a wanted precision takes, from the parts of a score's error.
 
-The score of a sample from ``s`` pairs of encoders (seeds) and ``v`` random views is its true score, the expectation over all seeds and views
-that might have been used, and an error with the variance
+The score of a sample from ``s`` pairs of encoders (seeds) and ``v`` random views is its true score, the expectation over all seeds and
+views that might have been used, and an error with the variance
 
     error(s, v)  =  seeds / s  +  views / v  +  interaction / (s v)  +  pairs / (s v (v - 1) / 2)
 
@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+
+from sslmem_kit.names import BOUND, BOUNDS
 
 TARGET = 0.8
 """Reliability that is asked for where nothing else is said."""
@@ -115,12 +117,23 @@ def required_seeds(
     views: Sequence[int] = VIEWS,
     reliability: float | None = None,
     standard_error: float | None = None,
+    resampled: VarianceComponents | None = None,
 ) -> xr.Dataset:
     """Seeds that reach a reliability or a standard error, for each number of views, and what they cost.
 
+    Parameters
+    ----------
+    parts
+        Of the scores.
+    resampled
+        The same of bootstrap samples, for the interval of the number of seeds.
+
     Returns
     -------
-    On ``views``, NaN where no number of seeds suffices: ``required_seeds``, ``encoders`` to train and ``forward_passes`` of a sample.
+    On ``views``, NaN where no number of seeds suffices or none can be told: ``required_seeds``, ``encoders`` to train and
+    ``forward_passes`` of a sample; with ``resampled`` also ``required_seeds_interval`` on ``bound`` (95 %, infinite where none suffices),
+    and the scalar ``known``: false where the interval of the score's own part reaches 0. No number of seeds for a reliability can be told
+    then, only the interval's lower end.
 
     Examples
     --------
@@ -128,13 +141,39 @@ def required_seeds(
     >>> required_seeds(parts, views=(2, 10), reliability=0.8)["required_seeds"].to_series().to_dict()
     {2: nan, 10: 4.0}
     """
+    known = resampled is None or reliability is None or not may_be_zero(resampled.score)
     exact = [float(parts.required(count, reliability=reliability, standard_error=standard_error)) for count in views]
-    seeds = np.array([max(1, math.ceil(number - 1e-9)) if math.isfinite(number) else np.nan for number in exact], float)
+    seeds = np.array([_whole(number) if known and math.isfinite(number) else np.nan for number in exact], float)
     passes = 2 * seeds * (np.array(views, float) + 1)
-    return xr.Dataset(
+    found = xr.Dataset(
         {"required_seeds": ("views", seeds), "encoders": ("views", 2 * seeds), "forward_passes": ("views", passes)},
         {"views": np.array(views, int)},
     )
+    if resampled is None:
+        return found
+    ends = []
+    for count in views:
+        drawn = np.asarray(resampled.required(count, reliability=reliability, standard_error=standard_error), float)
+        # Of the drawn numbers themselves: between a finite one and an infinite one there is none.
+        ends.append([_whole(end) for end in np.quantile(drawn, (0.025, 0.975), method="inverted_cdf")])
+    shape = np.reshape(np.array(ends, float), (len(views), 2))
+    return found.assign(required_seeds_interval=(("views", BOUND), shape), known=known).assign_coords({BOUND: list(BOUNDS)})
+
+
+def _whole(seeds: float) -> float:
+    """Least whole number of seeds, at least 1; infinite where none suffices."""
+    return max(1, math.ceil(seeds - 1e-9)) if math.isfinite(seeds) else math.inf
+
+
+def may_be_zero(score: np.ndarray) -> bool:
+    """Test whether the 95 % interval of the variance of true scores reaches 0, from its values in bootstrap samples.
+
+    Examples
+    --------
+    >>> may_be_zero(np.linspace(-0.1, 2, 1000)), may_be_zero(np.linspace(0.1, 2, 1000))
+    (True, False)
+    """
+    return not np.quantile(score, 0.025) > 0
 
 
 def estimable_views(parts: VarianceComponents, own: int, among: Sequence[int] = VIEWS) -> tuple[int, ...]:

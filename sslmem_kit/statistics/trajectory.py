@@ -12,7 +12,7 @@ import xarray as xr
 
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import ALIGNMENT, ENCODER, EPOCH, FAMILIES, PARTITION_CODE, SAMPLE, SSLMEM
-from sslmem_kit.scores import of_pairs
+from sslmem_kit.scores import of_pairs, whole_seeds
 
 TOP_SHARE = 0.1
 """Share of the candidates whose scores are the highest after an epoch, as in the paper."""
@@ -117,12 +117,10 @@ def memorization_over_training(tree: xr.DataTree) -> xr.Dataset:
 
 
 def _per_seed(per_encoder: np.ndarray, family: np.ndarray, seed: np.ndarray) -> np.ndarray | None:
-    """Differences g minus f of each seed, (sample, seed, epoch); None unless two or more seeds have one encoder of each family."""
-    f, g = (np.flatnonzero(family == name) for name in FAMILIES)
-    f, g = f[np.argsort(seed[f])], g[np.argsort(seed[g])]
-    if len(f) != len(g) or len(f) < 2 or (seed[f] != seed[g]).any() or len(set(seed[f].tolist())) < len(f):
-        return None
-    return per_encoder[:, g] - per_encoder[:, f]
+    """Differences g minus f of each seed, (sample, seed, epoch); None unless all encoders are of two or more seeds with one of each
+    family."""
+    f, g, left_out = whole_seeds(family, seed)
+    return None if len(f) < 2 or len(left_out) else per_encoder[:, g] - per_encoder[:, f]
 
 
 def _standard_error(values: np.ndarray) -> np.ndarray:

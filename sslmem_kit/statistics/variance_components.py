@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import xarray as xr
 
-from sslmem_kit.errors import UserError, near
-from sslmem_kit.names import ALIGNMENT, AUGMENTATION, ENCODER, FAMILIES, PARTITION_CODE, SAMPLE
-from sslmem_kit.scores import of_pairs, pair_noise, select_protocol, view_weights
+from sslmem_kit.errors import UserError, join_names, near
+from sslmem_kit.names import ALIGNMENT, AUGMENTATION, ENCODER, PARTITION_CODE, SAMPLE
+from sslmem_kit.scores import of_pairs, pair_noise, select_protocol, view_weights, whole_seeds
 from sslmem_kit.statistics.precision import VarianceComponents
 
 SPLITS = 100
@@ -45,10 +45,13 @@ class CrossedScores:
     view_a: np.ndarray
     view_b: np.ndarray
     protocol: str
+    left_out: tuple[str, ...] = ()
+    """Ids of the encoders whose seed has no encoder of the other family, or several."""
 
     @classmethod
     def of(cls, results: xr.Dataset, protocol: str = "corrected", partition: str = "candidate") -> CrossedScores:
-        """Crossed scores of the root of a results store; without seeds where these are not pairs of an f and a g.
+        """Crossed scores of the root of a results store, of the seeds that have one encoder of f and one of g; without seeds where none
+        has.
 
         Raises
         ------
@@ -63,13 +66,10 @@ class CrossedScores:
         results = of_pairs(results)
         chosen = np.flatnonzero(results["partition"].values == PARTITION_CODE[partition])
         alignment = select_protocol(results[ALIGNMENT], protocol).transpose(SAMPLE, AUGMENTATION, ENCODER)
-        family, seed = alignment["family"].values, alignment["seed"].values
-        f, g = (np.flatnonzero(family == name) for name in FAMILIES)
-        f, g = f[np.argsort(seed[f], kind="stable")], g[np.argsort(seed[g], kind="stable")]
-        if not (np.array_equal(seed[f], seed[g]) and len(np.unique(seed[f])) == len(f) > 0):
-            f = g = f[:0]  # unknown() says so
+        f, g, rest = whole_seeds(alignment["family"].values, alignment["seed"].values)
+        left_out = tuple(str(name) for name in results[ENCODER].values[rest])
         values = alignment[chosen].values.astype(np.float64)
-        return cls(values[..., g] - values[..., f], alignment["view_a"].values, alignment["view_b"].values, protocol)
+        return cls(values[..., g] - values[..., f], alignment["view_a"].values, alignment["view_b"].values, protocol, left_out)
 
     @property
     def n(self) -> int:
@@ -94,9 +94,9 @@ class CrossedScores:
         """Crossed scores of these seeds (positions) and these random views alone."""
         differences = self.differences if seeds is None else self.differences[..., list(seeds)]
         if views is None:
-            return CrossedScores(differences, self.view_a, self.view_b, self.protocol)
+            return replace(self, differences=differences)
         kept = np.isin(self.view_a, [0, *views]) & np.isin(self.view_b, [0, *views])
-        return CrossedScores(differences[:, kept], self.view_a[kept], self.view_b[kept], self.protocol)
+        return replace(self, differences=differences[:, kept], view_a=self.view_a[kept], view_b=self.view_b[kept])
 
     def by_seed(self) -> np.ndarray:
         """Scores of each seed alone, (sample, seed)."""
@@ -181,6 +181,8 @@ class CrossedScores:
         sentences = []
         if self.n < MIN_ORDERED_SAMPLES:
             sentences.append(f"{self.n} samples are too few to say how reliably they are ordered")
+        if self.seeds and self.left_out:
+            sentences.append(f"left out, for their seed has not one encoder of f and one of g: {join_names(list(self.left_out))}")
         if not self.seeds:
             sentences.append(
                 "reliability rests on seeds with one encoder of f and one of g each, these are no such pairs: nothing is known of the order "

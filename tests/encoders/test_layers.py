@@ -489,7 +489,10 @@ def test_the_figures_show_the_tables_and_open_offline(made_up: Study, name: str,
     drawn = layers.plot(table) if name == "layers" else units.plot(by_unit, seen)
     shown = [points.dimension_values(1).tolist() for points in drawn.traverse(lambda x: x, [hv.Scatter])]
     if name == "layers":
-        expected = [*table["mean"].sel(partition=list(layers.PARTITIONS)).values.T.tolist(), table["effect"].values.tolist()]
+        expected = [
+            *table["mean"].sel(partition=list(layers.PARTITIONS)).values.T.tolist(),
+            (100 * table["relative_effect"]).values.tolist(),
+        ]
     else:
         expected = [by_unit["unit_mem"].sel(quantile=0.5).values.tolist(), seen["share"].values.tolist()]
     assert shown == [pytest.approx(values) for values in expected]

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+import zarr
 
 from sslmem_kit import store
 from sslmem_kit.cli import main
@@ -152,3 +153,31 @@ def test_the_page_of_an_earlier_rendering_goes_with_it(study: Study, monkeypatch
     assert not page.exists()
     text = (study.notebooks / "tab02_tests.ipynb").read_text(encoding="utf-8")
     assert COLLAPSED in text
+
+
+@pytest.mark.parametrize("way", ["identical", "collapsed"])
+def test_identical_and_collapsed_encoders_are_said_wherever_their_numbers_are(
+    way: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where nothing is recorded of their training, as in an audit."""
+    made = make_study(tmp_path / way, samples=90, seeds=2, views=2)
+    group = zarr.open_group(made.results_path, mode="r+", use_consolidated=False)
+    values = group["alignment"][:]
+    axis = made.results["alignment"].dims.index("encoder")
+    same = np.repeat(np.take(values, [0], axis), values.shape[axis], axis)
+    group["alignment"][:] = same if way == "identical" else np.full_like(values, 1e-7)
+    integrity.renew(made.results_path)
+    store.finish(made.results_path)
+    study = Study(made.path)
+    said = "all scores are equal, as those of identical or collapsed encoders are"
+    cause = "f-0 and g-0, f-1 and g-1: their distances are the same" if way == "identical" else "all views look the same"
+    for sentence in (said, cause):
+        assert any(sentence in found for found in caveats(study.tree))
+        assert sentence in as_text(build_report(study))
+        assert any(sentence in found for found in build_report(study)["warnings"])
+        assert sentence in Explorer(Library([study.path]))._note.object
+        assert sentence in warn(study).html
+    assert any(said in found for found in pd.read_parquet(export(study, tmp_path / "a.parquet")).attrs["warnings"])
+    monitor = Monitor(study.path, 1.0)
+    assert said in monitor._status.value
+    monitor.close()

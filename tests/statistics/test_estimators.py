@@ -143,6 +143,26 @@ def test_ranks_and_their_intervals_are_those_of_single_resamples() -> None:
     assert row["rank_correlation_interval"].values == pytest.approx(np.percentile(resampled, [2.5, 97.5]))
 
 
+def test_the_truth_is_scored_on_other_views_than_the_estimators() -> None:
+    """What a view does to a sample when it is left out, whatever the encoder, was in truth and estimate alike and counted as agreement."""
+    study = made_up(noise=0.05, pairs=2, cuts=1, seeds=2)
+    study["alignment"] = study["alignment"] * 0 + 0.5
+    rng = np.random.default_rng(2)
+    views = np.union1d(study["view_a"].values, study["view_b"].values)
+    of_view = dict(zip(views.tolist(), rng.normal(0, 0.1, (len(views), study.sizes["sample"])), strict=True))
+    of_view[0] *= 0  # the clean image is in both halves
+    pair = np.stack([of_view[a] + of_view[b] for a, b in zip(study["view_a"].values, study["view_b"].values, strict=True)], axis=1)
+    study["alignment"] = study["alignment"] - pair[..., None] * study["trained_on"]  # the views alone tell members from others
+    found = compare_estimators(study, epochs=1)
+    assert found.attrs["views"] == "others"
+    assert abs(found["rank_correlation"].sel(estimator="pairs", seeds=2).item()) < 0.35
+    together = study.isel(augmentation=np.flatnonzero(study["view_b"].values == 1))  # the clean image with one view
+    same = compare_estimators(together, epochs=1, protocol="released")
+    assert same.attrs["views"] == "the same"
+    assert same["rank_correlation"].sel(estimator="pairs", seeds=2).item() > 0.99
+    assert "share their views" in as_text(as_json(same))[1]
+
+
 @pytest.mark.parametrize("few", [{"seeds": 1}, {"places": 4}, {"places": 1}])
 def test_a_truth_of_which_nothing_is_known_is_refused(few: dict[str, int]) -> None:
     study = made_up(noise=0.05, seeds=few.get("seeds", 3))

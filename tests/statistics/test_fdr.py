@@ -10,16 +10,25 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+import zarr
 from scipy import stats
 
+from sslmem_kit import store
 from sslmem_kit.cli import main
 from sslmem_kit.errors import UserError
+from sslmem_kit.explorer.link_state import State
+from sslmem_kit.explorer.session import Session
+from sslmem_kit.explorer.study_cache import Library
+from sslmem_kit.explorer.threshold.threshold import Threshold
 from sslmem_kit.names import PARTITION_CODE, PARTITIONS
 from sslmem_kit.report.build import build_report
 from sslmem_kit.report.export import export
+from sslmem_kit.report.fdr import as_text as fdr_text
 from sslmem_kit.report.text import as_text
 from sslmem_kit.scores import score
-from sslmem_kit.statistics.fdr import TESTED, fdr_summary, p_values, q_values, with_significance
+from sslmem_kit.statistics.fdr import NULL_WARNING, TESTED, fdr_summary, null_proportion, p_values, q_values, with_significance
+from sslmem_kit.statistics.null_halves import compare_halves
+from sslmem_kit.store import integrity
 from sslmem_kit.study import Study
 from tests.support import ROOT
 from tests.support.fake_study import make_study
@@ -214,3 +223,116 @@ def test_the_command_refuses_what_is_no_rate(rate: str, study: Study, capsys: py
     told = capsys.readouterr().err
     assert "--fdr" in told
     assert len(told.splitlines()) == 1
+
+
+# The two halves of the null
+
+
+def of_halves(shared: int, extra: int, spread: float, seed: int) -> xr.Dataset:
+    rng = np.random.default_rng([seed, shared, extra])
+    candidate = rng.normal(size=400) + np.where(np.arange(400) < 40, 3.0, 0.0)
+    return table(shared=rng.normal(size=shared), candidate=candidate, extra=spread * rng.normal(size=extra))
+
+
+def test_the_halves_are_compared_as_scipy_does_and_q_is_there_by_each() -> None:
+    scores = of_halves(300, 500, 1.1, 0)
+    groups = {name: scores["difference"].values[scores["partition"].values == PARTITION_CODE[name]] for name in PARTITIONS}
+    found = fdr_summary(scores, 0.1)
+    expected = stats.ks_2samp(groups["shared"], groups["extra"], method="asymp")
+    assert found["null_distance"].item() == pytest.approx(expected.statistic)
+    assert found["null_p"].item() == pytest.approx(expected.pvalue, rel=0.05)
+    assert found["null_n"].to_series().to_dict() == {"shared": 300, "extra": 500}
+    assert found["null_spread"].item() == pytest.approx(groups["extra"].std(ddof=1) / groups["shared"].std(ddof=1))
+    candidates = scores["partition"].values == PARTITION_CODE["candidate"]
+    for name in ("shared", "extra"):
+        q = q_values(p_values(groups["candidate"], groups[name]))
+        np.testing.assert_allclose(with_significance(scores)[f"q_value_{name}"].values[candidates], q)
+        assert found["memorized_by"].sel(null=name, partition="candidate").item() == (q <= 0.1).sum()
+    assert found["memorized_by"].sel(null="pooled", partition="candidate") == found["memorized"].sel(partition="candidate")
+
+
+def test_the_interval_of_the_ratio_of_spreads_covers() -> None:
+    rng, covered = np.random.default_rng(0), []
+    for _ in range(600):
+        found = compare_halves(table(shared=rng.standard_t(6, 200), extra=0.9 * rng.standard_t(6, 400)))
+        low, high = found["spread_interval"].values
+        covered.append(low <= 0.9 <= high)
+    assert 0.90 <= np.mean(covered) <= 0.98  # kurtosis of heavy tails is estimated too low
+
+
+@pytest.mark.parametrize(
+    ("shared", "extra", "spread", "least", "most"),
+    [
+        (100, 5000, 0.8, 0.95, 1),
+        (1000, 5000, 0.9, 0.95, 1),
+        (1000, 1000, 0.8, 0.95, 1),
+        (1000, 1000, 1.0, 0, 0.1),
+        (1150, 144, 0.8, 0, 0.05),
+    ],
+)
+def test_lists_hold_their_rate_or_are_warned_of(shared: int, extra: int, spread: float, least: float, most: float) -> None:
+    """100 shared samples and 5,000 extra ones of 0.8 times their spread realised 0.20 at a nominal 0.05, unsaid."""
+    warned, false, alone = [], [], []
+    for seed in range(60):
+        scores = with_significance(of_halves(shared, extra, spread, seed))
+        candidates = scores["partition"].values == PARTITION_CODE["candidate"]
+        truly = np.arange(400) < 40
+        warned.append(NULL_WARNING in scores.attrs)
+        for rates, name in ((false, "q_value"), (alone, "q_value_shared")):
+            listed = scores[name].values[candidates] <= 0.05
+            rates.append((listed & ~truly).sum() / max(1, listed.sum()))
+    assert least <= np.mean(warned) <= most
+    assert np.mean(alone) <= 0.05 + 2 * stats.sem(alone)
+    kept = [rate for rate, said in zip(false, warned, strict=True) if not said]
+    assert len(kept) < 20 or np.mean(kept) <= 0.05 + 2 * stats.sem(kept)
+    if (shared, spread) == (100, 0.8):
+        assert np.mean(false) > 0.1, "this is the case that needs the warning"
+
+
+def test_every_surface_says_that_a_rate_is_not_to_be_relied_on(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    made = make_study(tmp_path / "extra", samples=400, effect=0.05)
+    codes = made.results["partition"].values
+    group = zarr.open_group(made.results_path, mode="r+", use_consolidated=False)
+    group["partition"][:] = np.where((codes == 0) & (np.arange(len(codes)) % 9 != 0), 3, codes)  # nearly all of the null is extra
+    integrity.renew(made.results_path)
+    store.finish(made.results_path)
+    study = Study(made.path)
+    said = "false-discovery rates rest on"
+    scores = study.scores()
+    assert said in scores.attrs[NULL_WARNING]
+    assert main(["report", str(study.path), "--fdr", "0.1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["discoveries"]
+    assert said in found["warnings"][0]
+    assert set(found["null"]) == {"shared", "extra", "spread", "spread_interval", "distance", "p", "excess", "excess_high"}
+    assert f"WARNING: {said}" in as_text(build_report(study, fdr=0.1))
+    assert any(said in sentence for sentence in pd.read_parquet(export(study, tmp_path / "a.parquet")).attrs["warnings"])
+    capsys.readouterr()
+    assert main(["export", str(study.path), "--to", str(tmp_path / "a.csv")]) == 0
+    assert said in capsys.readouterr().err
+    session = Session(Library([study.path]), State())
+    threshold = Threshold(session)
+    assert said not in threshold.control.text
+    session.param.update(threshold_by="fdr", threshold=0.2)
+    assert said in threshold.control.text
+
+
+def test_one_half_alone_is_a_warning_where_it_is_the_extra_one() -> None:
+    assert "extra samples alone" in fdr_summary(table(candidate=np.arange(9.0), extra=np.arange(50.0))).attrs["warning"]
+    assert not fdr_summary(table(candidate=np.arange(9.0), shared=np.arange(50.0))).attrs["warning"]
+
+
+@pytest.mark.parametrize(("n", "null"), [(100, 1000), (100, 100)])
+def test_the_interval_of_the_share_that_is_not_memorized_covers_and_the_estimate_is_no_bound(n: int, null: int) -> None:
+    """The estimate is below the truth in half of the studies in which nothing is memorized: it was called "at most"."""
+    rng, covered, below = np.random.default_rng(0), [], []
+    for _ in range(800):
+        share, low, high = null_proportion(p_values(rng.normal(size=n), rng.normal(size=null)), null)
+        covered.append(low <= 1 <= high)
+        below.append(share < 1)
+    assert 0.95 <= np.mean(covered) <= 0.99  # one side alone can fail
+    assert 0.38 <= np.mean(below) <= 0.55
+    row = {"n": 3, "memorized": 0, "samples": [], "share": 0.0, "threshold": None, "fewest": 1, "not_memorized": 0.5}
+    row |= {"not_memorized_interval": [0.1, 0.9]}
+    text = "\n".join(fdr_text({"fdr": 0.1, "n_null": 99, "candidate": row, "independent": {"n": 0}}))
+    assert "estimated not to be memorized" in text
+    assert "at most" not in text

@@ -250,7 +250,11 @@ def test_one_seed_tells_no_reliability_and_says_so():
 
 def test_one_view_and_few_samples_are_said():
     found = assess(made(samples=8, views=1), protocol="released")
-    assert [sentence[:25] for sentence in found.attrs["unknown"]] == ["4 samples are too few to ", "the error over views cann"]
+    assert [sentence[:25] for sentence in found.attrs["unknown"]] == [
+        "4 samples are too few to ",
+        "the error over views cann",
+        "the score's own part may ",
+    ]
     assert np.isnan(found["variance"].sel(component="views"))
     assert 0 <= found["reliability"] <= 1
 
@@ -280,7 +284,7 @@ def test_no_samples_are_no_reason_to_fail():
 
 def test_encoders_that_are_no_pairs_are_told():
     root = made(seeds=2)
-    for unpaired in (root.isel(encoder=[0, 1, 2]), root.assign_coords(seed=("encoder", [0, 1, 2, 3]))):
+    for unpaired in (root.isel(encoder=[0, 2]), root.assign_coords(seed=("encoder", [0, 1, 2, 3]))):
         found = assess(unpaired)
         assert "one encoder of f and one of g" in found.attrs["unknown"][0]
         assert found.attrs["seeds"] == 0
@@ -293,6 +297,69 @@ def test_encoders_that_are_no_pairs_are_told():
     design = ["pair"] * 2 + ["subset"] * 2
     found = assess(root.assign_coords(design=("encoder", design)))
     assert found.attrs["seeds"] == 1
+
+
+def test_of_three_encoders_of_f_and_two_of_g_two_seeds_are_whole_and_the_rest_is_named():
+    root = made(seeds=3)
+    whole = root.isel(encoder=[0, 1, 4, 5])
+    for part in (root.isel(encoder=[0, 1, 2, 4, 5]), root.isel(encoder=[5, 2, 0, 4, 1])):
+        found = assess(part)
+        assert found.attrs["seeds"] == 2
+        assert "f-1" in found.attrs["unknown"][0]
+        xr.testing.assert_allclose(found["reliability"], assess(whole)["reliability"])
+    twice = root.assign_coords(seed=("encoder", [0, 0, 0, 1, 2, 2]))
+    assert CrossedScores.of(twice).left_out == ("f-0", "g-0", "f-1", "g-1")  # f has seed 0 twice
+
+
+def test_required_seeds_have_an_interval_that_covers_and_stands_wherever_they_do():
+    """21 seeds were printed with an interval of 9 to 463."""
+    covered, told = [], []
+    for seed in range(60):
+        found = assess(made(seed=seed, samples=300, seeds=4), protocol="released", target=0.5)
+        truth = required_seeds(EXACT, reliability=0.5)["required_seeds"]
+        ends = found["required_seeds_interval"]
+        covered.append(((ends.sel(bound="low") <= truth) & (truth <= ends.sel(bound="high"))).sel(views=10).item())
+        told.append(found["known"].item())
+        if found["known"]:
+            assert ends.sel(bound="low", views=10) <= found["required_seeds"].sel(views=10) <= ends.sel(bound="high", views=10)
+    assert np.mean(covered) >= 0.88
+    assert np.mean(told) > 0.5
+    row = next(row for row in required_rows(found) if row["views"] == 10)
+    low, high = ends.sel(views=10).values
+    assert row["seeds_interval"] == [low, None if np.isinf(high) else high]
+    text = "\n".join(as_text(as_json(found)))
+    assert f"{row['seeds']} [{int(low)}, " in text or not row["known"]
+    assert "(95 %, over samples)" in text
+
+
+def test_no_number_of_seeds_is_told_where_the_scores_own_part_may_be_zero():
+    root = made(samples=120, seeds=3)
+    noise = np.random.default_rng(5).normal(0, 2, root["alignment"].shape)
+    found = assess(root.assign(alignment=root["alignment"] * 0 + noise))
+    assert not found["known"]
+    assert np.isnan(found["required_seeds"]).all()
+    assert np.isfinite(found["required_seeds_interval"].sel(bound="low")).any()
+    assert any("may be zero" in sentence for sentence in found.attrs["unknown"])
+    text = "\n".join(as_text(as_json(found)))
+    assert "no number can be told, at least" in text
+    assert "nan" not in text
+
+
+def test_split_halves_over_seeds_hold_the_views_fixed_and_say_so():
+    """Where views matter they are above the reliability, .721 against .312; they were printed as the same quantity."""
+    rng = np.random.default_rng(3)
+    samples, seeds, views = 2000, 6, 2
+    own, of_view = rng.normal(size=(samples, 1, 1)), np.sqrt(6) * rng.normal(size=(samples, views, 1))
+    differences = own + of_view + rng.normal(0, np.sqrt(6), (samples, views, seeds))
+    table = CrossedScores(differences, np.zeros(views, int), np.arange(1, views + 1), "released")
+    parts = table.parts()
+    first, second = table.split_halves("seeds")[0]
+    halves = spearman_brown(np.corrcoef(first, second)[0, 1], 2)
+    assert halves == pytest.approx((1 + 3) / (1 + 3 + 0.5), abs=0.04)  # what views do counts as the sample's own
+    assert parts.reliability(seeds, views) == pytest.approx(1 / (1 + 3 + 0.5), abs=0.06)
+    found = as_json(assess(made(samples=60)))
+    assert {name: row["given"] for name, row in found["split_half"].items()} == {"seeds": "these views", "views": "these encoders"}
+    assert "split-half over seeds, given these views" in "\n".join(as_text(found))
 
 
 def test_partly_common_and_repeated_seeds_are_caveats():

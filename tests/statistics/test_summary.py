@@ -153,6 +153,17 @@ def test_the_interval_covers_the_mean_as_often_as_it_says():
     assert 0.86 <= np.mean([low <= 1 <= high for low, high in intervals]) <= 0.99
 
 
+@pytest.mark.parametrize("n", [5, 10, 20, 29])
+@pytest.mark.parametrize(("kind", "least"), [("normal", 0.93), ("heavy", 0.93), ("skewed", 0.86)])
+def test_the_interval_of_few_values_covers_too(n: int, kind: str, least: float) -> None:
+    """The percentile bootstrap covered 79 to 92 %; of exponential values Student's still covers but 88 to 93 %."""
+    rng = np.random.default_rng([n, len(kind)])
+    shape = (2000, n)
+    draw = {"normal": rng.normal(size=shape), "heavy": rng.standard_t(4, shape), "skewed": rng.exponential(1, shape) - 1}[kind]
+    covered = np.mean([low <= 0 <= high for low, high in map(bootstrap_mean_interval, draw)])
+    assert least <= covered <= 0.97
+
+
 def of(found: xr.Dataset, statistic: str) -> float:
     return found["value"].sel(statistic=statistic).item()
 

@@ -17,6 +17,7 @@ from sslmem_kit.explorer.session import DEFAULT_QUANTILE, Session
 from sslmem_kit.explorer.threshold.distributions import Distributions
 from sslmem_kit.explorer.threshold.shares import Shares, ordered
 from sslmem_kit.names import SSLMEM
+from sslmem_kit.statistics.fdr import NULL_WARNING
 from sslmem_kit.store.files import read_beside
 
 UNITS = {"value": "score", "quantile": "quantile of the candidates", "fdr": "false-discovery rate"}
@@ -117,6 +118,10 @@ class Threshold:
 
     def _summary(self) -> str:
         limit = self.session.limit
+        doubt = self.session.scores.attrs.get(NULL_WARNING, "") if self.session.threshold_by == "fdr" else ""
+        return self._counted(limit) + (f" Warning: {doubt}." if doubt else "")
+
+    def _counted(self, limit: float) -> str:
         if not math.isfinite(limit):
             return "No sample is above: no score has so low a false-discovery rate."
         return f"Score above {limit:.4g}: {len(self.session.above()):,} of the {len(self.session.shown):,} shown samples."
