@@ -273,6 +273,8 @@ class AuditSpec(HashedSpec):
         content = self.as_dict()
         if not self.compare_anyway:  # audits that are older than this field can be resumed
             del content["compare_anyway"]
+        if content["data"] and content["data"]["groups"] is None:  # as this one
+            del content["data"]["groups"]
         return content
 
     @property
