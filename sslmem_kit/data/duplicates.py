@@ -6,8 +6,8 @@ where the distance of its thumbnails (:func:`sslmem_kit.data.thumbnails.distance
 keep to their own image, and a quarter of what both images keep to the 24th nearest of some thousand others, so that the images of a class that
 all look alike are not twins. Twins of twins are one group.
 
-Nothing grows faster than the number of images: each takes about a kilobyte, a crowded bucket is compared along a sorted order only, and the tree
-gives a fixed number of neighbours. Torch is not needed.
+Nothing grows faster than the number of images: each takes about a kilobyte, a crowded bucket is compared along a sorted order only, and
+the tree gives a fixed number of neighbours. Torch is not needed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ COMPONENTS, NEIGHBOURS, FITTED = 16, 8, 20_000
 VIEWED, VIEWS_KEPT = 1024, 0.95
 """Images whose views set the threshold, and the share of views that is to be found again."""
 OTHERS, RANK, RATIO, DIMENSION = 4096, 24, 0.25, 12
-"""Images that stand for all others; the rank of the neighbour among them that twins are nearer than, and by how much; and the dimension by which
+"""Images that stand for all others; the neighbour among them that twins are nearer than, and by how much; the dimension by which
 distances to the nearest of more images shrink."""
 EXACT, BY_HASH, BY_NEIGHBOURS = 1, 2, 4
 """Bits of :attr:`Twins.by`."""
@@ -73,9 +73,7 @@ class Twins:
         return np.bincount(self.group, minlength=len(self.group))[self.group] > 1
 
 
-def find_twins(
-    read: Read, count: int, *, keys: np.ndarray | None = None, seed: int = 0, progress: Progress | None = None
-) -> Twins:
+def find_twins(read: Read, count: int, *, keys: np.ndarray | None = None, seed: int = 0, progress: Progress | None = None) -> Twins:
     """Find the near-duplicates among images.
 
     Parameters
@@ -85,7 +83,8 @@ def find_twins(
     count
         Number of images.
     keys
-        Equal for equal images, (sample,), :func:`sslmem_kit.data.datasets.image_files.pixel_key`; None: exact copies are found as near ones are.
+        Equal for equal images, (sample,), :func:`sslmem_kit.data.datasets.image_files.pixel_key`; None: exact copies are found as near
+        ones are.
     seed
         Seed of the views and of the images that stand for all others.
     progress
@@ -107,7 +106,9 @@ def find_twins(
     keep = distances(made[viewed], views)
     limit = float(np.quantile(keep, VIEWS_KEPT)) if len(keep) else 0.0
     space = _principal(features, seed)
-    reach = np.quantile(np.linalg.norm(space(transformed(views.grey)) - space(features[viewed]), axis=1), 0.99) if len(keep) else 0.0
+    reach = (
+        np.quantile(np.linalg.norm(space(transformed(views.grey)) - space(features[viewed]), axis=1), 0.99) if len(keep) else 0.0
+    )
     own = np.minimum(_to_others(space, features, made, seed, steps), limit)
 
     def confirm(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -165,8 +166,7 @@ def twins_by_features(features: np.ndarray, viewed: np.ndarray, view_features: n
     """
     if features.ndim != 2 or view_features.shape != (len(viewed), features.shape[1]):
         raise UserError(
-            f"view_features has the shape {view_features.shape}, ({len(viewed)}, {features.shape[-1]}) is needed: one view of each of viewed, in "
-            f"the space of features, {features.shape}"
+            f"view_features has the shape {view_features.shape}, ({len(viewed)}, {features.shape[-1]}) is needed: a view of each of viewed"
         )
     units, views = (_unit(values) for values in (features, view_features))
     keep = np.linalg.norm(views - units[viewed], axis=1)
@@ -277,9 +277,7 @@ def _principal(features: np.ndarray, seed: int) -> Callable[[np.ndarray], np.nda
     return lambda values: (values.astype(np.float32) - mean) @ axes
 
 
-def _to_others(
-    space: Callable[[np.ndarray], np.ndarray], features: np.ndarray, made: Any, seed: int, steps: _Steps
-) -> np.ndarray:
+def _to_others(space: Callable[[np.ndarray], np.ndarray], features: np.ndarray, made: Any, seed: int, steps: _Steps) -> np.ndarray:
     """Return the largest distance that twins of each sample may have by what unrelated samples have, (sample,) float32.
 
     It is a share of the distance to a far neighbour among some others, which shrinks with the number of all.

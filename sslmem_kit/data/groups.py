@@ -18,6 +18,7 @@ from sslmem_kit.errors import UserError, near
 from sslmem_kit.names import FILE, SAMPLE
 
 if TYPE_CHECKING:
+    from sslmem_kit.data.datasets.dataset import Dataset
     from sslmem_kit.spec.data import DataSpec
 
 
@@ -31,6 +32,11 @@ def numbered(names: np.ndarray) -> np.ndarray:
     """
     _, first, place = np.unique(names, return_index=True, return_inverse=True)
     return first[place].astype(np.int64)
+
+
+def ids_of_groups(dataset: Dataset) -> np.ndarray:
+    """Return the id of the first member of each sample's group, (sample,)."""
+    return dataset.ids if dataset.groups is None else dataset.ids[dataset.groups]
 
 
 def sizes(groups: np.ndarray) -> np.ndarray:
@@ -146,12 +152,12 @@ def _of_table(path: Path, column: str, where: str) -> Table:
             rows = csv.DictReader(file)
             names = list(rows.fieldnames or ())
             if column not in names:
-                raise UserError(
-                    f"{where} has no column {column!r}, it has {', '.join(names) or 'none'}{near(column, names)}"
-                )
+                raise UserError(f"{where} has no column {column!r}, it has {', '.join(names) or 'none'}{near(column, names)}")
             key = next((name for name in (SAMPLE, FILE) if name in names), None)
             if key is None:
-                raise UserError(f"{where} has no column sample or file, which says whose group a row gives; it has {', '.join(names)}")
+                raise UserError(
+                    f"{where} has no column sample or file, which says whose group a row gives; it has {', '.join(names)}"
+                )
             pairs = [(row[key] or "", row[column] or "") for row in rows]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{where} cannot be read ({' '.join(str(error).split())[:120]})") from None
@@ -164,7 +170,7 @@ def _of_archive(path: Path, name: str, where: str) -> Table:
     try:
         with np.load(path, allow_pickle=False) as archive:
             names = archive.files
-            values = archive[name] if name in archive else None
+            values = archive.get(name)
             keys = archive[SAMPLE] if SAMPLE in archive and name != SAMPLE else None
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError) as error:
         raise UserError(f"{where} cannot be read ({' '.join(str(error).split())[:120]})") from None

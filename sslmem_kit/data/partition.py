@@ -76,7 +76,9 @@ def assign(
             start += sizes[name]
     for name in ("candidate", "independent") if groups is not None else ():
         if not (codes == PARTITION_CODE[name]).any():
-            raise UserError(f"partition.{name}: no group of data.groups has room in {sizes[name]} samples; ask for more, or for smaller groups")
+            raise UserError(
+                f"partition.{name}: no group of data.groups has room in {sizes[name]} samples; ask for more, or for smaller groups"
+            )
     return codes
 
 

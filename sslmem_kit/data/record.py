@@ -130,7 +130,9 @@ def _groups(found: Mapping[str, Any]) -> str:
         f"{found['largest']:,}, kept whole"
     )
     if found["test_in_train"]:
-        message += f"; {found['test_in_train']:,} held-out samples have members that are not held out, and are in no partition and no test of probes"
+        message += (
+            f"; {found['test_in_train']:,} held-out samples have members that are not, and are in no partition and no probe's test"
+        )
     short = [f"{name} {got:,} of {asked:,}" for name, (got, asked) in found.get("short", {}).items()]
     return message + (f"; whole groups leave room: {', '.join(short)}" if short else "")
 

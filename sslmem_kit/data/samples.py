@@ -60,7 +60,9 @@ class StudySamples:
             if plan.seed not in self._cuts:
                 seed, count = derive_seed(spec.seed, "folds", plan.seed), spec.design.subsets.folds
                 kept = None if self.dataset.groups is None else self.dataset.groups[positions]
-                self._cuts[plan.seed] = folds(labels[positions], count, stratified=spec.partition.stratified, seed=seed, groups=kept)
+                self._cuts[plan.seed] = folds(
+                    labels[positions], count, stratified=spec.partition.stratified, seed=seed, groups=kept
+                )
             ids[self._cuts[plan.seed] == plan.left_out] = -1
         elif plan.left_out is not None:
             ids[np.isin(ids, self.left_out[plan.left_out])] = -1
@@ -160,9 +162,11 @@ class StudySamples:
 
     @cached_property
     def probe_test(self) -> np.ndarray:
-        """Return the positions that probes are tested on: the test split, which no encoder saw, without members of groups that are trained on."""
+        """Return the positions that probes are tested on: the test split, which no encoder saw, without groups that are trained on."""
         data = self.dataset
-        return np.flatnonzero(data.is_test if data.groups is None else data.is_test & ~np.isin(data.groups, data.groups[~data.is_test]))
+        return np.flatnonzero(
+            data.is_test if data.groups is None else data.is_test & ~np.isin(data.groups, data.groups[~data.is_test])
+        )
 
     @cached_property
     def channel_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -139,7 +139,7 @@ def weak_view(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def cut_out(image: np.ndarray, scale: float, y: float, x: float) -> np.ndarray:
-    """Return the part of an image that begins at (y, x), in pixels, and has ``scale`` of its side, at the size of the whole; its edge repeats."""
+    """Return the part of an image that begins at (y, x), in pixels, and has ``scale`` of its side, at full size; its edge repeats."""
     side, margin = image.shape[0], 2 + int(image.shape[0] / 16)
     padded = np.pad(image, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
     place = (scale, 0, margin + x, 0, scale, margin + y)
@@ -185,8 +185,7 @@ def _centred(grey: np.ndarray) -> np.ndarray:
     sides = grey.shape[1:]
     weight = grey**2 / np.maximum((grey**2).sum(axis=(1, 2), keepdims=True), 1e-9)
     y, x = (
-        (weight.sum(axis=other) * np.arange(side)).sum(axis=1) - (side - 1) / 2
-        for other, side in zip((2, 1), sides, strict=True)
+        (weight.sum(axis=other) * np.arange(side)).sum(axis=1) - (side - 1) / 2 for other, side in zip((2, 1), sides, strict=True)
     )
     turns = np.fft.fftfreq(sides[0])[:, None] * y[:, None, None] + np.fft.rfftfreq(sides[1]) * x[:, None, None]
     return scipy.fft.irfft2(scipy.fft.rfft2(grey) * np.exp(2j * np.pi * turns), s=sides).astype(np.float32)

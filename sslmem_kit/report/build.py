@@ -9,13 +9,14 @@ from sslmem_kit import statistics, store
 from sslmem_kit.data.record import stored_record
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import ALIGNMENT, ENCODER, MODE, PAIR, PARTITION
-from sslmem_kit.report import estimators, layers, reliability
+from sslmem_kit.report import duplicates, estimators, groups, layers, reliability
 from sslmem_kit.report import fdr as discoveries
 from sslmem_kit.report.audit import one_model_report
 from sslmem_kit.report.tables import by_coordinate, rows_of_tests
 from sslmem_kit.scores import of_pairs
 from sslmem_kit.scores.audit import is_one_model, mode_of
 from sslmem_kit.statistics.caveats import collapsed
+from sslmem_kit.statistics.duplicates import twin_summary
 from sslmem_kit.statistics.fdr import check_rate
 from sslmem_kit.store.provenance import computed_on
 from sslmem_kit.study import Study
@@ -50,7 +51,8 @@ def build_report(
     encoder; ``collapsed``, a sentence by the encoder that has; ``warnings``, of
     :func:`sslmem_kit.statistics.caveats.caveats`; ``data``, what was read (:func:`sslmem_kit.data.record.stored_record`);
     ``encoders`` (ids); ``seconds`` that the study took; ``computed_on``, of :func:`sslmem_kit.store.provenance.computed_on`; of a study with
-    layers :func:`sslmem_kit.report.layers.localized`; with ``fdr``
+    layers :func:`sslmem_kit.report.layers.localized`; ``duplicates``, of :func:`sslmem_kit.statistics.duplicates.twin_summary` (None
+    where nobody looked), and with subset encoders and groups ``group_influence``; with ``fdr``
     ``discoveries``, of :func:`sslmem_kit.statistics.fdr.fdr_summary`; ``with_reliability`` a ``reliability`` of the candidates and of the
     independent samples, each of :func:`sslmem_kit.statistics.reliability.assess`; ``with_estimators`` the comparison of
     :func:`sslmem_kit.statistics.estimators.compare_estimators`. NaN is None. An audit has its ``mode`` and no probes; of one model the
@@ -107,6 +109,7 @@ def _report(study: Study, protocol: str, fdr: float | None, with_reliability: bo
         "collapsed": collapsed(study.tree),
         "warnings": study.caveats,
         "data": stored_record(study.tree.attrs, study.class_names),
+        **_duplicates(study, scores),
         "encoders": encoders,
         "seconds": study.tree.attrs.get("seconds"),
         "computed_on": computed_on(study.tree.attrs),
@@ -125,6 +128,15 @@ def _report(study: Study, protocol: str, fdr: float | None, with_reliability: bo
         compared = statistics.compare_estimators(study.results, protocol=protocol, epochs=study.spec.training.epochs)
         report["estimators"] = estimators.as_json(compared)
     return report
+
+
+def _duplicates(study: Study, scores: Any) -> dict[str, Any]:
+    """Near-duplicates, and what leaving out whole groups does; an audit has none of them."""
+    if mode_of(study.tree):
+        return {}
+    found = {"duplicates": duplicates.as_json(twin_summary(study.tree, scores))}
+    influence = groups.as_json(study.results, protocol=scores.attrs["protocol"])
+    return found | ({"group_influence": influence} if influence else {})
 
 
 def _downstream(study: Study, encoders: list[str]) -> dict[str, dict[str, dict[str, float]]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sslmem_kit.data.record import as_line
 from sslmem_kit.names import MODE, ONE_MODEL
-from sslmem_kit.report import estimators, fdr, layers, reliability
+from sslmem_kit.report import duplicates, estimators, fdr, groups, layers, reliability
 from sslmem_kit.report.audit import one_model_text
 from sslmem_kit.statistics.overview import CLAIM, headline, number
 from sslmem_kit.store.provenance import BITS, in_words
@@ -42,6 +42,10 @@ def as_text(report: dict[str, Any]) -> str:
         label = f"{test['alternative']:<5} {CLAIM[test['alternative']]}"
         p = "-" if test["p"] is None else f"{test['p']:.2g}"
         lines.append(f"{label:<30} {number(test['t'], 2):>8} {p:>10} {number(test['cohens_d'], 2):>9} {test['n']:>9,}")
+    if "duplicates" in report:
+        lines += ["", *duplicates.as_text(report["duplicates"])]
+    if "group_influence" in report:
+        lines += groups.as_text(report["group_influence"])
     if "layers" in report:
         lines += ["", *layers.as_text(report)]
     if "discoveries" in report:

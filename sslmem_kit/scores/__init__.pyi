@@ -1,4 +1,5 @@
 from .estimators import DESIGN_OF, estimate, seeds_of
+from .groups import group_influence, influence_by_cut
 from .intervals import CONFIDENCE
 from .protocols import PROTOCOLS, select_protocol, usable_protocols, view_weights
 from .selection import of_pairs, pair_positions
@@ -10,6 +11,8 @@ __all__ = [
     "PROTOCOLS",
     "estimate",
     "family_contrast",
+    "group_influence",
+    "influence_by_cut",
     "leave_out",
     "normalize_range",
     "of_pairs",

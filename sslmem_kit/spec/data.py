@@ -36,7 +36,8 @@ class DataSpec(Section):
     download: bool = True
     """True: a data set that is missing may be downloaded."""
     groups: str | None = Field(
-        None, json_schema_extra={"anyOf": [{"enum": [NEAR_DUPLICATES, None]}, {"pattern": rf"^({'|'.join(GROUP_KINDS)}):.*\S:.*\S"}]}
+        None,
+        json_schema_extra={"anyOf": [{"enum": [NEAR_DUPLICATES, None]}, {"pattern": rf"^({'|'.join(GROUP_KINDS)}):.*\S:.*\S"}]},
     )
     """Samples that belong together, which partitions and subsets keep whole: ``near_duplicates`` (those that are found), ``csv:PATH:COLUMN`` (a
     table with a column ``sample`` or ``file`` and one of groups), ``npz:PATH:ARRAY`` (one value a sample); null: each sample is alone."""

@@ -14,6 +14,7 @@ from sslmem_kit.data.record import crossing, cut_batch, stored_record
 from sslmem_kit.names import COMPARED_ANYWAY, ENCODER, FAMILIES, MODE, ONE_MODEL
 from sslmem_kit.scores import of_pairs
 from sslmem_kit.statistics.collapse import collapse
+from sslmem_kit.statistics.duplicates import crossing_twins
 from sslmem_kit.store.integrity import DAMAGED_PICTURES, NO_CHECKSUMS
 from sslmem_kit.store.metadata import SEAL
 
@@ -39,6 +40,7 @@ def caveats(tree: xr.DataTree) -> list[str]:
         *json.loads(tree.attrs.get(COMPARED_ANYWAY, "[]")),
         *_of_seeds(tree),
         *_of_data(tree),
+        *filter(None, [crossing_twins(tree)]),
         *([DAMAGED_PICTURES] if tree.attrs.get("damaged_pictures") else []),
         *([] if SEAL in tree.attrs else [NO_CHECKSUMS]),
     ]

@@ -3,6 +3,7 @@ from .layout import CHECKED, create
 from .read import READ_ENCODERS, IncompleteStore, check_whole, command, open_results, reading
 from .schema import (
     DETAILS,
+    DUPLICATES,
     KEPT,
     LAYERS,
     LOCALIZED,
@@ -24,6 +25,7 @@ from .write import (
     is_evaluated,
     is_finished,
     mean_alignment,
+    sample_groups,
     sample_ids,
     set_attributes,
     take_back,
@@ -36,6 +38,7 @@ from .write import (
 __all__ = [
     "CHECKED",
     "DETAILS",
+    "DUPLICATES",
     "KEPT",
     "LAYERS",
     "LOCALIZED",
@@ -63,6 +66,7 @@ __all__ = [
     "missing",
     "open_results",
     "reading",
+    "sample_groups",
     "sample_ids",
     "schema_problems",
     "set_attributes",

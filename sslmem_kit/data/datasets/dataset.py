@@ -192,7 +192,11 @@ def load(spec: DataSpec, *, seed: int = 0, channels: int | None = None, progress
             },
             "skipped": record.in_short(skipped, NAMED),
             "copies": record.copies(found.keys, labels, is_test),
-            **({} if groups is None else {"groups": {**summary(groups, spec.groups), "test_in_train": record.divided(groups, is_test)}}),
+            **(
+                {}
+                if groups is None
+                else {"groups": {**summary(groups, spec.groups), "test_in_train": record.divided(groups, is_test)}}
+            ),
             "formats": record.by_number([header.format for header in found.headers]),
             "several_frames": sum(header.several for header in found.headers),
         },
