@@ -122,10 +122,10 @@ def read_groups(spec: DataSpec, ids: np.ndarray, files: Sequence[str] | None, *,
     known = keys[order][place] == own if len(keys) else np.zeros(len(own), bool)
     if not known.all():
         first = own[~known][0]
-        raise UserError(f"{where}: {int((~known).sum()):,} of {len(own):,} samples have no row, the first is {key} {first!r}")
+        raise UserError(f"{where}: {int((~known).sum()):,} of {len(own):,} samples have no row, the first is {key} {str(first)!r}")
     twice = keys[order][1:][keys[order][1:] == keys[order][:-1]]
     if len(twice):
-        raise UserError(f"{where}: {key} {twice[0]!r} has more than one row; give one")
+        raise UserError(f"{where}: {key} {str(twice[0])!r} has more than one row; give one")
     return numbered(_alone(values[order][place], ids))
 
 

@@ -183,7 +183,8 @@ def _areas(length: int, parts: int) -> np.ndarray:
 def _centred(grey: np.ndarray) -> np.ndarray:
     """Move the centre of contrast of thumbnails into the middle, around the edges."""
     sides = grey.shape[1:]
-    weight = grey**2 / np.maximum((grey**2).sum(axis=(1, 2), keepdims=True), 1e-9)
+    weight = (grey - np.median(grey, axis=(1, 2), keepdims=True)) ** 2  # a plain background weighs nothing
+    weight /= np.maximum(weight.sum(axis=(1, 2), keepdims=True), 1e-9)
     y, x = (
         (weight.sum(axis=other) * np.arange(side)).sum(axis=1) - (side - 1) / 2 for other, side in zip((2, 1), sides, strict=True)
     )
