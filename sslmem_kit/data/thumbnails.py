@@ -15,6 +15,8 @@ FLAT = 2.0
 """Least standard deviation, in grey values, that thumbnails are divided by: what is flatter stays small."""
 FREQUENCIES = 8
 """Frequencies a side of the cosine transform that are used."""
+BLUR = 0.7
+"""Blur of thumbnails, in their pixels: a shift by a part of a pixel then is along a tangent."""
 _MOVES = ((0, 1, 2), (0, 1, 2))
 _LIMITS = np.array([0.6, 0.6, 0.12, 0.2], np.float32)
 """Largest remaining shift (y, x, in pixels of a thumbnail), change of scale and of contrast that a comparison undoes."""
@@ -169,8 +171,13 @@ def _along_tangents(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 def _averaged(images: np.ndarray, side: int) -> np.ndarray:
     """Average images (sample, y, x) over the areas of ``side`` x ``side`` pixels; smaller ones stay as they are."""
-    by_y, by_x = (_areas(length, min(side, length)) for length in images.shape[1:])
+    by_y, by_x = (_blur(min(side, length)) @ _areas(length, min(side, length)) for length in images.shape[1:])
     return by_y @ images @ by_x.T
+
+
+def _blur(length: int) -> np.ndarray:
+    """Return the matrix of a Gaussian blur of ``BLUR`` pixels along one side, whose edge repeats, (pixel, pixel) float32."""
+    return scipy.ndimage.gaussian_filter1d(np.eye(length, dtype=np.float32), BLUR, axis=0, mode="nearest", truncate=3)
 
 
 def _areas(length: int, parts: int) -> np.ndarray:

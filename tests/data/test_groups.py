@@ -75,7 +75,9 @@ def test_folds_and_splits_keep_groups_whole() -> None:
 def test_held_out_members_of_trained_groups_are_in_no_partition() -> None:
     labels, groups = np.zeros(40, int), np.arange(40)
     groups[30:35] = 0
-    codes = assign(labels, np.arange(40) >= 30, PartitionSpec(shared=10, candidate=10, independent=10, extra=5), seed=0, groups=groups)
+    codes = assign(
+        labels, np.arange(40) >= 30, PartitionSpec(shared=10, candidate=10, independent=10, extra=5), seed=0, groups=groups
+    )
     assert (codes[30:35] == -1).all()
     with pytest.raises(UserError, match=r"partition.extra: 6 samples of the test split are asked for, which has 5"):
         assign(labels, np.arange(40) >= 30, PartitionSpec(shared=10, candidate=10, independent=10, extra=6), seed=0, groups=groups)
@@ -170,12 +172,16 @@ def test_encoders_are_trained_without_whole_groups() -> None:
         if plan.family != "g":
             assert divided(data.groups[scored][pool], column[pool]) == 0, plan.id
     assert max(map(len, samples.left_out)) > 1
-    steps = {design: {samples.batches(plan) for plan in spec.encoders if plan.design == design} for design in ("subset", "leave_one_out")}
+    steps = {
+        design: {samples.batches(plan) for plan in spec.encoders if plan.design == design} for design in ("subset", "leave_one_out")
+    }
     assert {design: len(different) for design, different in steps.items()} == {"subset": 1, "leave_one_out": 1}
 
 
 def test_a_spec_without_groups_is_the_one_that_it_was() -> None:
     one = parse_spec({"name": "a", "data": {"name": "digits"}}, where="test")
     assert "groups" not in one._counting["data"]
-    moved = [parse_spec({"name": "a", "data": {"name": "digits", "groups": f"csv:{place}/a.csv:b"}}, where="t") for place in ("/x", "/y")]
+    moved = [
+        parse_spec({"name": "a", "data": {"name": "digits", "groups": f"csv:{place}/a.csv:b"}}, where="t") for place in ("/x", "/y")
+    ]
     assert moved[0].hash == moved[1].hash != one.hash
