@@ -1,8 +1,8 @@
 """Means and tests of scores whose samples come in groups: the group is the unit.
 
-Members of a group (twins, frames of a video, images of a patient) have scores that go together, so that a hundred of them say less than a hundred
-samples. Errors here are robust to that: residuals are summed within groups before they are squared, and degrees of freedom count groups. Where
-every group has one member they are those of samples.
+Members of a group (twins, frames of a video, images of a patient) have scores that go together, so that a hundred of them say less than
+a hundred samples. Errors here are robust to that: residuals are summed within groups before they are squared, and degrees of freedom
+count groups. Where every group has one member they are those of samples.
 
 References
 ----------
@@ -28,8 +28,8 @@ def clustered_mean(values: np.ndarray, groups: np.ndarray, *, confidence: float 
 
     Returns
     -------
-    Scalars ``mean``, ``standard_error``, ``low``, ``high``, ``n`` (samples), ``n_groups`` and ``n_effective``, how many samples of their own would
-    have this error; NaN with fewer than 2 groups.
+    Scalars ``mean``, ``standard_error``, ``low``, ``high``, ``n`` (samples), ``n_groups`` and ``n_effective``, how many samples of their
+    own would have this error; NaN with fewer than 2 groups.
 
     Examples
     --------
@@ -81,7 +81,8 @@ def clustered_two_sample_test(
 
     Returns
     -------
-    Scalars ``t``, ``p``, ``n``, ``n_first``, ``n_second``, ``n_groups`` (both together); the first two are NaN with fewer than 2 groups on a side.
+    Scalars ``t``, ``p``, ``n``, ``n_first``, ``n_second``, ``n_groups`` (both together); the first two are NaN with fewer than 2 groups
+    on a side.
 
     Raises
     ------

@@ -281,7 +281,9 @@ def _factor(height: int, width: int) -> int:
 def _write(path: Path, name: str, group: xr.Dataset, *, chunk: int) -> None:
     """Build a group beside the store, ``chunk`` kept samples in a chunk, and move it in."""
     encoding = {
-        variable: {"chunks": tuple(min(chunk, size) if dim == KEPT else size for dim, size in group[variable].sizes.items())}
+        variable: {
+            "chunks": tuple(min(chunk, size) if dim == KEPT else max(1, size) for dim, size in group[variable].sizes.items())
+        }
         for variable in {**DETAILS, **LOCALIZED, **TWINS}[name]
     }
     if file_record.is_recorded(path):
