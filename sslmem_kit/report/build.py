@@ -47,9 +47,9 @@ def build_report(
     -------
     ``study``, ``protocol``; ``mean``, ``sd``, ``n`` and ``interval`` (95 %, bootstrap over samples) of ``sslmem`` by partition;
     ``range`` (of the candidates' differences; None where the protocol does not divide by it); ``tests`` (Tables 2 and 16; ``t`` is the
-    paper's "effect size"); ``probe_accuracy`` (linear, on the study's own data) by encoder; ``downstream``, accuracies by task, probe and
-    encoder; ``collapsed``, a sentence by the encoder that has; ``warnings``, of
-    :func:`sslmem_kit.statistics.caveats.caveats`; ``data``, what was read (:func:`sslmem_kit.data.record.stored_record`);
+    paper's "effect size"), whose ``unit``, and that of intervals, is ``sample`` or ``group``; ``probe_accuracy`` (linear, on the study's
+    own data) by encoder; ``downstream``, accuracies by task, probe and encoder; ``collapsed``, a sentence by the encoder that has;
+    ``warnings``, of :func:`sslmem_kit.statistics.caveats.caveats`; ``data``, what was read (:func:`sslmem_kit.data.record.stored_record`);
     ``encoders`` (ids); ``seconds`` that the study took; ``computed_on``, of :func:`sslmem_kit.store.provenance.computed_on`; of a study with
     layers :func:`sslmem_kit.report.layers.localized`; ``duplicates``, of :func:`sslmem_kit.statistics.duplicates.twin_summary` (None
     where nobody looked), and with subset encoders and groups ``group_influence``; with ``fdr``
@@ -90,7 +90,7 @@ def build_report(
 def _report(study: Study, protocol: str, fdr: float | None, with_reliability: bool, with_estimators: bool) -> dict[str, Any]:
     """The report of a study with scores, NaN where a number is not known."""
     mode, scores = mode_of(study.tree), study.scores(protocol)
-    summary = statistics.partition_summary(scores)
+    summary, tests = statistics.partition_summary(scores), statistics.partition_tests(scores)
     encoders = [str(name) for name in of_pairs(study.results)["encoder"].values]
     downstream = _downstream(study, encoders)
     for group, name in ((store.LAYERS, ALIGNMENT), (store.UNITS, "unit_mem")):
@@ -103,7 +103,8 @@ def _report(study: Study, protocol: str, fdr: float | None, with_reliability: bo
         "protocol": protocol,
         **{key: by_coordinate(summary[key], PARTITION) for key in ("mean", "sd", "n", "interval")},
         "range": scores.attrs.get("range"),
-        "tests": rows_of_tests(statistics.partition_tests(scores)),
+        "tests": rows_of_tests(tests),
+        "unit": tests.attrs["unit"],
         "probe_accuracy": next(iter(downstream.values()))["linear"] if downstream else {},
         "downstream": downstream,
         "collapsed": collapsed(study.tree),

@@ -42,6 +42,8 @@ def as_text(report: dict[str, Any]) -> str:
         label = f"{test['alternative']:<5} {CLAIM[test['alternative']]}"
         p = "-" if test["p"] is None else f"{test['p']:.2g}"
         lines.append(f"{label:<30} {number(test['t'], 2):>8} {p:>10} {number(test['cohens_d'], 2):>9} {test['n']:>9,}")
+    if report["unit"] != "sample":
+        lines.append("intervals, t and p take the group as the unit (data.groups); Cohen's d is of samples")
     if "duplicates" in report:
         lines += ["", *duplicates.as_text(report["duplicates"])]
     if "group_influence" in report:

@@ -15,6 +15,23 @@ import numpy as np
 import scipy  # scipy.stats comes on first use: it takes half a second, and the explorer opens without it
 import xarray as xr
 
+from sslmem_kit.names import GROUP, PARTITION, PARTITION_CODE
+
+
+def units_by_partition(scores: xr.Dataset) -> dict[str, np.ndarray] | None:
+    """Group of each sample of each partition, in the order of :func:`sslmem_kit.statistics.by_partition`; None where each sample is alone.
+
+    Examples
+    --------
+    >>> coords = {"partition": ("sample", [0, 0, 1]), "group": ("sample", [4, 4, 7])}
+    >>> units_by_partition(xr.Dataset(coords=coords))["shared"]
+    array([4, 4])
+    """
+    if GROUP not in scores.coords or len(np.unique(scores[GROUP].values)) == scores.sizes["sample"]:
+        return None
+    groups, codes = scores[GROUP].values, scores[PARTITION].values
+    return {name: groups[codes == code] for name, code in PARTITION_CODE.items()}
+
 
 def clustered_mean(values: np.ndarray, groups: np.ndarray, *, confidence: float = 0.95) -> xr.Dataset:
     """Mean over samples, with an error and an interval (Student's t) over groups.

@@ -10,7 +10,8 @@ import numpy as np
 import scipy  # scipy.stats comes on first use: it takes half a second, and the explorer opens without it
 import xarray as xr
 
-from sslmem_kit.names import ALTERNATIVE
+from sslmem_kit.names import ALTERNATIVE, GROUP
+from sslmem_kit.statistics.clusters import clustered_one_sample_test, clustered_two_sample_test, units_by_partition
 from sslmem_kit.statistics.summary import by_partition
 
 LETTER = {"C": "candidate", "S": "shared", "I": "independent", "E": "extra"}
@@ -103,7 +104,8 @@ def partition_tests(scores: xr.Dataset, alternatives: tuple[str, ...] = TABLE_2 
     -------
     On ``alternative``, without those of a partition that has no samples: ``test`` (``welch`` between two partitions, ``student`` against
     zero), ``t``, ``p``, ``cohens_d``, ``n``, ``n_first`` and ``n_second`` (0 against zero), and of Student's test ``t_student`` and
-    ``p_student``.
+    ``p_student``. Where samples have groups, a coordinate ``group``, ``t`` and ``p`` are of :mod:`sslmem_kit.statistics.clusters`, with
+    the group as the unit; the attribute ``unit`` says which.
 
     References
     ----------
@@ -118,7 +120,7 @@ def partition_tests(scores: xr.Dataset, alternatives: tuple[str, ...] = TABLE_2 
     >>> tests["test"].to_series().to_dict()
     {'C>S': 'welch', 'S!=0': 'student'}
     """
-    groups = by_partition(scores)
+    groups, units = by_partition(scores), units_by_partition(scores)
     found = {}
     for alternative in alternatives:
         operator = next(sign for sign in ("!=", ">", "<") if sign in alternative)
@@ -130,14 +132,20 @@ def partition_tests(scores: xr.Dataset, alternatives: tuple[str, ...] = TABLE_2 
         if second == "0":
             student = one_sample_test(values, alternative=side)
             own = student.assign(test="student", n_first=student["n"], n_second=0)
+            if units is not None:
+                own = own.assign(clustered_one_sample_test(values, units[LETTER[first]], alternative=side)[["t", "p"]])
         else:
             arguments = (values, groups[LETTER[second]])
             student = two_sample_test(*arguments, alternative=side, equal_variances=True)
             own = two_sample_test(*arguments, alternative=side).assign(test="welch")
+            if units is not None:
+                of_groups = (units[LETTER[first]], units[LETTER[second]])
+                own = own.assign(clustered_two_sample_test(*arguments, *of_groups, alternative=side)[["t", "p"]])
         found[alternative] = own.assign(t_student=student["t"], p_student=student["p"])
     columns = {"test": str, "t": float, "p": float, "cohens_d": float, "n": int, "n_first": int, "n_second": int,
                "t_student": float, "p_student": float}  # fmt: skip
     return xr.Dataset(
         {name: (ALTERNATIVE, np.array([row[name].item() for row in found.values()], kind)) for name, kind in columns.items()},
         {ALTERNATIVE: np.array(list(found), str)},
+        {"unit": "sample" if units is None else GROUP},
     )

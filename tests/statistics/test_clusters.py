@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import xarray as xr
 from scipy import stats
 
 from sslmem_kit.statistics.clusters import clustered_mean, clustered_one_sample_test, clustered_two_sample_test
 from sslmem_kit.statistics.groups import influence_by_size
-from sslmem_kit.statistics.t_tests import one_sample_test, two_sample_test
+from sslmem_kit.statistics.summary import partition_summary
+from sslmem_kit.statistics.t_tests import one_sample_test, partition_tests, two_sample_test
 from tests.scores.test_groups import MEMORIZED, subsets
 
 
@@ -75,3 +77,21 @@ def test_influence_by_size_is_the_planted_one() -> None:
     apart = influence_by_size(root, groups, kinds=np.where(groups % 2, -1, groups % 4))
     assert apart["size"].values.tolist() == [0, 2]
     assert apart["groups"].values.sum() == 12
+
+
+def test_a_study_with_groups_is_tested_by_groups() -> None:
+    rng = np.random.default_rng(3)
+    groups = np.repeat(np.arange(40), 6)
+    codes = groups % 2
+    values = rng.normal(0, 1, 40)[groups] + rng.normal(0, 0.2, 240)
+    alone = xr.Dataset({"sslmem": ("sample", values)}, {"partition": ("sample", codes)})
+    together = alone.assign_coords(group=("sample", groups))
+    tests, expected = partition_tests(together, ("C>S", "S!=0")), partition_tests(alone, ("C>S", "S!=0"))
+    assert (tests.attrs["unit"], expected.attrs["unit"]) == ("group", "sample")
+    assert (abs(tests["t"]) < 0.6 * abs(expected["t"])).all()
+    assert tests["cohens_d"].values == pytest.approx(expected["cohens_d"].values)
+    widths = [float(partition_summary(scores)["interval"].sel(partition="shared").diff("bound")[0]) for scores in (together, alone)]
+    assert widths[0] > 1.8 * widths[1]
+    single = alone.assign_coords(group=("sample", np.arange(240)))
+    xr.testing.assert_identical(partition_tests(single), partition_tests(alone))
+    xr.testing.assert_identical(partition_summary(single), partition_summary(alone))
