@@ -33,6 +33,8 @@ from sslmem_kit.data.thumbnails import cut_out
 from sslmem_kit.statistics.summary import wilson_interval
 
 CHANGES = ("exact", "noise", "shift", "brightness", "jpeg", "crop")
+DRAWN = ("chessboard", "phantom", "horse", "checker_bilevel", "text", "multipage")
+"""Pictures that are no photographs: crops of a chessboard are near-duplicates of each other."""
 COPIES = 0.05
 """Share of the images that are copies."""
 
@@ -47,7 +49,7 @@ def photographs() -> list[np.ndarray]:
     except ImportError:
         return found
     for path in sorted(Path(skimage.data.__file__).parent.iterdir()):
-        if path.suffix in (".png", ".jpg"):
+        if path.suffix in (".png", ".jpg") and not path.stem.startswith(DRAWN):
             image = np.asarray(Image.open(path).convert("RGB"))
             found += [image] if min(image.shape[:2]) >= 200 else []
     return found
