@@ -54,10 +54,7 @@ def whole_cuts(path: Path) -> xr.Dataset:
 def response(twins: Path, apart: Path) -> tuple[xr.Dataset, dict[str, Any]]:
     """Mean influence by kind and number of copies, and the same with counts as JSON."""
     together, alone = whole_cuts(twins), whole_cuts(apart)
-    count = min(len(np.unique(root["seed"].values)) for root in (together, alone))
-    together, alone = (
-        root.isel(encoder=np.isin(root["seed"].values, np.unique(root["seed"].values)[:count])) for root in (together, alone)
-    )
+    counts = [len(np.unique(root["seed"].values)) for root in (alone, together)]
     ids = alone["sample"].values
     tables = {
         "sample": influence_by_size(alone, ids, kinds=copies_of(ids)),
@@ -72,7 +69,10 @@ def response(twins: Path, apart: Path) -> tuple[xr.Dataset, dict[str, Any]]:
         for kind, table in tables.items()
     }
     both = xr.concat([tables["sample"], tables["group"]], xr.DataArray(["sample", "group"], dims="kind", name="kind"))
-    return both.rename(size="copies").assign_attrs(cuts=count), {"cuts": count, "response": rows}
+    return both.rename(size="copies").assign_attrs(cuts=" and ".join(map(str, dict.fromkeys(counts)))), {
+        "cuts": dict(zip(("apart", "twins"), counts, strict=True)),
+        "response": rows,
+    }
 
 
 def main() -> None:

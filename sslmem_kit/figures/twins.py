@@ -39,7 +39,7 @@ def plot(response: xr.Dataset) -> hv.Overlay:
         at, mean = np.arange(len(copies)) + beside, 1000 * response["influence"].sel(kind=kind).values
         low, high = 1000 * response["interval"].sel(kind=kind).transpose("bound", "copies").values
         bars = hv.ErrorBars((at, mean, mean - low, high - mean), "place", ["influence", "below", "above"])
-        parts.append(dress(bars, both={"color": colour}, matplotlib={"linewidth": 1.4}))
+        parts.append(dress(bars, bokeh={"line_color": colour}, matplotlib={"edgecolor": colour, "linewidth": 1.4}))
         parts.append(
             dress(
                 hv.Curve((at, mean), "place", "influence"),
@@ -52,7 +52,7 @@ def plot(response: xr.Dataset) -> hv.Overlay:
         parts.append(dress(points, both={"color": colour}, bokeh={"size": 8}, matplotlib={"s": 36}))
     return frame(
         hv.Overlay(parts),
-        title=f"Planted near-duplicates (95 % intervals over {response.attrs['cuts']} random cuts)",
+        title=f"Planted near-duplicates ({response.attrs['cuts']} random cuts)",
         width=520,
         height=340,
         both={
