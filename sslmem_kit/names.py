@@ -8,6 +8,8 @@ BOUND, BOUNDS = "bound", ("low", "high")
 """Dimension of the two ends of an interval, and its coordinates."""
 FILE = "file"
 """Coordinate on ``sample``: path of the image file below the folder of the data, with ``/``; absent where samples have none."""
+GROUP = "group"
+"""Coordinate on ``sample``: id of the first member of the group that a sample belongs to by ``data.groups``; absent without it."""
 ALIGNMENT, TRAINED_ON, SSLMEM = "alignment", "trained_on", "sslmem"
 
 PARTITIONS = ("shared", "candidate", "independent", "extra")

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from sslmem_kit.data.groups import units
 from sslmem_kit.data.partition import in_random_order
 from sslmem_kit.errors import UserError
 
 
-def folds(labels: np.ndarray, count: int, *, stratified: bool, seed: int) -> np.ndarray:
+def folds(labels: np.ndarray, count: int, *, stratified: bool, seed: int, groups: np.ndarray | None = None) -> np.ndarray:
     """Assign samples at random to ``count`` folds, whose sizes differ by at most one: the fold of each, (sample,) integer.
+
+    Groups are kept whole; sizes of folds then differ by up to a group.
 
     Parameters
     ----------
@@ -27,7 +30,20 @@ def folds(labels: np.ndarray, count: int, *, stratified: bool, seed: int) -> np.
         True for folds that hold the classes in proportion.
     seed
         Seed of the assignment.
+    groups
+        Group of each sample, (sample,); None: each is alone.
+
+    Examples
+    --------
+    >>> folds(np.zeros(6, int), 2, stratified=False, seed=0, groups=np.array([0, 0, 0, 1, 2, 3]))
+    array([1, 1, 1, 0, 0, 0])
     """
+    if groups is not None:
+        unit, size, labels = units(groups, labels)
+        order = in_random_order(labels, np.random.Generator(np.random.Philox(seed)), stratified=stratified)
+        fold = np.empty(len(size), np.int64)
+        fold[order] = (np.cumsum(size[order]) - size[order]) * count // size.sum()  # by where a group starts
+        return fold[unit]
     order = in_random_order(labels, np.random.Generator(np.random.Philox(seed)), stratified=stratified)
     fold = np.empty(len(labels), np.int64)
     # Consecutive parts of the order, not every count-th of it: classes alternate there, and a fold would get some of them whole.

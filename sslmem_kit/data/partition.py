@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sslmem_kit.data.groups import units
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import FAMILIES, PARTITION_CODE
 from sslmem_kit.spec.partition import PartitionSpec, RemovalSpec
@@ -16,7 +17,9 @@ UNUSED = -1
 """Code of a sample that belongs to no partition."""
 
 
-def assign(labels: np.ndarray, is_test: np.ndarray, spec: PartitionSpec, *, seed: int) -> np.ndarray:
+def assign(
+    labels: np.ndarray, is_test: np.ndarray, spec: PartitionSpec, *, seed: int, groups: np.ndarray | None = None
+) -> np.ndarray:
     """Assign every sample to a partition at random.
 
     Parameters
@@ -29,6 +32,9 @@ def assign(labels: np.ndarray, is_test: np.ndarray, spec: PartitionSpec, *, seed
         Sizes; shared, candidate and independent come from the train split, extra from the test split.
     seed
         Seed of the assignment.
+    groups
+        Group of each sample, (sample,); None: each is alone. A group goes whole into the first of candidate, independent and shared that has
+        room for it, so that a partition may stay a little below its size; held-out members of a group that also has others are in none.
 
     Returns
     -------
@@ -40,7 +46,9 @@ def assign(labels: np.ndarray, is_test: np.ndarray, spec: PartitionSpec, *, seed
         More samples are asked for than there are, or no candidates.
     """
     train, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)
-    sizes = {name: _count(getattr(spec, name), len(train)) for name in PARTITION_CODE}
+    if groups is not None:
+        test = test[~np.isin(groups[test], groups[train])]
+    sizes = partition_sizes(spec, len(train))
     in_train = [name for name in PARTITION_CODE if name != "extra"]
     asked = sum(sizes[name] for name in in_train)
     excess = asked - len(train)
@@ -57,12 +65,36 @@ def assign(labels: np.ndarray, is_test: np.ndarray, spec: PartitionSpec, *, seed
     rng = np.random.Generator(np.random.Philox(seed))
     codes = np.full(len(labels), UNUSED, np.int8)
     for pool, names in ((train, ("candidate", "independent", "shared")), (test, ("extra",))):
+        if groups is not None:
+            wanted = {name: sizes[name] for name in names}
+            codes[pool] = _whole_groups(groups[pool], labels[pool], wanted, rng, stratified=spec.stratified)
+            continue
         order = pool[in_random_order(labels[pool], rng, stratified=spec.stratified)]
         start = 0
         for name in names:
             codes[order[start : start + sizes[name]]] = PARTITION_CODE[name]
             start += sizes[name]
+    for name in ("candidate", "independent") if groups is not None else ():
+        if not (codes == PARTITION_CODE[name]).any():
+            raise UserError(
+                f"partition.{name}: no group of data.groups has room in {sizes[name]} samples; ask for more, or for smaller groups"
+            )
     return codes
+
+
+def _whole_groups(
+    groups: np.ndarray, labels: np.ndarray, wanted: dict[str, int], rng: np.random.Generator, *, stratified: bool
+) -> np.ndarray:
+    """Return the code of each sample, (sample,) int8, where groups, in random order, go into the first partition that has room for them."""
+    unit, size, label = units(groups, labels)
+    codes = np.full(len(size), UNUSED, np.int8)
+    for number in in_random_order(label, rng, stratified=stratified).tolist():
+        for name, room in wanted.items():
+            if size[number] <= room:
+                codes[number] = PARTITION_CODE[name]
+                wanted[name] = room - int(size[number])
+                break
+    return codes[unit]
 
 
 def take_out(codes: np.ndarray, removed: np.ndarray) -> np.ndarray:
@@ -118,6 +150,11 @@ def _match(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarra
             paired.extend(positions[:both])
             unpaired.extend(positions[both:])
     return tuple(np.array(paired + unpaired, dtype=np.int64) for paired, unpaired in zip(pairs, rest, strict=True))
+
+
+def partition_sizes(spec: PartitionSpec, train: int) -> dict[str, int]:
+    """Return the size of each partition that is asked for, of a train split of ``train`` samples."""
+    return {name: _count(getattr(spec, name), train) for name in PARTITION_CODE}
 
 
 def _count(amount: int | float, total: int) -> int:

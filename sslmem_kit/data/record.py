@@ -81,6 +81,11 @@ def across(keys: np.ndarray, codes: np.ndarray) -> dict[str, dict[str, int]]:
     return {name: row for name, row in there.items() if row}
 
 
+def divided(groups: np.ndarray, is_test: np.ndarray) -> int:
+    """Count the held-out samples whose group has members that are not held out."""
+    return int(np.isin(groups[is_test], groups[~is_test]).sum())
+
+
 def _have(group: np.ndarray, these: np.ndarray, those: np.ndarray, groups: int) -> int:
     """Count those of ``these`` samples that share a group with one of ``those``."""
     there = np.zeros(groups, bool)
@@ -109,11 +114,27 @@ def lines(record: Mapping[str, Any]) -> list[str]:
     found = record["copies"] or {"samples": 0}
     if found["samples"]:
         messages.append(_copies(found))
+    if "groups" in record:
+        messages.append(_groups(record["groups"]))
     if "removed" in record:
         messages.append(f"taken out by partition.remove: {_removed(record['removed'])}")
     if "batch_size" in record:
         messages.append(cut_batch(record["batch_size"]))
     return messages
+
+
+def _groups(found: Mapping[str, Any]) -> str:
+    by = "near_duplicates" if found["by"] == "near_duplicates" else found["by"].rpartition(":")[2]
+    message = (
+        f"groups by {printable(by)}: {found['samples']:,} samples in {found['groups']:,} group{'s' * (found['groups'] != 1)} of at most "
+        f"{found['largest']:,}, kept whole"
+    )
+    if found["test_in_train"]:
+        message += (
+            f"; {found['test_in_train']:,} held-out samples have members that are not, and are in no partition and no probe's test"
+        )
+    short = [f"{name} {got:,} of {asked:,}" for name, (got, asked) in found.get("short", {}).items()]
+    return message + (f"; whole groups leave room: {', '.join(short)}" if short else "")
 
 
 def _removed(counts: Mapping[str, int]) -> str:

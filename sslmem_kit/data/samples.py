@@ -14,8 +14,10 @@ import numpy as np
 
 from sslmem_kit.data import Dataset, load
 from sslmem_kit.data.datasets.known import FOLDERS, stand_in
+from sslmem_kit.data.duplicates import Progress, Twins, find_twins
 from sslmem_kit.data.folds import folds, left_out_candidates
-from sslmem_kit.data.partition import UNUSED, as_many, assign, take_out, training_slots
+from sslmem_kit.data.groups import units
+from sslmem_kit.data.partition import UNUSED, as_many, assign, partition_sizes, take_out, training_slots
 from sslmem_kit.data.record import across as copies_across
 from sslmem_kit.errors import NotThere, UserError
 from sslmem_kit.names import FAMILIES, FILE, PARTITION_CODE
@@ -57,10 +59,13 @@ class StudySamples:
         if plan.design == "subset":
             if plan.seed not in self._cuts:
                 seed, count = derive_seed(spec.seed, "folds", plan.seed), spec.design.subsets.folds
-                self._cuts[plan.seed] = folds(labels[positions], count, stratified=spec.partition.stratified, seed=seed)
+                kept = None if self.dataset.groups is None else self.dataset.groups[positions]
+                self._cuts[plan.seed] = folds(
+                    labels[positions], count, stratified=spec.partition.stratified, seed=seed, groups=kept
+                )
             ids[self._cuts[plan.seed] == plan.left_out] = -1
         elif plan.left_out is not None:
-            ids[ids == self.left_out[plan.left_out]] = -1
+            ids[np.isin(ids, self.left_out[plan.left_out])] = -1
         return ids
 
     @cached_property
@@ -71,8 +76,13 @@ class StudySamples:
     def batches(self, plan: EncoderPlan, *, ranks: int = 1) -> tuple[int, int]:
         """Return samples in an encoder's micro-batch over all ranks, and its optimizer steps per epoch: :func:`epoch_batches`."""
         count = len(self.training(plan))
-        if plan.design == "leave_one_out" and plan.left_out is None:
-            count -= 1  # trained for as long as those that miss a sample
+        if plan.design == "leave_one_out":  # trained for as long as those that miss a sample, or the largest group
+            count += 0 if plan.left_out is None else len(self.left_out[plan.left_out])
+            count -= max(map(len, self.left_out))
+        elif plan.design == "subset" and self.dataset.groups is not None:  # for as long as those that miss the largest fold
+            fold = self._cuts[plan.seed]
+            here = fold[self.slots(plan.model_copy(update={"left_out": -1})) >= 0]
+            count = len(here) - int(np.bincount(here, minlength=self.spec.design.subsets.folds).max())
         return epoch_batches(self.spec.training, count, ranks=ranks)
 
     @cached_property
@@ -87,6 +97,8 @@ class StudySamples:
             out = self.assigned[(self.codes == UNUSED) & (self.assigned != UNUSED)]
             counts = {name: int((out == code).sum()) for name, code in PARTITION_CODE.items()}
             more["removed"] = {name: count for name, count in counts.items() if count}
+        if "groups" in read:
+            more["groups"] = {**read["groups"], "short": self._short()}
         if read["copies"] is None:
             return {**read, **more}
         across = copies_across(self.dataset.keys[self.scored], self.codes[self.scored])
@@ -108,17 +120,39 @@ class StudySamples:
         scored = self.dataset.ids[self.scored]
         return np.stack([np.isin(scored, self.training(plan)) for plan in plans], axis=1)
 
+    def _short(self) -> dict[str, tuple[int, int]]:
+        """Return size and asked size of each partition that whole groups have left room in."""
+        asked = partition_sizes(self.spec.partition, int((~self.dataset.is_test).sum()))
+        counts = {name: int((self.assigned == code).sum()) for name, code in PARTITION_CODE.items()}
+        return {name: (count, asked[name]) for name, count in counts.items() if count < asked[name]}
+
     @cached_property
-    def left_out(self) -> np.ndarray:
-        """Return the ids of the candidates that leave-one-out encoders are trained without, by place."""
+    def left_out(self) -> list[np.ndarray]:
+        """Return the ids that leave-one-out encoders are trained without, by place: a candidate, or its whole group."""
         spec, candidates = self.spec, np.flatnonzero(self.codes == PARTITION_CODE["candidate"])
+        unit, _, labels = units(candidates if self.dataset.groups is None else self.dataset.groups[candidates],
+                                self.dataset.labels[candidates])  # fmt: skip
         places = left_out_candidates(
-            self.dataset.labels[candidates],
+            labels,
             spec.design.leave_one_out.samples,
             stratified=spec.partition.stratified,
             seed=derive_seed(spec.seed, "left out"),
         )
-        return self.dataset.ids[candidates[places]]
+        order = np.argsort(unit, kind="stable")
+        members = np.split(self.dataset.ids[candidates[order]], np.cumsum(np.bincount(unit))[:-1])
+        return [members[place] for place in places]
+
+    @cached_property
+    def twins(self) -> Twins:
+        """Return the near-duplicates of the data set; they take seconds to find, of a million images minutes."""
+        return self.find_twins()
+
+    def find_twins(self, progress: Progress | None = None) -> Twins:
+        """Find the near-duplicates of the data set, or return those that are its groups."""
+        data = self.dataset
+        if data.twins is not None:
+            return data.twins
+        return find_twins(lambda positions: data.read(data.ids[positions]), len(data), keys=data.keys, progress=progress)
 
     @cached_property
     def probe_training(self) -> np.ndarray:
@@ -128,8 +162,11 @@ class StudySamples:
 
     @cached_property
     def probe_test(self) -> np.ndarray:
-        """Return the positions that probes are tested on: the test split, which no encoder saw."""
-        return np.flatnonzero(self.dataset.is_test)
+        """Return the positions that probes are tested on: the test split, which no encoder saw, without groups that are trained on."""
+        data = self.dataset
+        return np.flatnonzero(
+            data.is_test if data.groups is None else data.is_test & ~np.isin(data.groups, data.groups[~data.is_test])
+        )
 
     @cached_property
     def channel_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -199,7 +236,9 @@ def _with_partition(
     """Assign the partition of a data set: codes, and codes before samples were taken out."""
     read = dataset.record.get("read", True)
     try:
-        codes = assigned = assign(dataset.labels, dataset.is_test, partition, seed=derive_seed(seed, "partition"))
+        codes = assigned = assign(
+            dataset.labels, dataset.is_test, partition, seed=derive_seed(seed, "partition"), groups=dataset.groups
+        )
     except UserError as error:
         counts = np.bincount(dataset.labels)
         if counts.max() == 1 and not dataset.is_test.any():

@@ -3,7 +3,20 @@
 Each module plots one: ``fig02a.plot(scores)``. Nothing here reads files or computes statistics; :func:`save_figure` writes.
 """
 
-from sslmem_kit.figures import error_parts, fig02a, fig02b, fig02c, fig05, gallery, layers, planning_curve, scatter, tab02, units
+from sslmem_kit.figures import (
+    error_parts,
+    fig02a,
+    fig02b,
+    fig02c,
+    fig05,
+    gallery,
+    layers,
+    planning_curve,
+    scatter,
+    tab02,
+    twins,
+    units,
+)
 from sslmem_kit.figures.save import save_figure
 from sslmem_kit.figures.show import interactive_figures, show, warn
 
@@ -21,6 +34,7 @@ __all__ = [
     "scatter",
     "show",
     "tab02",
+    "twins",
     "units",
     "warn",
 ]

@@ -11,7 +11,7 @@ from sslmem_kit import statistics, store
 from sslmem_kit.data.record import stored_record
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import ALIGNMENT, ENCODER, MODE, PAIR, PARTITION
-from sslmem_kit.report import common, estimators, layers, probes, reliability
+from sslmem_kit.report import common, duplicates, estimators, groups, layers, probes, reliability
 from sslmem_kit.report import fdr as discoveries
 from sslmem_kit.report.audit import one_model_report
 from sslmem_kit.report.reliability import with_interval
@@ -20,6 +20,7 @@ from sslmem_kit.scores import default_protocol, of_pairs
 from sslmem_kit.scores.audit import is_one_model, mode_of
 from sslmem_kit.scores.contrast import BY_ENCODER
 from sslmem_kit.statistics.caveats import collapsed
+from sslmem_kit.statistics.duplicates import twin_summary
 from sslmem_kit.statistics.effect import EFFECT
 from sslmem_kit.statistics.fdr import check_rate
 from sslmem_kit.store.provenance import computed_on
@@ -52,18 +53,19 @@ def build_report(
     ``study``, ``protocol``; ``verdict``, a sentence and what can and cannot be said (:func:`sslmem_kit.statistics.verdict`); ``effect``
     of membership, by name (:func:`sslmem_kit.statistics.effects`); ``order``, the reliability of the order of the candidates
     (:func:`sslmem_kit.statistics.order_reliability`; None where it is not known); ``over_seeds``, means of partitions over trainings
-    (:func:`sslmem_kit.statistics.seed_summary`; None where encoders are no pairs); ``mean``, ``sd``, ``n`` and ``interval`` (95 %,
-    over samples) of ``sslmem`` by partition; ``range`` (of the candidates' differences; None where the protocol does not
-    divide by it); ``ranges``, one a repetition; ``tests`` (Tables 2 and 16, the latter against the null, with the paper's against
-    ``zero``; ``t`` is the paper's "effect size"); of probes :func:`sslmem_kit.report.probes.accuracies`; ``common``, of
-    :func:`sslmem_kit.report.common.common_policy`; ``collapsed``, a sentence by the encoder that has; ``warnings``, of
-    :func:`sslmem_kit.statistics.caveats.caveats`; ``data``, what was read (:func:`sslmem_kit.data.record.stored_record`); ``encoders``
-    (ids); ``seconds`` that the study took; ``computed_on``, of :func:`sslmem_kit.store.provenance.computed_on`; of a study with layers
-    :func:`sslmem_kit.report.layers.localized`; with ``fdr`` ``discoveries``, of :func:`sslmem_kit.statistics.fdr.fdr_summary`;
-    ``with_reliability`` a ``reliability`` of the candidates and of the independent samples, each of
-    :func:`sslmem_kit.statistics.reliability.assess`; ``with_estimators`` the comparison of
-    :func:`sslmem_kit.statistics.estimators.compare_estimators`. NaN is None. An audit has its ``mode`` and no probes; of one model the
-    report is :func:`sslmem_kit.report.audit.one_model_report`.
+    (:func:`sslmem_kit.statistics.seed_summary`; None where encoders are no pairs); ``mean``, ``sd``, ``n`` and ``interval`` (95 %, over
+    samples) of ``sslmem`` by partition; ``range`` (of the candidates' differences; None where the protocol does not divide by it);
+    ``ranges``, one a repetition; ``tests`` (Tables 2 and 16, the latter against the null, with the paper's against ``zero``; ``t`` is
+    the paper's "effect size"), whose ``unit``, and that of intervals over samples, is ``sample`` or ``group``; of probes
+    :func:`sslmem_kit.report.probes.accuracies`; ``common``, of :func:`sslmem_kit.report.common.common_policy`; ``collapsed``, a
+    sentence by the encoder that has; ``warnings``, of :func:`sslmem_kit.statistics.caveats.caveats`; ``data``, what was read
+    (:func:`sslmem_kit.data.record.stored_record`); ``encoders`` (ids); ``seconds`` that the study took; ``computed_on``, of
+    :func:`sslmem_kit.store.provenance.computed_on`; of a study with layers :func:`sslmem_kit.report.layers.localized`; ``duplicates``,
+    of :func:`sslmem_kit.statistics.duplicates.twin_summary` (None where nobody looked), and with subset encoders and groups
+    ``group_influence``; with ``fdr`` ``discoveries``, of :func:`sslmem_kit.statistics.fdr.fdr_summary`; ``with_reliability`` a
+    ``reliability`` of the candidates and of the independent samples, each of :func:`sslmem_kit.statistics.reliability.assess`;
+    ``with_estimators`` the comparison of :func:`sslmem_kit.statistics.estimators.compare_estimators`. NaN is None. An audit has its
+    ``mode`` and no probes; of one model the report is :func:`sslmem_kit.report.audit.one_model_report`.
 
     Raises
     ------
@@ -98,7 +100,7 @@ def build_report(
 def _report(study: Study, protocol: str, fdr: float | None, with_reliability: bool, with_estimators: bool) -> dict[str, Any]:
     """The report of a study with scores, NaN where a number is not known."""
     mode, scores = mode_of(study.tree), study.scores(protocol)
-    summary = statistics.partition_summary(scores)
+    summary, tests = statistics.partition_summary(scores), statistics.partition_tests(scores)
     encoders = [str(name) for name in of_pairs(study.results)["encoder"].values]
     for group, name in ((store.LAYERS, ALIGNMENT), (store.UNITS, "unit_mem")):
         if group in study.tree.children and not (group == store.UNITS and study.spec.scoring.views == 1):  # NaN with one view
@@ -112,11 +114,13 @@ def _report(study: Study, protocol: str, fdr: float | None, with_reliability: bo
         **{key: by_coordinate(summary[key], PARTITION) for key in ("mean", "sd", "n", "interval")},
         "range": scores.attrs.get("range"),
         "ranges": scores.attrs.get("ranges"),
-        "tests": rows_of_tests(statistics.partition_tests(scores)),
+        "tests": rows_of_tests(tests),
+        "unit": tests.attrs["unit"],
         **probes.accuracies(study, encoders),
         "collapsed": collapsed(study.tree),
         "warnings": study.caveats,
         "data": stored_record(study.tree.attrs, study.class_names),
+        **_duplicates(study, scores),
         "encoders": encoders,
         "seconds": study.tree.attrs.get("seconds"),
         "computed_on": computed_on(study.tree.attrs),
@@ -136,6 +140,15 @@ def _report(study: Study, protocol: str, fdr: float | None, with_reliability: bo
         compared = statistics.compare_estimators(study.results, protocol=protocol, epochs=study.spec.training.epochs)
         report["estimators"] = estimators.as_json(compared)
     return report
+
+
+def _duplicates(study: Study, scores: Any) -> dict[str, Any]:
+    """Near-duplicates, and what leaving out whole groups does; an audit has none of them."""
+    if mode_of(study.tree):
+        return {}
+    found = {"duplicates": duplicates.as_json(twin_summary(study.tree, scores))}
+    influence = groups.as_json(study.results, protocol=scores.attrs["protocol"])
+    return found | ({"group_influence": influence} if influence else {})
 
 
 def _of_families(study: Study, scores: xr.Dataset, protocol: str) -> dict[str, Any]:

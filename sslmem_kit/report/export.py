@@ -12,11 +12,12 @@ import xarray as xr
 
 from sslmem_kit import store
 from sslmem_kit.errors import UserError
-from sslmem_kit.names import ENCODER, FILE, PARTITIONS
+from sslmem_kit.names import ENCODER, FILE, PARTITION, PARTITIONS, SAMPLE
 from sslmem_kit.scores import default_protocol
 from sslmem_kit.scores.audit import is_one_model
 from sslmem_kit.scores.contrast import BY_ENCODER
 from sslmem_kit.scores.estimators import estimate
+from sslmem_kit.scores.groups import group_influence
 from sslmem_kit.spec.paths import expanded
 from sslmem_kit.statistics.fdr import NULL_WARNING
 from sslmem_kit.store.files import appearing, sweep
@@ -28,10 +29,12 @@ WARNINGS = "warnings"
 
 def score_table(study: Study, *, protocol: str | None = None, estimator: str | None = None) -> pd.DataFrame:
     """Frame of scores, one row a sample: ``sample``, ``file`` (where samples have one), ``label``, ``class``, ``partition`` (name), then
-    every column of the scores.
+    every column of the scores, ``twin_group`` (id of the first of a sample and its near-duplicates) and ``twins_shared`` ...
+    ``twins_extra``, how many of these are in each partition.
 
     Of an audit of one model ``alignment`` and ``rank`` take their place, with the encoder's id behind where there are several. With
-    ``estimator`` it is the samples and columns of :func:`sslmem_kit.scores.estimators.estimate`.
+    ``estimator`` it is the samples and columns of :func:`sslmem_kit.scores.estimators.estimate`, for ``groups`` those of
+    :func:`sslmem_kit.scores.groups.group_influence`.
 
     Raises
     ------
@@ -50,10 +53,25 @@ def score_table(study: Study, *, protocol: str | None = None, estimator: str | N
 
 def _content(study: Study, protocol: str | None, estimator: str | None) -> xr.Dataset:
     protocol = protocol or default_protocol(study.results)
+    if estimator == "groups":
+        with store.reading(study.results_path):
+            return group_influence(study.results, protocol=protocol)
     if estimator is not None:
         with store.reading(study.results_path):
             return estimate(study.results, estimator, protocol=protocol)
-    return study.alignments(protocol) if is_one_model(study.tree) else study.scores(protocol)
+    if is_one_model(study.tree):
+        return study.alignments(protocol)
+    return study.scores(protocol).assign(_twins(study))
+
+
+def _twins(study: Study) -> dict[str, tuple[str, np.ndarray]]:
+    """Columns of a sample's twins by partition, and of the first of them all; none where nobody looked."""
+    if store.DUPLICATES not in study.tree.children:
+        return {}
+    with store.reading(study.results_path):
+        group = study.tree[store.DUPLICATES].to_dataset().load()
+    counts = {f"twins_{name}": (SAMPLE, group["twins"].sel({PARTITION: name}).values) for name in PARTITIONS}
+    return {"twin_group": (SAMPLE, group["twin_group"].values), **counts}
 
 
 def frame_of(scores: xr.Dataset, class_names: Sequence[str]) -> pd.DataFrame:
@@ -120,6 +138,8 @@ def guarded(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**{name: column.mask(column.str.match(_FORMULA), "'" + column) for name, column in text.items()})
 
 
+FORMULA_START = ("=", "+", "@", "\t", "\r", "\n", "-")
+FORMULA_START = ("=", "+", "@", "\t", "\r", "\n", "-")
 _FORMULA = "[=+@\\t\\r\\n-]"
 """Start of a text that a spreadsheet takes for a formula."""
 

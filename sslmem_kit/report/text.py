@@ -6,7 +6,7 @@ from typing import Any
 
 from sslmem_kit.data.record import as_line
 from sslmem_kit.names import MODE, ONE_MODEL
-from sslmem_kit.report import common, estimators, fdr, layers, probes, reliability
+from sslmem_kit.report import common, duplicates, estimators, fdr, groups, layers, probes, reliability
 from sslmem_kit.report.audit import one_model_text
 from sslmem_kit.statistics.effect import OVER
 from sslmem_kit.statistics.overview import CLAIM, as_sentence, chance, headline, number
@@ -40,9 +40,15 @@ def as_text(report: dict[str, Any]) -> str:
         label = f"{test['alternative']:<5} {CLAIM[test['alternative']]}"
         numbers = f"{number(test['t'], 2):>8} {chance(test['p']):>9} {number(test['cohens_d'], 2):>8} {test['n']:>9,}"
         lines.append(f"{label:<38} {numbers}")
+    if report["unit"] != "sample":
+        lines.append("intervals, t and p over samples take the group as the unit (data.groups); Cohen's d is of samples")
     lines += _said(report["verdict"]) if "verdict" in report else []
     if "common" in report:
         lines += ["", *common.as_text(report["common"])]
+    if "duplicates" in report:
+        lines += ["", *duplicates.as_text(report["duplicates"])]
+    if "group_influence" in report:
+        lines += groups.as_text(report["group_influence"])
     if "layers" in report:
         lines += ["", *layers.as_text(report)]
     if "discoveries" in report:

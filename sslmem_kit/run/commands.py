@@ -114,6 +114,34 @@ def plan(spec: str, seed: int | None, remove: Path | None, data: str | None, pre
             click.echo(f"{'precision':<16}{line}")
 
 
+@click.command(short_help="Look for near-duplicates before anything is trained.")
+@spec_argument
+@click.option("--data", metavar="NAME", help="In place of the spec's data.name: cifar10, folder:PATH, npz:PATH ...")
+@click.option("--seed", type=click.IntRange(min=0), help="In place of the spec's seed: another partition.")
+@click.option(
+    "--to",
+    type=Place(),
+    metavar="FILE.csv",
+    help="Write sample, file, partition, group and twins of each sample: data.groups reads it.",
+)
+@json_option
+def duplicates(spec: str, data: str | None, seed: int | None, to: Path | None, as_json: bool) -> None:
+    """Look for near-duplicates among the images of SPEC, and on which sides of its partition they stand; nothing is trained.
+
+    FILE.csv can be corrected by hand and given back: `data: {groups: "csv:FILE.csv:group"}`.
+    """
+    from sslmem_kit.run.duplicates import as_text, look, write_table
+    from sslmem_kit.spec import load_spec
+
+    with _long_steps_shown() as on_event:
+        found = look(load_spec(spec, seed=seed, data=data), on_event=on_event)
+    if to is not None:
+        write_table(found, to)
+    click.echo(json.dumps(found.as_json(), indent=2) if as_json else "\n".join(as_text(found)))
+    if to is not None:
+        click.echo(f"written: {to}", err=as_json)
+
+
 @click.command(short_help="Score encoders that were trained elsewhere.")
 @click.option("--spec", type=Place(), required=True, help="YAML file of the audit: data, encoders, scoring.")
 @out_option

@@ -9,8 +9,9 @@ from typing import Any
 import xarray as xr
 
 from sslmem_kit import store
+from sslmem_kit.data.groups import ids_of_groups
 from sslmem_kit.data.samples import StudySamples
-from sslmem_kit.names import FILE
+from sslmem_kit.names import FILE, GROUP
 from sslmem_kit.run.resources import _check_space, processor
 from sslmem_kit.store import details
 from sslmem_kit.store.provenance import RULES
@@ -32,6 +33,7 @@ def _create_store(study: Study, samples: StudySamples, facts: dict[str, Any], th
                 "sample": ids,
                 "label": ("sample", dataset.labels[samples.scored], {"class_names": list(dataset.class_names)}),
                 "partition": ("sample", codes),
+                **({} if dataset.groups is None else {GROUP: ("sample", ids_of_groups(dataset)[samples.scored])}),
                 **({} if dataset.files is None else {FILE: ("sample", dataset.files[samples.scored])}),
             }
         ),

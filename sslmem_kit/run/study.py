@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sslmem_kit import store
+from sslmem_kit.data.groups import ids_of_groups
 from sslmem_kit.data.record import lines, read_before
 from sslmem_kit.data.samples import StudySamples
 from sslmem_kit.errors import Failure, UserError, require
@@ -282,6 +283,12 @@ def _add_details(
     todo = details.unwritten(path)
     if not todo:
         return
+    if store.DUPLICATES in todo:
+        on_event(Message(f"looking for near-duplicates among {len(samples.dataset):,} images"))
+        scored = samples.scored
+        details.write_duplicates(path, samples.twins, samples.dataset.ids, scored, samples.codes[scored])
+    if set(todo) == {store.DUPLICATES}:
+        return
     kept = details.written_kept(path)
     if kept is None:
         each = details.view_bytes(samples.dataset.image_shape, spec.scoring.views)
@@ -372,6 +379,11 @@ def _check_same_samples(study: Study, spec: StudySpec) -> None:
             )
         raise UserError(
             f"data.name: {name!r} has changed since this study started{read_before(recorded)}; restore it, or choose another --out"
+        )
+    groups = store.sample_groups(study.results_path)
+    if groups is not None and not np.array_equal(groups, ids_of_groups(samples.dataset)[samples.scored]):
+        raise UserError(
+            "data.groups: it groups samples otherwise than when this study started; restore what it names, or choose another --out"
         )
     if spec.partition.remove and not np.array_equal(store.sample_ids(study.results_path), samples.dataset.ids[samples.scored]):
         raise UserError(

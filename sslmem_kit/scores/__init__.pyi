@@ -1,4 +1,5 @@
 from .estimators import DESIGN_OF, estimate, seeds_of
+from .groups import group_influence, influence_by_cut
 from .intervals import CONFIDENCE
 from .protocols import PROTOCOLS, default_protocol, mean_over_pairs, pair_noise, select_protocol, usable_protocols, view_weights
 from .selection import of_pairs, pair_positions, whole_seeds
@@ -12,6 +13,8 @@ __all__ = [
     "default_protocol",
     "estimate",
     "family_contrast",
+    "group_influence",
+    "influence_by_cut",
     "leave_out",
     "mean_over_pairs",
     "normalize_range",

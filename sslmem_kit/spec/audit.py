@@ -276,6 +276,8 @@ class AuditSpec(HashedSpec):
         if not self.compare_anyway:  # audits that are older than this field can be resumed
             del content["compare_anyway"]
         del content["scoring"]["common_policy"]  # which audits do not have
+        if content["data"] and content["data"]["groups"] is None:  # as this one
+            del content["data"]["groups"]
         return content
 
     @property

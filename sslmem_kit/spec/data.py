@@ -9,8 +9,11 @@ from sslmem_kit.errors import UserError, near
 from sslmem_kit.spec.paths import expanded
 from sslmem_kit.spec.section import Section
 
-BUILTIN = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "svhn", "stl10", "food101", "flowers102")
+BUILTIN = ("digits", "digits_twins", "mnist", "fashion_mnist", "cifar10", "cifar100", "svhn", "stl10", "food101", "flowers102")
 """Names of the data sets that are known by name; :mod:`sslmem_kit.data.datasets.builtin` reads them."""
+GROUP_KINDS = ("csv", "npz")
+"""Kinds of files that ``data.groups`` names by a path: ``csv:PATH:COLUMN`` and ``npz:PATH:ARRAY``."""
+NEAR_DUPLICATES = "near_duplicates"
 PATH_KINDS = ("folder", "npz")
 """Kinds of data that are named by a path: ``folder:PATH`` and ``npz:PATH``."""
 
@@ -32,6 +35,12 @@ class DataSpec(Section):
     """Folder of downloaded data sets; null: ``~/.cache/sslmem_kit``."""
     download: bool = True
     """True: a data set that is missing may be downloaded."""
+    groups: str | None = Field(
+        None,
+        json_schema_extra={"anyOf": [{"enum": [NEAR_DUPLICATES, None]}, {"pattern": rf"^({'|'.join(GROUP_KINDS)}):.*\S:.*\S"}]},
+    )
+    """Samples that belong together, which partitions and subsets keep whole: ``near_duplicates`` (those that are found), ``csv:PATH:COLUMN`` (a
+    table with a column ``sample`` or ``file`` and one of groups), ``npz:PATH:ARRAY`` (one value a sample); null: each sample is alone."""
     memory_limit_mb: int = Field(2048, ge=0)
     """Largest size in MiB, as final uint8 images, of data that are held in memory; larger data are decoded at every read."""
 
@@ -43,6 +52,24 @@ class DataSpec(Section):
             allowed = ", ".join([*BUILTIN, *(f"{kind}:PATH" for kind in PATH_KINDS)])
             raise UserError(f"data.name {name!r} is not known: allowed are {allowed}{near(name, BUILTIN)}")
         return name
+
+    @field_validator("groups")
+    @classmethod
+    def _readable(cls, groups: str | None) -> str | None:
+        if groups not in (None, NEAR_DUPLICATES):
+            kind, path, name = _parts(groups)
+            if kind not in GROUP_KINDS or not path or not name:
+                raise UserError(
+                    f"data.groups {groups!r} is not known: allowed are {NEAR_DUPLICATES}, csv:PATH:COLUMN and npz:PATH:ARRAY"
+                    f"{near(groups, [NEAR_DUPLICATES])}"
+                )
+        return groups
+
+    @property
+    def groups_file(self) -> tuple[str, Path, str]:
+        """Kind (``csv`` or ``npz``), path and name of the column or array of ``groups``; for a spec that names a file."""
+        kind, path, name = _parts(self.groups or "")
+        return kind, expanded(path), name
 
     @property
     def kind(self) -> str:
@@ -66,4 +93,14 @@ class DataSpec(Section):
             changes["name"] = f"{self.kind}:{(Path(base) / self.path).resolve()}"
         if self.root is not None:
             changes["root"] = str((Path(base) / self.root_folder).resolve())
+        if self.groups not in (None, NEAR_DUPLICATES):
+            kind, path, name = self.groups_file
+            changes["groups"] = f"{kind}:{(Path(base) / path).resolve()}:{name}"
         return self.model_copy(update=changes)
+
+
+def _parts(groups: str) -> tuple[str, str, str]:
+    """Return kind, path and name of ``kind:PATH:NAME``."""
+    kind, _, rest = groups.partition(":")
+    path, _, name = rest.rpartition(":")
+    return kind, path.strip(), name.strip()

@@ -9,11 +9,12 @@ import hashlib
 import json
 from typing import Any
 
-from sslmem_kit.spec.data import PATH_KINDS
+from sslmem_kit.spec.data import GROUP_KINDS, PATH_KINDS
 from sslmem_kit.spec.section import Section
 
 ANYWHERE = "..."
 """Text in place of a path."""
+_GROUPS = tuple(f"{kind}:" for kind in GROUP_KINDS)
 SAMPLES_OF_ALL_OR_NONE = ("all", "none")
 
 
@@ -69,7 +70,9 @@ def content_hash(content: dict[str, Any]) -> str:
 def _data(data: dict[str, Any]) -> dict[str, Any]:
     kind, colon, _ = data["name"].partition(":")
     name = f"{kind}:{ANYWHERE}" if colon and kind in PATH_KINDS else data["name"]
-    return {**data, "name": name, **({} if data["name"] == "digits" else {"root": None})}
+    of_file = str(data.get("groups") or "")
+    groups = {"groups": f"{of_file[:4]}{ANYWHERE}:{of_file.rpartition(':')[2]}"} if of_file.startswith(_GROUPS) else {}
+    return {**data, "name": name, **groups, **({} if data["name"].startswith("digits") else {"root": None})}
 
 
 def _encoder(encoder: dict[str, Any]) -> dict[str, Any]:

@@ -131,6 +131,7 @@ class StudySpec(HashedSpec):
 
 
 _YOUNGER: dict[tuple[str, str], Any] = {
+    ("data", "groups"): None,
     ("partition", "remove"): None,
     ("objective", "regularizer"): None,
     ("scoring", "layers"): [],

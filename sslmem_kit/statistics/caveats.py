@@ -15,6 +15,7 @@ from sslmem_kit.errors import join_names
 from sslmem_kit.names import ALIGNMENT, ALIKE, COMPARED_ANYWAY, ENCODER, FAMILIES, MODE, ONE_MODEL, PAIRS_OF_VIEWS, SAMPLE
 from sslmem_kit.scores import of_pairs, whole_seeds
 from sslmem_kit.statistics.collapse import collapse
+from sslmem_kit.statistics.duplicates import crossing_twins
 from sslmem_kit.store.integrity import DAMAGED_PICTURES, NO_CHECKSUMS
 from sslmem_kit.store.metadata import SEAL
 from sslmem_kit.store.provenance import training_caveats
@@ -54,6 +55,7 @@ def caveats(tree: xr.DataTree) -> list[str]:
         *_of_older_means(tree),
         *training_caveats({str(name): value for name, value in tree.attrs.items()}),
         *([_UNITS] if UNITS in tree.children and "rule" not in tree[UNITS].attrs else []),
+        *filter(None, [crossing_twins(tree)]),
         *([DAMAGED_PICTURES] if tree.attrs.get("damaged_pictures") else []),
         *([] if SEAL in tree.attrs else [NO_CHECKSUMS]),
     ]

@@ -16,6 +16,7 @@ from sslmem_kit.names import BOUND, BOUNDS, PARTITION, PARTITION_CODE, PARTITION
 from sslmem_kit.scores import by_seed
 from sslmem_kit.scores.contrast import BY_ENCODER
 from sslmem_kit.scores.intervals import CONFIDENCE
+from sslmem_kit.statistics.clusters import clustered_mean, clustered_two_sample_test, units_by_partition
 from sslmem_kit.statistics.summary import by_partition
 
 EFFECT = "effect"
@@ -45,8 +46,8 @@ def effects(scores: xr.Dataset) -> xr.Dataset:
     - ``value``; ``interval`` (95 %, Student's t), on ``bound`` too; ``over``, what it is over: ``seeds`` where at least two have encoders of
       both families, else ``encoders`` (Welch's) where there are two of each family, else ``samples``, given the encoders;
     - ``sd`` over seeds and ``seeds``, their number, NaN and 0 where there are no pairs;
-    - ``t`` and ``p`` of Welch's one-sided test over samples, given these encoders, that candidates score higher; ``cohens_d``; ``n``, samples
-      of both partitions.
+    - ``t`` and ``p`` of Welch's one-sided test over samples (over groups, where samples have them), given these encoders, that candidates
+      score higher; ``cohens_d``; ``n``, samples of both partitions.
 
     References
     ----------
@@ -59,18 +60,24 @@ def effects(scores: xr.Dataset) -> xr.Dataset:
     >>> found["value"].round(2).to_series().to_dict(), found["over"].values.tolist()[0]
     ({'(C-I)/2': 0.19, 'C-S': 0.18}, 'seeds')
     """
-    groups, of_trainings = by_partition(scores), training_means(scores)
+    groups, units, of_trainings = by_partition(scores), units_by_partition(scores), training_means(scores)
     rows = []
     for weights in EFFECTS.values():
         first, second = (groups[name] for name in weights)
         value = sum(weight * groups[name].mean() for name, weight in weights.items()) if len(first) and len(second) else np.nan
         error, degrees, over, sd, seeds = _over_trainings(of_trainings, weights)
         if over == "samples" and min(len(first), len(second)) > 1:
-            parts = [weight**2 * groups[name].var(ddof=1) / len(groups[name]) for name, weight in weights.items()]
-            error, degrees = np.sqrt(sum(parts)), _welch_degrees(parts, [len(groups[name]) for name in weights])
+            means = [
+                clustered_mean(groups[name], np.arange(len(groups[name])) if units is None else units[name]) for name in weights
+            ]
+            parts = [weight**2 * mean["standard_error"].item() ** 2 for weight, mean in zip(weights.values(), means, strict=True)]
+            error, degrees = np.sqrt(sum(parts)), _welch_degrees(parts, [mean["n_groups"].item() for mean in means])
         t = p = d = np.nan
         if min(len(first), len(second)) > 1:
             t, p = scipy.stats.ttest_ind(first, second, equal_var=False, alternative="greater")
+            if units is not None:
+                test = clustered_two_sample_test(first, second, *(units[name] for name in weights), alternative="greater")
+                t, p = test["t"].item(), test["p"].item()
             pooled = np.sqrt(
                 ((len(first) - 1) * first.var(ddof=1) + (len(second) - 1) * second.var(ddof=1)) / (len(first) + len(second) - 2)
             )

@@ -10,6 +10,7 @@ import xarray as xr
 from scipy import special
 
 from sslmem_kit.names import BOUND, BOUNDS, PARTITION, PARTITION_CODE, PARTITIONS, SSLMEM
+from sslmem_kit.statistics.clusters import clustered_mean, units_by_partition
 
 STUDENT_BELOW = 30
 """Number of values below which the interval of their mean is Student's."""
@@ -29,8 +30,8 @@ def partition_summary(scores: xr.Dataset, *, seed: int = 0) -> xr.Dataset:
 
     Returns
     -------
-    ``mean``, ``sd`` (NaN of one sample) and ``n`` on ``partition``, ``interval`` (95 %) on (``partition``, ``bound``), in units of the
-    scores.
+    Where samples have groups (coordinate ``group``) the interval is Student's t over groups. ``mean``, ``sd`` (NaN of one sample) and
+    ``n`` on ``partition``, ``interval`` (95 %) on (``partition``, ``bound``), in units of the scores.
 
     Examples
     --------
@@ -42,7 +43,12 @@ def partition_summary(scores: xr.Dataset, *, seed: int = 0) -> xr.Dataset:
     array([-0.27,  2.27])
     """
     groups = {name: values for name, values in by_partition(scores).items() if len(values)}
-    intervals = [bootstrap_mean_interval(values, seed=seed) for values in groups.values()]
+    units = units_by_partition(scores)
+    if units is None:
+        intervals = [bootstrap_mean_interval(values, seed=seed) for values in groups.values()]
+    else:
+        means = [clustered_mean(values, units[name]) for name, values in groups.items()]
+        intervals = [(float(mean["low"]), float(mean["high"])) for mean in means]
     return xr.Dataset(
         {
             "mean": (PARTITION, [values.mean() for values in groups.values()]),

@@ -15,7 +15,8 @@ import numpy as np
 import scipy  # scipy.stats comes on first use: it takes half a second, and the explorer opens without it
 import xarray as xr
 
-from sslmem_kit.names import ALTERNATIVE
+from sslmem_kit.names import ALTERNATIVE, GROUP
+from sslmem_kit.statistics.clusters import clustered_one_sample_test, clustered_two_sample_test, units_by_partition
 from sslmem_kit.statistics.summary import by_partition
 
 LETTER = {"C": "candidate", "S": "shared", "I": "independent", "E": "extra"}
@@ -109,7 +110,9 @@ def partition_tests(scores: xr.Dataset, alternatives: tuple[str, ...] = TABLE_2 
     -------
     On ``alternative``, without those of a partition that has no samples: ``against``, the partitions that the first is compared with; Welch's
     ``t``, ``p``, ``cohens_d``, ``n``, ``n_first`` and ``n_second``; of Student's test ``t_student`` and ``p_student``; and, NaN in Table 2,
-    ``t_zero`` and ``p_zero`` of the paper's test against the number zero, which contain the offset of the trainings.
+    ``t_zero`` and ``p_zero`` of the paper's test against the number zero, which contain the offset of the trainings. Where
+    samples have groups, a coordinate ``group``, ``t`` and ``p`` are of :mod:`sslmem_kit.statistics.clusters`, with the group as the unit; the
+    attribute ``unit`` says which.
 
     References
     ----------
@@ -124,7 +127,7 @@ def partition_tests(scores: xr.Dataset, alternatives: tuple[str, ...] = TABLE_2 
     >>> tests["against"].values.tolist(), tests["t_zero"].round(2).values
     (['shared', 'shared'], array([nan, 10.]))
     """
-    groups = by_partition(scores)
+    groups, units = by_partition(scores), units_by_partition(scores)
     found = {}
     for alternative in alternatives:
         operator = next(sign for sign in ("!=", ">", "<") if sign in alternative)
@@ -136,7 +139,13 @@ def partition_tests(scores: xr.Dataset, alternatives: tuple[str, ...] = TABLE_2 
         arguments = (values, np.concatenate([groups[name] for name in others]))
         student = two_sample_test(*arguments, alternative=side, equal_variances=True)
         zero = one_sample_test(values, alternative=side) if second == "0" else xr.Dataset({"t": np.nan, "p": np.nan})
-        found[alternative] = two_sample_test(*arguments, alternative=side).assign(
+        own = two_sample_test(*arguments, alternative=side)
+        if units is not None:
+            of_groups = (units[LETTER[first]], np.concatenate([units[name] for name in others]))
+            own = own.assign(clustered_two_sample_test(*arguments, *of_groups, alternative=side)[["t", "p"]])
+            if second == "0":
+                zero = clustered_one_sample_test(values, of_groups[0], alternative=side)
+        found[alternative] = own.assign(
             against=" and ".join(others),
             **{f"{name}_student": student[name] for name in ("t", "p")},
             **{f"{name}_zero": zero[name] for name in ("t", "p")},
@@ -146,4 +155,5 @@ def partition_tests(scores: xr.Dataset, alternatives: tuple[str, ...] = TABLE_2 
     return xr.Dataset(
         {name: (ALTERNATIVE, np.array([row[name].item() for row in found.values()], kind)) for name, kind in columns.items()},
         {ALTERNATIVE: np.array(list(found), str)},
+        {"unit": "sample" if units is None else GROUP},
     )

@@ -19,7 +19,7 @@ from sslmem_kit.names import (
     SAMPLE,
     TRAINED_ON,
 )
-from sslmem_kit.store.schema import COMMON, DETAILS, LAYERS, LOCALIZED, PER_ENCODER, SECOND, pair_weights
+from sslmem_kit.store.schema import COMMON, DETAILS, LAYERS, LOCALIZED, PER_ENCODER, SECOND, TWINS, pair_weights
 
 
 def missing(tree: xr.DataTree) -> str:
@@ -57,7 +57,7 @@ def schema_problems(tree: xr.DataTree) -> Iterator[str]:
     for group in ("completeness",) if audited else ("images", *PER_ENCODER, "completeness"):
         if group not in tree.children:
             yield f"the results store has no group /{group}"
-    for group, variables in {**DETAILS, **LOCALIZED, **SECOND}.items():
+    for group, variables in {**DETAILS, **LOCALIZED, **SECOND, **TWINS}.items():
         for name, dims in variables.items() if group in tree.children else ():
             there = tree[group].variables[name].dims if name in tree[group].variables else None
             if there != dims:

@@ -18,15 +18,16 @@ import numpy as np
 import xarray as xr
 from numpy.dtypes import StringDType
 
-from sslmem_kit.names import CHANNEL, ENCODER, LAYER, PARTITION_CODE, SAMPLE, UNIT, VIEW
+from sslmem_kit.names import CHANNEL, ENCODER, LAYER, PARTITION, PARTITION_CODE, SAMPLE, UNIT, VIEW
 from sslmem_kit.scores import pair_positions
 from sslmem_kit.store import file_record, integrity
 from sslmem_kit.store.files import folder_appearing
 from sslmem_kit.store.layout import CHECKED
-from sslmem_kit.store.schema import DETAILS, KEPT, LAYERS, LOCALIZED, RANK, UNITS
+from sslmem_kit.store.schema import DETAILS, DUPLICATES, KEPT, LAYERS, LOCALIZED, RANK, TWINS, UNITS
 
 if TYPE_CHECKING:
     from sslmem_kit.data import Dataset
+    from sslmem_kit.data.duplicates import Twins
 
 THUMBNAIL_SIDE = 64
 """Thumbnails are at most this many pixels a side."""
@@ -118,7 +119,7 @@ def choose_references(ids: np.ndarray, kept: np.ndarray, *, seed: int) -> np.nda
 
 def unwritten(path: Path) -> list[str]:
     """Return the names of the groups that ``results.zarr`` at ``path`` does not hold yet."""
-    wanted = [*DETAILS, *([UNITS] if (path / LAYERS / "zarr.json").is_file() else [])]
+    wanted = [*DETAILS, DUPLICATES, *([UNITS] if (path / LAYERS / "zarr.json").is_file() else [])]
     return [name for name in wanted if not (path / name / "zarr.json").is_file()]
 
 
@@ -166,6 +167,48 @@ def write_units(path: Path, pairs: Sequence[xr.Dataset], *, encoders: int) -> No
     _write(path, UNITS, group.drop_vars(text).assign_coords(text), chunk=1)
 
 
+def write_duplicates(path: Path, twins: Twins, ids: np.ndarray, scored: np.ndarray, codes: np.ndarray) -> None:
+    """Add ``/duplicates`` to a store.
+
+    Parameters
+    ----------
+    path
+        Path of ``results.zarr``.
+    twins
+        Near-duplicates of the whole data set, by position.
+    ids
+        Sample ids of the whole data set.
+    scored
+        Positions of the scored samples, ascending, as the store has them.
+    codes
+        Partition code of each scored sample.
+    """
+    inside = np.zeros(len(ids), bool)
+    inside[scored] = True
+    kept = inside[twins.first] & inside[twins.second]
+    groups = twins.group[scored]
+    _, place = np.unique(groups, return_inverse=True)
+    members = np.zeros((place.max(initial=-1) + 1, len(PARTITION_CODE)), np.int32)
+    np.add.at(members, (place, codes), 1)
+    counts = members[place]
+    counts[np.arange(len(codes)), codes] -= 1
+    dims = TWINS[DUPLICATES]
+    group = xr.Dataset(
+        {
+            "first": (dims["first"], ids[twins.first[kept]], {"references": SAMPLE}),
+            "second": (dims["second"], ids[twins.second[kept]], {"references": SAMPLE}),
+            "distance": (dims["distance"], twins.distance[kept], {"long_name": "distance of the thumbnails of a pair of twins", "units": "1"}),
+            "by": (dims["by"], twins.by[kept], {"long_name": "what found a pair", "flag_masks": [1, 2, 4],
+                                                "flag_meanings": "equal_pixels perceptual_hash nearest_neighbours"}),
+            "twin_group": (dims["twin_group"], ids[groups], {"long_name": "id of the first of a sample and its twins", "references": SAMPLE}),
+            "twins": (dims["twins"], counts, {"long_name": "twins of a sample, by their partition"}),
+        },
+        {PARTITION: np.array(list(PARTITION_CODE), StringDType())},
+        {"threshold": twins.threshold, "views_kept": twins.facts.get("views_kept"), "n_images": len(ids)},
+    )  # fmt: skip
+    _write(path, DUPLICATES, group, chunk=1)
+
+
 def problems(tree: xr.DataTree) -> Iterator[str]:
     """Yield what is impossible in the groups that are there, or does not fit the rest of the store, a message each."""
     ids = tree[SAMPLE].values
@@ -179,6 +222,8 @@ def problems(tree: xr.DataTree) -> Iterator[str]:
             yield from {"views": _view_problems, "neighbours": _neighbour_problems}[name](tree, kept)
         except (ValueError, OSError, RuntimeError) as error:  # what zarr's codecs raise
             yield f"/{name}: a chunk cannot be read ({' '.join(str(error).split())[:120]})"
+    if DUPLICATES in tree.children:
+        yield from _twin_problems(tree)
     if UNITS in tree.children:
         yield from _unit_problems(tree)
 
@@ -204,6 +249,19 @@ def _neighbour_problems(tree: xr.DataTree, kept: np.ndarray) -> Iterator[str]:
         yield "/neighbours: distance holds values outside 0..2, which l2-normalized representations cannot have"
 
 
+def _twin_problems(tree: xr.DataTree) -> Iterator[str]:
+    group, ids = tree[DUPLICATES].to_dataset(inherit=False), tree[SAMPLE].values
+    try:
+        first, second, twins = (group[name].values for name in ("first", "second", "twins"))
+    except (ValueError, OSError, RuntimeError) as error:
+        yield f"/{DUPLICATES}: a chunk cannot be read ({' '.join(str(error).split())[:120]})"
+        return
+    if not (np.isin(first, ids) & np.isin(second, ids) & (first < second)).all():
+        yield f"/{DUPLICATES}: first and second are no pairs of samples of this study"
+    if twins.shape != (len(ids), len(PARTITION_CODE)) or (twins < 0).any():
+        yield f"/{DUPLICATES}: twins has the shape {twins.shape} or negative counts"
+
+
 def _unit_problems(tree: xr.DataTree) -> Iterator[str]:
     units = tree[UNITS].to_dataset().isel({ENCODER: pair_positions(tree)})
     try:
@@ -225,8 +283,10 @@ def _factor(height: int, width: int) -> int:
 def _write(path: Path, name: str, group: xr.Dataset, *, chunk: int) -> None:
     """Build a group beside the store, ``chunk`` kept samples in a chunk, and move it in."""
     encoding = {
-        variable: {"chunks": tuple(min(chunk, size) if dim == KEPT else size for dim, size in group[variable].sizes.items())}
-        for variable in {**DETAILS, **LOCALIZED}[name]
+        variable: {
+            "chunks": tuple(min(chunk, size) if dim == KEPT else max(1, size) for dim, size in group[variable].sizes.items())
+        }
+        for variable in {**DETAILS, **LOCALIZED, **TWINS}[name]
     }
     if file_record.is_recorded(path):
         encoding = {variable: {**encoding.get(variable, {}), **CHECKED} for variable in group.variables}

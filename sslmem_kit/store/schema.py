@@ -11,6 +11,7 @@ from sslmem_kit.names import (
     AUGMENTATION,
     ENCODER,
     LAYER,
+    PARTITION,
     SAMPLE,
     UNIT,
     VIEW,
@@ -42,6 +43,17 @@ DETAILS = {
 }
 """Groups that :mod:`sslmem_kit.store.details` adds to a scored store, their variables and dimensions; they may be missing. ``kept`` is a
 dimension of its own, because a group inherits ``sample`` from the root, where it is longer."""
+
+DUPLICATES, PAIR_OF_TWINS = "duplicates", "pair"
+
+TWINS = {
+    DUPLICATES: {
+        **dict.fromkeys(("first", "second", "distance", "by"), (PAIR_OF_TWINS,)),
+        "twin_group": (SAMPLE,),
+        "twins": (SAMPLE, PARTITION),
+    }
+}
+"""The group of near-duplicates among scored samples, its variables and dimensions; missing from older stores."""
 
 LAYERS, UNITS = "layers", "units"
 

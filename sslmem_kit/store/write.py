@@ -15,12 +15,13 @@ from zarr.storage import LocalStore
 from sslmem_kit.errors import UserError, one_line
 from sslmem_kit.names import (
     ALIGNMENT,
+    GROUP,
     SAMPLE,
 )
 from sslmem_kit.store import file_record
 from sslmem_kit.store.files import remove, write_atomically
 from sslmem_kit.store.metadata import own_documents, write_root
-from sslmem_kit.store.schema import COMMON, DETAILS, LAYERS, UNITS, mean_of_pairs
+from sslmem_kit.store.schema import COMMON, DETAILS, DUPLICATES, LAYERS, UNITS, mean_of_pairs
 
 
 def write_alignment(
@@ -140,10 +141,16 @@ def sample_ids(path: Path) -> np.ndarray:
     return _open_for_writing(path)[SAMPLE][:]
 
 
+def sample_groups(path: Path) -> np.ndarray | None:
+    """Return the groups of the scored samples, by the id of the first member; None where the study has none."""
+    group = _open_for_writing(path)
+    return group[GROUP][:] if GROUP in group else None
+
+
 def unlisted_details(path: Path) -> list[str]:
-    """Return the groups of ``DETAILS`` that a reader does not see: not there, or moved in after the last :func:`finish`."""
+    """Return the groups of a scored store that a reader does not see: not there, or moved in after the last :func:`finish`."""
     listed = zarr.open_group(path, mode="r")
-    return [name for name in (*DETAILS, *([UNITS] if LAYERS in listed else [])) if name not in listed]
+    return [name for name in (*DETAILS, DUPLICATES, *([UNITS] if LAYERS in listed else [])) if name not in listed]
 
 
 class _OnDisk(LocalStore):

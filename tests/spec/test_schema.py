@@ -197,6 +197,8 @@ def test_hashes_are_those_of_earlier_versions() -> None:
         "digits": "00aab7b9b0031ace",
         "digits-mae": "152b81cacddcc9dc",
         "ground_truth": "a0457a7e57e6c1e6",
+        "twins": "88da3537db41a3ca",
+        "twins-apart": "c4692ae2b5b13a50",
     }
     assert StudySpec.model_validate(DIGITS).hash == "0b3f65c09c04e57c"
     assert AuditSpec.model_validate(AUDIT).hash == "afc451191876520b"

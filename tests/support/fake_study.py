@@ -19,6 +19,7 @@ import zarr
 from numpy.dtypes import StringDType
 
 from sslmem_kit import store
+from sslmem_kit.data.duplicates import BY_HASH, Twins, groups_of_pairs
 from sslmem_kit.data.partition import assign, trained_on
 from sslmem_kit.events import OnEvent
 from sslmem_kit.names import PARTITION_CODE
@@ -148,6 +149,32 @@ def _add_details(study: Study, thumbnails: np.ndarray, rng: np.random.Generator)
     distances = np.sort(rng.uniform(0.1, 1.2, shifts.shape), axis=2)
     neighbours = ids[(at[:, None, None] + shifts) % len(ids)]
     details.write_neighbours(study.results_path, kept, neighbours, distances, references=len(ids))
+    write_twins(study, [])
+
+
+def write_twins(study: Study, pairs: Sequence[tuple[int, int]]) -> None:
+    """Add ``/duplicates`` with pairs of near-duplicates, by position among the samples."""
+    root = xr.open_zarr(study.results_path, consolidated=False)
+    first, second = (np.array([pair[side] for pair in pairs], np.int64) for side in (0, 1))
+    count = root.sizes["sample"]
+    found = Twins(
+        first,
+        second,
+        np.full(len(pairs), 0.05, np.float32),
+        np.full(len(pairs), BY_HASH, np.uint8),
+        groups_of_pairs(first, second, count),
+        0.1,
+        {"views_kept": 0.9},
+    )
+    details.write_duplicates(study.results_path, found, root["sample"].values, np.arange(count), root["partition"].values)
+
+
+def plant_twins(study: Study, pairs: Sequence[tuple[int, int]]) -> None:
+    """Put other near-duplicates in place of those of a finished study."""
+    shutil.rmtree(study.results_path / store.DUPLICATES)
+    write_twins(study, pairs)
+    store.finish(study.results_path)
+    integrity.renew(study.results_path)
 
 
 def give_to_design(study: Study, design: str, *, seeds: Sequence[int]) -> None:

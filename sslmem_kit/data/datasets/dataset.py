@@ -16,8 +16,10 @@ from sslmem_kit.data.datasets.image_files import Header, Lazy, Noise, Progress, 
 from sslmem_kit.data.datasets.npz import read_npz
 from sslmem_kit.data.datasets.source import Source
 from sslmem_kit.data.datasets.test_split import stratified_test_split
+from sslmem_kit.data.duplicates import Twins, find_twins
+from sslmem_kit.data.groups import read_groups, summary
 from sslmem_kit.errors import UserError
-from sslmem_kit.spec.data import DataSpec
+from sslmem_kit.spec.data import NEAR_DUPLICATES, DataSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +53,10 @@ class Dataset:
         Height and width as stored, in pixels.
     keys : uint64 (n,)
         Equal for images whose pixels are the same: `sslmem_kit.data.datasets.image_files.pixel_key`.
+    groups : int64 (n,), or None
+        Group of each sample by ``data.groups``: the position of its first member; None where each is alone.
+    twins : `sslmem_kit.data.duplicates.Twins`, or None
+        Near-duplicates, where ``data.groups`` asks for them; else `sslmem_kit.data.samples.StudySamples.twins` finds them.
     record : dict
         Facts of what was read, of JSON's types; `sslmem_kit.data.record.lines` puts them into words.
     """
@@ -67,6 +73,8 @@ class Dataset:
     files: np.ndarray | None = field(default=None, repr=False)
     original_shapes: np.ndarray | None = field(default=None, repr=False)
     keys: np.ndarray | None = field(default=None, repr=False)
+    groups: np.ndarray | None = field(default=None, repr=False)
+    twins: Twins | None = field(default=None, repr=False)
     record: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -146,10 +154,12 @@ def load(spec: DataSpec, *, seed: int = 0, channels: int | None = None, progress
     _check_counts(spec, source, np.arange(len(source.labels)), failed={})
     found = _decoded(spec, source, channels, progress)
     ids, shape, failed = found.ids, found.shape, found.failed
+    files = None if source.base is None else np.array([source.file_name(index) for index in ids], StringDType())
+    groups, twins = _groups(spec, source, found, files, progress)
     _check_counts(spec, source, ids, failed)
 
     labels, split = source.labels[ids], None if source.split is None else source.split[ids]
-    is_test = stratified_test_split(ids, labels, spec.test_fraction, seed=seed) if split is None else split > 0
+    is_test = stratified_test_split(ids, labels, spec.test_fraction, seed=seed, groups=groups) if split is None else split > 0
     skipped = source.ignored + tuple(f"{source.file_name(index)}: {reason}" for index, reason in sorted(failed.items()))
     header = json.dumps({"classes": source.class_names, "shape": shape, "pixels": found.pixel_hash}).encode()
     parts = (header, ids.astype("<i8").tobytes(), labels.astype("<i8").tobytes(), is_test.tobytes())
@@ -164,9 +174,11 @@ def load(spec: DataSpec, *, seed: int = 0, channels: int | None = None, progress
         skipped=skipped,
         fingerprint=hashlib.sha256(b"".join(parts)).hexdigest(),
         pixels=found.pixels,
-        files=None if source.base is None else np.array([source.file_name(index) for index in ids], StringDType()),
+        files=files,
         original_shapes=shapes,
         keys=found.keys,
+        groups=groups,
+        twins=twins,
         record={
             "images": len(ids),
             "sizes": record.sizes(shapes, shape),
@@ -180,6 +192,11 @@ def load(spec: DataSpec, *, seed: int = 0, channels: int | None = None, progress
             },
             "skipped": record.in_short(skipped, NAMED),
             "copies": record.copies(found.keys, labels, is_test),
+            **(
+                {}
+                if groups is None
+                else {"groups": {**summary(groups, spec.groups), "test_in_train": record.divided(groups, is_test)}}
+            ),
             "formats": record.by_number([header.format for header in found.headers]),
             "several_frames": sum(header.several for header in found.headers),
         },
@@ -222,6 +239,21 @@ class _Decoded(NamedTuple):
     headers: list[Header]
     failed: dict[int, str]
     """Reasons why the others cannot be decoded, by position."""
+
+
+def _groups(
+    spec: DataSpec, source: Source, found: _Decoded, files: np.ndarray | None, progress: Progress | None
+) -> tuple[np.ndarray | None, Twins | None]:
+    """Return the groups that ``data.groups`` asks for, and the near-duplicates where these are the groups."""
+    if spec.groups is None:
+        return None, None
+    if spec.groups != NEAR_DUPLICATES:
+        names = None if files is None else files.tolist()
+        return read_groups(spec, found.ids, names, total=len(source.labels)), None
+    pixels = found.pixels
+    read = pixels.__getitem__ if isinstance(pixels, np.ndarray) else pixels.read
+    twins = find_twins(read, len(found.ids), keys=found.keys, progress=progress)
+    return twins.group, twins
 
 
 def _decoded(spec: DataSpec, source: Source, channels: int | None, progress: Progress | None) -> _Decoded:

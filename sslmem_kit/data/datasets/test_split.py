@@ -2,8 +2,12 @@
 
 import numpy as np
 
+from sslmem_kit.data.groups import units
 
-def stratified_test_split(ids: np.ndarray, labels: np.ndarray, fraction: float, *, seed: int) -> np.ndarray:
+
+def stratified_test_split(
+    ids: np.ndarray, labels: np.ndarray, fraction: float, *, seed: int, groups: np.ndarray | None = None
+) -> np.ndarray:
     """Hold out a share of every class.
 
     Of a class of n samples, floor or ceiling of ``fraction * n`` are held out (by largest remainder, so that all classes together
@@ -18,6 +22,9 @@ def stratified_test_split(ids: np.ndarray, labels: np.ndarray, fraction: float, 
         At least 0, below 1.
     seed
         Not negative.
+    groups
+        Group of each sample, int64 (n,): the position of its first member. A group is held out whole, in the place of its first member, where
+        it fits into what is still to be held out of its most frequent class. None: each sample is alone.
 
     Returns
     -------
@@ -29,7 +36,17 @@ def stratified_test_split(ids: np.ndarray, labels: np.ndarray, fraction: float, 
     >>> stratified_test_split(np.arange(10), np.repeat([0, 1], 5), 0.4, seed=0).reshape(2, 5).sum(axis=1)
     array([2, 2])
     """
-    classes, counts = np.unique(labels, return_counts=True)
+    if groups is not None:
+        unit, size, labels = units(groups, labels)
+        ids = ids[np.unique(unit, return_index=True)[1]]
+        return _held_out(ids, labels, size, fraction, seed)[unit]
+    return _held_out(ids, labels, np.ones(len(ids), np.int64), fraction, seed)
+
+
+def _held_out(ids: np.ndarray, labels: np.ndarray, sizes: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """Return which units are held out, of as many samples each as ``sizes`` says."""
+    classes, place = np.unique(labels, return_inverse=True)
+    counts = np.bincount(place, weights=sizes).astype(np.int64)
     # rounded, or 0.1 * 30 = 3.0000000000000004 would count as a remainder
     exact = np.round(fraction * counts, 9)
     held_out = np.floor(exact).astype(int)
@@ -43,5 +60,13 @@ def stratified_test_split(ids: np.ndarray, labels: np.ndarray, fraction: float, 
     is_test = np.zeros(len(ids), dtype=bool)
     for label, count in zip(classes, held_out, strict=True):
         members = np.flatnonzero(labels == label)
-        is_test[members[np.argsort(keys[members], kind="stable")[:count]]] = True
+        order = members[np.argsort(keys[members], kind="stable")]
+        if sizes[order].max(initial=1) == 1:
+            is_test[order[:count]] = True
+            continue
+        left = count
+        for member in order:
+            if sizes[member] <= left:
+                is_test[member] = True
+                left -= sizes[member]
     return is_test

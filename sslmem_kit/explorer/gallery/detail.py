@@ -14,16 +14,19 @@ from sslmem_kit.data.record import stored_record
 from sslmem_kit.errors import UserError
 from sslmem_kit.explorer.gallery.gallery import NOT_DEFINED, number, open_asked, score_texts, sort_key
 from sslmem_kit.explorer.session import Session
-from sslmem_kit.explorer.study_cache import SampleRecord
+from sslmem_kit.explorer.study_cache import OpenStudy, SampleRecord
 from sslmem_kit.explorer.theme import PARTITION_COLOURS
 from sslmem_kit.explorer.thumbnails import answer, data_uri, source, thumbnails
-from sslmem_kit.names import ENCODER, EPOCH, FAMILIES, PARTITIONS, SAMPLE, TRAINED_ON
+from sslmem_kit.names import ENCODER, EPOCH, FAMILIES, PARTITION, PARTITIONS, SAMPLE, TRAINED_ON
+from sslmem_kit.statistics.duplicates import SEEN_BY_THE_OTHER
+from sslmem_kit.store import DUPLICATES, reading
 from sslmem_kit.store.files import read_beside
 
 NOTHING = "No sample is open: choose one in the gallery, or tap a point in the scatter."
 NO_VIEWS = "Views are kept for candidates and extremes only."
 NO_NEIGHBOURS = "Neighbours are kept for candidates and extremes only."
 NONE_KEPT = "This study keeps none."
+TWINS_HIDE = "the family that did not see this sample has seen a twin of it: a score near zero says nothing"
 FAMILY_COLOURS = {"f": PARTITION_COLOURS["candidate"], "g": PARTITION_COLOURS["independent"]}
 """Colours of the families: those of the partitions that only this family saw."""
 
@@ -110,6 +113,10 @@ class Detail:
         ):
             value = number(scores[name].values[position], digits) if name in scores else NOT_DEFINED
             facts.append([label, value, "not defined" if value == NOT_DEFINED else ""])
+        counts, hidden = opened_twins(self.session.opened, position)
+        if counts:
+            twins = ", ".join(f"{count:,} in {name}" for name, count in counts.items()) if any(counts.values()) else "none"
+            facts.append(["near-duplicates", twins, TWINS_HIDE if hidden else ""])
         return facts
 
     def _views(self, sample: SampleRecord, pictures: np.ndarray) -> list[dict[str, str]]:
@@ -198,6 +205,19 @@ class Detail:
             self.view.message = f"This is the {'last' if by > 0 else 'first'} one in the order of the gallery."
         else:
             session.sample = int(session.opened.ids[to])
+
+
+def opened_twins(opened: OpenStudy, position: int) -> tuple[dict[str, int], bool]:
+    """Return the near-duplicates of a sample by partition, those that there are, and whether they hide what is memorized of it; nothing where
+    nobody looked."""
+    if DUPLICATES not in opened.tree.children:
+        return {}, False
+    with reading(opened.study.results_path):
+        row = opened.tree[DUPLICATES]["twins"].isel({SAMPLE: position}).load(scheduler="sync")
+    counts = dict(zip(row[PARTITION].values.tolist(), row.values.tolist(), strict=True))
+    own = PARTITIONS[opened.partitions[position]]
+    hidden = any(counts[name] for name in SEEN_BY_THE_OTHER.get(own, ()))
+    return {name: count for name, count in counts.items() if count} or {"shared": 0}, hidden
 
 
 def _or_problem(read: Callable[[], Any]) -> tuple[Any, str]:
