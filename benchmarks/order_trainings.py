@@ -133,7 +133,10 @@ def train_group(path: str, study_seed: int, training_seed: int, design: str, cou
     images = next(loader.batches([ids]))
     from sslmem_kit.views import several_views
 
-    views = [images, *several_views(images, torch.from_numpy(ids), views=range(1, 2 * VIEWS + 1), seed=spec.view_seed, policy=scoring.policy)]
+    views = [
+        images,
+        *several_views(images, torch.from_numpy(ids), views=range(1, 2 * VIEWS + 1), seed=spec.view_seed, policy=scoring.policy),
+    ]
     weights = np.stack([kind / kind.sum() for kind in kinds])
     rows = [torch.from_numpy(pairs[:, side].copy()) for side in (0, 1)]
     weight = torch.from_numpy(weights.astype(np.float32))
@@ -183,17 +186,20 @@ def train_group(path: str, study_seed: int, training_seed: int, design: str, cou
 
 def main() -> None:
     import argparse, os
+
     parser = argparse.ArgumentParser()
     parser.add_argument("work", type=Path)
     parser.add_argument("jobs", nargs="+", help="study_seed:design:first_training:trainings:per_training[:data:method:epochs]")
     parser.add_argument("--workers", type=int, default=2)
     o = parser.parse_args()
     from sslmem_kit.run.schedulers.pool import worker_environment
+
     todo = []
     for job in o.jobs:
         s, design, first, trainings, per, *rest = job.split(":")
         kwargs = dict(zip(("data", "method", "epochs"), rest))
-        if "epochs" in kwargs: kwargs["epochs"] = int(kwargs["epochs"])
+        if "epochs" in kwargs:
+            kwargs["epochs"] = int(kwargs["epochs"])
         name = "-".join([f"study{s}", design, *rest])
         for k in range(int(first), int(first) + int(trainings)):
             path = o.work / name / f"{FIRST_SEED + k}-{per}.npz"

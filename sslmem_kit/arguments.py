@@ -13,7 +13,7 @@ from click.shell_completion import CompletionItem
 from sslmem_kit.spec.paths import expanded
 
 PROTOCOLS = ("paper", "released", "corrected")
-ESTIMATORS = ("pairs", "subsets", "leave_one_out")
+ESTIMATORS = ("pairs", "subsets", "leave_one_out", "adjusted")
 
 Complete = Callable[[Context, Parameter, str], list[Any]]
 

@@ -13,7 +13,7 @@ import xarray as xr
 from sslmem_kit import scores, store
 from sslmem_kit.data.record import as_line, printable, stored_record
 from sslmem_kit.errors import UserError, one_line
-from sslmem_kit.names import ALIGNMENT, ENCODER
+from sslmem_kit.names import ALIGNMENT, ENCODER, SSLMEM
 from sslmem_kit.scores.audit import (
     NOT_SCORES,
     alignment_summary,
@@ -30,6 +30,7 @@ from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.statistics import overview
 from sslmem_kit.statistics.caveats import caveats
 from sslmem_kit.statistics.fdr import with_significance
+from sslmem_kit.statistics.order import has_order, rank_scores, with_order
 from sslmem_kit.store.directory import StudyFolder
 from sslmem_kit.store.metadata import DOCUMENT, REPAIR_HINT
 
@@ -73,7 +74,9 @@ class StudyResults(StudyFolder):
     def scores(self, protocol: str = "corrected", encoders: Sequence[str] | None = None) -> xr.Dataset:
         """Return the scores of every sample, from all encoders or the named ones, with their ``p_value`` and ``q_value``.
 
-        See :func:`sslmem_kit.scores.score` for the former, :mod:`sslmem_kit.statistics.fdr` for the latter.
+        See :func:`sslmem_kit.scores.score` for the former, :mod:`sslmem_kit.statistics.fdr` for the latter. A study with encoders that order
+        single samples has ``rank_score``, ``rank_error`` and ``rank`` too, of :func:`sslmem_kit.statistics.order.with_order`, unless encoders
+        are named.
 
         Raises
         ------
@@ -91,8 +94,13 @@ class StudyResults(StudyFolder):
                 result = subset_scores(results, protocol=protocol)
             else:
                 result = scores.score(results, protocol=protocol, encoders=encoders)
+            order = rank_scores(results, protocol=protocol) if encoders is None and not of_subsets and has_order(results) else None
         store.check_whole(self.results_path, result["difference"])
-        return result if of_subsets else with_significance(result)
+        result = result if of_subsets else with_significance(result)
+        if order is None:
+            return result
+        store.check_whole(self.results_path, order[SSLMEM])
+        return with_order(result, order)
 
     def alignments(self, protocol: str = "corrected") -> xr.Dataset:
         """Return the mean alignment of every sample under each encoder, and its rank; see :func:`sslmem_kit.scores.audit.alignment_table`.

@@ -11,6 +11,7 @@ import xarray as xr
 
 from sslmem_kit.figures.style import INK, class_labels, dress, frame
 from sslmem_kit.names import PARTITION_CODE, SAMPLE, SSLMEM
+from sslmem_kit.statistics.order import ordering
 
 _CELL, _CAPTION = 1.16, 0.68
 """Distance of two thumbnails and room for the text under one, in thumbnail sides."""
@@ -21,7 +22,7 @@ _UNIT = 100
 
 
 def plot(scores: xr.Dataset, thumbnails: xr.DataArray, *, count: int = 16, columns: int = 8) -> hv.Overlay:
-    """Plot thumbnails with sample id, class and score: first the highest scores, then the lowest.
+    """Plot thumbnails with sample id, class and score: first the highest scores, then the lowest; by ``rank_score`` where there is one.
 
     Parameters
     ----------
@@ -44,7 +45,8 @@ def plot(scores: xr.Dataset, thumbnails: xr.DataArray, *, count: int = 16, colum
     (6, ['most memorized', 'least memorized'])
     """
     positions = np.flatnonzero(scores["partition"].values == PARTITION_CODE["candidate"])
-    order = positions[np.argsort(-scores[SSLMEM].values[positions], kind="stable")]
+    by = ordering(scores)
+    order = positions[np.argsort(-scores[by].values[positions], kind="stable")]
     count = max(1, min(count, len(order) // 2))
     columns = min(columns, count)
     rows = -(-count // columns)
@@ -60,7 +62,7 @@ def plot(scores: xr.Dataset, thumbnails: xr.DataArray, *, count: int = 16, colum
     x, top = column * _CELL, -row * step - heading * (1 + (row >= rows))
 
     chosen = scores.isel({SAMPLE: shown})
-    score, ids, classes = chosen[SSLMEM].values.astype(float), chosen[SAMPLE].values, class_labels(chosen)
+    score, ids, classes = chosen[by].values.astype(float), chosen[SAMPLE].values, class_labels(chosen)
     lowest = -2 * rows * step - 2 * heading
     width = columns * _CELL - (_CELL - 1)
     parts = [
@@ -69,10 +71,11 @@ def plot(scores: xr.Dataset, thumbnails: xr.DataArray, *, count: int = 16, colum
         _headings([0.0] * len(groups), [-heading * 0.5, -rows * step - heading * 1.5], list(groups)),
         _hover(x, top, ids, classes, score),
     ]
+    rests = "" if by == SSLMEM else f", ordered by {scores.attrs['rank_encoders']} encoders on subsets"
     limits = {"xlim": (-0.08, width + 0.08), "ylim": (lowest, 0.05)}
     figure = frame(
         hv.Overlay(parts),
-        title=f"Most and least memorized candidates ({scores.attrs['protocol']} protocol)",
+        title=f"Most and least memorized candidates ({scores.attrs['protocol']} protocol{rests})",
         width=round((width + 0.16) * _SIDE),
         height=round((0.05 - lowest) * _SIDE),
         both={**limits, "xaxis": None, "yaxis": None, "show_grid": False, "show_frame": False},

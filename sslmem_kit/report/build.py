@@ -9,7 +9,7 @@ from sslmem_kit import statistics, store
 from sslmem_kit.data.record import stored_record
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import ALIGNMENT, ENCODER, MODE, PAIR, PARTITION
-from sslmem_kit.report import estimators, layers, reliability
+from sslmem_kit.report import estimators, layers, order, reliability
 from sslmem_kit.report import fdr as discoveries
 from sslmem_kit.report.audit import one_model_report
 from sslmem_kit.report.tables import by_coordinate, rows_of_tests
@@ -48,7 +48,7 @@ def build_report(
     ``range`` (of the candidates' differences; None where the protocol does not divide by it); ``tests`` (Tables 2 and 16; ``t`` is the
     paper's "effect size"); ``probe_accuracy`` (linear, on the study's own data) by encoder; ``downstream``, accuracies by task, probe and
     encoder; ``collapsed``, a sentence by the encoder that has; ``warnings``, of
-    :func:`sslmem_kit.statistics.caveats.caveats`; ``data``, what was read (:func:`sslmem_kit.data.record.stored_record`);
+    :func:`sslmem_kit.statistics.caveats.caveats`; ``order``, of :func:`sslmem_kit.report.order.as_json`; ``data``, what was read (:func:`sslmem_kit.data.record.stored_record`);
     ``encoders`` (ids); ``seconds`` that the study took; ``computed_on``, of :func:`sslmem_kit.store.provenance.computed_on`; of a study with
     layers :func:`sslmem_kit.report.layers.localized`; with ``fdr``
     ``discoveries``, of :func:`sslmem_kit.statistics.fdr.fdr_summary`; ``with_reliability`` a ``reliability`` of the candidates and of the
@@ -106,6 +106,7 @@ def _report(study: Study, protocol: str, fdr: float | None, with_reliability: bo
         "downstream": downstream,
         "collapsed": collapsed(study.tree),
         "warnings": study.caveats,
+        **({} if mode not in (None, PAIR) else {"order": order.as_json(statistics.rank_scores(study.results, protocol=protocol))}),
         "data": stored_record(study.tree.attrs, study.class_names),
         "encoders": encoders,
         "seconds": study.tree.attrs.get("seconds"),

@@ -6,7 +6,7 @@ from typing import Any
 
 from sslmem_kit.data.record import as_line
 from sslmem_kit.names import MODE, ONE_MODEL
-from sslmem_kit.report import estimators, fdr, layers, reliability
+from sslmem_kit.report import estimators, fdr, layers, order, reliability
 from sslmem_kit.report.audit import one_model_text
 from sslmem_kit.statistics.overview import CLAIM, headline, number
 from sslmem_kit.store.provenance import BITS, in_words
@@ -42,6 +42,8 @@ def as_text(report: dict[str, Any]) -> str:
         label = f"{test['alternative']:<5} {CLAIM[test['alternative']]}"
         p = "-" if test["p"] is None else f"{test['p']:.2g}"
         lines.append(f"{label:<30} {number(test['t'], 2):>8} {p:>10} {number(test['cohens_d'], 2):>9} {test['n']:>9,}")
+    if "order" in report:
+        lines += ["", *order.as_text(report["order"])]
     if "layers" in report:
         lines += ["", *layers.as_text(report)]
     if "discoveries" in report:

@@ -1,3 +1,4 @@
+from .adjusted import adjusted_leave_out
 from .estimators import DESIGN_OF, estimate, seeds_of
 from .intervals import CONFIDENCE
 from .protocols import PROTOCOLS, select_protocol, usable_protocols, view_weights
@@ -8,6 +9,7 @@ __all__ = [
     "CONFIDENCE",
     "DESIGN_OF",
     "PROTOCOLS",
+    "adjusted_leave_out",
     "estimate",
     "family_contrast",
     "leave_out",

@@ -2,6 +2,7 @@ from .agreement import highest, rank_agreement, top_overlap
 from .estimators import compare_estimators
 from .fdr import fdr_summary, null_proportion, p_values, q_values, with_significance
 from .layers import layer_scores, layer_table, layer_tests
+from .order import order_caveat, rank_scores
 from .precision import VarianceComponents, curve_of_study, planning_curve, required_seeds, variance_shares
 from .reliability import assess, forecast, spearman_brown
 from .summary import bootstrap_mean_interval, by_partition, partition_summary, share_above, wilson_interval
@@ -30,12 +31,14 @@ __all__ = [
     "memorization_over_training",
     "null_proportion",
     "one_sample_test",
+    "order_caveat",
     "p_values",
     "partition_summary",
     "partition_tests",
     "planning_curve",
     "q_values",
     "rank_agreement",
+    "rank_scores",
     "required_seeds",
     "share_above",
     "spearman_brown",
