@@ -29,7 +29,8 @@ from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from sslmem_kit.scores.adjusted import ENCODERS_PER_FACTOR, adjusted_leave_out
+from sslmem_kit.names import SSLMEM
+from sslmem_kit.scores.adjusted import ENCODERS_PER_FACTOR, FACTORS, adjusted_leave_out
 from sslmem_kit.store import open_results
 
 RESAMPLES = 300
@@ -135,14 +136,37 @@ def within_seeds(encoders: Encoders, count: int = 0) -> tuple[np.ndarray, np.nda
     return values[:, encoders.place], out
 
 
-def adjusted(count: int) -> Estimator:
-    """Regression on the own membership, without ``count`` factors of each seed: :mod:`sslmem_kit.scores.adjusted`; 0: difference of means."""
+def difference(encoders: Encoders) -> np.ndarray:
+    """Difference of means within seeds."""
+    return package_scores(encoders, 0)[SSLMEM].values
+
+
+def adjusted(count: int = FACTORS) -> Estimator:
+    """The package's :func:`sslmem_kit.scores.adjusted.adjusted_leave_out`, the default order of samples."""
+    return lambda encoders: package_scores(encoders, count)[SSLMEM].values
+
+
+def regressed(count: int) -> Estimator:
+    """Regression on the own membership and on the factors of each seed, which count nothing."""
 
     def estimator(encoders: Encoders) -> np.ndarray:
         y, x = within_seeds(encoders, count)
         return (x * y).sum(0) / (x * x).sum(0)
 
     return estimator
+
+
+def package_scores(encoders: Encoders, count: int = FACTORS) -> xr.Dataset:
+    """Scores with errors by the package; the two kinds of pairs of views stand for two pairs."""
+    samples, trained = encoders.alignment.shape[1], np.zeros((encoders.alignment.shape[1], len(encoders.seed)), bool)
+    trained[encoders.place] = ~encoders.out.T
+    alignment = xr.DataArray(
+        encoders.alignment.transpose(1, 2, 0),
+        {"view_a": ("augmentation", [0, 1]), "view_b": ("augmentation", [1, 2]), "seed": ("encoder", encoders.seed)},
+        ("sample", "augmentation", "encoder"),
+    ).assign_coords(sample=np.arange(samples), encoder=np.arange(len(encoders.seed)))
+    trained_on = xr.DataArray(trained, {"sample": alignment["sample"], "encoder": alignment["encoder"]}, ("sample", "encoder"))
+    return adjusted_leave_out(alignment, trained_on, factors=count).isel(sample=encoders.place)
 
 
 def others_random(count: int) -> Estimator:
@@ -216,11 +240,11 @@ def at(encoders: Encoders, ids: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 def compared(estimator: Estimator, encoders: Encoders, truth: Encoders, *, resamples: int = RESAMPLES) -> dict[str, Any]:
     """A row: rank correlation with its interval, bias, slope."""
-    known, found = adjusted(0)(truth), at(encoders, truth.ids, estimator(encoders))
+    known, found = difference(truth), at(encoders, truth.ids, estimator(encoders))
     rng, values, errors = np.random.Generator(np.random.Philox(0)), [], []
     for _ in range(resamples):
         x = at(encoders, truth.ids, estimator(resampled(encoders, rng)))
-        y = adjusted(0)(resampled(truth, rng))
+        y = difference(resampled(truth, rng))
         samples = rng.integers(0, len(y), len(y))
         # What seeds add to the spread of an estimate, and what samples do, are drawn apart: a sample that is drawn keeps its own errors.
         values.append([stats.spearmanr(x, y)[0], stats.spearmanr(found[samples], known[samples])[0]])
@@ -240,11 +264,19 @@ def compared(estimator: Estimator, encoders: Encoders, truth: Encoders, *, resam
     }
 
 
+def coverage(encoders: Encoders, truth: Encoders, count: int = FACTORS) -> float:
+    """Share of the 95 % intervals of the package that hold the truth, both errors considered."""
+    found, known = package_scores(encoders, count), package_scores(truth, 0)
+    reach = [at(encoders, truth.ids, (found["high"] - found["low"]).values / 2), (known["high"] - known["low"]).values / 2]
+    error = at(encoders, truth.ids, found[SSLMEM].values) - known[SSLMEM].values
+    return float((np.abs(error) <= np.hypot(*reach)).mean())
+
+
 def reliability(truth: Encoders, halves: Encoders) -> dict[str, float]:
     """The truth itself: its spread, the share of it that other seeds repeat, and other seeds with other views."""
 
     def by_seed(encoders: Encoders) -> np.ndarray:
-        return np.stack([adjusted(0)(encoders.of(encoders.seed == seed)) for seed in encoders.seeds])
+        return np.stack([difference(encoders.of(encoders.seed == seed)) for seed in encoders.seeds])
 
     each = by_seed(truth)
     first, second = by_seed(halves), by_seed(Encoders(halves.other, None, *[getattr(halves, name) for name in _SHARED]))
@@ -268,3 +300,106 @@ def reliability(truth: Encoders, halves: Encoders) -> dict[str, float]:
 
 
 _SHARED = ("out", "place", "ids", "seed", "cost")
+
+
+def table(work: Path, study: Path, prefix: str, resamples: int) -> dict[str, Any]:
+    """All rows of one truth."""
+    truth, halves = truth_encoders(study)
+    facts, rows = reliability(truth, halves), []
+
+    def add(design: str, epochs: int, name: str, estimator: Estimator, encoders: Encoders, count: int | None) -> None:
+        row = compared(estimator, encoders, truth, resamples=resamples)
+        row["share_of_ceiling"] = row["rank"] / facts["ceiling"]
+        row["coverage"] = coverage(encoders, truth, count) if count is not None else None
+        rows.append({"design": design, "epochs": epochs, "estimator": name, **row})
+
+    for folder in sorted(work.glob(f"{prefix}-*")):
+        epochs = np.load(next(folder.glob("[0-9]*.npz")))["epochs"]
+        for epoch in map(int, epochs):
+            encoders, design = work_encoders(folder, epoch, truth.ids), folder.name.removeprefix(f"{prefix}-")
+            add(design, epoch, "difference of means", difference, encoders, 0)
+            add(design, epoch, "adjusted", adjusted(), encoders, FACTORS)
+            if epoch < epochs[-1]:
+                continue
+            for count in (1, 3, 4):
+                add(design, epoch, f"adjusted, {count} factors", adjusted(count), encoders, count)
+            for count in (1, 2, 4):
+                add(design, epoch, f"{count} factors regressed out", regressed(count), encoders, None)
+            add(design, epoch, "ridge on all memberships", ridge, encoders, None)
+            add(design, epoch, "others random", others_random(0), encoders, None)
+            add(design, epoch, "others random, 2 factors regressed out", others_random(2), encoders, None)
+            same = Encoders(encoders.other, None, *[getattr(encoders, name) for name in _SHARED])
+            more = Encoders((encoders.alignment + encoders.other) / 2, None, *[getattr(encoders, name) for name in _SHARED])
+            add(design, epoch, "adjusted, the truth's own views", adjusted(), same, FACTORS)
+            add(design, epoch, "adjusted, twice the views", adjusted(), more, FACTORS)
+    # Leave-one-out itself at a tenth of the cost, against the other seeds.
+    size = max(1, round(len(truth.seeds) / SHARE))
+    groups = [truth.seeds[start : start + size] for start in range(0, len(truth.seeds) - size + 1, size)]
+    for name, estimator in (("difference of means", difference), ("adjusted", adjusted()), ("2 factors regressed out", regressed(2))):
+        ranks = []
+        for group in groups:
+            own = np.isin(truth.seed, group)
+            ranks.append(stats.spearmanr(estimator(truth.of(own)), difference(truth.of(~own)))[0])
+        row = {"encoders": len(truth.seed) // len(truth.seeds) * size, "seeds": size, "groups": len(groups), "rank": float(np.mean(ranks))}
+        rows.append({"design": "leave_one_out", "epochs": 150, "estimator": name, **row, "cost": facts["cost"] * size / len(truth.seeds)})
+    return {"truth": facts, "rows": rows}
+
+
+def write_data(work: Path, studies: list[Path], folder: Path, path: Path) -> None:
+    """Write the truths' means and errors by sample and kind of pair of views, and one small set of encoders of the first study."""
+    arrays: dict[str, np.ndarray] = {}
+    for number, study in enumerate(studies):
+        truth, _ = truth_encoders(study)
+        arrays[f"sample_{number}"], arrays[f"seeds_{number}"] = truth.ids, np.array(len(truth.seeds))
+        for name, chosen in (("clean", [0]), ("views", [1]), ("both", [0, 1])):
+            part = Encoders(truth.alignment[..., chosen].mean(2, keepdims=True), None, *[getattr(truth, name) for name in _SHARED])
+            each = np.stack([regressed(0)(part.of(part.seed == seed)) for seed in part.seeds])
+            arrays[f"mean_{name}_{number}"] = each.mean(0).astype(np.float32)
+            arrays[f"error_{name}_{number}"] = (each.std(0, ddof=1) / np.sqrt(len(each))).astype(np.float32)
+    encoders = work_encoders(folder, 150, arrays["sample_0"])
+    chosen = np.isin(encoders.seed, encoders.seeds[:4])
+    few, values = encoders.of(chosen), mean_kinds(encoders.of(chosen))
+    for seed in few.seeds:  # what is left are differences of hundredths, which an int16 holds to 1e-5
+        values[few.seed == seed] -= values[few.seed == seed].mean(0)
+    arrays |= {
+        "alignment": np.round(values * 100).astype(np.int16),
+        "out": np.packbits(few.out, axis=1),
+        "place": few.place,
+        "ids": few.ids,
+        "seed": few.seed,
+    }
+    np.savez_compressed(path, **arrays)
+
+
+def main() -> None:
+    """Compare and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("work", type=Path, help="folder of the trainings")
+    parser.add_argument("--truth", type=Path, nargs="+", required=True, help="studies 0, 1, ... with exact leave-one-out")
+    parser.add_argument("--resamples", type=int, default=RESAMPLES)
+    parser.add_argument("--data", type=Path, help="also write the truths and some encoders of DESIGN to this .npz, for the tests")
+    parser.add_argument("--design", default="drop10", help="of the encoders in --data")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    found = {
+        f"study {number}": table(options.work, study, f"study{number}", options.resamples)
+        for number, study in enumerate(options.truth)
+    }
+    if options.data:
+        write_data(options.work, options.truth, options.work / f"study0-{options.design}", options.data)
+    if options.json:
+        print(json.dumps(found, indent=1))
+        return
+    for name, part in found.items():
+        print(name, part["truth"])
+        for row in part["rows"]:
+            low, high = row.get("rank_interval", (np.nan, np.nan))
+            print(
+                f"{row['design']:<26} {row['epochs']:>4} {row['estimator']:<40} {row['encoders']:>5} {row['cost']:>8,.0f} "
+                f"{row['rank']:.2f} [{low:.2f}, {high:.2f}] of ceiling {row['rank'] / part['truth']['ceiling']:.2f} "
+                f"bias {row.get('bias', np.nan):+.2f} coverage {row.get('coverage') or np.nan:.2f}"
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -24,7 +24,7 @@ from sslmem_kit.scores.intervals import interval, total_error
 from sslmem_kit.scores.protocols import view_weights
 from sslmem_kit.scores.variances import jackknife_sum
 
-FACTORS = 2
+FACTORS = 1
 """Largest number of factors of a seed."""
 ENCODERS_PER_FACTOR = 5
 """Encoders of a seed for each factor that is told apart."""
@@ -33,7 +33,8 @@ MIN_WEIGHED_SAMPLES = 20
 
 
 class Shared(NamedTuple):
-    """What samples share: their part along factors, as a mean over samples, its variance that seeds repeat, and its weight."""
+    """What samples share: their part along factors, as a mean over samples, its variance that seeds repeat (one standard error above its estimate,
+    so that intervals hold where it is small), and its weight."""
 
     mean: float
     variance: float
@@ -176,7 +177,9 @@ def _shared(
         own, along = np.clip(np.nan_to_num(repeated / of_means), 0, 1)
     if not own:  # nothing is repeated but by factors, if anything is
         return NOTHING
-    return Shared(float(sums[1].mean() / samples), float(max(repeated[1], 0)), float(min(1, along / own)))
+    # The standard error of the repeated variance, were no part repeated: that much may be there unseen.
+    unseen = np.trace(covariance[1]) / len(seeds) * np.sqrt(2 / (len(seeds) * (len(seeds) - 1) * samples))
+    return Shared(float(sums[1].mean() / samples), float(max(repeated[1], 0) + unseen), float(min(1, along / own)))
 
 
 def _along(out: np.ndarray, basis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
