@@ -4,8 +4,8 @@
 same samples, which :mod:`order_trainings` makes. A row is an estimator on the encoders of a design, at a cost:
 
 cost          encoder-epochs; an epoch of n samples counts n / 100.
-rank          Spearman's correlation with the truth over its samples, the estimator scored on other views than the truth. Interval: 95 %, Fisher's z
-              with the standard deviation of a bootstrap over samples and, apart from them, over the seeds of both.
+rank          Spearman's correlation with the truth over its samples, the estimator scored on other views than the truth. Interval: 95 %,
+              Fisher's z with the standard deviation of a bootstrap over samples and, apart from them, over the seeds of both.
 ceiling       the same correlation of a perfect estimator: root of the share of the truth's variance that other seeds and other views repeat.
 bias          mean over samples of estimate minus truth, 1/1000.
 coverage      share of the 95 % intervals that hold the truth, both errors considered; of intervals of the package's own estimators alone.
@@ -335,13 +335,24 @@ def table(work: Path, study: Path, prefix: str, resamples: int) -> dict[str, Any
     # Leave-one-out itself at a tenth of the cost, against the other seeds.
     size = max(1, round(len(truth.seeds) / SHARE))
     groups = [truth.seeds[start : start + size] for start in range(0, len(truth.seeds) - size + 1, size)]
-    for name, estimator in (("difference of means", difference), ("adjusted", adjusted()), ("2 factors regressed out", regressed(2))):
+    for name, estimator in (
+        ("difference of means", difference),
+        ("adjusted", adjusted()),
+        ("2 factors regressed out", regressed(2)),
+    ):
         ranks = []
         for group in groups:
             own = np.isin(truth.seed, group)
             ranks.append(stats.spearmanr(estimator(truth.of(own)), difference(truth.of(~own)))[0])
-        row = {"encoders": len(truth.seed) // len(truth.seeds) * size, "seeds": size, "groups": len(groups), "rank": float(np.mean(ranks))}
-        rows.append({"design": "leave_one_out", "epochs": 150, "estimator": name, **row, "cost": facts["cost"] * size / len(truth.seeds)})
+        row = {
+            "encoders": len(truth.seed) // len(truth.seeds) * size,
+            "seeds": size,
+            "groups": len(groups),
+            "rank": float(np.mean(ranks)),
+        }
+        rows.append(
+            {"design": "leave_one_out", "epochs": 150, "estimator": name, **row, "cost": facts["cost"] * size / len(truth.seeds)}
+        )
     return {"truth": facts, "rows": rows}
 
 

@@ -48,7 +48,8 @@ def build_report(
     ``range`` (of the candidates' differences; None where the protocol does not divide by it); ``tests`` (Tables 2 and 16; ``t`` is the
     paper's "effect size"); ``probe_accuracy`` (linear, on the study's own data) by encoder; ``downstream``, accuracies by task, probe and
     encoder; ``collapsed``, a sentence by the encoder that has; ``warnings``, of
-    :func:`sslmem_kit.statistics.caveats.caveats`; ``order``, of :func:`sslmem_kit.report.order.as_json`; ``data``, what was read (:func:`sslmem_kit.data.record.stored_record`);
+    :func:`sslmem_kit.statistics.caveats.caveats`; ``order``, of :func:`sslmem_kit.report.order.as_json`; ``data``, what was read
+    (:func:`sslmem_kit.data.record.stored_record`);
     ``encoders`` (ids); ``seconds`` that the study took; ``computed_on``, of :func:`sslmem_kit.store.provenance.computed_on`; of a study with
     layers :func:`sslmem_kit.report.layers.localized`; with ``fdr``
     ``discoveries``, of :func:`sslmem_kit.statistics.fdr.fdr_summary`; ``with_reliability`` a ``reliability`` of the candidates and of the

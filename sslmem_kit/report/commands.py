@@ -87,7 +87,7 @@ def validate(study: Path) -> None:
     "--estimator",
     metavar="NAME",
     shell_complete=arguments.complete_words(*arguments.ESTIMATORS),
-    help="Of a study with a design: pairs, subsets or adjusted (a score of every training sample) or leave_one_out; by default pairs, of all partitions.",
+    help="Of a study with a design: pairs, subsets or adjusted (every training sample) or leave_one_out; by default pairs, of all partitions.",
 )
 def export(study: Path, to: Path, protocol: str, estimator: str | None) -> None:
     """Write the scores of a study, one row a sample: score, errors, interval, p and q values (docs/precision.md)."""

@@ -15,8 +15,8 @@ def as_json(found: xr.Dataset) -> dict[str, Any]:
 
     Returns
     -------
-    ``estimator``, ``encoders``, ``seeds``, ``scored`` samples, ``reliability`` (value, interval) and ``over``, what the interval is over; ``caveat``, a
-    sentence, or None.
+    ``estimator``, ``encoders``, ``seeds``, ``scored`` samples, ``reliability`` (value, interval) and ``over``, what the interval is over;
+    ``caveat``, a sentence, or None.
 
     Examples
     --------
@@ -49,6 +49,5 @@ def as_text(order: dict[str, Any]) -> list[str]:
         return [f"order of single samples: {order['caveat']}"]
     value, (low, high) = order["reliability"]["value"], order["reliability"]["interval"]
     known = "reliability unknown" if value is None or value != value else f"reliability {value:.2f} [{low:.2f}, {high:.2f}]"
-    return [
-        f"order of single samples: by {order['encoders']} encoders of {order['seeds']} seeds ({order['estimator']}), {order['scored']:,} samples, {known}"
-    ]
+    by = f"by {order['encoders']} encoders of {order['seeds']} seeds ({order['estimator']})"
+    return [f"order of single samples: {by}, {order['scored']:,} samples, {known}"]

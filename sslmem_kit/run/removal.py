@@ -1,6 +1,7 @@
 """Removal by scores: which candidates another study found most memorized, or as many chosen at random (figures 3, 6 and 7, Table 17).
 
-They are ordered by :func:`sslmem_kit.statistics.order.ordering`: by encoders on random subsets where the other study has them, else by its pairs.
+They are ordered by :func:`sslmem_kit.statistics.order.ordering`: by encoders on random subsets where the other study has them, else by its
+pairs.
 """
 
 from __future__ import annotations

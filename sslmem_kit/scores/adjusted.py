@@ -33,8 +33,8 @@ MIN_WEIGHED_SAMPLES = 20
 
 
 class Shared(NamedTuple):
-    """What samples share: their part along factors, as a mean over samples, its variance that seeds repeat (one standard error above its estimate,
-    so that intervals hold where it is small), and its weight."""
+    """What samples share: their part along factors, as a mean over samples, its variance that seeds repeat (one standard error above its
+    estimate, so that intervals hold where it is small), and its weight."""
 
     mean: float
     variance: float
@@ -51,8 +51,8 @@ def adjusted_leave_out(alignment: xr.DataArray, trained_on: xr.DataArray, *, fac
     Parameters
     ----------
     alignment
-        (sample, augmentation, encoder), with ``seed`` on ``encoder``, ``view_a`` and ``view_b`` on ``augmentation``. Factors rest on all samples,
-        also on those that no encoder or every encoder was trained on.
+        (sample, augmentation, encoder), with ``seed`` on ``encoder``, ``view_a`` and ``view_b`` on ``augmentation``. Factors rest on all
+        samples, also on those that no encoder or every encoder was trained on.
     trained_on
         (sample, encoder) bool.
     factors
@@ -60,10 +60,10 @@ def adjusted_leave_out(alignment: xr.DataArray, trained_on: xr.DataArray, *, fac
 
     Returns
     -------
-    On ``sample``: ``sslmem``, ``standard_error_views``, ``standard_error_encoders``, ``standard_error``, the 95 % interval ``low`` to ``high``,
-    and the counts ``n_in`` and ``n_out`` of encoders; NaN where no seed has encoders of both kinds. The attrs hold the number of ``factors``
-    of each seed, in order, and ``factor_weight``. The error over encoders is from the spread over seeds, NaN with one; ``standard_error`` has what
-    the weight keeps from the score, too.
+    On ``sample``: ``sslmem``, ``standard_error_views``, ``standard_error_encoders``, ``standard_error``, the 95 % interval ``low`` to
+    ``high``, and the counts ``n_in`` and ``n_out`` of encoders; NaN where no seed has encoders of both kinds. The attrs hold the number of
+    ``factors`` of each seed, in order, and ``factor_weight``. The error over encoders is from the spread over seeds, NaN with one;
+    ``standard_error`` has what the weight keeps from the score, too.
 
     Raises
     ------
@@ -74,8 +74,8 @@ def adjusted_leave_out(alignment: xr.DataArray, trained_on: xr.DataArray, *, fac
     -----
     In seed s let y be a sample's alignments and x its membership (1: left out), both with their mean over encoders taken off, F the first
     principal components of all samples' y, each sample in units of its own spread. The difference of means is ``x'y / x'x``, its part along
-    factors ``(F'x)'(F'y) / x'x``. The variance of a part over samples that seeds repeat is the mean covariance of two seeds; its reliability is the
-    quotient of that and the variance of the mean over seeds. Seeds have weights ``x'x``.
+    factors ``(F'x)'(F'y) / x'x``. The variance of a part over samples that seeds repeat is the mean covariance of two seeds; its reliability
+    is the quotient of that and the variance of the mean over seeds. Seeds have weights ``x'x``.
 
     References
     ----------

@@ -16,7 +16,7 @@ from sslmem_kit.scores.sslmem import leave_out
 DESIGN_OF = {"pairs": "pair", "subsets": "subset", "leave_one_out": "leave_one_out"}
 """``design``, in the store, of the encoders that an estimator rests on."""
 ADJUSTED = "adjusted"
-"""Estimator by :mod:`sslmem_kit.scores.adjusted`; it rests on the encoders of ``subsets``, in a study without them on those of ``leave_one_out``."""
+"""Estimator by :mod:`sslmem_kit.scores.adjusted`; it rests on the encoders of ``subsets``, without any on those of ``leave_one_out``."""
 ESTIMATORS = (*DESIGN_OF, ADJUSTED)
 """Names of all estimators."""
 
@@ -37,7 +37,8 @@ def estimate(results: xr.Dataset, estimator: str, *, protocol: str = "corrected"
 
     Returns
     -------
-    As :func:`sslmem_kit.scores.leave_out`, of ``adjusted`` as :func:`sslmem_kit.scores.adjusted.adjusted_leave_out`; the attrs name ``estimator`` and ``protocol``, and count ``encoders`` and ``seeds``.
+    As :func:`sslmem_kit.scores.leave_out`, of ``adjusted`` as :func:`sslmem_kit.scores.adjusted.adjusted_leave_out`; the attrs name
+    ``estimator`` and ``protocol``, and count ``encoders`` and ``seeds``.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 """Estimators of SSLMem side by side: one pair, several pairs, random-subset ensembles, exact leave-one-out.
 
 All estimate m(x) of eq. 2, what an encoder's alignment of x loses when it is trained without x, and differ in what else they change and in
-what they cost. All but ``adjusted`` are :func:`sslmem_kit.scores.leave_out` over the encoders of one design: score, errors and interval follow by the same
-rule, from the differences within each seed, whose encoders are coupled.
+what they cost. All but ``adjusted`` (:mod:`sslmem_kit.scores.adjusted`) are :func:`sslmem_kit.scores.leave_out` over the encoders of one
+design: score, errors and interval follow by the same rule, from the differences within each seed, whose encoders are coupled.
 
 ================= ========================================================= ==================================================
 estimator         encoders of a seed                                        samples that it scores

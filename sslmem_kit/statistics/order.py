@@ -1,8 +1,8 @@
 """The order of single samples: by the best estimator that a study's encoders allow, with its reliability.
 
-Pairs of f and g compare partitions well and order single samples badly: what g is missing is not a sample but all candidates, and against exact
-leave-one-out their rank correlation was 0.0 [-0.40, 0.35] (docs/precision.md, "An order of samples"). Encoders on random subsets, or without one
-sample each, order samples by what leaving a sample out does; where a study has them, its order rests on them.
+Pairs of f and g compare partitions well and order single samples badly: what g is missing is not a sample but all candidates, and against
+exact leave-one-out their rank correlation was 0.0 [-0.40, 0.35] (docs/precision.md, "An order of samples"). Encoders on random subsets, or
+without one sample each, order samples by what leaving a sample out does; where a study has them, its order rests on them.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ def rank_scores(results: xr.Dataset, *, protocol: str = "corrected") -> xr.Datas
 
     Returns
     -------
-    :func:`sslmem_kit.scores.estimate` of the best estimator that the encoders allow, with ``rank`` (1: the highest score; equal ones by ascending id) on
-    ``sample``, and scalars ``reliability`` (the share of the variance of the candidates' scores that is not error; NaN with one seed) with
-    ``reliability_interval`` on ``bound`` (95 %, bootstrap over samples, given the encoders). The attrs name the ``estimator``.
+    :func:`sslmem_kit.scores.estimate` of the best estimator that the encoders allow, with ``rank`` (1: the highest score; equal ones by
+    ascending id) on ``sample``, and scalars ``reliability`` (the share of the variance of the candidates' scores that is not error; NaN with
+    one seed) with ``reliability_interval`` on ``bound`` (95 %, bootstrap over samples, given the encoders). The attrs name the
+    ``estimator``.
 
     Raises
     ------

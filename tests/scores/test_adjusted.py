@@ -130,8 +130,6 @@ def test_it_orders_the_samples_of_an_exact_leave_one_out() -> None:
     known = dict(zip(TRUTH["sample_0"].tolist(), TRUTH["mean_both_0"].tolist(), strict=True))
     scored = [(place, known[i]) for place, i in zip(TRUTH["place"], TRUTH["ids"].tolist(), strict=True) if i in known]
     places, truth = map(np.array, zip(*scored, strict=True))
-    ranks = [
-        stats.spearmanr(adjusted_leave_out(alignment, trained, factors=count)["sslmem"][places], truth)[0] for count in (1, 0)
-    ]
+    ranks = [stats.spearmanr(adjusted_leave_out(alignment, trained, factors=count)["sslmem"][places], truth)[0] for count in (1, 0)]
     assert ranks[0] > 0.3
     assert ranks[0] > ranks[1] - 0.02
