@@ -22,7 +22,7 @@ import xarray as xr
 from sslmem_kit import scores
 from sslmem_kit.data.partition import trained_on
 from sslmem_kit.names import ALIGNMENT, PARTITION_CODE, PARTITIONS, TRAINED_ON
-from sslmem_kit.statistics import effects, order_reliability, partition_tests, seed_summary, wilson_interval
+from sslmem_kit.statistics import effects, partition_tests, rank_scores, seed_summary, wilson_interval
 
 BETWEEN = 1.3
 """Distances of two random views, and what membership does to them, over those of the clean image and a view."""
@@ -170,9 +170,7 @@ def coverage(studies: int) -> dict[str, Any]:
                 for partition, value in means.items():
                     low, high = trainings["interval"].sel(partition=partition).values
                     held.setdefault(f"mean, {partition}", []).append(low <= value <= high)
-            order = order_reliability(root)
-            if order is not None:
-                held.setdefault("reliability", []).append(_holds_reliability(order, setting))
+            held.setdefault("reliability", []).append(_holds_reliability(rank_scores(root), setting))
         result[name] = {
             key: {"mean": float(np.mean(values)), "low_studies": float(np.mean(np.array(values) < 0.8)), "studies": len(values)}
             if key.startswith("sample")

@@ -13,7 +13,7 @@ from click.shell_completion import CompletionItem
 from sslmem_kit.spec.paths import expanded
 
 PROTOCOLS = ("paper", "released", "corrected")
-ESTIMATORS = ("pairs", "subsets", "leave_one_out", "groups")
+ESTIMATORS = ("pairs", "subsets", "adjusted", "leave_one_out", "groups")
 
 Complete = Callable[[Context, Parameter, str], list[Any]]
 

@@ -13,7 +13,7 @@ import xarray as xr
 from sslmem_kit import scores, store
 from sslmem_kit.data.record import as_line, printable, stored_record
 from sslmem_kit.errors import UserError, one_line
-from sslmem_kit.names import ALIGNMENT, ENCODER
+from sslmem_kit.names import ALIGNMENT, ENCODER, SSLMEM
 from sslmem_kit.scores.audit import (
     NOT_SCORES,
     alignment_summary,
@@ -28,10 +28,11 @@ from sslmem_kit.scores.selection import pair_positions
 from sslmem_kit.spec.audit import AuditSpec
 from sslmem_kit.spec.places import as_typed, below_here, find_study, no_study
 from sslmem_kit.spec.study import StudySpec
-from sslmem_kit.statistics import effects, order_reliability, overview, verdict
+from sslmem_kit.statistics import effects, overview, verdict
 from sslmem_kit.statistics.caveats import caveats, collapsed
 from sslmem_kit.statistics.extremes import with_shrunken
 from sslmem_kit.statistics.fdr import with_significance
+from sslmem_kit.statistics.order import has_order, rank_scores, with_order
 from sslmem_kit.store.directory import StudyFolder
 from sslmem_kit.store.metadata import DOCUMENT, REPAIR_HINT
 
@@ -76,8 +77,9 @@ class StudyResults(StudyFolder):
         """Return the scores of every sample, from all encoders or the named ones, with ``p_value``, ``q_value`` and ``shrunken``.
 
         Without a protocol it is ``corrected``, or ``released`` where there is one random view. See :func:`sslmem_kit.scores.score` for
-        the former, :mod:`sslmem_kit.statistics.fdr` and
-        :mod:`sslmem_kit.statistics.extremes` for the latter.
+        the former, :mod:`sslmem_kit.statistics.fdr` and :mod:`sslmem_kit.statistics.extremes` for the latter. A study with encoders
+        that order single samples has ``rank_score``, ``rank_error`` and ``rank`` too, of
+        :func:`sslmem_kit.statistics.order.with_order`, unless encoders are named.
 
         Raises
         ------
@@ -97,8 +99,13 @@ class StudyResults(StudyFolder):
             else:
                 result = scores.score(results, protocol=protocol, encoders=encoders)
                 result = with_shrunken(result, results if encoders is None else results.sel({ENCODER: list(encoders)}))
+            order = rank_scores(results, protocol=protocol) if encoders is None and not of_subsets and has_order(results) else None
         store.check_whole(self.results_path, result["difference"])
-        return result if of_subsets else with_significance(result)
+        result = result if of_subsets else with_significance(result)
+        if order is None:
+            return result
+        store.check_whole(self.results_path, order[SSLMEM])
+        return with_order(result, order)
 
     def common_scores(self, protocol: str | None = None) -> xr.Dataset:
         """Return the scores of every sample by ``scoring.common_policy``, as :meth:`scores` does those by the study's own policy.
@@ -210,7 +217,7 @@ class StudyResults(StudyFolder):
 
     def _sentence(self, result: xr.Dataset) -> str:
         """Return the verdict on scores."""
-        order = order_reliability(scores.of_pairs(self.results), protocol=result.attrs["protocol"])
+        order = rank_scores(self.results, protocol=result.attrs["protocol"])
         return verdict(effects(result), order, collapsed=bool(collapsed(self.tree))).sentence
 
     def _results_without_dask(self) -> xr.Dataset:

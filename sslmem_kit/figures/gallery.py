@@ -12,6 +12,7 @@ import xarray as xr
 from sslmem_kit.figures.style import INK, class_labels, dress, frame
 from sslmem_kit.names import PARTITION_CODE, SAMPLE, SSLMEM
 from sslmem_kit.statistics.extremes import SHRUNKEN
+from sslmem_kit.statistics.order import ordering
 
 _CELL, _CAPTION = 1.16, 0.68
 """Distance of two thumbnails and room for the text under one, in thumbnail sides."""
@@ -24,7 +25,7 @@ _UNIT = 100
 def plot(
     scores: xr.Dataset, thumbnails: xr.DataArray, *, count: int = 16, columns: int = 8, extremes: xr.Dataset | None = None
 ) -> hv.Overlay:
-    """Plot thumbnails with sample id, class and score: first the highest scores, then the lowest.
+    """Plot thumbnails with sample id, class and score: first the highest scores, then the lowest; by ``rank_score`` where there is one.
 
     Parameters
     ----------
@@ -50,7 +51,8 @@ def plot(
     (6, ['most memorized', 'least memorized'])
     """
     positions = np.flatnonzero(scores["partition"].values == PARTITION_CODE["candidate"])
-    order = positions[np.argsort(-scores[SSLMEM].values[positions], kind="stable")]
+    by = ordering(scores)
+    order = positions[np.argsort(-scores[by].values[positions], kind="stable")]
     count = max(1, min(count, len(order) // 2))
     columns = min(columns, count)
     rows = -(-count // columns)
@@ -66,7 +68,7 @@ def plot(
     x, top = column * _CELL, -row * step - heading * (1 + (row >= rows))
 
     chosen = scores.isel({SAMPLE: shown})
-    score, ids, classes = chosen[SSLMEM].values.astype(float), chosen[SAMPLE].values, class_labels(chosen)
+    score, ids, classes = chosen[by].values.astype(float), chosen[SAMPLE].values, class_labels(chosen)
     lowest = -2 * rows * step - 2 * heading
     width = columns * _CELL - (_CELL - 1)
     parts = [
@@ -81,10 +83,11 @@ def plot(
         ),
         _hover(x, top, ids, classes, score),
     ]
+    rests = "" if by == SSLMEM else f", ordered by {scores.attrs['rank_encoders']} encoders on subsets"
     limits = {"xlim": (-0.08, width + 0.08), "ylim": (lowest, 0.05)}
     figure = frame(
         hv.Overlay(parts),
-        title=f"Most and least memorized candidates ({scores.attrs['protocol']} protocol)"
+        title=f"Most and least memorized candidates ({scores.attrs['protocol']} protocol{rests})"
         if np.ptp(scores[SSLMEM].values[positions])
         else "All scores are equal: these candidates are in no order",
         width=round((width + 0.16) * _SIDE),

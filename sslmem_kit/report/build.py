@@ -11,10 +11,9 @@ from sslmem_kit import statistics, store
 from sslmem_kit.data.record import stored_record
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import ALIGNMENT, ENCODER, MODE, PAIR, PARTITION
-from sslmem_kit.report import common, duplicates, estimators, groups, layers, probes, reliability
+from sslmem_kit.report import common, duplicates, estimators, groups, layers, order, probes, reliability
 from sslmem_kit.report import fdr as discoveries
 from sslmem_kit.report.audit import one_model_report
-from sslmem_kit.report.reliability import with_interval
 from sslmem_kit.report.tables import by_coordinate, rows, rows_of_tests
 from sslmem_kit.scores import default_protocol, of_pairs
 from sslmem_kit.scores.audit import is_one_model, mode_of
@@ -51,21 +50,21 @@ def build_report(
     Returns
     -------
     ``study``, ``protocol``; ``verdict``, a sentence and what can and cannot be said (:func:`sslmem_kit.statistics.verdict`); ``effect``
-    of membership, by name (:func:`sslmem_kit.statistics.effects`); ``order``, the reliability of the order of the candidates
-    (:func:`sslmem_kit.statistics.order_reliability`; None where it is not known); ``over_seeds``, means of partitions over trainings
-    (:func:`sslmem_kit.statistics.seed_summary`; None where encoders are no pairs); ``mean``, ``sd``, ``n`` and ``interval`` (95 %, over
-    samples) of ``sslmem`` by partition; ``range`` (of the candidates' differences; None where the protocol does not divide by it);
-    ``ranges``, one a repetition; ``tests`` (Tables 2 and 16, the latter against the null, with the paper's against ``zero``; ``t`` is
-    the paper's "effect size"), whose ``unit``, and that of intervals over samples, is ``sample`` or ``group``; of probes
-    :func:`sslmem_kit.report.probes.accuracies`; ``common``, of :func:`sslmem_kit.report.common.common_policy`; ``collapsed``, a
-    sentence by the encoder that has; ``warnings``, of :func:`sslmem_kit.statistics.caveats.caveats`; ``data``, what was read
-    (:func:`sslmem_kit.data.record.stored_record`); ``encoders`` (ids); ``seconds`` that the study took; ``computed_on``, of
-    :func:`sslmem_kit.store.provenance.computed_on`; of a study with layers :func:`sslmem_kit.report.layers.localized`; ``duplicates``,
-    of :func:`sslmem_kit.statistics.duplicates.twin_summary` (None where nobody looked), and with subset encoders and groups
-    ``group_influence``; with ``fdr`` ``discoveries``, of :func:`sslmem_kit.statistics.fdr.fdr_summary`; ``with_reliability`` a
-    ``reliability`` of the candidates and of the independent samples, each of :func:`sslmem_kit.statistics.reliability.assess`;
-    ``with_estimators`` the comparison of :func:`sslmem_kit.statistics.estimators.compare_estimators`. NaN is None. An audit has its
-    ``mode`` and no probes; of one model the report is :func:`sslmem_kit.report.audit.one_model_report`.
+    of membership, by name (:func:`sslmem_kit.statistics.effects`); ``order``, of :func:`sslmem_kit.report.order.as_json`;
+    ``over_seeds``, means of partitions over trainings (:func:`sslmem_kit.statistics.seed_summary`; None where encoders are no pairs);
+    ``mean``, ``sd``, ``n`` and ``interval`` (95 %, over samples) of ``sslmem`` by partition; ``range`` (of the candidates' differences;
+    None where the protocol does not divide by it); ``ranges``, one a repetition; ``tests`` (Tables 2 and 16, the latter against the
+    null, with the paper's against ``zero``; ``t`` is the paper's "effect size"), whose ``unit``, and that of intervals over samples, is
+    ``sample`` or ``group``; of probes :func:`sslmem_kit.report.probes.accuracies`; ``common``, of
+    :func:`sslmem_kit.report.common.common_policy`; ``collapsed``, a sentence by the encoder that has; ``warnings``, of
+    :func:`sslmem_kit.statistics.caveats.caveats`; ``data``, what was read (:func:`sslmem_kit.data.record.stored_record`); ``encoders``
+    (ids); ``seconds`` that the study took; ``computed_on``, of :func:`sslmem_kit.store.provenance.computed_on`; of a study with layers
+    :func:`sslmem_kit.report.layers.localized`; ``duplicates``, of :func:`sslmem_kit.statistics.duplicates.twin_summary` (None where
+    nobody looked), and with subset encoders and groups ``group_influence``; with ``fdr`` ``discoveries``, of
+    :func:`sslmem_kit.statistics.fdr.fdr_summary`; ``with_reliability`` a ``reliability`` of the candidates and of the independent
+    samples, each of :func:`sslmem_kit.statistics.reliability.assess`; ``with_estimators`` the comparison of
+    :func:`sslmem_kit.statistics.estimators.compare_estimators`. NaN is None. An audit has its ``mode`` and no probes; of one model the
+    report is :func:`sslmem_kit.report.audit.one_model_report`.
 
     Raises
     ------
@@ -155,14 +154,14 @@ def _of_families(study: Study, scores: xr.Dataset, protocol: str) -> dict[str, A
     """Verdict, effect, order and means over seeds of scores of f against g; none of other scores."""
     if BY_ENCODER not in scores:
         return {}
-    found, order = statistics.effects(scores), statistics.order_reliability(of_pairs(study.results), protocol=protocol)
+    found, ranked = statistics.effects(scores), statistics.rank_scores(study.results, protocol=protocol)
     trainings = statistics.seed_summary(scores)
     over_seeds = {key: by_coordinate(trainings[key], PARTITION) for key in ("mean", "sd", "interval")}
-    said = statistics.verdict(found, order, collapsed=bool(collapsed(study.tree)))
+    said = statistics.verdict(found, ranked, collapsed=bool(collapsed(study.tree)))
     return {
         "verdict": said._asdict(),
         "effect": {row.pop(EFFECT): row for row in rows(found, EFFECT)},
-        "order": None if order is None else {**with_interval(order, "reliability"), **order.attrs},
+        "order": order.as_json(ranked),
         "over_seeds": {"seeds": int(trainings["seeds"]), **over_seeds} if trainings["seeds"] else None,
     }
 

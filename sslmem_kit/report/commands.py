@@ -87,7 +87,7 @@ def validate(study: Path) -> None:
     "--estimator",
     metavar="NAME",
     shell_complete=arguments.complete_words(*arguments.ESTIMATORS),
-    help="Of a study with a design: pairs, subsets (a score of every training sample), leave_one_out, or groups (left out whole); "
+    help="Of a study with a design: pairs, subsets or adjusted (every training sample), leave_one_out, or groups (left out whole); "
     "by default pairs, of all partitions.",
 )
 def export(study: Path, to: Path, protocol: str | None, estimator: str | None) -> None:

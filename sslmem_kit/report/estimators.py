@@ -37,7 +37,7 @@ def as_json(compared: xr.Dataset) -> dict[str, Any]:
     >>> from sslmem_kit.statistics import compare_estimators
     >>> found = as_json(compare_estimators(_example.design(), epochs=10))
     >>> [(row["estimator"], row["seeds"]) for row in found["estimators"]]
-    [('pairs', 1), ('pairs', 2), ('pairs', 3), ('subsets', 1), ('subsets', 2)]
+    [('pairs', 1), ('pairs', 2), ('pairs', 3), ('subsets', 1), ('subsets', 2), ('adjusted', 1), ('adjusted', 2)]
     >>> found["truth"]["n"], round(found["truth"]["ceiling"], 2)
     (5, 0.99)
     """

@@ -6,7 +6,7 @@ from typing import Any
 
 from sslmem_kit.data.record import as_line
 from sslmem_kit.names import MODE, ONE_MODEL
-from sslmem_kit.report import common, duplicates, estimators, fdr, groups, layers, probes, reliability
+from sslmem_kit.report import common, duplicates, estimators, fdr, groups, layers, order, probes, reliability
 from sslmem_kit.report.audit import one_model_text
 from sslmem_kit.statistics.effect import OVER
 from sslmem_kit.statistics.overview import CLAIM, as_sentence, chance, headline, number
@@ -43,6 +43,8 @@ def as_text(report: dict[str, Any]) -> str:
     if report["unit"] != "sample":
         lines.append("intervals, t and p over samples take the group as the unit (data.groups); Cohen's d is of samples")
     lines += _said(report["verdict"]) if "verdict" in report else []
+    if "order" in report and not report["order"]["caveat"]:  # which the verdict has
+        lines += ["", *order.as_text(report["order"])]
     if "common" in report:
         lines += ["", *common.as_text(report["common"])]
     if "duplicates" in report:

@@ -1,4 +1,8 @@
-"""Removal by scores: which candidates another study found most memorized, or as many chosen at random (figures 3, 6 and 7, Table 17)."""
+"""Removal by scores: which candidates another study found most memorized, or as many chosen at random (figures 3, 6 and 7, Table 17).
+
+They are ordered by :func:`sslmem_kit.statistics.order.ordering`: by encoders on random subsets where the other study has them, else by its
+pairs.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +15,10 @@ from sslmem_kit.data import Dataset
 from sslmem_kit.data.partition import removed_amount
 from sslmem_kit.data.samples import StudySamples, load_samples
 from sslmem_kit.errors import UserError
-from sslmem_kit.names import PARTITION_CODE, SAMPLE, SSLMEM
+from sslmem_kit.names import PARTITION_CODE, SAMPLE
 from sslmem_kit.spec.partition import RemovalSpec
 from sslmem_kit.spec.study import StudySpec
+from sslmem_kit.statistics.order import ordering
 from sslmem_kit.study import open_study
 
 
@@ -71,7 +76,7 @@ def _candidates(spec: RemovalSpec, dataset: Dataset, field: str) -> tuple[np.nda
             f"(data_fingerprint {fingerprint[:12]} there, {dataset.fingerprint[:12]} here)"
         )
     chosen = scores["partition"].values == PARTITION_CODE["candidate"]
-    ids, values = scores[SAMPLE].values[chosen], scores[SSLMEM].values[chosen]
+    ids, values = scores[SAMPLE].values[chosen], scores[ordering(scores)].values[chosen]
     order = np.argsort(ids)
     return ids[order], values[order]
 

@@ -1,3 +1,4 @@
+from .adjusted import adjusted_leave_out
 from .estimators import DESIGN_OF, estimate, seeds_of
 from .groups import group_influence, influence_by_cut
 from .intervals import CONFIDENCE
@@ -9,6 +10,7 @@ __all__ = [
     "CONFIDENCE",
     "DESIGN_OF",
     "PROTOCOLS",
+    "adjusted_leave_out",
     "by_seed",
     "default_protocol",
     "estimate",

@@ -9,11 +9,16 @@ import xarray as xr
 
 from sslmem_kit.errors import UserError, near
 from sslmem_kit.names import ALIGNMENT, ENCODER, PARTITION_CODE, SAMPLE, TRAINED_ON
+from sslmem_kit.scores.adjusted import adjusted_leave_out
 from sslmem_kit.scores.protocols import select_protocol
 from sslmem_kit.scores.sslmem import leave_out
 
 DESIGN_OF = {"pairs": "pair", "subsets": "subset", "leave_one_out": "leave_one_out"}
 """``design``, in the store, of the encoders that an estimator rests on."""
+ADJUSTED = "adjusted"
+"""Estimator by :mod:`sslmem_kit.scores.adjusted`; it rests on the encoders of ``subsets``, without any on those of ``leave_one_out``."""
+ESTIMATORS = (*DESIGN_OF, ADJUSTED)
+"""Names of all estimators."""
 
 
 def estimate(results: xr.Dataset, estimator: str, *, protocol: str = "corrected", seeds: Sequence[int] | None = None) -> xr.Dataset:
@@ -24,7 +29,7 @@ def estimate(results: xr.Dataset, estimator: str, *, protocol: str = "corrected"
     results
         Root of a results store.
     estimator
-        ``pairs``, ``subsets`` or ``leave_one_out``.
+        ``pairs``, ``subsets``, ``leave_one_out`` or ``adjusted``.
     protocol
         ``paper``, ``released`` or ``corrected``; scores are raw differences whatever the protocol.
     seeds
@@ -32,7 +37,8 @@ def estimate(results: xr.Dataset, estimator: str, *, protocol: str = "corrected"
 
     Returns
     -------
-    As :func:`sslmem_kit.scores.leave_out`; the attrs name ``estimator`` and ``protocol``, and count ``encoders`` and ``seeds``.
+    As :func:`sslmem_kit.scores.leave_out`, of ``adjusted`` as :func:`sslmem_kit.scores.adjusted.adjusted_leave_out`; the attrs name
+    ``estimator`` and ``protocol``, and count ``encoders`` and ``seeds``.
 
     Raises
     ------
@@ -50,12 +56,12 @@ def estimate(results: xr.Dataset, estimator: str, *, protocol: str = "corrected"
     >>> {estimator: estimate(design, estimator).sizes["sample"] for estimator in DESIGN_OF}
     {'pairs': 10, 'subsets': 20, 'leave_one_out': 5}
     """
-    if estimator not in DESIGN_OF:
+    if estimator not in ESTIMATORS:
         raise UserError(
-            f"estimator: there is none named {estimator!r}, choose one of {', '.join(DESIGN_OF)}{near(estimator, DESIGN_OF)}"
+            f"estimator: there is none named {estimator!r}, choose one of {', '.join(ESTIMATORS)}{near(estimator, ESTIMATORS)}"
         )
-    designs = results["design"].values if "design" in results.coords else np.full(results.sizes[ENCODER], "pair", object)
-    chosen = designs == DESIGN_OF[estimator]
+    designs = _designs(results)
+    chosen = designs == design_of(results, estimator)
     if not chosen.any():
         there = ", ".join(name for name, design in DESIGN_OF.items() if design in designs)
         raise UserError(
@@ -71,9 +77,13 @@ def estimate(results: xr.Dataset, estimator: str, *, protocol: str = "corrected"
     scored = trained.any(axis=1) & ~trained.all(axis=1)
     if estimator == "pairs":  # what g alone was trained on is no sample of f's
         scored &= results["partition"].values == PARTITION_CODE["candidate"]
-    results = results.isel({SAMPLE: np.flatnonzero(scored)})
-    scores = leave_out(select_protocol(results[ALIGNMENT], protocol), results[TRAINED_ON])
-    scores.attrs = {
+    if estimator == ADJUSTED:
+        scores = adjusted_leave_out(select_protocol(results[ALIGNMENT], protocol), results[TRAINED_ON])
+        scores = scores.isel({SAMPLE: np.flatnonzero(scored)})
+    else:
+        results = results.isel({SAMPLE: np.flatnonzero(scored)})
+        scores = leave_out(select_protocol(results[ALIGNMENT], protocol), results[TRAINED_ON])
+    scores.attrs |= {
         "estimator": estimator,
         "protocol": protocol,
         "encoders": int(chosen.sum()),
@@ -90,7 +100,7 @@ def seeds_of(results: xr.Dataset, estimator: str) -> np.ndarray:
     results
         Root of a results store.
     estimator
-        ``pairs``, ``subsets`` or ``leave_one_out``.
+        ``pairs``, ``subsets``, ``leave_one_out`` or ``adjusted``.
 
     Examples
     --------
@@ -98,6 +108,23 @@ def seeds_of(results: xr.Dataset, estimator: str) -> np.ndarray:
     >>> seeds_of(_example.design(), "subsets")
     array([0, 1])
     """
-    if "design" not in results.coords:
-        return np.unique(results["seed"].values) if estimator == "pairs" else np.empty(0, np.int64)
-    return np.unique(results["seed"].values[results["design"].values == DESIGN_OF[estimator]])
+    return np.unique(results["seed"].values[_designs(results) == design_of(results, estimator)])
+
+
+def design_of(results: xr.Dataset, estimator: str) -> str:
+    """Return the ``design``, in the store, of the encoders that an estimator rests on.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import _example
+    >>> design_of(_example.design(), "adjusted")
+    'subset'
+    """
+    if estimator != ADJUSTED:
+        return DESIGN_OF[estimator]
+    return DESIGN_OF["subsets" if (_designs(results) == DESIGN_OF["subsets"]).any() else "leave_one_out"]
+
+
+def _designs(results: xr.Dataset) -> np.ndarray:
+    """Return the design of each encoder; stores that have none hold pairs."""
+    return results["design"].values if "design" in results.coords else np.full(results.sizes[ENCODER], DESIGN_OF["pairs"], object)

@@ -4,8 +4,9 @@ from .estimators import compare_estimators
 from .extremes import cross_fitted, with_shrunken
 from .fdr import fdr_summary, null_proportion, p_values, q_values, with_significance
 from .layers import layer_scores, layer_table, layer_tests
+from .order import order_caveat, rank_scores
 from .precision import VarianceComponents, curve_of_study, planning_curve, required_seeds, variance_shares
-from .reliability import assess, forecast, order_reliability, spearman_brown
+from .reliability import assess, forecast, spearman_brown
 from .summary import bootstrap_mean_interval, by_partition, partition_summary, share_above, wilson_interval
 from .t_tests import LETTER, TABLE_2, TABLE_16, one_sample_test, partition_tests, two_sample_test
 from .trajectory import memorization_over_training
@@ -36,13 +37,14 @@ __all__ = [
     "memorization_over_training",
     "null_proportion",
     "one_sample_test",
-    "order_reliability",
+    "order_caveat",
     "p_values",
     "partition_summary",
     "partition_tests",
     "planning_curve",
     "q_values",
     "rank_agreement",
+    "rank_scores",
     "required_seeds",
     "seed_summary",
     "share_above",

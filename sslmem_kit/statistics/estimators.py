@@ -1,14 +1,15 @@
 """Estimators of SSLMem side by side: one pair, several pairs, random-subset ensembles, exact leave-one-out.
 
 All estimate m(x) of eq. 2, what an encoder's alignment of x loses when it is trained without x, and differ in what else they change and in
-what they cost. All are :func:`sslmem_kit.scores.leave_out` over the encoders of one design: score, errors and interval follow by the same
-rule, from the differences within each seed, whose encoders are coupled.
+what they cost. All but ``adjusted`` (:mod:`sslmem_kit.scores.adjusted`) are :func:`sslmem_kit.scores.leave_out` over the encoders of one
+design: score, errors and interval follow by the same rule, from the differences within each seed, whose encoders are coupled.
 
 ================= ========================================================= ==================================================
 estimator         encoders of a seed                                        samples that it scores
 ================= ========================================================= ==================================================
 ``pairs``         f and g; g has independents in place of all candidates    candidates
 ``subsets``       one for each fold, trained without that fold              every sample of the train split
+``adjusted``      those of ``subsets``                                      every sample of the train split
 ``leave_one_out`` one on f's samples, one without each of some candidates   these candidates
 ================= ========================================================= ==================================================
 
@@ -27,7 +28,7 @@ import xarray as xr
 
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import AUGMENTATION, BOUND, BOUNDS, ENCODER, ESTIMATOR, SAMPLE, SSLMEM
-from sslmem_kit.scores.estimators import DESIGN_OF, estimate, seeds_of
+from sslmem_kit.scores.estimators import design_of, estimate, seeds_of
 from sslmem_kit.statistics.reliability import percentile_interval
 from sslmem_kit.statistics.summary import STUDENT_BELOW, bootstrap_mean_interval
 
@@ -37,7 +38,7 @@ RANK_RESAMPLES = 400
 """Bootstrap samples that are ranked, which takes longer."""
 MIN_TRUTH_SAMPLES = 5
 """Samples of the truth below which nothing is compared with it."""
-COMPARED = ("pairs", "subsets")
+COMPARED = ("pairs", "subsets", "adjusted")
 """Estimators that are measured against the exact leave-one-out."""
 COUNTS = ("repetitions", "encoders", "encoder_epochs", "scored")
 ERRORS = ("bias", "rmse", "rank_correlation")
@@ -89,7 +90,7 @@ def compare_estimators(results: xr.Dataset, *, protocol: str = "corrected", epoc
     >>> from sslmem_kit.scores import _example
     >>> compared = compare_estimators(_example.design(), epochs=10)
     >>> compared["encoder_epochs"].to_series().unstack().to_dict("index")
-    {'pairs': {1: 20, 2: 40, 3: 60}, 'subsets': {1: 20, 2: 40, 3: 0}}
+    {'pairs': {1: 20, 2: 40, 3: 60}, 'subsets': {1: 20, 2: 40, 3: 0}, 'adjusted': {1: 20, 2: 40, 3: 0}}
     >>> compared["rmse"].sel(estimator="pairs", seeds=1).round(3).item(), compared["attenuation_limit"].round(2).item()
     (0.023, 0.99)
     """
@@ -110,7 +111,10 @@ def compare_estimators(results: xr.Dataset, *, protocol: str = "corrected", epoc
     rows = {}
     for estimator in COMPARED:
         # Groups of seeds share alignments, which are therefore read once; these encoders are few beside those of the truth.
-        loaded = results.isel({ENCODER: np.flatnonzero(results["design"].values == DESIGN_OF[estimator])}).load()
+        design = design_of(results, estimator)
+        if design == "leave_one_out":  # the truth itself
+            continue
+        loaded = results.isel({ENCODER: np.flatnonzero(results["design"].values == design)}).load()
         halves = [_with_views(loaded, ours) for ours, _ in ways]
         for group in _seed_groups(seeds_of(loaded, estimator)):
             estimates = [[estimate(half, estimator, protocol=protocol, seeds=part.tolist()) for part in group] for half in halves]

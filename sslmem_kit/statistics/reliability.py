@@ -15,14 +15,12 @@ import scipy  # scipy.stats comes on first use: it takes half a second, and the 
 import xarray as xr
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.names import BOUND, BOUNDS, PARTITION_CODE, STATISTIC
+from sslmem_kit.names import BOUND, BOUNDS, STATISTIC
 from sslmem_kit.statistics.precision import TARGET, VIEWS, VarianceComponents, estimable_views, mean_parts, required_seeds
 from sslmem_kit.statistics.variance_components import MIN_ORDERED_SAMPLES, CrossedScores, weighted_sums
 
 RESAMPLES = 1000
 """Bootstrap samples, for intervals."""
-MOST_AT_A_GLANCE = 20_000
-"""Number of candidates up to which a report says how reliable their order is."""
 HALVED = ("seeds", "views")
 """Coordinates of ``halved``: what is split in two halves."""
 GIVEN = ("these views", "these encoders")
@@ -111,29 +109,6 @@ def assess(results: xr.Dataset, *, protocol: str = "corrected", partition: str =
             unknown=[*table.unknown(), *_untold(required)],
         )
     )
-
-
-def order_reliability(results: xr.Dataset, *, protocol: str = "corrected") -> xr.Dataset | None:
-    """Reliability of the order of the candidates by the parts of the error, as :func:`assess` gives it.
-
-    Returns
-    -------
-    ``reliability`` and ``reliability_interval``, the attrs ``n``, ``seeds`` and ``views``; None of more than 20,000 candidates, which take
-    long, and where encoders are no pairs.
-
-    Examples
-    --------
-    >>> from sslmem_kit.scores import _example
-    >>> order_reliability(_example.results())["reliability"].round(2).item()
-    0.97
-    """
-    if (results["partition"].values == PARTITION_CODE["candidate"]).sum() > MOST_AT_A_GLANCE:
-        return None
-    table = CrossedScores.of(results, protocol)
-    if table.seeds < 2 or table.n < MIN_ORDERED_SAMPLES:
-        return None
-    found = _predicted(table.parts(), table.parts(bootstrap_weights(table.n)), table.seeds, table.views)
-    return found.assign_attrs(n=table.n, seeds=table.seeds, views=table.views)
 
 
 def _untold(required: xr.Dataset) -> list[str]:

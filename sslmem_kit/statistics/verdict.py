@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from sslmem_kit.names import BOUND
 from sslmem_kit.statistics.effect import EFFECT, OVER
+from sslmem_kit.statistics.order import order_caveat
 from sslmem_kit.statistics.precision import TARGET
 
 LEVEL = 0.05
@@ -25,7 +26,7 @@ class Verdict(NamedTuple):
     cannot: list[str]
 
 
-def verdict(found: xr.Dataset, order: Any = None, *, collapsed: bool = False) -> Verdict:
+def verdict(found: xr.Dataset, order: xr.Dataset | None = None, *, collapsed: bool = False) -> Verdict:
     """Verdict on the effects of membership and the order of samples.
 
     Parameters
@@ -33,8 +34,7 @@ def verdict(found: xr.Dataset, order: Any = None, *, collapsed: bool = False) ->
     found
         Of :func:`sslmem_kit.statistics.effect.effects`.
     order
-        ``reliability``, ``reliability_interval``, and the attrs ``n``, ``seeds`` and ``views``, of
-        :func:`sslmem_kit.statistics.reliability.order_reliability`; None where it is not known.
+        Of :func:`sslmem_kit.statistics.order.rank_scores`; None where it is not known.
     collapsed
         Whether an encoder has collapsed, so that nothing can be said.
 
@@ -78,12 +78,14 @@ def verdict(found: xr.Dataset, order: Any = None, *, collapsed: bool = False) ->
     return Verdict(sentence, can, cannot)
 
 
-def _of_order(order: Any) -> str:
+def _of_order(order: xr.Dataset | None) -> str:
     """Sentence on the order of single samples."""
-    if order is None or not np.isfinite(order["reliability"]):
+    if order is None:
         return "which sample is memorized more than another: the reliability of their order is not known"
+    if caveat := order_caveat(order):
+        return f"which single sample is memorized more than another: {caveat}"
     value, (low, high) = float(order["reliability"]), order["reliability_interval"].values
-    words = f"reliability {value:.2f} [{low:.2f}, {high:.2f}] with {order.attrs['seeds']} seeds and {order.attrs['views']} views"
+    words = f"reliability {value:.2f} [{low:.2f}, {high:.2f}] by {order.attrs['encoders']} encoders"
     if low >= TARGET:
         return f"the order of single samples, {words}"
     return f"which single sample is memorized more than another: {words}"
