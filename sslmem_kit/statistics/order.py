@@ -13,7 +13,7 @@ import xarray as xr
 from sslmem_kit.names import BOUND, BOUNDS, PARTITION_CODE, SAMPLE, SSLMEM
 from sslmem_kit.scores.estimators import estimate, seeds_of
 from sslmem_kit.statistics.reliability import bootstrap_weights, percentile_interval
-from sslmem_kit.statistics.variance_components import weighted_sums
+from sslmem_kit.statistics.variance_components import MIN_ORDERED_SAMPLES, CrossedScores, weighted_sums
 
 ORDERING = ("adjusted", "pairs")
 """Estimators that order samples, the best first."""
@@ -59,19 +59,37 @@ def rank_scores(results: xr.Dataset, *, protocol: str = "corrected") -> xr.Datas
     order = np.lexsort((scores[SAMPLE].values, -scores[SSLMEM].values))  # NaN is last
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(1, len(order) + 1)
+    if estimator == UNRELIABLE:
+        reliability, interval = _of_pairs(results, protocol)
+        return _ranked(scores, rank, reliability, interval)
     chosen = np.isfinite(scores[SSLMEM].values) & np.isfinite(scores["standard_error"].values)
     if "partition" in scores.coords and (candidates := scores["partition"].values == PARTITION_CODE["candidate"]).any():
         chosen &= candidates
-    values, square = scores[SSLMEM].values[chosen], scores["standard_error"].values[chosen] ** 2
+    # A mean error that is pooled over samples is that of a typical one, below the mean of all: the raw one counts, where it is larger.
+    squares = [scores[name].values[chosen] ** 2 for name in ("standard_error", "standard_error_encoders")]
+    values, square = scores[SSLMEM].values[chosen], max(squares, key=np.sum)
     found = _reliability(values, square, np.ones((1, len(values))))
     interval = (
         percentile_interval(_reliability(values, square, bootstrap_weights(len(values)))) if len(values) else (np.nan, np.nan)
     )
-    return scores.assign(
-        rank=(SAMPLE, rank),
-        reliability=float(found[0]),
-        reliability_interval=(BOUND, list(interval)),
-    ).assign_coords({BOUND: list(BOUNDS)})
+    return _ranked(scores, rank, float(found[0]), interval)
+
+
+def _ranked(scores: xr.Dataset, rank: np.ndarray, reliability: float, interval: tuple[float, float]) -> xr.Dataset:
+    found = scores.assign(rank=(SAMPLE, rank), reliability=reliability, reliability_interval=(BOUND, list(interval)))
+    return found.assign_coords({BOUND: list(BOUNDS)})
+
+
+def _of_pairs(results: xr.Dataset, protocol: str) -> tuple[float, tuple[float, float]]:
+    """Reliability of pairs, by the parts of the error, and its interval, as :func:`sslmem_kit.statistics.assess` gives them."""
+    if "partition" not in results.coords:
+        return np.nan, (np.nan, np.nan)
+    table = CrossedScores.of(results, protocol)
+    if table.seeds < 2 or table.n < MIN_ORDERED_SAMPLES:
+        return np.nan, (np.nan, np.nan)
+    parts, resampled = table.parts(), table.parts(bootstrap_weights(table.n))
+    ends = percentile_interval(resampled.reliability(table.seeds, table.views))
+    return float(parts.reliability(table.seeds, table.views)), ends
 
 
 def has_order(results: xr.Dataset) -> bool:
@@ -156,8 +174,5 @@ def order_caveat(found: xr.Dataset) -> str | None:
     if found.attrs["estimator"] != UNRELIABLE:
         return None
     value, (low, high) = found["reliability"].item(), found["reliability_interval"].values
-    known = f"reliability {value:.2f} [{low:.2f}, {high:.2f}]" if np.isfinite(value) else "reliability unknown, of one seed"
-    return (
-        f"pairs alone order single samples badly: {known}, and that of an order which exact leave-one-out need not share (rank correlation 0.0 "
-        "[-0.40, 0.35]); design.subsets gives an order that is to be relied on"
-    )
+    known = f"reliability {value:.2f} [{low:.2f}, {high:.2f}]" if np.isfinite(value) else "reliability unknown"
+    return f"pairs alone order single samples badly: {known}; what design.subsets trains orders them by leave-one-out"
