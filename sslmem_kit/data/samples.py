@@ -79,7 +79,9 @@ class StudySamples:
         if plan.design == "leave_one_out":  # trained for as long as those that miss a sample, or the largest group
             count += 0 if plan.left_out is None else len(self.left_out[plan.left_out])
             count -= max(map(len, self.left_out))
-        elif plan.design == "subset" and self.dataset.groups is not None:  # for as long as those that miss the largest fold
+        elif (
+            plan.design == "subset" and self.dataset.groups is not None and self.spec.design.subsets
+        ):  # for as long as those that miss the largest fold
             fold = self._cuts[plan.seed]
             here = fold[self.slots(plan.model_copy(update={"left_out": -1})) >= 0]
             count = len(here) - int(np.bincount(here, minlength=self.spec.design.subsets.folds).max())

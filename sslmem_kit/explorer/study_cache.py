@@ -162,11 +162,11 @@ class OpenStudy:
 
         def make() -> xr.Dataset:
             with store.reading(self.study.results_path):
-                results = self.tree.to_dataset()
+                results = self.study.results
                 made = scores.score(results, protocol=protocol, encoders=encoders)
                 made = with_shrunken(made, results.sel({ENCODER: list(encoders)}))
             store.check_whole(self.study.results_path, made["difference"])
-            made = with_significance(made)
+            made = with_significance(made).drop_dims(ENCODER)
             small = {name: column.astype(np.float32) for name, column in made.data_vars.items() if column.dtype == np.float64}
             return made.assign(small).drop_vars("augmentation", errors="ignore")
 

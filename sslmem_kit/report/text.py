@@ -80,7 +80,7 @@ def _effects(effect: dict[str, Any]) -> list[str]:
 
 def _means(report: dict[str, Any]) -> list[str]:
     """Lines of the partitions' means, with their interval over trainings where there are several."""
-    trainings = report.get("over_seeds") or {"seeds": 0}
+    trainings: dict[str, Any] = report.get("over_seeds") or {"seeds": 0}
     several = trainings["seeds"] > 1
     over = f"{trainings['seeds']} trainings (seeds)" if several else "samples, given these encoders"
     lines = [f"{'partition':<12} {'n':>9} {'mean':>9} {'sd of samples':>13} {'sd of seeds':>11}  95 % over {over}"]

@@ -75,7 +75,7 @@ def group_influence(
     parts = _divided(results, groups, estimator)
     unit, none, whole = parts.unit, parts.none, parts.whole
     alignment = select_protocol(parts.results[ALIGNMENT], protocol)
-    decided = (none | whole).all(axis=1)
+    decided: np.ndarray = np.all(none | whole, axis=1)
     # The encoders of a group that was cut apart are its own; few groups have enough of them.
     apart = np.flatnonzero(none.any(axis=1) & whole.any(axis=1) & ~decided)
     sets = [(np.flatnonzero(decided[unit]), np.arange(none.shape[1]))]

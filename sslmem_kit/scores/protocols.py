@@ -76,7 +76,7 @@ def usable_protocols(results: xr.Dataset | xr.DataArray) -> list[str]:
     >>> usable_protocols(results.isel(augmentation=[0]))  # the clean image with one random view
     ['released']
     """
-    view_a, view_b = results["view_a"].values, results["view_b"].values
+    view_a, view_b = results["view_a"], results["view_b"]
     needs = {"paper": ("paper",), "released": ("released",), "corrected": ("paper", "released")}
     return [name for name in PROTOCOLS if all(PROTOCOLS[kind](view_a, view_b).any() for kind in needs[name])]
 

@@ -165,12 +165,13 @@ def variance_over_encoders(means: np.ndarray, out: np.ndarray, by_seed: np.ndarr
     array([[0.01]])
     """
     together = _is_together(out, by_seed)
+    if by_seed is None or not together.any():
+        return variance_of_independent(means, out, None)
+    if together.all():
+        return variance_by_seed(means, out, by_seed)
     variance, degrees = np.empty((len(means), means.shape[2])), np.empty(len(means))
-    for chosen, estimate in ((together, variance_by_seed), (~together, variance_of_independent)):
-        if chosen.all():
-            return estimate(means, out, by_seed)
-        if chosen.any():
-            variance[chosen], degrees[chosen] = estimate(means[chosen], out[chosen], by_seed)
+    variance[together], degrees[together] = variance_by_seed(means[together], out[together], by_seed)
+    variance[~together], degrees[~together] = variance_of_independent(means[~together], out[~together], None)
     return variance, degrees
 
 
@@ -218,7 +219,7 @@ def without_offset(
         if len(members) < MIN_MODERATED_SAMPLES:
             continue
         bessel = len(members) / (len(members) - 1)
-        if chosen is together:
+        if chosen is together and by_seed is not None:
             differences = seed_differences(means[members, :, None], out[members], by_seed)[..., 0]
             of_seeds = differences.mean(axis=0)
             own[members] = bessel * _variance_of_mean(differences - of_seeds)

@@ -139,7 +139,7 @@ def of_seeds(f: Sequence[int], g: Sequence[int]) -> list[str]:
 
 def _of_older_means(tree: xr.DataTree) -> list[str]:
     """Caveat of means over pairs of views that an earlier version stored with other weights than those of the scores."""
-    views = int(tree["view_b"].max())
+    views = int(tree.to_dataset()["view_b"].max())
     older = [
         f"/{group}"
         for group in (LAYERS, "trajectory")

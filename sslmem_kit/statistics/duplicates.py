@@ -27,8 +27,8 @@ def hiding_twins(tree: xr.DataTree, partition: str) -> np.ndarray:
     partition
         ``candidate`` or ``independent``.
     """
-    twins = tree[DUPLICATES]["twins"].sel({PARTITION: list(SEEN_BY_THE_OTHER[partition])}).sum(PARTITION).values
-    return np.where(tree[PARTITION].values == PARTITION_CODE[partition], twins, 0)
+    twins = tree[DUPLICATES].to_dataset()["twins"].sel({PARTITION: list(SEEN_BY_THE_OTHER[partition])}).sum(PARTITION).values
+    return np.where(tree.to_dataset()[PARTITION].values == PARTITION_CODE[partition], twins, 0)
 
 
 def twin_summary(tree: xr.DataTree, scores: xr.Dataset) -> xr.Dataset | None:
@@ -53,7 +53,7 @@ def twin_summary(tree: xr.DataTree, scores: xr.Dataset) -> xr.Dataset | None:
     group, values = tree[DUPLICATES].to_dataset(), scores[SSLMEM].values
     counts = group["twins"].values
     hidden = {partition: hiding_twins(tree, partition) > 0 for partition in SEEN_BY_THE_OTHER}
-    codes = tree[PARTITION].values
+    codes = tree.to_dataset()[PARTITION].values
     own = {partition: codes == PARTITION_CODE[partition] for partition in hidden}
     chosen = np.concatenate([np.flatnonzero(where) for where in hidden.values()])[:LISTED]
     names = list(PARTITION_CODE)
@@ -63,14 +63,14 @@ def twin_summary(tree: xr.DataTree, scores: xr.Dataset) -> xr.Dataset | None:
             "samples": int(has_twin.sum()),
             "groups": len(np.unique(group["twin_group"].values[has_twin])),
             "pairs": group.sizes["pair"],
-            "exact": int((group["by"].values & 1).sum()),
+            "exact": int(np.sum(group["by"].values & 1)),
             "threshold": group.attrs["threshold"],
             "views_kept": group.attrs["views_kept"],
             "hidden": (PARTITION, [int(where.sum()) for where in hidden.values()]),
             "n": (PARTITION, [int(where.sum()) for where in own.values()]),
             "mean_hidden": (PARTITION, [_mean(values[where]) for where in hidden.values()]),
             "mean_others": (PARTITION, [_mean(values[own[name] & ~where]) for name, where in hidden.items()]),
-            SAMPLE: ("listed", tree[SAMPLE].values[chosen]),
+            SAMPLE: ("listed", np.asarray(tree[SAMPLE])[chosen]),
             "own": ("listed", np.array([names[code] for code in codes[chosen]], str)),
             SSLMEM: ("listed", values[chosen]),
             "twins": (("listed", "among"), counts[chosen]),
@@ -96,7 +96,10 @@ def crossing_twins(tree: xr.DataTree, *, share: float = 0.01) -> str | None:
         return None
     parts = []
     for partition, others in SEEN_BY_THE_OTHER.items():
-        count, total = int((hiding_twins(tree, partition) > 0).sum()), int((tree[PARTITION] == PARTITION_CODE[partition]).sum())
+        count, total = (
+            int((hiding_twins(tree, partition) > 0).sum()),
+            int((tree.to_dataset()[PARTITION] == PARTITION_CODE[partition]).sum()),
+        )
         if count > share * total:
             parts.append(f"{count:,} of {total:,} {partition} have a near-duplicate in {' or '.join(others)}")
     if not parts:

@@ -171,7 +171,7 @@ def training_means(scores: xr.Dataset) -> xr.DataArray:
 
 def _over_trainings(trainings: xr.DataArray, weights: dict[str, float]) -> tuple[float, float, str, float, int]:
     """Error of an effect over trainings, its degrees of freedom, what it is over, standard deviation over seeds, and their number."""
-    of_each = sum(weight * trainings.sel({PARTITION: name}) for name, weight in weights.items())
+    of_each = xr.dot(trainings.sel({PARTITION: list(weights)}), xr.DataArray(list(weights.values()), dims=PARTITION), dim=PARTITION)
     if "seed" in trainings.dims:
         seeds = trainings.sizes["seed"]
         if seeds < 2:

@@ -147,8 +147,10 @@ def partition_tests(scores: xr.Dataset, alternatives: tuple[str, ...] = TABLE_2 
                 zero = clustered_one_sample_test(values, of_groups[0], alternative=side)
         found[alternative] = own.assign(
             against=" and ".join(others),
-            **{f"{name}_student": student[name] for name in ("t", "p")},
-            **{f"{name}_zero": zero[name] for name in ("t", "p")},
+            t_student=student["t"],
+            p_student=student["p"],
+            t_zero=zero["t"],
+            p_zero=zero["p"],
         )
     columns = {"against": str, "t": float, "p": float, "cohens_d": float, "n": int, "n_first": int, "n_second": int,
                "t_student": float, "p_student": float, "t_zero": float, "p_zero": float}  # fmt: skip

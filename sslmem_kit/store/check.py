@@ -72,11 +72,11 @@ def data_problems(tree: xr.DataTree) -> Iterator[str]:
     if len(ids) and (np.diff(ids) <= 0).any():
         yield "sample ids are not strictly ascending"
     try:
-        weights = pair_weights(int(tree["view_b"].max()))
+        weights = pair_weights(int(tree.to_dataset()["view_b"].max()))
         if LAYERS in tree.children and PAIRS_OF_VIEWS not in tree[LAYERS][ALIGNMENT].attrs:  # of an earlier version
             weights = np.full(len(weights), 1 / len(weights))
         for start in range(0, len(ids), 65536):
-            values = tree[ALIGNMENT].isel(sample=slice(start, start + 65536)).values
+            values = tree.to_dataset()[ALIGNMENT].isel(sample=slice(start, start + 65536)).values
             if not np.isfinite(values).all():
                 yield f"alignment holds {int((~np.isfinite(values)).sum())} values that are not finite, in blocks recorded as scored"
                 return

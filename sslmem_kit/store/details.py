@@ -250,7 +250,7 @@ def _neighbour_problems(tree: xr.DataTree, kept: np.ndarray) -> Iterator[str]:
 
 
 def _twin_problems(tree: xr.DataTree) -> Iterator[str]:
-    group, ids = tree[DUPLICATES].to_dataset(inherit=False), tree[SAMPLE].values
+    group, ids = tree[DUPLICATES].to_dataset(), np.asarray(tree[SAMPLE])
     try:
         first, second, twins = (group[name].values for name in ("first", "second", "twins"))
     except (ValueError, OSError, RuntimeError) as error:

@@ -48,7 +48,8 @@ def write_alignment(
 def mean_alignment(path: Path, *, encoder: int) -> np.ndarray:
     """Return the mean over augmentations of an encoder's alignment, by :func:`sslmem_kit.store.mean_of_pairs`, (sample,) float32."""
     group = _open_for_writing(path)
-    return mean_of_pairs(group[ALIGNMENT][:, :, encoder], int(group["view_b"][:].max()))
+    distances, second = np.asarray(_array(group, ALIGNMENT)[:, :, encoder]), np.asarray(_array(group, "view_b")[:])
+    return mean_of_pairs(distances, int(second.max()))
 
 
 def write_evaluation(path: Path, *, encoder: int, rows: Mapping[str, np.ndarray]) -> None:
@@ -136,6 +137,13 @@ def is_finished(path: Path) -> bool:
     return b'"consolidated_metadata"' in (path / "zarr.json").read_bytes()
 
 
+def _array(group: zarr.Group, name: str) -> zarr.Array:
+    """Return an array of a group, which holds groups too."""
+    array = group[name]
+    assert isinstance(array, zarr.Array)
+    return array
+
+
 def sample_ids(path: Path) -> np.ndarray:
     """Return the ids of the scored samples, ascending."""
     return _open_for_writing(path)[SAMPLE][:]
@@ -144,7 +152,7 @@ def sample_ids(path: Path) -> np.ndarray:
 def sample_groups(path: Path) -> np.ndarray | None:
     """Return the groups of the scored samples, by the id of the first member; None where the study has none."""
     group = _open_for_writing(path)
-    return group[GROUP][:] if GROUP in group else None
+    return np.asarray(_array(group, GROUP)[:]) if GROUP in group else None
 
 
 def unlisted_details(path: Path) -> list[str]:

@@ -40,7 +40,7 @@ def digits_twins(spec: DataSpec) -> Source:
     whole = digits(spec)
     rng = np.random.Generator(np.random.Philox(13))
     chosen = rng.permutation(len(whole.labels))[: ORIGINALS + 360]
-    images, labels = whole.images[chosen], whole.labels[chosen]
+    images, labels = np.asarray(whole.images)[chosen], whole.labels[chosen]
     of = planted_copies()
     noisy = images[of] * rng.uniform(0.95, 1.05, (len(of), 1, 1, 1)) + rng.normal(0, 6, images[of].shape)
     copies = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)

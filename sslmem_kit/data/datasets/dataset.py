@@ -194,7 +194,7 @@ def load(spec: DataSpec, *, seed: int = 0, channels: int | None = None, progress
             "copies": record.copies(found.keys, labels, is_test),
             **(
                 {}
-                if groups is None
+                if groups is None or spec.groups is None
                 else {"groups": {**summary(groups, spec.groups), "test_in_train": record.divided(groups, is_test)}}
             ),
             "formats": record.by_number([header.format for header in found.headers]),

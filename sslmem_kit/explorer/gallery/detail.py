@@ -210,10 +210,10 @@ class Detail:
 def opened_twins(opened: OpenStudy, position: int) -> tuple[dict[str, int], bool]:
     """Return the near-duplicates of a sample by partition, those that there are, and whether they hide what is memorized of it; nothing where
     nobody looked."""
-    if DUPLICATES not in opened.tree.children:
+    if opened.tree is None or DUPLICATES not in opened.tree.children:
         return {}, False
     with reading(opened.study.results_path):
-        row = opened.tree[DUPLICATES]["twins"].isel({SAMPLE: position}).load(scheduler="sync")
+        row = opened.tree[DUPLICATES].to_dataset()["twins"].isel({SAMPLE: position}).load(scheduler="sync")
     counts = dict(zip(row[PARTITION].values.tolist(), row.values.tolist(), strict=True))
     own = PARTITIONS[opened.partitions[position]]
     hidden = any(counts[name] for name in SEEN_BY_THE_OTHER.get(own, ()))
