@@ -1,7 +1,7 @@
 """Removal by scores: which candidates another study found most memorized, or as many chosen at random (figures 3, 6 and 7, Table 17).
 
-Shrunken scores (:mod:`sslmem_kit.statistics.extremes`) choose the same candidates: within a partition they have the order of the scores. The mean
-score of those that are chosen overstates them; :func:`sslmem_kit.statistics.cross_fitted` is what they are worth.
+Shrunken scores (:mod:`sslmem_kit.statistics.extremes`) choose the same candidates: within a partition they have the order of the scores.
+The mean score of those that are chosen overstates them; :func:`sslmem_kit.statistics.cross_fitted` is what they are worth.
 """
 
 from __future__ import annotations
