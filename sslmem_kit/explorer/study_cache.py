@@ -162,7 +162,7 @@ class OpenStudy:
 
         def make() -> xr.Dataset:
             with store.reading(self.study.results_path):
-                results = self.study.results
+                results = self.tree.to_dataset()  # pyright: ignore[reportOptionalMemberAccess]
                 made = scores.score(results, protocol=protocol, encoders=encoders)
                 made = with_shrunken(made, results.sel({ENCODER: list(encoders)}))
             store.check_whole(self.study.results_path, made["difference"])

@@ -2,6 +2,9 @@
 
 They are ordered by :func:`sslmem_kit.statistics.order.ordering`: by encoders on random subsets where the other study has them, else by its
 pairs.
+
+Shrunken scores (:mod:`sslmem_kit.statistics.extremes`) choose the same candidates: within a partition they have the order of the scores.
+The mean score of those that are chosen overstates them; :func:`sslmem_kit.statistics.cross_fitted` is what they are worth.
 """
 
 from __future__ import annotations

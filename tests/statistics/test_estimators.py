@@ -152,7 +152,9 @@ def test_the_truth_is_scored_on_other_views_than_the_estimators() -> None:
     of_view = dict(zip(views.tolist(), rng.normal(0, 0.1, (len(views), study.sizes["sample"])), strict=True))
     of_view[0] *= 0  # the clean image is in both halves
     pair = np.stack([of_view[a] + of_view[b] for a, b in zip(study["view_a"].values, study["view_b"].values, strict=True)], axis=1)
-    study["alignment"] = study["alignment"] - pair[..., None] * study["trained_on"]  # the views alone tell members from others
+    study["alignment"] = (
+        study["alignment"] - xr.DataArray(pair, dims=("sample", "augmentation")) * study["trained_on"]
+    )  # the views alone tell members from others
     found = compare_estimators(study, epochs=1)
     assert found.attrs["views"] == "others"
     assert abs(found["rank_correlation"].sel(estimator="pairs", seeds=2).item()) < 0.35
