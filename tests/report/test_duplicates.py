@@ -12,6 +12,8 @@ import pytest
 from sslmem_kit.data.groups import sizes
 from sslmem_kit.data.samples import load_samples
 from sslmem_kit.errors import UserError
+from sslmem_kit.explorer.gallery.detail import opened_twins
+from sslmem_kit.explorer.study_cache import Library
 from sslmem_kit.names import PARTITION_CODE
 from sslmem_kit.report.build import build_report
 from sslmem_kit.report.export import export
@@ -102,3 +104,12 @@ def test_a_look_before_training_counts_what_would_be_hidden_and_its_table_is_rea
     assert again.as_json()["hidden"] == {"candidate": 0, "independent": 0}
     with pytest.raises(UserError, match="already there"):
         write_table(found, tmp_path / "twins.csv")
+
+
+def test_the_explorer_names_the_twins_of_a_sample(study: Study) -> None:
+    opened = Library([study.path]).open(study.path.name)
+    first = int(np.flatnonzero(opened.partitions == PARTITION_CODE["candidate"])[0])
+    assert opened_twins(opened, first) == ({"shared": 3}, True)
+    alone = int(np.flatnonzero(opened.partitions == PARTITION_CODE["independent"])[0])
+    assert opened_twins(opened, alone) == ({"shared": 0}, False)
+    assert "duplicates/twins@partition=shared" in opened.quantities
