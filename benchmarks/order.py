@@ -5,7 +5,8 @@ same samples, which :mod:`order_trainings` makes. A row is an estimator on the e
 
 cost          encoder-epochs; an epoch of n samples counts n / 100.
 rank          Spearman's correlation with the truth over its samples, the estimator scored on other views than the truth. Interval: 95 %,
-              Fisher's z with the standard deviation of a bootstrap over samples and, apart from them, over the seeds of both.
+              Fisher's z with the standard deviation of a bootstrap over samples and, apart from them, over the seeds of both
+              (of the truth alone for estimators that are not the package's).
 ceiling       the same correlation of a perfect estimator: root of the share of the truth's variance that other seeds and other views repeat.
 bias          mean over samples of estimate minus truth, 1/1000.
 coverage      share of the 95 % intervals that hold the truth, both errors considered; of intervals of the package's own estimators alone.
@@ -223,13 +224,35 @@ def neighbours(base: Estimator, reference: np.ndarray, count: int, share: float)
     return estimator
 
 
-def resampled(encoders: Encoders, rng: np.random.Generator) -> Encoders:
-    """Encoders of as many seeds, drawn with replacement; one that is drawn twice counts as two."""
-    drawn = rng.choice(encoders.seeds, len(encoders.seeds))
-    positions = [np.flatnonzero(encoders.seed == seed) for seed in drawn]
-    chosen = encoders.of(np.concatenate(positions))
-    chosen.seed = np.repeat(np.arange(len(drawn)), [len(part) for part in positions])
-    return chosen
+def parts(encoders: Encoders, count: int) -> np.ndarray:
+    """Difference of means of each seed in two parts, the own one and that along factors: (seed, part, sample)."""
+    values, found = mean_kinds(encoders), []
+    groups = [np.flatnonzero(encoders.seed == seed) for seed in encoders.seeds]
+    for group in groups:
+        values[group] -= values[group].mean(0)
+    spread = values.std(0)
+    for group in groups:
+        kept = min(count, (len(group) - 1) // ENCODERS_PER_FACTOR)
+        basis = np.linalg.svd(values[group] / spread, full_matrices=False)[0][:, :kept]
+        out = encoders.out[group] - encoders.out[group].mean(0)
+        square, y = (out**2).sum(0), values[group][:, encoders.place]
+        along = ((basis.T @ out) * (basis.T @ y)).sum(0) / square
+        found.append([(out * y).sum(0) / square - along, along])
+    return np.array(found)
+
+
+def joined(by_seed: np.ndarray) -> np.ndarray:
+    """Scores from :func:`parts`, as :mod:`sslmem_kit.scores.adjusted` weighs them; so a bootstrap over seeds is cheap."""
+    own, along = by_seed.mean(0)
+    count = len(by_seed)
+    if count < 2 or not along.any():
+        return own + along
+    centred = by_seed - by_seed.mean(2, keepdims=True)
+    of_means = (centred.mean(0) ** 2).mean(1)
+    repeated = (of_means - (centred**2).mean((0, 2)) / count) / (1 - 1 / count)
+    reliable = np.clip(repeated / of_means, 0, 1)
+    weight = min(1, reliable[1] / reliable[0]) if reliable[0] else 1
+    return own + weight * along + (1 - weight) * along.mean()
 
 
 def at(encoders: Encoders, ids: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -238,13 +261,19 @@ def at(encoders: Encoders, ids: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return scores[order[np.searchsorted(encoders.ids[order], ids)]]
 
 
-def compared(estimator: Estimator, encoders: Encoders, truth: Encoders, *, resamples: int = RESAMPLES) -> dict[str, Any]:
-    """A row: rank correlation with its interval, bias, slope."""
+def compared(
+    estimator: Estimator, encoders: Encoders, truth: Encoders, *, count: int | None = None, resamples: int = RESAMPLES
+) -> dict[str, Any]:
+    """A row: rank correlation and bias with intervals.
+
+    ``count`` are the factors of the package's estimator; None for others, whose intervals are over the truth's seeds and samples alone.
+    """
     known, found = difference(truth), at(encoders, truth.ids, estimator(encoders))
     rng, values, errors = np.random.Generator(np.random.Philox(0)), [], []
+    own, of_truth = None if count is None else parts(encoders, count), parts(truth, 0)
     for _ in range(resamples):
-        x = at(encoders, truth.ids, estimator(resampled(encoders, rng)))
-        y = difference(resampled(truth, rng))
+        x = found if own is None else at(encoders, truth.ids, joined(own[rng.integers(0, len(own), len(own))]))
+        y = of_truth[rng.integers(0, len(of_truth), len(of_truth))].sum(1).mean(0)
         samples = rng.integers(0, len(y), len(y))
         # What seeds add to the spread of an estimate, and what samples do, are drawn apart: a sample that is drawn keeps its own errors.
         values.append([stats.spearmanr(x, y)[0], stats.spearmanr(found[samples], known[samples])[0]])
@@ -308,7 +337,7 @@ def table(work: Path, study: Path, prefix: str, resamples: int) -> dict[str, Any
     facts, rows = reliability(truth, halves), []
 
     def add(design: str, epochs: int, name: str, estimator: Estimator, encoders: Encoders, count: int | None) -> None:
-        row = compared(estimator, encoders, truth, resamples=resamples)
+        row = compared(estimator, encoders, truth, count=count, resamples=resamples)
         row["share_of_ceiling"] = row["rank"] / facts["ceiling"]
         row["coverage"] = coverage(encoders, truth, count) if count is not None else None
         rows.append({"design": design, "epochs": epochs, "estimator": name, **row})
