@@ -43,7 +43,7 @@ from sslmem_kit.names import (
 from sslmem_kit.scores.contrast import BY_ENCODER, _contrast
 from sslmem_kit.scores.intervals import CONFIDENCE
 from sslmem_kit.scores.protocols import select_protocol
-from sslmem_kit.scores.selection import _select_encoders, of_pairs
+from sslmem_kit.scores.selection import _select_encoders, of_pairs, whole_seeds
 from sslmem_kit.scores.variances import encoders_by_seed, is_balanced
 
 
@@ -185,6 +185,15 @@ def normalize_range(differences: xr.DataArray, over: xr.DataArray) -> xr.DataArr
     return xr.DataArray((repetitions / widths).mean(axis=1), dims=SAMPLE, attrs=differences.attrs | attrs)
 
 
+def _of_whole_seeds(results: xr.Dataset) -> xr.Dataset:
+    """Results of the seeds that have an f and a g, where there are two or more and all others have encoders of one family alone."""
+    family, seed = results["family"].values, results["seed"].values
+    f, g, left_out = whole_seeds(family, seed)
+    if len(f) < 2 or not len(left_out) or np.isin(seed[left_out], seed[f]).any() or len(np.unique(seed[left_out])) < len(left_out):
+        return results
+    return results.isel({ENCODER: np.sort(np.concatenate([f, g]))})
+
+
 def by_seed(scores: xr.Dataset) -> xr.DataArray:
     """Difference of every sample in each seed that has encoders of both families, g minus f.
 
@@ -225,6 +234,7 @@ def score(results: xr.Dataset, *, protocol: str = "corrected", encoders: Sequenc
         ``paper``, ``released`` or ``corrected``.
     encoders
         Ids of the encoders that the scores rest on, in any order; None: those of pairs of f and g, in a study that also has others, else all.
+        Where at least two seeds have an encoder of each family and the others of one alone, these others are left out.
 
     Returns
     -------
@@ -256,7 +266,7 @@ def score(results: xr.Dataset, *, protocol: str = "corrected", encoders: Sequenc
     if encoders is not None:
         results = _select_encoders(results, encoders)
     else:
-        results = of_pairs(results)
+        results = _of_whole_seeds(of_pairs(results))
     alignment = select_protocol(results[ALIGNMENT], protocol)
     scores = _family_contrast(alignment).rename({SSLMEM: "difference"})
     difference = scores["difference"]
