@@ -188,16 +188,6 @@ def others_random(count: int) -> Estimator:
     return estimator
 
 
-def penalized(model: Any) -> Estimator:
-    """Datamodels: each sample's alignment on the memberships of all samples, by a penalized regression of scikit-learn; the own coefficient."""
-
-    def estimator(encoders: Encoders) -> np.ndarray:
-        y, x = within_seeds(encoders)
-        return np.array([model.fit(x, y[:, own]).coef_[own] for own in range(x.shape[1])])
-
-    return estimator
-
-
 def ridge(encoders: Encoders) -> np.ndarray:
     """Ridge regression on all memberships, the own coefficient; one penalty for all samples, by generalized cross-validation."""
     y, x = within_seeds(encoders)
@@ -211,17 +201,6 @@ def ridge(encoders: Encoders) -> np.ndarray:
         scores.append((outside + (((1 - shrunk)[:, None] * projected) ** 2).sum()) / (len(y) - shrunk.sum()) ** 2)
     best = penalties[int(np.argmin(scores))]
     return np.einsum("ks,k,ks->s", components, sizes / (sizes**2 + best), projected)
-
-
-def neighbours(base: Estimator, reference: np.ndarray, count: int, share: float) -> Estimator:
-    """Scores moved by ``share`` towards the mean of the ``count`` nearest samples by ``reference`` distances."""
-    nearest = np.argsort(reference, axis=1)[:, 1 : count + 1]
-
-    def estimator(encoders: Encoders) -> np.ndarray:
-        scores = base(encoders)
-        return (1 - share) * scores + share * scores[nearest].mean(1)
-
-    return estimator
 
 
 def parts(encoders: Encoders, count: int) -> np.ndarray:
