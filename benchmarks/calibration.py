@@ -9,6 +9,8 @@ null       nothing is memorized. ``one_each``: Kolmogorov and Smirnov's test aga
 fdr        by share that is memorized and nominal rate: mean false discovery proportion over studies with its 95 % interval, and the mean
            share of the memorized that is found (``power``). ``easy`` and ``hard``: a share of 0.3, most of them samples of low or of high
            alignment, so that the others are not quite like the null.
+type_one, coverage, views_free
+           tests, intervals and the number of views, over trainings: `coverage.py` beside this file.
 fdr_unequal_halves
            rates where shared and extra samples spread differently, and the share of studies that are warned: `unequal_halves.py` beside this
            file.
@@ -39,7 +41,7 @@ from scipy import stats
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import unequal_halves
+from benchmarks import coverage, unequal_halves
 from sslmem_kit import scores
 from sslmem_kit.data.partition import trained_on
 from sslmem_kit.names import ALIGNMENT, ENCODER, PARTITION_CODE, TRAINED_ON
@@ -244,6 +246,8 @@ def main() -> None:
     result: dict[str, Any] = {"simulated": measure_simulated(arguments.simulated)} if arguments.simulated else {}
     if arguments.simulated:
         result["fdr_unequal_halves"] = unequal_halves.measure(arguments.simulated)
+        for measure in (coverage.type_one, coverage.coverage, coverage.views_free):
+            result[measure.__name__] = measure(arguments.simulated)
     if arguments.studies:
         result["relabelled"] = {Path(path).name: measure_study(path) for path in arguments.studies}
         result["relabelled_overall"] = _overall(result["relabelled"])

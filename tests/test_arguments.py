@@ -35,7 +35,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         (["report", "s", "--protocol"], "", ["paper", "released", "corrected"]),
         (["export", "s", "--protocol"], "re", ["released"]),
-        (["export", "s", "--estimator"], "", ["pairs", "subsets", "leave_one_out"]),
+        (["export", "s", "--estimator"], "", ["pairs", "subsets", "leave_one_out", "adjusted", "groups"]),
         (["report"], "fi", ["first"]),
         (["validate"], "papermill_runs/", ["papermill_runs/first", "papermill_runs/second"]),
         (["export"], "deep/", ["deep/third"]),
@@ -59,7 +59,7 @@ def test_where_no_name_fits_paths_complete(here: Path) -> None:
 
 def test_what_is_offered_is_what_is_taken() -> None:
     assert set(completion.PROTOCOLS) == set(PROTOCOLS)
-    assert set(completion.ESTIMATORS) == set(DESIGN_OF)
+    assert set(completion.ESTIMATORS) == {*DESIGN_OF, "adjusted", "groups"}
 
 
 @pytest.mark.parametrize("line", ["sslmem report ", "sslmem run ", "sslmem render digits ", "sslmem export digits --protocol "])

@@ -36,7 +36,7 @@ def folds(labels: np.ndarray, count: int, *, stratified: bool, seed: int, groups
     Examples
     --------
     >>> folds(np.zeros(6, int), 2, stratified=False, seed=0, groups=np.array([0, 0, 0, 1, 2, 3]))
-    array([1, 1, 1, 0, 0, 0])
+    array([0, 0, 0, 1, 1, 1])
     """
     if groups is not None:
         unit, size, labels = units(groups, labels)

@@ -131,7 +131,10 @@ def of_seeds(f: Sequence[int], g: Sequence[int]) -> list[str]:
     if set(f) != set(g):
         common = np.intersect1d(f, g).size
         if common > 1 and len(set(f)) == len(f) and len(set(g)) == len(g):
-            return [*sentences, f"only {common} of the seeds have an f and a g: scores rest on these, the other encoders are left out"]
+            return [
+                *sentences,
+                f"only {common} of the seeds have an f and a g: scores rest on these, the other encoders are left out",
+            ]
         sentences.append(
             f"{f'only {common} of the seeds have an f and a g' if common else 'no f and g have a seed in common'}: errors over encoders are "
             "those of encoders that do not belong together, larger than of pairs that were trained alike (the field seed says which do)"

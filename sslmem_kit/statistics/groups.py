@@ -40,8 +40,8 @@ def influence_by_size(
     >>> from sslmem_kit.scores import _example
     >>> design = _example.design()
     >>> found = influence_by_size(design, design["sample"].values)
-    >>> found["size"].values, int(found["samples"]), int(found["cuts"])
-    (array([1]), 20, 2)
+    >>> found["size"].values, found["samples"].values, found["cuts"].values
+    (array([1]), array([20]), array([2]))
     """
     members = group_influence(results, groups, protocol=protocol)
     cuts = influence_by_cut(results, groups, protocol=protocol).values

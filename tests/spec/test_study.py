@@ -22,6 +22,7 @@ CHANGES = {
     "description": "why",
     "seed": 1,
     "data.name": "mnist",
+    "data.groups": "near_duplicates",
     "data.image_size": 16,
     "data.max_image_size": 100,
     "data.test_fraction": 0.3,

@@ -15,6 +15,7 @@ from sslmem_kit.run.removal import _candidates
 from sslmem_kit.scores import _example, estimate
 from sslmem_kit.spec.partition import RemovalSpec
 from sslmem_kit.statistics import order_caveat, rank_scores
+from sslmem_kit.statistics.variance_components import CrossedScores
 from sslmem_kit.study import Study
 from tests.support.fake_study import give_to_design, make_study
 
@@ -59,7 +60,7 @@ def test_pairs_alone_say_that_their_order_is_not_to_be_relied_on(tmp_path: Path,
     study = Study(make_study(tmp_path / "pairs", samples=240, seeds=3, views=3).path)
     assert "rank_score" not in study.scores()
     assert main(["report", str(study.path)]) == 0
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("order of single samples")]
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "which single sample" in line]
     found = rank_scores(study.results)
     assert f"reliability {found['reliability'].item():.2f}" in line
     assert "pairs alone" in line
@@ -74,11 +75,12 @@ def test_one_pair_has_no_known_reliability() -> None:
 
 
 def test_reliability_is_the_share_that_is_not_error() -> None:
-    """One minus mean squared error over variance, of the candidates."""
+    """That of the parts of the error, as the section on reliability has it."""
     results = _example.results()
     found = rank_scores(results)
     candidates = found["sslmem"].values
-    expected = 1 - (found["standard_error"].values ** 2).mean() / candidates.var(ddof=1)
-    assert found["reliability"].item() == pytest.approx(max(expected, 0))
+    assert candidates.var(ddof=1) > 0
+    expected = CrossedScores.of(results).parts()
+    assert found["reliability"].item() == pytest.approx(float(expected.reliability(3, 4)))
     low, high = found["reliability_interval"].values
     assert low <= found["reliability"].item() <= high

@@ -194,7 +194,7 @@ def test_references_are_bounded_and_hold_the_kept(monkeypatch: pytest.MonkeyPatc
 def test_an_old_study_is_upgraded_without_training(study: Study, whole: Study, capsys: pytest.CaptureFixture[str]) -> None:
     forget(study, "views", "neighbours")
     assert list(problems(study.path)) == []
-    assert set(Study(study.path).tree.children) == {"images", "training", "trajectory", "downstream", "completeness"}
+    assert set(Study(study.path).tree.children) == {"images", "training", "trajectory", "downstream", "completeness", "duplicates"}
     stored = {path: path.stat().st_mtime_ns for path in study.path.rglob("encoders/**/*")}
     assert main(["run", str(study.spec_path), "--out", str(study.path), "--workers", "2"]) == 0
     assert "views and neighbours, 0 of 3" in capsys.readouterr().err

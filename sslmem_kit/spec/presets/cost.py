@@ -24,7 +24,7 @@ CPU_RATE = 4e10
 
 TRAIN_SIZES = {"digits": 1438}
 """Samples of the train split, for partitions that are given as fractions."""
-IMAGES = {"cifar10": (32, 3), "cifar100": (32, 3), "svhn": (32, 3), "digits": (8, 1)}
+IMAGES = {"cifar10": (32, 3), "cifar100": (32, 3), "svhn": (32, 3), "digits": (8, 1), "digits_twins": (8, 1)}
 """Side in pixels and channels of built-in data."""
 
 
