@@ -61,17 +61,17 @@ def _content(study: Study, protocol: str | None, estimator: str | None) -> xr.Da
             return estimate(study.results, estimator, protocol=protocol)
     if is_one_model(study.tree):
         return study.alignments(protocol)
-    return study.scores(protocol).assign(_twins(study))
+    return with_twins(study.scores(protocol), study)
 
 
-def _twins(study: Study) -> dict[str, tuple[str, np.ndarray]]:
-    """Columns of a sample's twins by partition, and of the first of them all; none where nobody looked."""
+def with_twins(scores: xr.Dataset, study: Study) -> xr.Dataset:
+    """Scores of all samples with columns of a sample's twins by partition, and of the first of them all; without where nobody looked."""
     if store.DUPLICATES not in study.tree.children:
-        return {}
+        return scores
     with store.reading(study.results_path):
         group = study.tree[store.DUPLICATES].to_dataset().load()
     counts = {f"twins_{name}": (SAMPLE, group["twins"].sel({PARTITION: name}).values) for name in PARTITIONS}
-    return {"twin_group": (SAMPLE, group["twin_group"].values), **counts}
+    return scores.assign({"twin_group": (SAMPLE, group["twin_group"].values), **counts})
 
 
 def frame_of(scores: xr.Dataset, class_names: Sequence[str]) -> pd.DataFrame:

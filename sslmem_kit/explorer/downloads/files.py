@@ -20,7 +20,7 @@ from pyarrow import csv, parquet
 
 from sslmem_kit.explorer.study_cache import OpenStudy
 from sslmem_kit.names import BOUND, BOUNDS, FILE, PARTITION, SAMPLE, SSLMEM
-from sslmem_kit.report.export import WARNINGS, all_warnings, frame_of, guarded
+from sslmem_kit.report.export import WARNINGS, all_warnings, frame_of, guarded, with_twins
 from sslmem_kit.statistics import by_partition
 
 ROWS = 50_000
@@ -98,6 +98,7 @@ def _tables(
     positions: np.ndarray,
     as_written: Callable[[pd.DataFrame], pd.DataFrame] = lambda frame: frame,
 ) -> Iterator[pa.Table]:
+    scores = with_twins(scores, opened.study)
     scores = scores.assign_attrs({WARNINGS: all_warnings(opened.caveats, scores)})
     for start in range(0, len(positions), ROWS):
         frame = frame_of(scores.isel({SAMPLE: positions[start : start + ROWS]}), opened.class_names)
