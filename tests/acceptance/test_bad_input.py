@@ -26,6 +26,7 @@ from sslmem_kit.spec.places import bundled_specs
 from tests.support.fake_study import make_study, without_checksums
 
 FACTS = {
+    "arithmetic": {},
     "parameters": 10,
     "objective_parameters": 10,
     "layers": {},

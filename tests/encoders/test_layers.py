@@ -294,8 +294,9 @@ def test_a_study_stores_layers_beside_unchanged_scores(whole: Study, tmp_path: P
     assert stored["layer"].dtype.kind == "T"
     names = stored["layer"].values.tolist()
     assert len(names) > 2
+    root_views = int(whole.results["view_b"].max())
     root = whole.tree["alignment"].transpose("encoder", "sample", "augmentation").values
-    np.testing.assert_allclose(stored.isel(layer=-1).values.T, root.mean(axis=2), rtol=1e-6)
+    np.testing.assert_allclose(stored.isel(layer=-1).values.T, root @ store.pair_weights(root_views), rtol=1e-6)
     array = zarr.open_group(whole.results_path, mode="r")["layers/alignment"]
     assert array.chunks == (40, 1, len(names))
     group = whole.tree["units"].to_dataset()

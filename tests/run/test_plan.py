@@ -58,7 +58,7 @@ def test_a_plan_needs_no_data_that_are_known(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_what_is_known_is_of_every_set_that_is_downloaded() -> None:
-    assert {*KNOWN} == {*BUILTIN} - {"digits"}
+    assert {*KNOWN} == {*BUILTIN} - {"digits", "digits_twins"}
     for name, known in KNOWN.items():
         counted = BUILTIN[name].__doc__.replace(" (train and val)", "").split()
         assert (f"{known.train:,}", f"{known.test:,}") == (counted[0], counted[2]), name
