@@ -217,8 +217,7 @@ class StudyResults(StudyFolder):
 
     def _sentence(self, result: xr.Dataset) -> str:
         """Return the verdict on scores."""
-        order = rank_scores(self.results, protocol=result.attrs["protocol"])
-        return verdict(effects(result), order, collapsed=bool(collapsed(self.tree))).sentence
+        return verdict(effects(result), collapsed=bool(collapsed(self.tree))).sentence
 
     def _results_without_dask(self) -> xr.Dataset:
         """Return the results as lazy zarr arrays without dask: where everything is read, a task per chunk takes longer than the reading."""
