@@ -191,7 +191,7 @@ def collapsed(tree: xr.DataTree) -> dict[str, str]:
     last = tree["trajectory"].to_dataset().isel(epoch=-1)
     if any(name not in last for name in _SPREAD):
         return {}
-    last = last.sel({ENCODER: of_pairs(tree.to_dataset())[ENCODER].values})
+    last = last[list(_SPREAD)].sel({ENCODER: of_pairs(tree.to_dataset())[ENCODER].values}).load(scheduler="sync")
     words = {
         str(name): collapse(*(float(last[variable].values[place]) for variable in _SPREAD))
         for place, name in enumerate(last[ENCODER].values)

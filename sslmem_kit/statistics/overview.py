@@ -22,13 +22,13 @@ from sslmem_kit.scores.contrast import BY_ENCODER
 from sslmem_kit.scores.selection import pair_positions
 from sslmem_kit.spec.audit import AuditEncoderSpec, AuditSpec
 from sslmem_kit.spec.study import StudySpec
-from sslmem_kit.statistics.effect import EFFECT, OVER, effects, seed_summary
+from sslmem_kit.statistics.effect import EFFECT, effects, seed_summary
 from sslmem_kit.statistics.summary import partition_summary
 from sslmem_kit.statistics.t_tests import partition_tests
 from sslmem_kit.store.schema import LAYERS
 
-MEANS = ["partition", "n", "mean", "sd of samples", "95 % over samples, given these encoders"]
-MEANS_OVER_SEEDS = ["partition", "n", "mean", "sd of samples", "sd of seeds", "95 % over trainings (seeds)"]
+MEANS = ["partition", "n", "mean", "sd of samples", "95 % over samples"]
+MEANS_OVER_SEEDS = ["partition", "n", "mean", "sd of samples", "sd of seeds", "95 % over trainings"]
 TESTS = ["over samples, given these encoders", "t", "p", "Cohen d", "n"]
 EFFECTS_HEAD = ["effect of membership", "value", "95 %", "over", "p", "n"]
 """Headings of tables."""
@@ -240,7 +240,7 @@ def _effect_rows(found: xr.Dataset) -> list[list[str]]:
                 f"{name} {CLAIM[str(name)]}",
                 number(one["value"].item()),
                 "[{}, {}]".format(*(number(end) for end in one["interval"].values)),
-                f"{seeds} {OVER[over]}" if over == "seeds" else OVER[over],
+                f"{seeds} trainings" if over == "seeds" else "samples" if over == "samples" else "trainings",
                 chance(one["p"].item()),
                 f"{one['n'].item():,}",
             ]
