@@ -27,7 +27,7 @@ from bokeh.settings import settings
 from bokeh.util.token import check_token_signature, get_session_id, get_token_payload
 from panel.io.application import build_applications
 from panel.io.location import Location
-from panel.io.resources import DIST_DIR
+from panel.io.resources import DIST_DIR, LOCAL_DIST, patch_model_css
 from panel.io.server import DocHandler
 from panel.io.state import set_curdoc
 from panel.util import edit_readonly
@@ -96,7 +96,13 @@ class _Early(Handler):
             await self._pace.quiet()
 
     def modify_document(self, doc: Any) -> None:
-        """Do nothing: the page is made by another handler."""
+        """Point the stylesheets of the page, which another handler made, to this server.
+
+        Panel does so with the HTML of a page alone: a session that a websocket makes anew, where the first was given up, has none.
+        """
+        place = f"{pn.state.rel_path}/{LOCAL_DIST}" if pn.state.rel_path else LOCAL_DIST
+        for root in doc.roots:
+            patch_model_css(root, dist_url=place)
 
 
 def _location_of(request: Any) -> Location:

@@ -8,6 +8,7 @@ import http.client
 import json
 import secrets
 import socket
+import time
 from urllib.parse import urljoin
 
 import pytest
@@ -204,6 +205,16 @@ async def document(server: Served, page: Answer) -> str:
         while "PULL-DOC-REPLY" not in await asyncio.wait_for(tab.messages.get(), 10):
             pass
         return str([await asyncio.wait_for(tab.messages.get(), 10) for _ in range(2)])
+
+
+def test_a_session_that_is_made_anew_has_its_styles_from_here(servers: dict[str, Served]) -> None:
+    """Where a websocket comes after the session was given up, its page has no HTML in which Panel points stylesheets to the server."""
+    server = servers["open"]
+    page = server.ask()
+    time.sleep(3)  # sessions that nobody uses are given up after 1.5 s, looked for each 0.5 s
+    told = asyncio.run(document(server, page))
+    assert "static/extensions/panel" in told
+    assert "cdn.holoviz.org" not in told
 
 
 def test_an_error_in_the_page_tells_nothing(servers: dict[str, Served]) -> None:
