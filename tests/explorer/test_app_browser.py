@@ -22,7 +22,8 @@ from sslmem_kit import store
 from sslmem_kit.data.partition import UNUSED
 from sslmem_kit.data.samples import load_samples
 from sslmem_kit.explorer.link_state import pack_ids
-from sslmem_kit.names import PARTITION_CODE, PARTITIONS, SSLMEM
+from sslmem_kit.names import FIXED_WEIGHTS, PAIRS_OF_VIEWS, PARTITION_CODE, PARTITIONS, SSLMEM
+from sslmem_kit.scores import mean_over_pairs
 from sslmem_kit.spec.loading import load_spec
 from sslmem_kit.store.directory import create_or_resume
 from sslmem_kit.study import open_study
@@ -63,6 +64,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(1)
     samples = digits.results.sizes["sample"]
     layers = xr.Dataset({"alignment": (("sample", "encoder", "layer"), rng.random((samples, 6, 3)))}, {"layer": [1, 2, 3]})
+    layers["alignment"].attrs[PAIRS_OF_VIEWS] = FIXED_WEIGHTS
     add_group(digits, "layers", layers)
     make_study(root / "begun", samples=60, complete=False)
     make_study(root / "tricky", samples=120, seeds=1, classes=(TRICK, "=1+1", "two"))
@@ -290,7 +292,7 @@ def test_the_detail_has_all_that_is_stored(browser: Any, url: str, folder: Path,
             np.testing.assert_array_equal(
                 np.asarray(Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2])))), view[..., 0]
             )
-        alignment = study.results["alignment"].sel(sample=sample).mean("augmentation")
+        alignment = mean_over_pairs(study.results["alignment"].sel(sample=sample)).compute()
         rows = [row.split("\t") for row in detail.locator(".encoders tbody tr").all_inner_texts()]
         assert [row[0] for row in rows] == [str(name) for name in alignment["encoder"].values]
         assert [float(row[2]) for row in rows] == pytest.approx(alignment.values.tolist(), abs=6e-5)
