@@ -21,7 +21,7 @@ from sslmem_kit.scores.groups import group_influence
 from sslmem_kit.spec.paths import expanded
 from sslmem_kit.statistics.fdr import NULL_WARNING
 from sslmem_kit.store.files import appearing, sweep
-from sslmem_kit.study import Study
+from sslmem_kit.study import Study, StudyResults
 
 WARNINGS = "warnings"
 """Attribute of exported scores."""
@@ -64,7 +64,7 @@ def _content(study: Study, protocol: str | None, estimator: str | None) -> xr.Da
     return with_twins(study.scores(protocol), study)
 
 
-def with_twins(scores: xr.Dataset, study: Study) -> xr.Dataset:
+def with_twins(scores: xr.Dataset, study: StudyResults) -> xr.Dataset:
     """Scores of all samples with columns of a sample's twins by partition, and of the first of them all; without where nobody looked."""
     if store.DUPLICATES not in study.tree.children:
         return scores
