@@ -8,7 +8,6 @@ mirror image, use all samples whose membership differs; candidates against share
 from __future__ import annotations
 
 import numpy as np
-import scipy  # scipy.stats comes on first use: it takes half a second, and the explorer opens without it
 import xarray as xr
 from scipy import special
 
@@ -18,6 +17,7 @@ from sslmem_kit.scores.contrast import BY_ENCODER
 from sslmem_kit.scores.intervals import CONFIDENCE
 from sslmem_kit.statistics.clusters import clustered_mean, clustered_two_sample_test, units_by_partition
 from sslmem_kit.statistics.summary import by_partition
+from sslmem_kit.statistics.t_tests import two_sample_test
 
 EFFECT = "effect"
 """Dimension of effects."""
@@ -72,20 +72,13 @@ def effects(scores: xr.Dataset) -> xr.Dataset:
             ]
             parts = [weight**2 * mean["standard_error"].item() ** 2 for weight, mean in zip(weights.values(), means, strict=True)]
             error, degrees = np.sqrt(sum(parts)), _welch_degrees(parts, [mean["n_groups"].item() for mean in means])
-        t = p = d = np.nan
-        if min(len(first), len(second)) > 1:
-            t, p = scipy.stats.ttest_ind(first, second, equal_var=False, alternative="greater")
-            if units is not None:
-                test = clustered_two_sample_test(first, second, *(units[name] for name in weights), alternative="greater")
-                t, p = test["t"].item(), test["p"].item()
-            pooled = np.sqrt(
-                ((len(first) - 1) * first.var(ddof=1) + (len(second) - 1) * second.var(ddof=1)) / (len(first) + len(second) - 2)
-            )
-            d = (first.mean() - second.mean()) / pooled if pooled > 0 else np.nan
+        test = two_sample_test(first, second, alternative="greater")
+        if units is not None and min(len(first), len(second)) > 1:
+            clustered = clustered_two_sample_test(first, second, *(units[name] for name in weights), alternative="greater")
+            test = test.assign(clustered[["t", "p"]])
         reach = error * special.stdtrit(degrees, 0.5 + CONFIDENCE / 2)
-        rows.append(
-            (value, (value - reach, value + reach), over, sd, seeds, float(t), float(p), float(d), len(first) + len(second))
-        )
+        tested = (test[name].item() for name in ("t", "p", "cohens_d", "n"))
+        rows.append((value, (value - reach, value + reach), over, sd, seeds, *tested))
     names = ("value", "interval", "over", "sd", "seeds", "t", "p", "cohens_d", "n")
     return xr.Dataset(
         {
