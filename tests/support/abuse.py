@@ -291,7 +291,8 @@ async def well_behaved(url: str, cookie: str, seconds: float, ready: asyncio.Eve
     from tests.support.bokeh_client import answer, ask, models_of
 
     answers, dice = [], random.Random(1)
-    page = await AsyncHTTPClient(force_instance=True).fetch(HTTPRequest(url, headers={"Cookie": cookie}, request_timeout=60))
+    with contextlib.closing(AsyncHTTPClient(force_instance=True)) as client:
+        page = await client.fetch(HTTPRequest(url, headers={"Cookie": cookie}, request_timeout=60))
     token = re.search(r'"token":"([^"]+)"', page.body.decode())[1]
     request = HTTPRequest(f"ws{url[4:]}ws", headers={"Cookie": cookie}, request_timeout=60)
     socket = await websocket_connect(request, subprotocols=["bokeh", token], max_message_size=2**28)
@@ -311,7 +312,9 @@ async def well_behaved(url: str, cookie: str, seconds: float, ready: asyncio.Eve
             answers.append(time.monotonic() - began)
         return answers
     finally:
+        stream = socket.protocol.stream
         socket.close()
+        stream.close()  # the loop ends before the close frame is answered, and the socket would be left to the collector
 
 
 def sign_in(url: str, name: str) -> str:
