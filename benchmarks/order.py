@@ -9,7 +9,8 @@ rank          Spearman's correlation with the truth over its samples, the estima
               (of the truth alone for estimators that are not the package's).
 ceiling       the same correlation of a perfect estimator: root of the share of the truth's variance that other seeds and other views repeat.
 bias          mean over samples of estimate minus truth, 1/1000.
-coverage      share of the 95 % intervals that hold the truth, both errors considered; of intervals of the package's own estimators alone.
+coverage      share of 95 % intervals over seeds that hold the truth, the errors over seeds of both considered (alignments are kept as means
+              over views); of the package's own estimators alone.
 
 Leave-one-out encoders are an estimator too: at a tenth of the cost, groups of a tenth of the seeds against the other nine tenths.
 """
@@ -26,19 +27,22 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from scipy import stats
+from scipy import linalg, optimize, stats
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from sslmem_kit.names import SSLMEM
+from sslmem_kit.names import SSLMEM, VIEW_WITH_VIEW
 from sslmem_kit.scores.adjusted import ENCODERS_PER_FACTOR, FACTORS, adjusted_leave_out
+from sslmem_kit.scores.intervals import moderate
 from sslmem_kit.store import open_results
 
 RESAMPLES = 300
 SHARE = 10
 """Share of the truth's cost that estimators are compared at: a tenth."""
 KINDS = ("clean", "views")
-"""Pairs of views: the clean image with each, views with each other; a score is the mean of the two means."""
+"""Pairs of views: the clean image with each, views with each other."""
+WEIGHTS = np.array([1 - VIEW_WITH_VIEW, VIEW_WITH_VIEW])
+"""Of the two kinds in a score, as in the package's ``corrected``."""
 
 
 Estimator = Callable[["Encoders"], np.ndarray]
@@ -117,8 +121,8 @@ def work_encoders(folder: Path, epoch: int, ids: np.ndarray) -> Encoders:
 
 
 def mean_kinds(encoders: Encoders) -> np.ndarray:
-    """Alignment (encoder, sample), the mean of the two kinds."""
-    return encoders.alignment.mean(axis=2)
+    """Alignment (encoder, sample), the weighted mean of the two kinds."""
+    return encoders.alignment @ (WEIGHTS if encoders.alignment.shape[2] > 1 else np.ones(1))
 
 
 def within_seeds(encoders: Encoders, count: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -158,12 +162,12 @@ def regressed(count: int) -> Estimator:
 
 
 def package_scores(encoders: Encoders, count: int = FACTORS) -> xr.Dataset:
-    """Scores with errors by the package; the two kinds of pairs of views stand for two pairs."""
+    """Scores with their error over encoders by the package, to which the mean over views is one pair."""
     samples, trained = encoders.alignment.shape[1], np.zeros((encoders.alignment.shape[1], len(encoders.seed)), bool)
     trained[encoders.place] = ~encoders.out.T
     alignment = xr.DataArray(
-        encoders.alignment.transpose(1, 2, 0),
-        {"view_a": ("augmentation", [0, 1]), "view_b": ("augmentation", [1, 2]), "seed": ("encoder", encoders.seed)},
+        mean_kinds(encoders).T[:, None],
+        {"view_a": ("augmentation", [0]), "view_b": ("augmentation", [1]), "seed": ("encoder", encoders.seed)},
         ("sample", "augmentation", "encoder"),
     ).assign_coords(sample=np.arange(samples), encoder=np.arange(len(encoders.seed)))
     trained_on = xr.DataArray(trained, {"sample": alignment["sample"], "encoder": alignment["encoder"]}, ("sample", "encoder"))
@@ -201,6 +205,92 @@ def ridge(encoders: Encoders) -> np.ndarray:
         scores.append((outside + (((1 - shrunk)[:, None] * projected) ** 2).sum()) / (len(y) - shrunk.sum()) ** 2)
     best = penalties[int(np.argmin(scores))]
     return np.einsum("ks,k,ks->s", components, sizes / (sizes**2 + best), projected)
+
+
+def lasso(own_free: bool) -> Estimator:
+    """Lasso on all memberships, as datamodels; the penalty by cross-validation, one for all samples.
+
+    ``own_free``: the own membership is regressed, without penalty, on what the others leave.
+    """
+    from sklearn.linear_model import Lasso
+
+    def estimator(encoders: Encoders) -> np.ndarray:
+        y, x = within_seeds(encoders)
+        spread = y.std(0)
+        y = y / spread
+        fold = np.random.Generator(np.random.Philox(0)).permutation(len(y)) % 5
+
+        def fitted(penalty: float, kept: np.ndarray) -> np.ndarray:
+            return Lasso(alpha=penalty * x.std(), fit_intercept=False, max_iter=10_000, tol=1e-3).fit(x[kept], y[kept]).coef_
+
+        def error(penalty: float) -> float:
+            return sum(((y - x @ fitted(penalty, fold != part).T)[fold == part] ** 2).sum() for part in range(5))
+
+        found = fitted(min(np.geomspace(0.003, 0.1, 8), key=error), fold >= 0)
+        if not own_free:
+            return np.diag(found) * spread
+        np.fill_diagonal(found, 0)
+        left = y - x @ found.T
+        return (x * left).sum(0) / (x * x).sum(0) * spread
+
+    return estimator
+
+
+def less_early(late: Encoders, early: Encoders) -> Encoders:
+    """Alignments without what those of an earlier epoch tell of them, by regression over samples that no encoder lacks (control variates)."""
+    values = []
+    for encoders in (late, early):
+        each = mean_kinds(encoders)
+        for seed in encoders.seeds:
+            each[encoders.seed == seed] -= each[encoders.seed == seed].mean(0)
+        values.append(each)
+    always = np.delete(np.arange(values[0].shape[1]), late.place)
+    slope = (values[0] * values[1])[:, always].sum() / (values[1] ** 2)[:, always].sum()
+    return Encoders(late.alignment - slope * early.alignment, None, *[getattr(late, name) for name in _SHARED])
+
+
+def neighbours(distances: np.ndarray) -> Estimator:
+    """`adjusted`, towards samples with similar images: posterior mean of a Gaussian process with an own part for each sample.
+
+    Variances of both parts and the length of their exponential covariance maximize the likelihood; ``distances`` are of the scored samples.
+    """
+
+    def estimator(encoders: Encoders) -> np.ndarray:
+        scores = package_scores(encoders)
+        values, error = scores[SSLMEM].values, (scores["standard_error_encoders"].values ** 2).mean()
+        one, own, variance = np.ones(len(values)), np.eye(len(values)), values.var()
+        near = np.median(np.sort(distances, axis=1)[:, 5])
+
+        def signal(logarithms: np.ndarray) -> np.ndarray:
+            alone, alike, length = np.exp(logarithms)
+            return variance * (alone * own + alike * np.exp(-distances / (near * length)))
+
+        def centre(solve: Callable[[np.ndarray], np.ndarray]) -> float:
+            return (one @ solve(values)) / (one @ solve(one))
+
+        def unlikely(logarithms: np.ndarray) -> float:
+            factor = linalg.cho_factor(signal(logarithms) + error * own, lower=True)
+            left = values - centre(lambda right: linalg.cho_solve(factor, right))
+            return np.log(np.diag(factor[0])).sum() + left @ linalg.cho_solve(factor, left) / 2
+
+        starts = [np.array([alone, alike, length]) for alone in (-3.0, -1.0) for alike in (-3.0, -1.0) for length in (-0.5, 0.7)]
+        fits = [optimize.minimize(unlikely, start, method="L-BFGS-B", bounds=[(-9, 1), (-9, 1), (-1.5, 2)]) for start in starts]
+        part = signal(min(fits, key=lambda fit: fit.fun).x)
+        factor = linalg.cho_factor(part + error * own)
+        mean = centre(lambda right: linalg.cho_solve(factor, right))
+        return mean + part @ linalg.cho_solve(factor, values - mean)
+
+    return estimator
+
+
+def image_distances(seed: int, ids: np.ndarray) -> np.ndarray:
+    """Euclidean distances of the images of these samples."""
+    from benchmarks.order_trainings import spec_of
+    from sslmem_kit.data.loader import image_loader
+    from sslmem_kit.data.samples import load_samples
+
+    images = next(image_loader(load_samples(spec_of(seed)).dataset, "cpu").batches([ids])).flatten(1).numpy()
+    return np.linalg.norm(images[:, None] - images[None], axis=2)
 
 
 def parts(encoders: Encoders, count: int) -> np.ndarray:
@@ -273,9 +363,12 @@ def compared(
 
 
 def coverage(encoders: Encoders, truth: Encoders, count: int = FACTORS) -> float:
-    """Share of the 95 % intervals of the package that hold the truth, both errors considered."""
+    """Share of 95 % intervals over seeds that hold the truth, the errors over seeds of both considered."""
     found, known = package_scores(encoders, count), package_scores(truth, 0)
-    reach = [at(encoders, truth.ids, (found["high"] - found["low"]).values / 2), (known["high"] - known["low"]).values / 2]
+    reach = []
+    for scores, group in ((found, encoders), (known, truth)):
+        variance, degrees = moderate(scores["standard_error_encoders"].values ** 2, len(group.seeds) - 1)
+        reach.append(at(group, truth.ids, stats.t.ppf(0.975, degrees) * np.sqrt(variance)))
     error = at(encoders, truth.ids, found[SSLMEM].values) - known[SSLMEM].values
     return float((np.abs(error) <= np.hypot(*reach)).mean())
 
@@ -310,8 +403,9 @@ def reliability(truth: Encoders, halves: Encoders) -> dict[str, float]:
 _SHARED = ("out", "place", "ids", "seed", "cost")
 
 
-def table(work: Path, study: Path, prefix: str, resamples: int) -> dict[str, Any]:
-    """All rows of one truth."""
+def table(work: Path, study: Path, seed: int, resamples: int) -> dict[str, Any]:
+    """All rows of one truth, of study seed ``seed``."""
+    prefix = f"study{seed}"
     truth, halves = truth_encoders(study)
     facts, rows = reliability(truth, halves), []
 
@@ -334,6 +428,16 @@ def table(work: Path, study: Path, prefix: str, resamples: int) -> dict[str, Any
             for count in (1, 2, 4):
                 add(design, epoch, f"{count} factors regressed out", regressed(count), encoders, None)
             add(design, epoch, "ridge on all memberships", ridge, encoders, None)
+            add(design, epoch, "lasso on all memberships", lasso(False), encoders, None)
+            add(design, epoch, "lasso on the others' memberships", lasso(True), encoders, None)
+            checkpoints = [work_encoders(folder, int(each), truth.ids) for each in epochs]
+            mean = sum(each.alignment for each in checkpoints) / len(checkpoints)
+            averaged = Encoders(mean, None, *[getattr(encoders, name) for name in _SHARED])
+            add(design, epoch, "adjusted, mean of three checkpoints", adjusted(), averaged, FACTORS)
+            add(
+                design, epoch, "adjusted, first checkpoint regressed out", adjusted(), less_early(encoders, checkpoints[0]), FACTORS
+            )
+            add(design, epoch, "adjusted, towards neighbours", neighbours(image_distances(seed, encoders.ids)), encoders, None)
             add(design, epoch, "others random", others_random(0), encoders, None)
             add(design, epoch, "others random, 2 factors regressed out", others_random(2), encoders, None)
             same = Encoders(encoders.other, None, *[getattr(encoders, name) for name in _SHARED])
@@ -400,10 +504,7 @@ def main() -> None:
     parser.add_argument("--design", default="drop10", help="of the encoders in --data")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    found = {
-        f"study {number}": table(options.work, study, f"study{number}", options.resamples)
-        for number, study in enumerate(options.truth)
-    }
+    found = {f"study {number}": table(options.work, study, number, options.resamples) for number, study in enumerate(options.truth)}
     if options.data:
         write_data(options.work, options.truth, options.work / f"study0-{options.design}", options.data)
     if options.json:
