@@ -170,7 +170,9 @@ def coverage(studies: int) -> dict[str, Any]:
                 for partition, value in means.items():
                     low, high = trainings["interval"].sel(partition=partition).values
                     held.setdefault(f"mean, {partition}", []).append(low <= value <= high)
-            held.setdefault("reliability", []).append(_holds_reliability(rank_scores(root), setting))
+            order = rank_scores(root)
+            if np.isfinite(order["reliability"]):  # encoders that are no pairs have none
+                held.setdefault("reliability", []).append(_holds_reliability(order, setting))
         result[name] = {
             key: {"mean": float(np.mean(values)), "low_studies": float(np.mean(np.array(values) < 0.8)), "studies": len(values)}
             if key.startswith("sample")
