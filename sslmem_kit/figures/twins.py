@@ -50,6 +50,8 @@ def plot(response: xr.Dataset) -> hv.Overlay:
         )
         points = hv.Scatter((at, mean), "place", "influence", label=label)
         parts.append(dress(points, both={"color": colour}, bokeh={"size": 8}, matplotlib={"s": 36}))
+    known = response["interval"].values[np.isfinite(response["interval"].values)] * 1000
+    bottom, top = (min(known.min(), 0), known.max()) if len(known) else (0, 1)
     return frame(
         hv.Overlay(parts),
         title=f"Planted near-duplicates ({response.attrs['cuts']} random cuts)",
@@ -57,6 +59,7 @@ def plot(response: xr.Dataset) -> hv.Overlay:
         height=340,
         both={
             "xlim": (-0.5, len(copies) - 0.5),
+            "ylim": (bottom - 0.1 * (top - bottom), top + 0.4 * (top - bottom)),  # the legend hides no interval
             "xticks": [(place, str(count)) for place, count in enumerate(copies.tolist())],
             "xlabel": "near copies among the training samples",
             "ylabel": "influence, 1/1000",
