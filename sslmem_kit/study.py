@@ -29,7 +29,7 @@ from sslmem_kit.spec.audit import AuditSpec
 from sslmem_kit.spec.places import as_typed, below_here, find_study, no_study
 from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.statistics import effects, overview, verdict
-from sslmem_kit.statistics.caveats import caveats, collapsed
+from sslmem_kit.statistics.caveats import caveats, meaningless
 from sslmem_kit.statistics.extremes import with_shrunken
 from sslmem_kit.statistics.fdr import with_significance
 from sslmem_kit.statistics.order import has_order, rank_scores, with_order
@@ -217,7 +217,7 @@ class StudyResults(StudyFolder):
 
     def _sentence(self, result: xr.Dataset) -> str:
         """Return the verdict on scores."""
-        return verdict(effects(result), collapsed=bool(collapsed(self.tree))).sentence
+        return verdict(effects(result), meaningless=meaningless(self.tree)).sentence
 
     def _results_without_dask(self) -> xr.Dataset:
         """Return the results as lazy zarr arrays without dask: where everything is read, a task per chunk takes longer than the reading."""

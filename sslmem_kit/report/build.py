@@ -15,10 +15,10 @@ from sslmem_kit.report import common, duplicates, estimators, groups, layers, or
 from sslmem_kit.report import fdr as discoveries
 from sslmem_kit.report.audit import one_model_report
 from sslmem_kit.report.tables import by_coordinate, rows, rows_of_tests
-from sslmem_kit.scores import default_protocol, of_pairs
+from sslmem_kit.scores import default_protocol, of_pairs, of_scores
 from sslmem_kit.scores.audit import is_one_model, mode_of
 from sslmem_kit.scores.contrast import BY_ENCODER
-from sslmem_kit.statistics.caveats import collapsed
+from sslmem_kit.statistics.caveats import collapsed, meaningless
 from sslmem_kit.statistics.duplicates import twin_summary
 from sslmem_kit.statistics.effect import EFFECT
 from sslmem_kit.statistics.fdr import check_rate
@@ -100,7 +100,7 @@ def _report(study: Study, protocol: str, fdr: float | None, with_reliability: bo
     """The report of a study with scores, NaN where a number is not known."""
     mode, scores = mode_of(study.tree), study.scores(protocol)
     summary, tests = statistics.partition_summary(scores), statistics.partition_tests(scores)
-    encoders = [str(name) for name in of_pairs(study.results)["encoder"].values]
+    encoders = [str(name) for name in of_scores(study.results)["encoder"].values]
     for group, name in ((store.LAYERS, ALIGNMENT), (store.UNITS, "unit_mem")):
         if group in study.tree.children and not (group == store.UNITS and study.spec.scoring.views == 1):  # NaN with one view
             stored = study.tree[group].to_dataset()[name].sel({ENCODER: encoders})
@@ -157,7 +157,7 @@ def _of_families(study: Study, scores: xr.Dataset, protocol: str) -> dict[str, A
     found, ranked = statistics.effects(scores), statistics.rank_scores(study.results, protocol=protocol)
     trainings = statistics.seed_summary(scores)
     over_seeds = {key: by_coordinate(trainings[key], PARTITION) for key in ("mean", "sd", "interval")}
-    said = statistics.verdict(found, ranked, collapsed=bool(collapsed(study.tree)))
+    said = statistics.verdict(found, ranked, meaningless=meaningless(study.tree))
     return {
         "verdict": said._asdict(),
         "effect": {row.pop(EFFECT): row for row in rows(found, EFFECT)},

@@ -8,7 +8,7 @@ from sslmem_kit import statistics
 from sslmem_kit.names import PARTITION
 from sslmem_kit.report.tables import by_coordinate, rows, rows_of_tests
 from sslmem_kit.statistics.effect import EFFECT, OVER
-from sslmem_kit.statistics.overview import chance, number
+from sslmem_kit.statistics.numbers import chance, number
 from sslmem_kit.store import COMMON
 from sslmem_kit.study import Study
 

@@ -7,7 +7,7 @@ from typing import Any
 import xarray as xr
 
 from sslmem_kit.report.tables import plain, rows
-from sslmem_kit.statistics.overview import number
+from sslmem_kit.statistics.numbers import number
 
 UNKNOWN = "near-duplicates were not looked for, an earlier version made this study; `sslmem run` on its directory looks for them"
 

@@ -10,7 +10,7 @@ import xarray as xr
 from sslmem_kit.names import GROUP
 from sslmem_kit.report.tables import rows
 from sslmem_kit.statistics.groups import SIZE, influence_by_size
-from sslmem_kit.statistics.overview import number
+from sslmem_kit.statistics.numbers import number
 
 
 def as_json(results: xr.Dataset, *, protocol: str = "corrected") -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ import xarray as xr
 from sslmem_kit.names import LAYER, PARTITION
 from sslmem_kit.report.tables import plain, rows, rows_of_tests
 from sslmem_kit.statistics import layer_scores, layer_table, layer_tests, strongest_seen, unit_table
-from sslmem_kit.statistics.overview import chance
+from sslmem_kit.statistics.numbers import chance
 from sslmem_kit.store import LAYERS, UNITS
 
 COMPARED = (

@@ -15,7 +15,8 @@ def as_json(found: xr.Dataset) -> dict[str, Any]:
 
     Returns
     -------
-    ``estimator``, ``encoders``, ``seeds``, ``scored`` samples, ``reliability`` (value, interval) and ``over``, what the interval is over;
+    ``estimator``, ``encoders``, ``seeds``, ``scored`` samples, ``reliability`` (value, interval), the candidates ``reliability_n`` that it is
+    of, and ``over``, what the interval is over;
     ``caveat``, a sentence, or None.
 
     Examples
@@ -30,6 +31,7 @@ def as_json(found: xr.Dataset) -> dict[str, Any]:
         **{name: found.attrs[name] for name in ("estimator", "encoders", "seeds")},
         "scored": found.sizes["sample"],
         "reliability": with_interval(found, "reliability"),
+        "reliability_n": found.attrs["reliability_n"],
         "over": "candidates, given these encoders",
         "caveat": order_caveat(found),
     }
@@ -50,4 +52,4 @@ def as_text(order: dict[str, Any]) -> list[str]:
     value, (low, high) = order["reliability"]["value"], order["reliability"]["interval"]
     known = "reliability unknown" if value is None or value != value else f"reliability {value:.2f} [{low:.2f}, {high:.2f}]"
     by = f"by {order['encoders']} encoders of {order['seeds']} seeds ({order['estimator']})"
-    return [f"order of single samples: {by}, {order['scored']:,} samples, {known}"]
+    return [f"order of single samples: {by}, {order['scored']:,} samples; {known} over {order['reliability_n']:,} candidates"]

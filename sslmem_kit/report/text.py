@@ -9,7 +9,8 @@ from sslmem_kit.names import MODE, ONE_MODEL
 from sslmem_kit.report import common, duplicates, estimators, fdr, groups, layers, order, probes, reliability
 from sslmem_kit.report.audit import one_model_text
 from sslmem_kit.statistics.effect import OVER
-from sslmem_kit.statistics.overview import CLAIM, as_sentence, chance, headline, number
+from sslmem_kit.statistics.numbers import chance, number
+from sslmem_kit.statistics.overview import CLAIM, as_sentence, headline
 from sslmem_kit.store.provenance import BITS, in_words
 
 
@@ -25,23 +26,24 @@ def as_text(report: dict[str, Any]) -> str:
     """
     if report.get(MODE) == ONE_MODEL:
         return one_model_text(report)
+    units = "samples" if report["unit"] == "sample" else "groups of samples"
     lines = [
         headline(report["study"], len(report["encoders"]), report["protocol"], report["ranges"]),
         *([as_sentence(report["verdict"]["sentence"])] if "verdict" in report else []),
         *as_line(report["data"]),
         *(f"WARNING: {sentence}" for sentence in report["warnings"]),
-        *_effects(report.get("effect", {})),
+        *_effects(report.get("effect", {}), units),
         "",
-        *_means(report),
+        *_means(report, units),
         "",
-        f"{'over samples, given these encoders':<38} {'t':>8} {'p':>9} {'Cohen d':>8} {'n':>9}",
+        f"{f'over {units}, given these encoders':<38} {'t':>8} {'p':>9} {'Cohen d':>8} {'n':>9}",
     ]
     for test in report["tests"]:
         label = f"{test['alternative']:<5} {CLAIM[test['alternative']]}"
         numbers = f"{number(test['t'], 2):>8} {chance(test['p']):>9} {number(test['cohens_d'], 2):>8} {test['n']:>9,}"
         lines.append(f"{label:<38} {numbers}")
     if report["unit"] != "sample":
-        lines.append("intervals, t and p over samples take the group as the unit (data.groups); Cohen's d is of samples")
+        lines.append("groups are those of data.groups; Cohen's d is of samples")
     lines += _said(report["verdict"]) if "verdict" in report else []
     if "order" in report and not report["order"]["caveat"]:  # which the verdict has
         lines += ["", *order.as_text(report["order"])]
@@ -66,7 +68,7 @@ def as_text(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _effects(effect: dict[str, Any]) -> list[str]:
+def _effects(effect: dict[str, Any], units: str) -> list[str]:
     """Lines on the effects of membership, without what their partitions do not allow."""
     lines = []
     for name, one in effect.items():
@@ -74,21 +76,21 @@ def _effects(effect: dict[str, Any]) -> list[str]:
             over = f"{one['seeds']} {OVER['seeds']}" if one["over"] == "seeds" else OVER[one["over"]]
             ends = "[{}, {}]".format(*(number(end) for end in one["interval"]))
             lines.append(f"{f'{name:<7} {CLAIM[name]}':<38} {number(one['value']):>8} {ends:>19} {chance(one['p']):>8}  {over}")
-    head = f"{'effect of membership':<38} {'value':>8} {'95 %':>19} {'p':>8}  the interval is over"
+    head = f"{'effect of membership':<38} {'value':>8} {'95 %':>19} {'p':>8}  p is over {units}, the interval over"
     return ["", head, *lines] if lines else []
 
 
-def _means(report: dict[str, Any]) -> list[str]:
+def _means(report: dict[str, Any], units: str) -> list[str]:
     """Lines of the partitions' means, with their interval over trainings where there are several."""
     trainings: dict[str, Any] = report.get("over_seeds") or {"seeds": 0}
     several = trainings["seeds"] > 1
-    over = f"{trainings['seeds']} trainings (seeds)" if several else "samples, given these encoders"
+    over = f"{trainings['seeds']} trainings (seeds)" if several else f"{units}, given these encoders"
     lines = [f"{'partition':<12} {'n':>9} {'mean':>9} {'sd of samples':>13} {'sd of seeds':>11}  95 % over {over}"]
     for name, mean in report["mean"].items():
         ends = "[{}, {}]".format(*(number(end) for end in (trainings["interval"] if several else report["interval"])[name]))
-        of_seeds = number(trainings["sd"][name]) if several else "-"
+        of_seeds = number(trainings["sd"][name]).lstrip("+") if several else "-"
         lines.append(
-            f"{name:<12} {report['n'][name]:>9,} {number(mean):>9} {number(report['sd'][name]):>13} {of_seeds:>11}  {ends}"
+            f"{name:<12} {report['n'][name]:>9,} {number(mean):>9} {number(report['sd'][name]).lstrip('+'):>13} {of_seeds:>11}  {ends}"
         )
     return lines
 

@@ -3,7 +3,7 @@ from .estimators import DESIGN_OF, estimate, seeds_of
 from .groups import group_influence, influence_by_cut
 from .intervals import CONFIDENCE
 from .protocols import PROTOCOLS, default_protocol, mean_over_pairs, pair_noise, select_protocol, usable_protocols, view_weights
-from .selection import of_pairs, pair_positions, whole_seeds
+from .selection import of_pairs, of_scores, pair_positions, scored_positions, whole_seeds
 from .sslmem import by_seed, family_contrast, leave_out, normalize_range, score
 
 __all__ = [
@@ -21,9 +21,11 @@ __all__ = [
     "mean_over_pairs",
     "normalize_range",
     "of_pairs",
+    "of_scores",
     "pair_noise",
     "pair_positions",
     "score",
+    "scored_positions",
     "seeds_of",
     "select_protocol",
     "usable_protocols",

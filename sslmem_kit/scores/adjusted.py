@@ -34,14 +34,16 @@ MIN_WEIGHED_SAMPLES = 20
 
 class Shared(NamedTuple):
     """What samples share: their part along factors, as a mean over samples, its variance that seeds repeat (one standard error above its
-    estimate, so that intervals hold where it is small), and its weight."""
+    estimate, so that intervals hold where it is small), its weight, and the squared correlation of what scores and what both parts hold
+    of what seeds repeat: below 1 by what the weight keeps from the scores."""
 
     mean: float
     variance: float
     weight: float
+    fidelity: float
 
 
-NOTHING = Shared(0.0, 0.0, 1.0)
+NOTHING = Shared(0.0, 0.0, 1.0, 1.0)
 """Factors count in full."""
 
 
@@ -63,7 +65,8 @@ def adjusted_leave_out(alignment: xr.DataArray, trained_on: xr.DataArray, *, fac
     On ``sample``: ``sslmem``, ``standard_error_views``, ``standard_error_encoders``, ``standard_error``, the 95 % interval ``low`` to
     ``high``, and the counts ``n_in`` and ``n_out`` of encoders; NaN where no seed has encoders of both kinds. The attrs hold the number of
     ``factors`` of each seed, in order, and ``factor_weight``. The error over encoders is from the spread over seeds, NaN with one;
-    ``standard_error`` has what the weight keeps from the score, too.
+    ``standard_error`` has what the weight keeps from the score, too, whose variance is the attribute ``variance_kept``; ``fidelity`` is
+    the squared correlation of a score without noise and the truth.
 
     Raises
     ------
@@ -89,7 +92,7 @@ def adjusted_leave_out(alignment: xr.DataArray, trained_on: xr.DataArray, *, fac
     >>> alone = design.isel(encoder=(design["design"] == "leave_one_out").values)
     >>> scores = adjusted_leave_out(alone["alignment"], alone["trained_on"])
     >>> scores["sslmem"].count().item(), scores.attrs
-    (5, {'factors': [1, 1], 'factor_weight': 1.0})
+    (5, {'factors': [1, 1], 'factor_weight': 1.0, 'variance_kept': 0.0, 'fidelity': 1.0})
     """
     alignment, trained_on = xr.align(alignment, trained_on, join="exact", copy=False)
     alignment, out = alignment.transpose(SAMPLE, AUGMENTATION, ENCODER), ~trained_on.transpose(SAMPLE, ENCODER).values
@@ -125,7 +128,13 @@ def adjusted_leave_out(alignment: xr.DataArray, trained_on: xr.DataArray, *, fac
     }
     coords = {name: coord for name, coord in alignment.coords.items() if set(coord.dims) <= {SAMPLE}}
     result = xr.Dataset({name: (SAMPLE, values) for name, values in per_sample.items()}, coords)
-    result.attrs = {"factors": [basis.shape[1] for basis in bases], "factor_weight": float(shared.weight)}
+    kept = (1 - shared.weight) ** 2 * shared.variance
+    result.attrs = {
+        "factors": [basis.shape[1] for basis in bases],
+        "factor_weight": shared.weight,
+        "variance_kept": kept,
+        "fidelity": shared.fidelity,
+    }
     return result.assign(n_augmentations=alignment.sizes[AUGMENTATION])
 
 
@@ -179,7 +188,9 @@ def _shared(
         return NOTHING
     # The standard error of the repeated variance, were no part repeated: that much may be there unseen.
     unseen = np.trace(covariance[1]) / len(seeds) * np.sqrt(2 / (len(seeds) * (len(seeds) - 1) * samples))
-    return Shared(float(sums[1].mean() / samples), float(max(repeated[1], 0) + unseen), float(min(1, along / own)))
+    weight, (own, along) = min(1, along / own), np.maximum(repeated, 0)
+    fidelity = (own + weight * along) ** 2 / ((own + weight**2 * along) * (own + along))
+    return Shared(float(sums[1].mean() / samples), float(along + unseen), float(weight), float(fidelity))
 
 
 def _along(out: np.ndarray, basis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

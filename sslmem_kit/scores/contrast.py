@@ -53,8 +53,10 @@ def _contrast(alignment: xr.DataArray, out: xr.DataArray) -> xr.Dataset:
     with np.errstate(divide="ignore", invalid="ignore"):  # NaN and infinity where a side has no encoder
         unit = 1 / n_out + 1 / (encoders - n_out)
         unit /= unit.min(initial=np.inf)  # exactly 1 where all samples have the same numbers
-    error, offset, total_degrees = np.empty(samples), np.zeros(samples), np.empty(samples)
-    for members in _partitions(alignment):
+    error, offset, total_degrees = np.full((3, samples), np.nan)
+    known = np.isfinite(score)  # a sample without a score takes no part in what is pooled
+    for partition in _partitions(alignment):
+        members = partition[known[partition]]
         own, offset[members], offset_degrees = without_offset(means[members], is_out[members], by_seed, over_encoders[members])
         part = unit[members]
         error[members], total_degrees[members] = total_error(

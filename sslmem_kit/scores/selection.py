@@ -29,6 +29,38 @@ def of_pairs(results: xr.Dataset) -> xr.Dataset:
     return results.isel({ENCODER: pair_positions(results)})
 
 
+def of_scores(results: xr.Dataset) -> xr.Dataset:
+    """Select the encoders that scores of f against g rest on: pairs, and of these those of whole seeds.
+
+    Where at least two seeds have one encoder of each family, and all others have encoders of one family alone, these others are left out.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import _example
+    >>> results = _example.results()
+    >>> of_scores(results.isel(encoder=[0, 1, 2, 3, 4]))["encoder"].values.tolist()
+    ['f-0', 'g-0', 'f-1', 'g-1']
+    """
+    return results.isel({ENCODER: scored_positions(results)})
+
+
+def scored_positions(results: xr.Dataset | xr.DataTree) -> np.ndarray:
+    """Ascending positions of the encoders of :func:`of_scores`.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import _example
+    >>> scored_positions(_example.results().isel(encoder=[0, 1, 2, 3, 4]))
+    array([0, 1, 2, 3])
+    """
+    pairs = pair_positions(results)
+    family, seed = results["family"].values[pairs], results["seed"].values[pairs]
+    f, g, left_out = whole_seeds(family, seed)
+    if len(f) < 2 or not len(left_out) or np.isin(seed[left_out], seed[f]).any() or len(np.unique(seed[left_out])) < len(left_out):
+        return pairs
+    return pairs[np.sort(np.concatenate([f, g]))]
+
+
 def pair_positions(results: xr.Dataset | xr.DataTree) -> np.ndarray:
     """Positions of the encoders that are pairs of f and g.
 

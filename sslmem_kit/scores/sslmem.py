@@ -23,6 +23,7 @@ product with weights of the pairs.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -43,7 +44,7 @@ from sslmem_kit.names import (
 from sslmem_kit.scores.contrast import BY_ENCODER, _contrast
 from sslmem_kit.scores.intervals import CONFIDENCE
 from sslmem_kit.scores.protocols import select_protocol
-from sslmem_kit.scores.selection import _select_encoders, of_pairs, whole_seeds
+from sslmem_kit.scores.selection import _select_encoders, of_scores
 from sslmem_kit.scores.variances import encoders_by_seed, is_balanced
 
 
@@ -171,27 +172,22 @@ def normalize_range(differences: xr.DataArray, over: xr.DataArray) -> xr.DataArr
     repetitions = differences.values if differences.ndim > 1 else differences.values[:, None]
     chosen = repetitions[over.values]
     chosen = chosen[np.isfinite(chosen).all(axis=1)]
-    widths = np.ptp(chosen, axis=0) if len(chosen) else np.zeros(1)
+    if not len(chosen):
+        raise UserError(
+            f"range normalization: none of the {int(over.sum())} samples that the range is taken over has a score in every seed"
+        )
+    widths = np.ptp(chosen, axis=0)
     if not (widths > 0).all():
         raise UserError(
-            f"range normalization: the {int(over.sum())} scores that the range is taken over do not differ (range {widths.min()})"
+            f"range normalization: the {len(chosen)} scores that the range is taken over do not differ (range {widths.min()})"
         )
     attrs = {
         "range": len(widths) / float((1 / widths).sum()),
         "ranges": widths.round(12).tolist(),
         "pairs": differences.sizes.get("seed", 0),
-        "n_range": int(over.sum()),
+        "n_range": len(chosen),
     }
     return xr.DataArray((repetitions / widths).mean(axis=1), dims=SAMPLE, attrs=differences.attrs | attrs)
-
-
-def _of_whole_seeds(results: xr.Dataset) -> xr.Dataset:
-    """Results of the seeds that have an f and a g, where there are two or more and all others have encoders of one family alone."""
-    family, seed = results["family"].values, results["seed"].values
-    f, g, left_out = whole_seeds(family, seed)
-    if len(f) < 2 or not len(left_out) or np.isin(seed[left_out], seed[f]).any() or len(np.unique(seed[left_out])) < len(left_out):
-        return results
-    return results.isel({ENCODER: np.sort(np.concatenate([f, g]))})
 
 
 def by_seed(scores: xr.Dataset) -> xr.DataArray:
@@ -247,7 +243,10 @@ def score(results: xr.Dataset, *, protocol: str = "corrected", encoders: Sequenc
       the null has fewer than 2;
     - ``alignment_f`` and ``alignment_g``: mean alignment under each family; ``alignment_by_encoder``, on ``encoder`` too, from which
       :func:`by_seed` gives the difference of each seed;
-    - ``label`` and ``partition``. The attrs hold ``protocol``, ``encoders``, ``null`` and ``n_null``, ``confidence``, of ``corrected``
+    - ``label`` and ``partition``.
+
+    A sample with an alignment that is not a number has no score (NaN): a warning counts them, and means, tests and lists leave them out. The
+    attrs hold ``protocol``, ``encoders``, ``null`` and ``n_null``, ``confidence``, of ``corrected``
       ``pairs_of_views``, the weights of kinds of pairs, ``normalized_by_range`` and, where it is true, ``range_over`` and the attrs of
       :func:`normalize_range`.
 
@@ -266,7 +265,7 @@ def score(results: xr.Dataset, *, protocol: str = "corrected", encoders: Sequenc
     if encoders is not None:
         results = _select_encoders(results, encoders)
     else:
-        results = _of_whole_seeds(of_pairs(results))
+        results = of_scores(results)
     alignment = select_protocol(results[ALIGNMENT], protocol)
     scores = _family_contrast(alignment).rename({SSLMEM: "difference"})
     difference = scores["difference"]
@@ -280,6 +279,10 @@ def score(results: xr.Dataset, *, protocol: str = "corrected", encoders: Sequenc
     trained = results[TRAINED_ON].transpose(SAMPLE, ENCODER).values
     null = trained.all(axis=1) | ~trained.any(axis=1)
     known = np.isfinite(difference.values)
+    if not known.all():
+        warnings.warn(
+            f"{(~known).sum():,} of {len(known):,} samples have no score: alignments of them are not numbers", stacklevel=2
+        )
     baseline = np.sort(difference.values[null & known])
     if len(baseline) > 1:
         scores["z"] = (difference - baseline.mean()) / baseline.std(ddof=1)

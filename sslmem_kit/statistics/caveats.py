@@ -61,6 +61,18 @@ def caveats(tree: xr.DataTree) -> list[str]:
     ]
 
 
+def meaningless(tree: xr.DataTree) -> str | None:
+    """Return why scores of a study mean nothing, the first sentence on encoders that have collapsed or are one; None where they do not.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import _example
+    >>> meaningless(_example.tree())
+    """
+    wrong = [*(f"{encoder}: {sentence}" for encoder, sentence in collapsed(tree).items()), *_of_distances(tree)]
+    return wrong[0] if wrong else None
+
+
 def _of_distances(tree: xr.DataTree) -> list[str]:
     """Caveats of encoders to which everything looks the same, and of pairs that are one encoder, from the first samples' distances."""
     results = of_pairs(tree.to_dataset())
@@ -93,9 +105,7 @@ def _of_distances(tree: xr.DataTree) -> list[str]:
     if all(side.shape[-1] for side in sides) and len(values) > 1:
         score = sides[1].mean(axis=(1, 2)) - sides[0].mean(axis=(1, 2))
         if np.ptp(score) <= EQUAL * np.abs(values).max():
-            sentences.append(
-                "all scores are equal, as those of identical or collapsed encoders are: there is nothing to test, to order or to show"
-            )
+            sentences.append(ALL_EQUAL)
     return sentences
 
 

@@ -15,11 +15,11 @@ import numpy as np
 import scipy  # scipy.stats comes on first use: it takes half a second, and the explorer opens without it
 import xarray as xr
 
-from sslmem_kit.names import GROUP, PARTITION, PARTITION_CODE
+from sslmem_kit.names import GROUP, PARTITION, PARTITION_CODE, SSLMEM
 
 
 def units_by_partition(scores: xr.Dataset) -> dict[str, np.ndarray] | None:
-    """Group of each sample of each partition, in the order of :func:`sslmem_kit.statistics.by_partition`; None where each sample is alone.
+    """Group of each sample that has a score, by partition, as :func:`sslmem_kit.statistics.by_partition`; None where each is alone.
 
     Examples
     --------
@@ -29,8 +29,19 @@ def units_by_partition(scores: xr.Dataset) -> dict[str, np.ndarray] | None:
     """
     if GROUP not in scores.coords or len(np.unique(scores[GROUP].values)) == scores.sizes["sample"]:
         return None
-    groups, codes = scores[GROUP].values, scores[PARTITION].values
-    return {name: groups[codes == code] for name, code in PARTITION_CODE.items()}
+    groups, codes, known = scores[GROUP].values, scores[PARTITION].values, scored(scores)
+    return {name: groups[known & (codes == code)] for name, code in PARTITION_CODE.items()}
+
+
+def scored(scores: xr.Dataset) -> np.ndarray:
+    """Whether each sample has a score, (sample,) bool.
+
+    Examples
+    --------
+    >>> scored(xr.Dataset({"sslmem": ("sample", [0.1, np.nan])}))
+    array([ True, False])
+    """
+    return np.isfinite(scores[SSLMEM].values) if SSLMEM in scores else np.ones(scores.sizes["sample"], bool)
 
 
 def clustered_mean(values: np.ndarray, groups: np.ndarray, *, confidence: float = 0.95) -> xr.Dataset:
@@ -98,13 +109,9 @@ def clustered_two_sample_test(
 
     Returns
     -------
-    Scalars ``t``, ``p``, ``n``, ``n_first``, ``n_second``, ``n_groups`` (both together); the first two are NaN with fewer than 2 groups
-    on a side.
-
-    Raises
-    ------
-    ValueError
-        A group has members on both sides, whose means then are not independent.
+    Scalars ``t``, ``p``, ``standard_error`` of the difference and its ``degrees`` of freedom, ``n``, ``n_first``, ``n_second``, ``n_groups``
+    (both together); the first four are NaN with fewer than 2 groups on a side. Groups with members on both sides count in the difference:
+    what their members have in common cancels.
 
     Examples
     --------
@@ -114,16 +121,23 @@ def clustered_two_sample_test(
     >>> round(float(found["p"]), 4), int(found["n_groups"])
     (0.0107, 6)
     """
-    if np.isin(first_groups, second_groups).any():
-        raise ValueError("groups: some have members on both sides, keep them whole")
     (mean1, variance1, count1), (mean2, variance2, count2) = _parts(first, first_groups), _parts(second, second_groups)
-    t = p = np.nan
+    total = len(np.union1d(first_groups, second_groups))
+    t = p = error = degrees = np.nan
     if min(count1, count2) > 1:
         variance = variance1 + variance2
-        degrees = variance**2 / (variance1**2 / (count1 - 1) + variance2**2 / (count2 - 1)) if variance > 0 else np.nan
+        if total < count1 + count2:
+            _, unit = np.unique(np.concatenate([first_groups, second_groups]), return_inverse=True)
+            residuals = np.concatenate([(first - mean1) / len(first), (mean2 - second) / len(second)])
+            variance, degrees = total / (total - 1) * (np.bincount(unit, weights=residuals) ** 2).sum(), min(count1, count2) - 1
+        elif variance > 0:
+            degrees = variance**2 / (variance1**2 / (count1 - 1) + variance2**2 / (count2 - 1))
+        else:
+            degrees = min(count1, count2) - 1
+        error = np.sqrt(variance)
         t, p = _test(mean1 - mean2, variance, degrees, alternative)
-    counts = {"n": len(first) + len(second), "n_first": len(first), "n_second": len(second), "n_groups": count1 + count2}
-    return xr.Dataset({"t": t, "p": p, **counts})
+    counts = {"n": len(first) + len(second), "n_first": len(first), "n_second": len(second), "n_groups": total}
+    return xr.Dataset({"t": t, "p": p, "standard_error": error, "degrees": degrees, **counts})
 
 
 def _parts(values: np.ndarray, groups: np.ndarray) -> tuple[float, float, int]:

@@ -11,11 +11,11 @@ import numpy as np
 import xarray as xr
 from scipy import special
 
-from sslmem_kit.names import BOUND, BOUNDS, PARTITION, PARTITION_CODE, PARTITIONS
+from sslmem_kit.names import BOUND, BOUNDS, GROUP, PARTITION, PARTITION_CODE, PARTITIONS
 from sslmem_kit.scores import by_seed
 from sslmem_kit.scores.contrast import BY_ENCODER
 from sslmem_kit.scores.intervals import CONFIDENCE
-from sslmem_kit.statistics.clusters import clustered_mean, clustered_two_sample_test, units_by_partition
+from sslmem_kit.statistics.clusters import clustered_two_sample_test, scored, units_by_partition
 from sslmem_kit.statistics.summary import by_partition
 from sslmem_kit.statistics.t_tests import two_sample_test
 
@@ -49,6 +49,8 @@ def effects(scores: xr.Dataset) -> xr.Dataset:
     - ``t`` and ``p`` of Welch's one-sided test over samples (over groups, where samples have them), given these encoders, that candidates
       score higher; ``cohens_d``; ``n``, samples of both partitions.
 
+    The attrs hold the ``protocol`` and the ``unit`` of the test, ``sample`` or ``group``.
+
     References
     ----------
     Welch, Biometrika 34 (1947).
@@ -66,16 +68,16 @@ def effects(scores: xr.Dataset) -> xr.Dataset:
         first, second = (groups[name] for name in weights)
         value = sum(weight * groups[name].mean() for name, weight in weights.items()) if len(first) and len(second) else np.nan
         error, degrees, over, sd, seeds = _over_trainings(of_trainings, weights)
-        if over == "samples" and min(len(first), len(second)) > 1:
-            means = [
-                clustered_mean(groups[name], np.arange(len(groups[name])) if units is None else units[name]) for name in weights
-            ]
-            parts = [weight**2 * mean["standard_error"].item() ** 2 for weight, mean in zip(weights.values(), means, strict=True)]
-            error, degrees = np.sqrt(sum(parts)), _welch_degrees(parts, [mean["n_groups"].item() for mean in means])
         test = two_sample_test(first, second, alternative="greater")
-        if units is not None and min(len(first), len(second)) > 1:
-            clustered = clustered_two_sample_test(first, second, *(units[name] for name in weights), alternative="greater")
+        of_units = (
+            [np.arange(len(first)), len(first) + np.arange(len(second))] if units is None else [units[name] for name in weights]
+        )
+        clustered = clustered_two_sample_test(first, second, *of_units, alternative="greater")
+        if units is not None:
             test = test.assign(clustered[["t", "p"]])
+        if over == "samples":  # both partitions have the same weight but for its sign
+            error, degrees = (clustered[name].item() for name in ("standard_error", "degrees"))
+            error *= next(iter(weights.values()))
         reach = error * special.stdtrit(degrees, 0.5 + CONFIDENCE / 2)
         tested = (test[name].item() for name in ("t", "p", "cohens_d", "n"))
         rows.append((value, (value - reach, value + reach), over, sd, seeds, *tested))
@@ -86,6 +88,7 @@ def effects(scores: xr.Dataset) -> xr.Dataset:
             for name, column in zip(names, zip(*rows, strict=True), strict=True)
         },
         {EFFECT: list(EFFECTS), BOUND: list(BOUNDS)},
+        {"protocol": scores.attrs.get("protocol", ""), "unit": "sample" if units is None else GROUP},
     )
 
 
@@ -111,7 +114,7 @@ def seed_summary(scores: xr.Dataset) -> xr.Dataset:
     (0.19, 3)
     """
     trainings = training_means(scores)
-    names = [name for name in PARTITIONS if (scores["partition"].values == PARTITION_CODE[name]).any()]
+    names = [name for name, values in by_partition(scores).items() if len(values)]
     values = trainings.sel({PARTITION: names}).values if "seed" in trainings.dims else np.empty((len(names), 0))
     seeds = values.shape[1]
     mean = values.mean(axis=1) if seeds else np.full(len(names), np.nan)
@@ -152,7 +155,7 @@ def training_means(scores: xr.Dataset) -> xr.DataArray:
         values = values / np.array(scores.attrs.get("ranges", 1.0))
     else:
         values = scores[BY_ENCODER] / scores.attrs.get("range", 1.0)
-    codes = scores["partition"].values
+    codes = np.where(scored(scores), scores["partition"].values, -1)
     means = [
         values.values[codes == code].mean(axis=0) if (codes == code).any() else np.full(values.shape[1], np.nan)
         for code in (PARTITION_CODE[name] for name in PARTITIONS)

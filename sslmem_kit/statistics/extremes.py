@@ -66,7 +66,7 @@ def with_shrunken(scores: xr.Dataset, results: xr.Dataset) -> xr.Dataset:
         table = CrossedScores.of(results, scores.attrs["protocol"], name)
         factor = float(table.parts().reliability(table.seeds, table.views)) if table.seeds > 1 else np.nan
         if np.isfinite(factor):
-            mean = difference[members].mean()
+            mean = np.nanmean(difference[members])
             values[members] = mean + factor * (difference[members] - mean)
             factors[f"reliability_{name}"] = factor
     return scores.assign({SHRUNKEN: (SAMPLE, values)}).assign_attrs(factors)

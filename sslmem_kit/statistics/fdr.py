@@ -30,6 +30,7 @@ import xarray as xr
 
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import BOUND, BOUNDS, FILE, PARTITION, PARTITION_CODE, SAMPLE, SSLMEM
+from sslmem_kit.statistics.clusters import scored
 from sslmem_kit.statistics.null_halves import NULL, compare_halves, null_values, warning
 from sslmem_kit.statistics.summary import wilson_interval
 
@@ -190,7 +191,7 @@ def fdr_summary(scores: xr.Dataset, fdr: float = 0.05) -> xr.Dataset:
     halves, n_null = compare_halves(scores), len(null_values(scores))
     rows, lists = [], []
     for name, sign in TESTED.items():
-        members = scores["partition"].values == PARTITION_CODE[name]
+        members = (scores["partition"].values == PARTITION_CODE[name]) & scored(scores)
         p, q, values = (scores[column].values[members] for column in ("p_value", "q_value", SSLMEM))
         listed, n = q <= fdr, len(p)
         count, fewest = int(listed.sum()), _at_least(n / (fdr * (n_null + 1)))

@@ -22,6 +22,7 @@ from sslmem_kit.names import (
     BOUNDS,
     ENCODER,
     FAMILIES,
+    GROUP,
     LAYER,
     PARTITION,
     PARTITION_CODE,
@@ -30,7 +31,8 @@ from sslmem_kit.names import (
     SEED,
     SSLMEM,
 )
-from sslmem_kit.scores import pair_positions, whole_seeds
+from sslmem_kit.scores import scored_positions, whole_seeds
+from sslmem_kit.statistics.clusters import clustered_mean, units_by_partition
 from sslmem_kit.statistics.summary import by_partition
 from sslmem_kit.statistics.t_tests import TABLE_2, partition_tests
 from sslmem_kit.store import LAYERS
@@ -47,7 +49,8 @@ def layer_scores(tree: xr.DataTree) -> xr.Dataset:
     Returns
     -------
     ``sslmem`` on (``sample``, ``layer``) with ``partition`` and ``label``; the last layer, the full representation, has the raw difference of
-    protocol ``corrected``. Only encoders that are pairs of f and g count; ``n_f`` and ``n_g`` in the attrs are their numbers.
+    protocol ``corrected``. Encoders are those that scores rest on (:func:`sslmem_kit.scores.of_scores`); ``n_f`` and ``n_g`` in the attrs are
+    their numbers.
     ``distance`` on ``layer``: mean over shared samples and these encoders; ``relative_effects`` on (``seed``, ``layer``): that of each pair of
     encoders, see the head of this module; ``seed`` has those that have an encoder of each family.
 
@@ -66,13 +69,13 @@ def layer_scores(tree: xr.DataTree) -> xr.Dataset:
     if LAYERS not in tree.children:
         raise UserError("scoring.layers: this study was scored without layers; set it to 'auto' in the spec of a new study")
     group = tree[LAYERS].to_dataset()
-    chosen = pair_positions(tree)
+    chosen = scored_positions(tree)
     values = group[ALIGNMENT].transpose(SAMPLE, ENCODER, LAYER).isel({ENCODER: chosen}).values
     family = tree["family"].values.astype(object)[chosen]
     f, g = (values[:, family == name] for name in FAMILIES)
     if not f.shape[1] or not g.shape[1]:
         raise UserError(f"family: both f and g are needed, there are {f.shape[1]} encoders of f and {g.shape[1]} of g")
-    coords = {name: tree[name].variable for name in (SAMPLE, "label", "partition")}
+    coords = {name: tree[name].variable for name in (SAMPLE, "label", "partition", GROUP) if name in tree.coords}
     codes, seeds = np.asarray(tree["partition"]), np.asarray(tree["seed"])[chosen]
     of_f, of_g, _ = whole_seeds(family, seeds)
     candidate, shared = (codes == PARTITION_CODE[name] for name in ("candidate", "shared"))
@@ -132,8 +135,16 @@ def layer_table(scores: xr.Dataset) -> xr.Dataset:
     names = scores[LAYER].values.astype(object)
     groups = [by_partition(scores.sel({LAYER: name})) for name in names]
     parts = [part for part in PARTITIONS if len(groups[0][part])] if groups else []
-    means = [[_mean(group[part]) for part in parts] for group in groups]
-    effects = [cohens_d(group["candidate"], group["shared"]) for group in groups]
+    units = [units_by_partition(scores.sel({LAYER: name})) for name in names]
+    means = [
+        [_mean(group[part], None if unit is None else unit[part]) for part in parts]
+        for group, unit in zip(groups, units, strict=True)
+    ]
+    pair = ("candidate", "shared")
+    effects = [
+        cohens_d(*(group[part] for part in pair), groups=None if unit is None else tuple(unit[part] for part in pair))
+        for group, unit in zip(groups, units, strict=True)
+    ]
     relative = scores["relative_effects"].transpose(LAYER, SEED).values
     over_seeds = [
         _mean(row)[::2] if len(row) else (_unpaired(group, distance), (np.nan, np.nan))
@@ -156,17 +167,21 @@ def layer_table(scores: xr.Dataset) -> xr.Dataset:
     )
 
 
-def cohens_d(first: np.ndarray, second: np.ndarray) -> tuple[float, tuple[float, float]]:
+def cohens_d(
+    first: np.ndarray, second: np.ndarray, *, groups: tuple[np.ndarray, np.ndarray] | None = None
+) -> tuple[float, tuple[float, float]]:
     """Cohen's d of two groups that may spread differently, ``(mean1 - mean2) / s`` with the pooled ``s``, and its 95 % interval.
 
     Parameters
     ----------
     first, second
         Scores, (sample,).
+    groups
+        Group of each of both, where samples have groups, which are the unit of the interval then.
 
     Returns
     -------
-    d and the ends of its interval; NaN with fewer than 2 samples on a side, or where nothing varies.
+    d and the ends of its interval; NaN with fewer than 2 samples (of the interval: groups) on a side, or where nothing varies.
 
     Notes
     -----
@@ -185,19 +200,21 @@ def cohens_d(first: np.ndarray, second: np.ndarray) -> tuple[float, tuple[float,
     """
     if min(len(first), len(second)) < 2:
         return np.nan, (np.nan, np.nan)
-    groups = [np.asarray(values, float) for values in (first, second)]
-    degrees = np.array([len(values) - 1 for values in groups])
-    variances = np.array([values.var(ddof=1) for values in groups])
+    sides = [np.asarray(values, float) for values in (first, second)]
+    degrees = np.array([len(values) - 1 for values in sides])
+    variances = np.array([values.var(ddof=1) for values in sides])
     pooled = (degrees @ variances) / degrees.sum()
     if not pooled > 0:
         return np.nan, (np.nan, np.nan)
-    d = (groups[0].mean() - groups[1].mean()) / np.sqrt(pooled)
-    parts = []
-    for values, sign, variance, own in zip(groups, (1, -1), variances, degrees, strict=True):
+    d = (sides[0].mean() - sides[1].mean()) / np.sqrt(pooled)
+    parts, units = [], []
+    for place, (values, sign, variance, own) in enumerate(zip(sides, (1, -1), variances, degrees, strict=True)):
         apart = values - values.mean()
         moves = sign * apart / np.sqrt(pooled) - d * own / degrees.sum() * (apart**2 - variance) / (2 * pooled)
-        parts.append(moves.var(ddof=1) / len(values))
-    welch = sum(parts) ** 2 / sum(part**2 / own for part, own in zip(parts, degrees, strict=True))
+        mean = clustered_mean(moves, np.arange(len(moves)) if groups is None else groups[place])
+        parts.append(mean["standard_error"].item() ** 2)
+        units.append(mean["n_groups"].item() - 1)
+    welch = sum(parts) ** 2 / sum(part**2 / max(own, 1) for part, own in zip(parts, units, strict=True))
     reach = np.sqrt(sum(parts)) * special.stdtrit(welch, 0.975)
     return float(d), (float(d - reach), float(d + reach))
 
@@ -232,9 +249,8 @@ def _unpaired(group: dict[str, np.ndarray], distance: float) -> float:
     return float((group["candidate"].mean() - group["shared"].mean()) / distance)
 
 
-def _mean(values: np.ndarray) -> tuple[float, float, tuple[float, float]]:
-    """Mean, standard deviation, and Student's 95 % interval of the mean."""
-    n, mean = len(values), float(values.mean())
-    sd = float(values.std(ddof=1)) if n > 1 else np.nan
-    reach = sd / np.sqrt(n) * special.stdtrit(max(n - 1, 1), 0.975)
-    return mean, sd, (mean - reach, mean + reach)
+def _mean(values: np.ndarray, groups: np.ndarray | None = None) -> tuple[float, float, tuple[float, float]]:
+    """Mean, standard deviation, and Student's 95 % interval of the mean, over groups where there are some."""
+    found = clustered_mean(values, np.arange(len(values)) if groups is None else groups)
+    sd = float(values.std(ddof=1)) if len(values) > 1 else np.nan
+    return float(found["mean"]), sd, (float(found["low"]), float(found["high"]))

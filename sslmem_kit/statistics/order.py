@@ -38,7 +38,7 @@ def rank_scores(results: xr.Dataset, *, protocol: str = "corrected") -> xr.Datas
     :func:`sslmem_kit.scores.estimate` of the best estimator that the encoders allow, with ``rank`` (1: the highest score; equal ones by
     ascending id) on ``sample``, and scalars ``reliability`` (the share of the variance of the candidates' scores that is not error; NaN with
     one seed) with ``reliability_interval`` on ``bound`` (95 %, bootstrap over samples, given the encoders). The attrs name the
-    ``estimator``.
+    ``estimator`` and, as ``reliability_n``, the number of candidates that reliability is over.
 
     Raises
     ------
@@ -60,36 +60,37 @@ def rank_scores(results: xr.Dataset, *, protocol: str = "corrected") -> xr.Datas
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(1, len(order) + 1)
     if estimator == UNRELIABLE:
-        reliability, interval = _of_pairs(results, protocol)
-        return _ranked(scores, rank, reliability, interval)
+        return _ranked(scores, rank, *_of_pairs(results, protocol))
     chosen = np.isfinite(scores[SSLMEM].values) & np.isfinite(scores["standard_error"].values)
     if "partition" in scores.coords and (candidates := scores["partition"].values == PARTITION_CODE["candidate"]).any():
         chosen &= candidates
-    # A mean error that is pooled over samples is that of a typical one, below the mean of all: the raw one counts, where it is larger.
+    # A mean error that is pooled over samples is that of a typical one, below the mean of all: the raw one counts, where it is larger. What
+    # the estimator keeps from scores is in their error, and not in their variance.
     squares = [scores[name].values[chosen] ** 2 for name in ("standard_error", "standard_error_encoders")]
+    squares[0] = np.maximum(squares[0] - scores.attrs.get("variance_kept", 0.0), 0)
     values, square = scores[SSLMEM].values[chosen], max(squares, key=np.sum)
-    found = _reliability(values, square, np.ones((1, len(values))))
-    interval = (
-        percentile_interval(_reliability(values, square, bootstrap_weights(len(values)))) if len(values) else (np.nan, np.nan)
-    )
-    return _ranked(scores, rank, float(found[0]), interval)
+    fidelity = scores.attrs.get("fidelity", 1.0)
+    found = fidelity * _reliability(values, square, np.ones((1, len(values))))
+    resampled = fidelity * _reliability(values, square, bootstrap_weights(len(values))) if len(values) else None
+    interval = (np.nan, np.nan) if resampled is None else percentile_interval(resampled)
+    return _ranked(scores, rank, float(found[0]), interval, len(values))
 
 
-def _ranked(scores: xr.Dataset, rank: np.ndarray, reliability: float, interval: tuple[float, float]) -> xr.Dataset:
+def _ranked(scores: xr.Dataset, rank: np.ndarray, reliability: float, interval: tuple[float, float], count: int) -> xr.Dataset:
     found = scores.assign(rank=(SAMPLE, rank), reliability=reliability, reliability_interval=(BOUND, list(interval)))
-    return found.assign_coords({BOUND: list(BOUNDS)})
+    return found.assign_coords({BOUND: list(BOUNDS)}).assign_attrs(reliability_n=count)
 
 
-def _of_pairs(results: xr.Dataset, protocol: str) -> tuple[float, tuple[float, float]]:
-    """Reliability of pairs, by the parts of the error, and its interval, as :func:`sslmem_kit.statistics.assess` gives them."""
+def _of_pairs(results: xr.Dataset, protocol: str) -> tuple[float, tuple[float, float], int]:
+    """Reliability of pairs, by the parts of the error, its interval, as :func:`sslmem_kit.statistics.assess` gives them, and n."""
     if "partition" not in results.coords:
-        return np.nan, (np.nan, np.nan)
+        return np.nan, (np.nan, np.nan), 0
     table = CrossedScores.of(results, protocol)
     if table.seeds < 2 or table.n < MIN_ORDERED_SAMPLES:
-        return np.nan, (np.nan, np.nan)
+        return np.nan, (np.nan, np.nan), table.n
     parts, resampled = table.parts(), table.parts(bootstrap_weights(table.n))
     ends = percentile_interval(resampled.reliability(table.seeds, table.views))
-    return float(parts.reliability(table.seeds, table.views)), ends
+    return float(parts.reliability(table.seeds, table.views)), ends, table.n
 
 
 def has_order(results: xr.Dataset) -> bool:

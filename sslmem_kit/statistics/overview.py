@@ -23,15 +23,16 @@ from sslmem_kit.scores.selection import pair_positions
 from sslmem_kit.spec.audit import AuditEncoderSpec, AuditSpec
 from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.statistics.effect import EFFECT, effects, seed_summary
+from sslmem_kit.statistics.numbers import chance, number
 from sslmem_kit.statistics.summary import partition_summary
 from sslmem_kit.statistics.t_tests import partition_tests
 from sslmem_kit.store.schema import LAYERS
 
-MEANS = ["partition", "n", "mean", "sd of samples", "95 % over samples"]
+MEANS = ["partition", "n", "mean", "sd of samples", "95 % over {units}"]
 MEANS_OVER_SEEDS = ["partition", "n", "mean", "sd of samples", "sd of seeds", "95 % over trainings"]
-TESTS = ["over samples, given these encoders", "t", "p", "Cohen d", "n"]
-EFFECTS_HEAD = ["effect of membership", "value", "95 %", "over", "p", "n"]
-"""Headings of tables."""
+TESTS = ["over {units}, given these encoders", "t", "p", "Cohen d", "n"]
+EFFECTS_HEAD = ["effect of membership", "value", "95 %", "interval over", "p over {units}", "n"]
+"""Headings of tables; ``units`` are samples, or groups where samples have them."""
 CLAIM = {
     "(C-I)/2": "candidates against independent",
     "C-S": "candidates against shared",
@@ -96,17 +97,6 @@ def as_sentence(phrase: str) -> str:
     'These are no scores.'
     """
     return f"{phrase[:1].upper()}{phrase[1:]}."
-
-
-def number(value: float | None, digits: int = 4) -> str:
-    """Number with its sign; ``-`` where it is not known (None or NaN).
-
-    Examples
-    --------
-    >>> number(0.02263), number(-1.5, 2), number(None)
-    ('+0.0226', '-1.50', '-')
-    """
-    return "-" if value is None or not math.isfinite(value) else f"{value:+.{digits}f}"
 
 
 def subject(spec: StudySpec | AuditSpec) -> dict[str, str]:
@@ -194,7 +184,7 @@ def tables(scores: xr.Dataset) -> list[dict[str, Any]]:
     >>> scores = xr.Dataset({"sslmem": ("sample", [0.1, -0.1, 0.9, 1.1])}, {"partition": ("sample", [0, 0, 1, 1])})
     >>> means, tests = tables(scores)
     >>> means["rows"][1]
-    ['candidate', '2', '+1.0000', '+0.1414', '[-0.2706, +2.2706]']
+    ['candidate', '2', '+1.0000', '0.1414', '[-0.2706, +2.2706]']
     >>> tests["rows"][0]
     ['C>S candidates above shared', '+7.07', '0.0097', '+7.07', '4']
     """
@@ -203,11 +193,11 @@ def tables(scores: xr.Dataset) -> list[dict[str, Any]]:
     means = []
     for place in range(summary.sizes[PARTITION]):
         one = summary.isel({PARTITION: place})
-        row = [str(one[PARTITION].item()), f"{one['n'].item():,}", number(one["mean"].item()), number(one["sd"].item())]
+        row = [str(one[PARTITION].item()), f"{one['n'].item():,}", number(one["mean"].item()), number(one["sd"].item()).lstrip("+")]
         ends = one["interval"]
         if trainings is not None and trainings["seeds"] > 1:
             ends = trainings["interval"].isel({PARTITION: place})
-            row.append(number(trainings["sd"].isel({PARTITION: place}).item()))
+            row.append(number(trainings["sd"].isel({PARTITION: place}).item()).lstrip("+"))
         means.append([*row, "[{}, {}]".format(*(number(end) for end in ends.values))])
     claims = [
         [
@@ -219,12 +209,12 @@ def tables(scores: xr.Dataset) -> list[dict[str, Any]]:
         ]
         for one in (tests.isel({ALTERNATIVE: place}) for place in range(tests.sizes[ALTERNATIVE]))
     ]
-    effect = [{"head": EFFECTS_HEAD, "rows": _effect_rows(effects(scores))}] if BY_ENCODER in scores else []
-    return [
-        *effect,
-        {"head": MEANS_OVER_SEEDS if means and len(means[0]) == 6 else MEANS, "rows": means},
-        {"head": TESTS, "rows": claims},
-    ]
+    several = bool(means) and len(means[0]) == len(MEANS_OVER_SEEDS)
+    found = [{"head": MEANS_OVER_SEEDS if several else MEANS, "rows": means}, {"head": TESTS, "rows": claims}]
+    if BY_ENCODER in scores:
+        found.insert(0, {"head": EFFECTS_HEAD, "rows": _effect_rows(effects(scores))})
+    units = "samples" if tests.attrs["unit"] == "sample" else "groups of samples"
+    return [{**table, "head": [heading.format(units=units) for heading in table["head"]]} for table in found]
 
 
 def _effect_rows(found: xr.Dataset) -> list[list[str]]:
@@ -246,17 +236,6 @@ def _effect_rows(found: xr.Dataset) -> list[list[str]]:
             ]
         )
     return rows
-
-
-def chance(p: float | None) -> str:
-    """Two digits of a p-value; ``-`` where it is not known.
-
-    Examples
-    --------
-    >>> chance(0.0123), chance(None)
-    ('0.012', '-')
-    """
-    return "-" if p is None or math.isnan(p) else f"{p:.2g}"
 
 
 def alignment_tables(summary: xr.Dataset) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import xarray as xr
 from scipy import special
 
 from sslmem_kit.names import BOUND, BOUNDS, PARTITION, PARTITION_CODE, PARTITIONS, SSLMEM
-from sslmem_kit.statistics.clusters import clustered_mean, units_by_partition
+from sslmem_kit.statistics.clusters import clustered_mean, scored, units_by_partition
 
 STUDENT_BELOW = 30
 """Number of values below which the interval of their mean is Student's."""
@@ -61,7 +61,7 @@ def partition_summary(scores: xr.Dataset, *, seed: int = 0) -> xr.Dataset:
 
 
 def by_partition(scores: xr.Dataset) -> dict[str, np.ndarray]:
-    """Values of ``sslmem`` of each partition, float64; empty where a partition has no samples.
+    """Values of ``sslmem`` of the samples of each partition that have one (not NaN), float64; empty where a partition has none.
 
     Examples
     --------
@@ -69,8 +69,8 @@ def by_partition(scores: xr.Dataset) -> dict[str, np.ndarray]:
     >>> by_partition(scores)["candidate"]
     array([0.9, 1.1])
     """
-    values, codes = scores[SSLMEM].values.astype(np.float64), scores["partition"].values
-    return {name: values[codes == PARTITION_CODE[name]] for name in PARTITIONS}
+    values, codes, known = scores[SSLMEM].values.astype(np.float64), scores["partition"].values, scored(scores)
+    return {name: values[known & (codes == PARTITION_CODE[name])] for name in PARTITIONS}
 
 
 def bootstrap_mean_interval(

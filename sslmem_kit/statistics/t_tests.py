@@ -111,8 +111,8 @@ def partition_tests(scores: xr.Dataset, alternatives: tuple[str, ...] = TABLE_2 
     On ``alternative``, without those of a partition that has no samples: ``against``, the partitions that the first is compared with; Welch's
     ``t``, ``p``, ``cohens_d``, ``n``, ``n_first`` and ``n_second``; of Student's test ``t_student`` and ``p_student``; and, NaN in Table 2,
     ``t_zero`` and ``p_zero`` of the paper's test against the number zero, which contain the offset of the trainings. Where
-    samples have groups, a coordinate ``group``, ``t`` and ``p`` are of :mod:`sslmem_kit.statistics.clusters`, with the group as the unit; the
-    attribute ``unit`` says which.
+    samples have groups, a coordinate ``group``, ``t`` and ``p`` are of :mod:`sslmem_kit.statistics.clusters`, with the group as the unit, and
+    Student's are NaN, for it knows no groups; the attribute ``unit`` says which.
 
     References
     ----------
@@ -137,7 +137,7 @@ def partition_tests(scores: xr.Dataset, alternatives: tuple[str, ...] = TABLE_2 
         if not len(values) or not others:
             continue
         arguments = (values, np.concatenate([groups[name] for name in others]))
-        student = two_sample_test(*arguments, alternative=side, equal_variances=True)
+        student = two_sample_test(*arguments, alternative=side, equal_variances=True) if units is None else None
         zero = one_sample_test(values, alternative=side) if second == "0" else xr.Dataset({"t": np.nan, "p": np.nan})
         own = two_sample_test(*arguments, alternative=side)
         if units is not None:
@@ -147,8 +147,8 @@ def partition_tests(scores: xr.Dataset, alternatives: tuple[str, ...] = TABLE_2 
                 zero = clustered_one_sample_test(values, of_groups[0], alternative=side)
         found[alternative] = own.assign(
             against=" and ".join(others),
-            t_student=student["t"],
-            p_student=student["p"],
+            t_student=np.nan if student is None else student["t"],
+            p_student=np.nan if student is None else student["p"],
             t_zero=zero["t"],
             p_zero=zero["p"],
         )

@@ -12,7 +12,7 @@ import xarray as xr
 
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import ALIGNMENT, ENCODER, EPOCH, FAMILIES, PARTITION_CODE, SAMPLE, SSLMEM
-from sslmem_kit.scores import of_pairs, whole_seeds
+from sslmem_kit.scores import of_scores, whole_seeds
 
 TOP_SHARE = 0.1
 """Share of the candidates whose scores are the highest after an epoch, as in the paper."""
@@ -60,7 +60,7 @@ def memorization_over_training(tree: xr.DataTree) -> xr.Dataset:
         raise UserError(
             "STUDY: this is an audit, whose encoders were trained elsewhere; nothing was recorded during their training"
         )
-    results = of_pairs(tree.to_dataset())
+    results = of_scores(tree.to_dataset())
     trajectory, training = (tree[name].to_dataset().sel({ENCODER: results[ENCODER].values}) for name in ("trajectory", "training"))
     alignment = trajectory[ALIGNMENT].transpose(SAMPLE, ENCODER, EPOCH).load()
     family, seed = results["family"].values.astype(object), results["seed"].values

@@ -28,7 +28,7 @@ EQUAL = 1e-9
 
 @dataclass(frozen=True)
 class CrossedScores:
-    """Differences of the pairs of encoders of every seed, g minus f, by pair of views, of the samples of one partition.
+    """Differences of the pairs of encoders of every seed, g minus f, by pair of views, of the samples of one partition that have all.
 
     Examples
     --------
@@ -69,6 +69,7 @@ class CrossedScores:
         f, g, rest = whole_seeds(alignment["family"].values, alignment["seed"].values)
         left_out = tuple(str(name) for name in results[ENCODER].values[rest])
         values = alignment[chosen].values.astype(np.float64)
+        values = values[np.isfinite(values).all(axis=(1, 2))]
         return cls(values[..., g] - values[..., f], alignment["view_a"].values, alignment["view_b"].values, protocol, left_out)
 
     @property

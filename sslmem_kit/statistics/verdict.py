@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from sslmem_kit.names import BOUND
+from sslmem_kit.names import BOUND, GROUP
 from sslmem_kit.statistics.effect import EFFECT, OVER
+from sslmem_kit.statistics.numbers import number
 from sslmem_kit.statistics.order import order_caveat
 from sslmem_kit.statistics.precision import TARGET
 
@@ -26,7 +27,7 @@ class Verdict(NamedTuple):
     cannot: list[str]
 
 
-def verdict(found: xr.Dataset, order: xr.Dataset | None = None, *, collapsed: bool = False) -> Verdict:
+def verdict(found: xr.Dataset, order: xr.Dataset | None = None, *, meaningless: str | None = None) -> Verdict:
     """Verdict on the effects of membership and the order of samples.
 
     Parameters
@@ -35,36 +36,49 @@ def verdict(found: xr.Dataset, order: xr.Dataset | None = None, *, collapsed: bo
         Of :func:`sslmem_kit.statistics.effect.effects`.
     order
         Of :func:`sslmem_kit.statistics.order.rank_scores`; None where it is not known.
-    collapsed
-        Whether an encoder has collapsed, so that nothing can be said.
+    meaningless
+        Why the scores mean nothing (:func:`sslmem_kit.statistics.caveats.meaningless`), so that nothing can be said; None where they do.
 
     Examples
     --------
     >>> from sslmem_kit.scores import _example, score
     >>> from sslmem_kit.statistics import effects
-    >>> verdict(effects(score(_example.results()))).sentence
-    'memorized: training on a sample lowers its alignment by +0.1873, over 3 trainings between +0.1766 and +0.1980 (p = 1e-10)'
+    >>> verdict(effects(score(_example.results()))).sentence.partition(" (p")[0]
+    'memorized: training on a sample lowers its alignment by 0.1873, over 3 trainings between +0.1766 and +0.1980'
     """
     known = [name for name in found[EFFECT].values if np.isfinite(found["value"].sel({EFFECT: name}))]
-    if collapsed or not known:
-        reason = "an encoder has collapsed" if collapsed else "no two partitions can be compared"
-        return Verdict(f"no verdict: {reason}", [], ["anything about memorization, as long as that is so"])
+    if meaningless or not known:
+        return Verdict(f"no verdict: {meaningless or 'no two partitions can be compared'}", [], ["anything about memorization"])
     one = found.sel({EFFECT: known[0]})
     value, (low, high), p = float(one["value"]), one["interval"].transpose(BOUND).values, float(one["p"])
     over, count = str(one["over"].item()), int(one["seeds"])
-    trainings = f"{count} trainings" if over == "seeds" else "trainings"
-    interval = f"between {low:+.4f} and {high:+.4f}"
-    chance = "" if np.isnan(p) else f" (p = {p:.1g})"
-    effect = f"training on a sample lowers its alignment by {value:+.4f}"
-    single = over == "samples"
-    if not p < LEVEL:
-        sentence = f"no memorization found: {effect}, {'over samples' if single else f'over {trainings}'} {interval}{chance}"
+    single, trainings = over == "samples", f"{count} trainings" if over == "seeds" else "trainings"
+    units = "groups of samples" if found.attrs.get("unit") == GROUP else "samples"
+    interval = "" if np.isnan(low) else f", over {units if single else trainings} between {number(low)} and {number(high)}"
+    chance = f" (p = {p:.1g} over {units}, given these encoders)"
+    of_range = " of the candidates' range" if found.attrs.get("protocol", "corrected") not in ("corrected", "") else ""
+    effect = (
+        f"training on a sample {'lowers' if value >= 0 else 'raises'} its alignment by {number(abs(value)).lstrip('+')}{of_range}"
+    )
+    if np.isnan(p):
+        return Verdict(
+            f"no verdict: {effect}{interval}, and whether that is chance cannot be tested: a partition has fewer than 2 {units}, or "
+            "all its scores are equal",
+            [],
+            ["whether these encoders memorized their candidates"],
+        )
+    if p > 1 - LEVEL / 2:
+        sentence = (
+            f"the other way round: {effect}{interval}{chance}; are f and g confused, or do g's encoders lack more than membership?"
+        )
+    elif not p < LEVEL:
+        sentence = f"no memorization found: {effect}{interval}{chance}"
     elif single:
-        sentence = f"memorized by these encoders: {effect}, over samples {interval}{chance}; of one training, others are not known"
+        sentence = f"memorized by these encoders: {effect}{interval}{chance}; of one training, others are not known"
     elif low > 0:
-        sentence = f"memorized: {effect}, over {trainings} {interval}{chance}"
+        sentence = f"memorized: {effect}{interval}{chance}"
     else:
-        sentence = f"memorized by these encoders{chance}, which others may not: {effect}, over {trainings} {interval}"
+        sentence = f"memorized by these encoders{chance}, which others may not: {effect}{interval}"
     can = [f"whether these encoders memorized their candidates, by {known[0]}, and by how much on average"]
     cannot = []
     if single:

@@ -56,9 +56,19 @@ def test_the_interval_covers_where_members_go_together() -> None:
     assert naive / 400 < 0.8
 
 
-def test_a_group_on_both_sides_is_refused() -> None:
-    with pytest.raises(ValueError, match="members on both sides"):
-        clustered_two_sample_test(np.ones(2), np.zeros(2), np.array([0, 1]), np.array([1, 2]), alternative="greater")
+def test_groups_on_both_sides_cancel_what_members_share() -> None:
+    """Half of each group on either side: the test holds, and as if the sides were independent it hardly ever rejects."""
+    rng, below, independent = np.random.default_rng(3), 0, 0
+    groups = np.arange(40)
+    for _ in range(400):
+        shared = rng.normal(0, 1, 40)
+        first, second = (shared + rng.normal(0, 0.5, 40) for _ in range(2))
+        found = clustered_two_sample_test(first, second, groups, groups, alternative="two-sided")
+        assert int(found["n_groups"]) == 40
+        below += float(found["p"]) <= 0.05
+        independent += stats.ttest_ind(first, second).pvalue <= 0.05
+    assert 0.03 <= below / 400 <= 0.08
+    assert independent / 400 < 0.01
 
 
 def test_one_group_has_no_error() -> None:
@@ -95,3 +105,11 @@ def test_a_study_with_groups_is_tested_by_groups() -> None:
     single = alone.assign_coords(group=("sample", np.arange(240)))
     xr.testing.assert_identical(partition_tests(single), partition_tests(alone))
     xr.testing.assert_identical(partition_summary(single), partition_summary(alone))
+
+
+def test_no_test_that_knows_no_groups_is_printed_beside_those_that_do() -> None:
+    coords = {"partition": ("sample", np.repeat([0, 1, 3], 20)), "group": ("sample", np.arange(60) // 2)}
+    tests = partition_tests(xr.Dataset({"sslmem": ("sample", np.random.default_rng(0).normal(size=60))}, coords))
+    assert np.isnan(tests["t_student"]).all()
+    assert np.isnan(tests["p_student"]).all()
+    assert np.isfinite(tests["p"]).all()

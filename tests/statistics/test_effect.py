@@ -10,7 +10,7 @@ from scipy import stats
 from benchmarks import coverage
 from sslmem_kit.names import PARTITION_CODE, PARTITIONS
 from sslmem_kit.scores import score
-from sslmem_kit.statistics import effects, partition_tests, rank_scores, seed_summary, verdict
+from sslmem_kit.statistics import effects, fdr_summary, partition_summary, partition_tests, rank_scores, seed_summary, verdict
 
 
 @pytest.fixture(scope="module")
@@ -97,15 +97,54 @@ def test_a_partition_that_is_missing_has_no_effect(root):
 def test_the_verdict_says_what_it_rests_on(root):
     order = rank_scores(root)
     said = verdict(effects(score(root)), order)
-    assert said.sentence.startswith("memorized: training on a sample lowers its alignment by +0.0")
+    assert said.sentence.startswith("memorized: training on a sample lowers its alignment by 0.0")
     assert "over 3 trainings" in said.sentence
+    assert "over samples, given these encoders)" in said.sentence
     known = f"reliability {float(order['reliability']):.2f}"
     assert any(sentence.startswith("which single sample is memorized more") and known in sentence for sentence in said.cannot)
-    assert verdict(effects(score(root)), order, collapsed=True).sentence.startswith("no verdict")
+    assert verdict(effects(score(root)), order, meaningless="f-0 has collapsed").sentence == "no verdict: f-0 has collapsed"
     reliable = order.assign(reliability=0.9, reliability_interval=("bound", [0.85, 0.95])).assign_attrs(estimator="adjusted")
     assert any(sentence.startswith("the order of single samples") for sentence in verdict(effects(score(root)), reliable).can)
     nothing = verdict(effects(score(coverage.study(3, 0, samples=440)[0])))
     assert nothing.sentence.startswith("no memorization found")
+
+
+def test_a_verdict_needs_a_test_and_names_its_unit_and_direction(root):
+    """What an unknown p, a protocol that divides by a range, and f and g confused read as."""
+    one_group = np.where(root["partition"].values == PARTITION_CODE["candidate"], 0, np.arange(root.sizes["sample"]) + 1)
+    for results in (root, root.isel(encoder=[0, 1])):
+        untested = verdict(effects(score(results.assign_coords(group=("sample", one_group)))))
+        assert untested.sentence.startswith("no verdict: training on a sample lowers its alignment by 0.0")
+        assert "cannot be tested" in untested.sentence
+    assert " of the candidates' range, over" in verdict(effects(score(root, protocol="paper"))).sentence
+    swapped = root.assign_coords(family=("encoder", np.where(root["family"].values == "f", "g", "f")))
+    assert verdict(effects(score(swapped))).sentence.startswith(
+        "the other way round: training on a sample raises its alignment by 0.0"
+    )
+    small = root.assign(alignment=root["alignment"] * 1e-4)
+    assert "by +0.0000" not in verdict(effects(score(small))).sentence
+    assert "alignment by 1.9e-06, over 3 trainings between +1.5e-06 and +2.4e-06" in verdict(effects(score(small))).sentence
+
+
+def test_a_sample_without_a_score_changes_nothing_for_the_others(root):
+    """Means, tests, effects, errors, reliability and lists of the rest are as if it was not there."""
+    lost = int(np.flatnonzero(root["partition"].values == PARTITION_CODE["candidate"])[0])
+    holed, without = root.copy(deep=True), root.isel(sample=np.arange(root.sizes["sample"]) != lost)
+    holed["alignment"].values[lost] = np.nan
+    with pytest.warns(UserWarning, match="1 of"):
+        found = score(holed)
+    expected = score(without)
+    for function in (effects, partition_tests, partition_summary, seed_summary):
+        xr.testing.assert_allclose(function(found), function(expected))
+    rest = found.isel(sample=np.arange(root.sizes["sample"]) != lost)
+    for name in ("low", "high", "standard_error", "z"):
+        np.testing.assert_allclose(rest[name], expected[name])
+    ranked = rank_scores(holed)
+    assert float(ranked["reliability"]) == pytest.approx(float(rank_scores(without)["reliability"]))
+    assert ranked.attrs["reliability_n"] == int(expected["partition"].isin(PARTITION_CODE["candidate"]).sum())
+    whole, holed_list = fdr_summary(expected, 0.1), fdr_summary(found, 0.1)
+    np.testing.assert_array_equal(holed_list["n"], whole["n"])
+    np.testing.assert_array_equal(holed_list["memorized"], whole["memorized"])
 
 
 def test_nothing_is_memorized_as_often_as_five_percent_say():

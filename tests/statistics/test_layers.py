@@ -8,7 +8,9 @@ import xarray as xr
 from scipy import stats
 
 from sslmem_kit.report.layers import as_text, localized
-from sslmem_kit.statistics.layers import cohens_d, layer_scores, layer_table
+from sslmem_kit.scores import _example
+from sslmem_kit.statistics import memorization_over_training
+from sslmem_kit.statistics.layers import cohens_d, layer_scores, layer_table, layer_tests
 
 PAIRS = (1, 2, 3, 10)
 
@@ -114,3 +116,35 @@ def test_encoders_that_are_no_pairs_have_an_effect_and_no_interval_over_seeds() 
     apart = layer_table(layer_scores(tree))
     assert apart["relative_effect"].item() == pytest.approx(paired)
     assert np.isnan(apart["relative_effect_interval"]).all()
+
+
+def test_groups_are_the_unit_of_tests_and_intervals() -> None:
+    """Each sample four times over, a group of its own, says what it says once; the store's groups reach the layers."""
+    rng = np.random.default_rng(4)
+    first, second = rng.normal(0.5, 1.3, 50), rng.normal(0, 1, 70)
+    d, ends = cohens_d(first, second)
+    alone = cohens_d(first, second, groups=(np.arange(50), np.arange(70)))
+    assert alone[0] == pytest.approx(d)
+    np.testing.assert_allclose(alone[1], ends)
+    copied = cohens_d(np.repeat(first, 4), np.repeat(second, 4), groups=(np.repeat(np.arange(50), 4), np.repeat(np.arange(70), 4)))
+    assert np.ptp(copied[1]) == pytest.approx(np.ptp(ends), rel=0.05)
+    assert np.ptp(cohens_d(np.repeat(first, 4), np.repeat(second, 4))[1]) < 0.6 * np.ptp(ends)
+    tree = made(3, 0)
+    root = tree.to_dataset()
+    tree = xr.DataTree.from_dict(
+        {"/": root.assign_coords(group=("sample", np.arange(500) // 5)), "/layers": tree["layers"].to_dataset()}
+    )
+    grouped, plain = layer_scores(tree), layer_scores(made(3, 0))
+    assert (layer_tests(grouped).attrs["unit"], layer_tests(plain).attrs["unit"]) == ("group", "sample")
+    assert not np.allclose(layer_table(grouped)["effect_interval"], layer_table(plain)["effect_interval"])
+
+
+def test_layers_and_epochs_rest_on_the_encoders_of_the_scores() -> None:
+    """Three f and two g: on the two whole seeds, and the last of both is the score of the report."""
+    tree = _example.tree()
+    kept = tree.isel(encoder=[0, 1, 2, 3, 4])
+    whole = tree.isel(encoder=[0, 1, 2, 3])
+    np.testing.assert_array_equal(layer_scores(kept)["sslmem"], layer_scores(whole)["sslmem"])
+    over, expected = memorization_over_training(kept), memorization_over_training(whole)
+    np.testing.assert_array_equal(over["mean"], expected["mean"])
+    assert over.attrs["standard_error_over"] == "seeds"
