@@ -14,14 +14,14 @@ from sslmem_kit.names import ALIGNMENT, ENCODER, MODE, PAIR, PARTITION
 from sslmem_kit.report import common, duplicates, estimators, groups, layers, order, probes, reliability
 from sslmem_kit.report import fdr as discoveries
 from sslmem_kit.report.audit import one_model_report
-from sslmem_kit.report.tables import by_coordinate, rows, rows_of_tests
+from sslmem_kit.report.tables import by_coordinate, rows_of_tests
 from sslmem_kit.scores import default_protocol, of_pairs
 from sslmem_kit.scores.audit import is_one_model, mode_of
 from sslmem_kit.scores.contrast import BY_ENCODER
 from sslmem_kit.statistics.caveats import collapsed
 from sslmem_kit.statistics.duplicates import twin_summary
-from sslmem_kit.statistics.effect import EFFECT
 from sslmem_kit.statistics.fdr import check_rate
+from sslmem_kit.statistics.verdict import conclude
 from sslmem_kit.store.provenance import computed_on
 from sslmem_kit.study import Study
 
@@ -154,13 +154,11 @@ def _of_families(study: Study, scores: xr.Dataset, protocol: str) -> dict[str, A
     """Verdict, effect, order and means over seeds of scores of f against g; none of other scores."""
     if BY_ENCODER not in scores:
         return {}
-    found, ranked = statistics.effects(scores), statistics.rank_scores(study.results, protocol=protocol)
+    ranked = statistics.rank_scores(study.results, protocol=protocol)
     trainings = statistics.seed_summary(scores)
     over_seeds = {key: by_coordinate(trainings[key], PARTITION) for key in ("mean", "sd", "interval")}
-    said = statistics.verdict(found, ranked, collapsed=bool(collapsed(study.tree)))
     return {
-        "verdict": said._asdict(),
-        "effect": {row.pop(EFFECT): row for row in rows(found, EFFECT)},
+        **conclude(scores, ranked, collapsed=bool(collapsed(study.tree))),
         "order": order.as_json(ranked),
         "over_seeds": {"seeds": int(trainings["seeds"]), **over_seeds} if trainings["seeds"] else None,
     }

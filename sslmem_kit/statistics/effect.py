@@ -7,6 +7,8 @@ mirror image, use all samples whose membership differs; candidates against share
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from scipy import special
@@ -87,6 +89,27 @@ def effects(scores: xr.Dataset) -> xr.Dataset:
         },
         {EFFECT: list(EFFECTS), BOUND: list(BOUNDS)},
     )
+
+
+def by_name(found: xr.Dataset) -> dict[str, dict[str, Any]]:
+    """Effects as a mapping of numbers and strings by name, as in the report's JSON.
+
+    Parameters
+    ----------
+    found
+        Of :func:`effects`.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import _example, score
+    >>> row = by_name(effects(score(_example.results())))["C-S"]
+    >>> round(row["value"], 2), row["over"], row["seeds"], len(row["interval"])
+    (0.18, 'seeds', 3, 2)
+    """
+    return {
+        str(name): {str(key): column.sel({EFFECT: name}).values.tolist() for key, column in found.data_vars.items()}
+        for name in found[EFFECT].values
+    }
 
 
 def seed_summary(scores: xr.Dataset) -> xr.Dataset:

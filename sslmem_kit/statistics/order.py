@@ -7,6 +7,9 @@ without one sample each, order samples by what leaving a sample out does; where 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import xarray as xr
 
@@ -21,6 +24,8 @@ RANK_SCORE = "rank_score"
 """Column of the scores that samples are ordered by, in a study that has encoders for it."""
 UNRELIABLE = "pairs"
 """The estimator whose order of single samples is not to be relied on."""
+MOST_RESAMPLED = 20_000
+"""Number of samples above which a random subset of this size is resampled, and its spread scaled to all of them."""
 
 
 def rank_scores(results: xr.Dataset, *, protocol: str = "corrected") -> xr.Dataset:
@@ -60,36 +65,65 @@ def rank_scores(results: xr.Dataset, *, protocol: str = "corrected") -> xr.Datas
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(1, len(order) + 1)
     if estimator == UNRELIABLE:
-        reliability, interval = _of_pairs(results, protocol)
-        return _ranked(scores, rank, reliability, interval)
+        return scores.assign(rank=(SAMPLE, rank)).merge(order_of_pairs(results, protocol), combine_attrs="override")
     chosen = np.isfinite(scores[SSLMEM].values) & np.isfinite(scores["standard_error"].values)
     if "partition" in scores.coords and (candidates := scores["partition"].values == PARTITION_CODE["candidate"]).any():
         chosen &= candidates
     # A mean error that is pooled over samples is that of a typical one, below the mean of all: the raw one counts, where it is larger.
     squares = [scores[name].values[chosen] ** 2 for name in ("standard_error", "standard_error_encoders")]
     values, square = scores[SSLMEM].values[chosen], max(squares, key=np.sum)
-    found = _reliability(values, square, np.ones((1, len(values))))
-    interval = (
-        percentile_interval(_reliability(values, square, bootstrap_weights(len(values)))) if len(values) else (np.nan, np.nan)
-    )
-    return _ranked(scores, rank, float(found[0]), interval)
+    known = _with_interval(len(values), lambda some, weights: _reliability(values[some], square[some], weights))
+    return scores.assign(rank=(SAMPLE, rank)).merge(known, combine_attrs="override")
 
 
-def _ranked(scores: xr.Dataset, rank: np.ndarray, reliability: float, interval: tuple[float, float]) -> xr.Dataset:
-    found = scores.assign(rank=(SAMPLE, rank), reliability=reliability, reliability_interval=(BOUND, list(interval)))
-    return found.assign_coords({BOUND: list(BOUNDS)})
+def order_of_pairs(results: xr.Dataset, protocol: str = "corrected") -> xr.Dataset:
+    """Reliability of the order by pairs: what :func:`rank_scores` says of it, without ranks.
+
+    Parameters
+    ----------
+    results
+        Root of a results store, or some encoders of it.
+    protocol
+        As in :func:`rank_scores`.
+
+    Returns
+    -------
+    Scalar ``reliability``, by the parts of the error, as :func:`sslmem_kit.statistics.assess` gives it, and ``reliability_interval`` on
+    ``bound``; NaN with one seed or fewer than 10 candidates. The attribute ``estimator`` is ``pairs``.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import _example
+    >>> order_of_pairs(_example.results())["reliability"].round(2).item()
+    0.97
+    """
+    known = _with_interval(0, lambda some, weights: np.empty(0))
+    if "partition" in results.coords:
+        table = CrossedScores.of(results, protocol)
+        if table.seeds > 1 and table.n >= MIN_ORDERED_SAMPLES:
+
+            def reliability(some: np.ndarray, weights: np.ndarray) -> np.ndarray:
+                parts = replace(table, differences=table.differences[some]).parts(weights)
+                return np.atleast_1d(parts.reliability(table.seeds, table.views))
+
+            known = _with_interval(table.n, reliability)
+    return known.assign_attrs(estimator=UNRELIABLE)
 
 
-def _of_pairs(results: xr.Dataset, protocol: str) -> tuple[float, tuple[float, float]]:
-    """Reliability of pairs, by the parts of the error, and its interval, as :func:`sslmem_kit.statistics.assess` gives them."""
-    if "partition" not in results.coords:
-        return np.nan, (np.nan, np.nan)
-    table = CrossedScores.of(results, protocol)
-    if table.seeds < 2 or table.n < MIN_ORDERED_SAMPLES:
-        return np.nan, (np.nan, np.nan)
-    parts, resampled = table.parts(), table.parts(bootstrap_weights(table.n))
-    ends = percentile_interval(resampled.reliability(table.seeds, table.views))
-    return float(parts.reliability(table.seeds, table.views)), ends
+def _with_interval(count: int, reliability: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> xr.Dataset:
+    """Reliability and its interval, by a function of positions of samples and of their weights, (resample, position) -> (resample,)."""
+    value, interval = np.nan, (np.nan, np.nan)
+    if count:
+        some = np.arange(count)
+        value = float(reliability(some, np.ones((1, count)))[0])
+        if count > MOST_RESAMPLED:
+            some = np.sort(np.random.Generator(np.random.Philox(count)).choice(count, MOST_RESAMPLED, replace=False))
+        resampled = reliability(some, bootstrap_weights(len(some)))
+        if len(some) < count:
+            own = reliability(some, np.ones((1, len(some))))
+            resampled = np.clip(value + (resampled - own) * np.sqrt(len(some) / count), 0, 1)
+        interval = percentile_interval(resampled)
+    return xr.Dataset({"reliability": value, "reliability_interval": (BOUND, list(interval))}, {BOUND: list(BOUNDS)})
 
 
 def has_order(results: xr.Dataset) -> bool:

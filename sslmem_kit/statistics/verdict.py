@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from sslmem_kit.names import BOUND
-from sslmem_kit.statistics.effect import EFFECT, OVER
+from sslmem_kit.statistics.effect import EFFECT, OVER, by_name, effects
 from sslmem_kit.statistics.order import order_caveat
 from sslmem_kit.statistics.precision import TARGET
 
@@ -76,6 +76,31 @@ def verdict(found: xr.Dataset, order: xr.Dataset | None = None, *, collapsed: bo
     cannot.append("that a score or a mean is memorization because it is not zero: both contain the offset of the trainings")
     cannot.append("that one study memorizes more than another with other views, another protocol or another range")
     return Verdict(sentence, can, cannot)
+
+
+def conclude(scores: xr.Dataset, order: xr.Dataset | None = None, *, collapsed: bool = False) -> dict[str, Any]:
+    """Verdict on scores and the effects that it rests on, as the report's JSON, exports and the explorer carry them.
+
+    Parameters
+    ----------
+    scores
+        Of :func:`sslmem_kit.scores.score`, with ``alignment_by_encoder``.
+    order, collapsed
+        As in :func:`verdict`.
+
+    Returns
+    -------
+    ``verdict``, a mapping of ``sentence``, ``can`` and ``cannot``, and ``effect``, of :func:`sslmem_kit.statistics.effect.by_name`.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import _example, score
+    >>> found = conclude(score(_example.results()))
+    >>> found["verdict"]["sentence"].partition(":")[0], list(found["effect"])
+    ('memorized', ['(C-I)/2', 'C-S'])
+    """
+    found = effects(scores)
+    return {"verdict": verdict(found, order, collapsed=collapsed)._asdict(), "effect": by_name(found)}
 
 
 def _of_order(order: xr.Dataset | None) -> str:
