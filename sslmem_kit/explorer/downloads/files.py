@@ -22,6 +22,7 @@ from sslmem_kit.explorer.study_cache import OpenStudy
 from sslmem_kit.names import BOUND, BOUNDS, FILE, PARTITION, SAMPLE, SSLMEM
 from sslmem_kit.report.export import WARNINGS, all_warnings, frame_of, guarded, with_twins
 from sslmem_kit.statistics import by_partition
+from sslmem_kit.statistics.clusters import clustered_mean, units_by_partition
 
 ROWS = 50_000
 """Rows of a table that are written at a time."""
@@ -54,15 +55,19 @@ def plain(text: str) -> str:
 
 
 def means(scores: xr.Dataset) -> xr.Dataset:
-    """Compute the mean of each partition, with an interval by the normal approximation: a bootstrap of a million samples takes minutes.
+    """Compute the mean of each partition, with an interval by the normal approximation: a bootstrap of a million samples takes minutes. Of
+    samples in groups it is Student's over groups.
 
     Returns
     -------
     ``mean``, ``n`` (partition,) and ``interval`` (partition, bound).
     """
-    groups = {name: values for name, values in by_partition(scores).items() if len(values)}
+    groups, units = {name: values for name, values in by_partition(scores).items() if len(values)}, units_by_partition(scores)
     mean = np.array([values.mean() for values in groups.values()])
-    reach = np.array([1.96 * values.std() / len(values) ** 0.5 for values in groups.values()])
+    if units is None:
+        reach = np.array([1.96 * values.std() / len(values) ** 0.5 for values in groups.values()])
+    else:
+        reach = np.array([float(clustered_mean(values, units[name])["high"]) for name, values in groups.items()]) - mean
     return xr.Dataset(
         {
             "mean": (PARTITION, mean),
