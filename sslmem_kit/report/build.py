@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import xarray as xr
@@ -14,7 +13,7 @@ from sslmem_kit.names import ALIGNMENT, ENCODER, MODE, PAIR, PARTITION
 from sslmem_kit.report import common, duplicates, estimators, groups, layers, order, probes, reliability
 from sslmem_kit.report import fdr as discoveries
 from sslmem_kit.report.audit import one_model_report
-from sslmem_kit.report.tables import by_coordinate, rows_of_tests
+from sslmem_kit.report.tables import by_coordinate, rows_of_tests, without_nan
 from sslmem_kit.scores import default_protocol, of_pairs
 from sslmem_kit.scores.audit import is_one_model, mode_of
 from sslmem_kit.scores.contrast import BY_ENCODER
@@ -91,9 +90,9 @@ def build_report(
     if with_estimators and mode:
         raise UserError("--estimators: it needs a study that was trained with design.leave_one_out, this is an audit")
     if is_one_model(study.tree):
-        return _plain(one_model_report(study, protocol=protocol))
+        return without_nan(one_model_report(study, protocol=protocol))
     with store.reading(study.results_path):
-        return _plain(_report(study, protocol, fdr, with_reliability, with_estimators))
+        return without_nan(_report(study, protocol, fdr, with_reliability, with_estimators))
 
 
 def _report(study: Study, protocol: str, fdr: float | None, with_reliability: bool, with_estimators: bool) -> dict[str, Any]:
@@ -162,12 +161,3 @@ def _of_families(study: Study, scores: xr.Dataset, protocol: str) -> dict[str, A
         "order": order.as_json(ranked),
         "over_seeds": {"seeds": int(trainings["seeds"]), **over_seeds} if trainings["seeds"] else None,
     }
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no NaN: None stands for it."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -291,7 +291,8 @@ def null_proportion(p: np.ndarray, n_null: float = math.inf, units: int | None =
 
     Returns
     -------
-    The share and the ends of its interval (Wilson's, for ``1 / (1 / n + 1 / n_null)`` units, as if groups were one sample each), at most 1; NaN without p-values.
+    The share and the ends of its interval (Wilson's, for ``1 / (1 / n + 1 / n_null)`` units, as if groups were one sample each), at most 1;
+    NaN without p-values.
 
     References
     ----------

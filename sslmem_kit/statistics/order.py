@@ -150,7 +150,8 @@ def with_order(scores: xr.Dataset, found: xr.Dataset) -> xr.Dataset:
 
     Returns
     -------
-    The scores with these columns; the attrs gain ``rank_estimator``, ``rank_encoders`` and ``rank_reliability``.
+    The scores with these columns; the attrs gain ``rank_estimator``, ``rank_encoders``, ``rank_reliability`` and
+    ``rank_reliability_interval``.
 
     Examples
     --------
@@ -163,8 +164,39 @@ def with_order(scores: xr.Dataset, found: xr.Dataset) -> xr.Dataset:
     columns = {RANK_SCORE: SSLMEM, "rank_error": "standard_error", "rank": "rank"}
     own = found[list(columns.values())].reset_coords(drop=True)
     own = own.reindex({SAMPLE: scores[SAMPLE].values}).rename({old: new for new, old in columns.items() if old != new})
-    facts = {"estimator": found.attrs["estimator"], "encoders": found.attrs["encoders"], "reliability": found["reliability"].item()}
+    facts = {
+        "estimator": found.attrs["estimator"],
+        "encoders": found.attrs["encoders"],
+        "reliability": found["reliability"].item(),
+        "reliability_interval": found["reliability_interval"].values.tolist(),
+    }
     return scores.assign(own.data_vars).assign_attrs({f"rank_{name}": value for name, value in facts.items()})
+
+
+def order_of(scores: xr.Dataset, results: xr.Dataset) -> xr.Dataset:
+    """Reliability of the order of scores: of :func:`with_order` where they have one, else that of the pairs.
+
+    Parameters
+    ----------
+    scores
+        Of :meth:`sslmem_kit.study.Study.scores`.
+    results
+        Root of the results store.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import _example, score
+    >>> design = _example.design()
+    >>> order_of(with_order(score(design), rank_scores(design)), design).attrs
+    {'estimator': 'adjusted', 'encoders': 4}
+    """
+    if RANK_SCORE not in scores:
+        return order_of_pairs(results, protocol=scores.attrs["protocol"])
+    facts = {name: scores.attrs[f"rank_{name}"] for name in ("estimator", "encoders")}
+    ends = scores.attrs["rank_reliability_interval"]
+    return xr.Dataset(
+        {"reliability": scores.attrs["rank_reliability"], "reliability_interval": (BOUND, ends)}, {BOUND: list(BOUNDS)}, facts
+    )
 
 
 def ordering(scores: xr.Dataset) -> str:

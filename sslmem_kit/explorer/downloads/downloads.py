@@ -82,8 +82,9 @@ class Downloads(param.Parameterized):
             positions = self.session.listed()
             if not len(positions):
                 raise UserError("nothing is selected and no shown sample is above the threshold")
-            write = {"csv": csv_file, "parquet": parquet_file, "npz": npz_file}[key]
-            return write(session.opened, session.scores, positions)
+            if key == "npz":
+                return npz_file(session.opened, session.scores, positions, caption(session, positions))
+            return {"csv": csv_file, "parquet": parquet_file}[key](session.opened, session.scores, positions)
         if figure not in FIGURES or ending not in ("svg", "png"):
             raise UserError(f"key: there is no file {key!r}")
         return figure_file(self._plot(figure), ending)
