@@ -51,7 +51,8 @@ class State(Section):
     """Selected samples, packed by :func:`pack_ids`."""
     outline: Annotated[tuple[tuple[float, float], ...], Field(max_length=400)] = ()
     """Corners of the outline round the selected points, in units of the axes, where the ids would be too many."""
-    sort: Text = "sslmem"
+    sort: Text = ""
+    """Quantity that the gallery is ordered by; empty: what orders the samples of a study best."""
     ascending: bool = False
     sample: int | None = None
     """Id of the sample whose detail is open."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from sslmem_kit.explorer.session import Session
 from sslmem_kit.explorer.study_cache import Library
 from sslmem_kit.explorer.theme import Text, palette, variables
 from sslmem_kit.explorer.threshold.threshold import Threshold
+from sslmem_kit.statistics.overview import as_sentence, effect_table
 from sslmem_kit.store.files import read_beside
 from sslmem_kit.study import StudyResults
 
@@ -63,6 +64,7 @@ class Explorer(pn.viewable.Viewer):
         self.gallery, self.detail = Gallery(session), Detail(session)
         self.comparison, self.downloads = Comparison(session), Downloads(session)
         self._note = Text("", stylesheets=[_TEXT_STYLE], sizing_mode="stretch_width", visible=False)
+        self._verdict = Text("", stylesheets=[_TEXT_STYLE], sizing_mode="stretch_width", visible=False)
         self._status = Text("", stylesheets=[_TEXT_STYLE], sizing_mode="stretch_width", css_classes=["sm-status"])
         self.tabs = pn.Tabs(
             *zip(("Explore", "Compare", "Take away"), self._tabs(), strict=True),
@@ -73,10 +75,12 @@ class Explorer(pn.viewable.Viewer):
         self.tabs.param.watch(lambda event: session.param.update(tab=TABS[event.new]), ["active"])
         session.param.watch(self._follow_tab, ["tab"])
         session.param.watch(self._update_text, ["note", "problem", "shown", "selected", "limit", "scores"])
+        session.param.watch(self._update_verdict, ["scores"])
         self._update_text()
+        self._update_verdict()
         heading = pn.pane.HTML("<h1>sslmem explorer</h1>", stylesheets=[_TEXT_STYLE], margin=(8, 8, 0, 8))
         self.view = pn.Column(
-            heading, self._note, self._status, self.tabs,
+            heading, self._note, self._verdict, self._status, self.tabs,
             stylesheets=[_STYLE], styles=variables(dark), sizing_mode="stretch_width", css_classes=["sm-explorer"],
         )  # fmt: skip
 
@@ -89,7 +93,8 @@ class Explorer(pn.viewable.Viewer):
             picture = b"".join(self.downloads.contents("scatter.png"))
         except UserError:  # there is nothing to plot, and the sentence says why
             picture = b""
-        return display.bundle(self.view, picture, " ".join([self._sentence().rstrip(".") + ".", *self._warnings()]))
+        said = [] if self.session.scores is None else [as_sentence(self._said()["sentence"])]
+        return display.bundle(self.view, picture, " ".join([self._sentence().rstrip(".") + ".", *said, *self._warnings()]))
 
     def address(self, href: str) -> None:
         """Set the address of the page, which links to views start with."""
@@ -116,6 +121,15 @@ class Explorer(pn.viewable.Viewer):
         self._note.param.update(object="".join(_paragraph(text, "note") for text in notes), visible=bool(notes))
         self._status.object = _paragraph("nothing to show yet" if session.scores is None else self._sentence(), "status")
 
+    def _update_verdict(self, *_: Any) -> None:
+        """Show what a report says first: the verdict and the effects of membership, of the encoders that are chosen."""
+        scores = self.session.scores
+        shown = "" if scores is None else verdict_html(self._said(), effect_table(scores.attrs["effect"]))
+        self._verdict.param.update(object=shown, visible=bool(shown))
+
+    def _said(self) -> dict[str, Any]:
+        return self.session.scores.attrs["verdict"]
+
     def _warnings(self) -> list[str]:
         return [f"Warning: {sentence}." for sentence in self.session.opened.caveats]
 
@@ -135,6 +149,36 @@ def _row(*parts: pn.viewable.Viewable) -> pn.Column:
 
 def _column(flex: str, *parts: pn.viewable.Viewable, most: str = "100%") -> pn.Column:
     return pn.Column(*parts, styles={"flex": flex, "min-width": "0", "max-width": most}, sizing_mode="stretch_width")
+
+
+def verdict_html(said: Mapping[str, Any], effect: Mapping[str, Any]) -> str:
+    """HTML of a verdict, its effects, and what can and what cannot be said.
+
+    Parameters
+    ----------
+    said
+        ``verdict`` of :func:`sslmem_kit.statistics.verdict.conclude`.
+    effect
+        Of :func:`sslmem_kit.statistics.overview.effect_table`.
+    """
+    lists = [
+        f"<li>{html.escape(f'{mark} {sentence}')}</li>"
+        for mark, key in (("can say:", "can"), ("cannot say:", "cannot"))
+        for sentence in said[key]
+    ]
+    cells = [
+        "".join(
+            f"<td>{html.escape(text)}</td>" if place else f'<th scope="row">{html.escape(text)}</th>'
+            for place, text in enumerate(row)
+        )
+        for row in effect["rows"]
+    ]
+    head = "".join(f'<th scope="col">{html.escape(text)}</th>' for text in effect["head"])
+    rows = "".join(f"<tr>{row}</tr>" for row in cells)
+    region = "class='effects' role='region' aria-label='Effects of membership' tabindex='0'"  # it scrolls where it is too wide
+    table = f"<div {region}><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>" if cells else ""
+    more = f"<details><summary>What can and what cannot be said</summary><ul>{''.join(lists)}</ul></details>"
+    return f'<p class="verdict" role="status">{html.escape(as_sentence(said["sentence"]))}</p>{table}{more}'
 
 
 def _paragraph(text: str, role: str) -> str:

@@ -21,6 +21,9 @@ SCORES = {
     "alignment_g": "alignment on g",
     "difference": "difference g - f",
     "shrunken": "score that other encoders are expected to give",
+    "rank_score": "score that orders samples",
+    "rank_error": "error of the score that orders samples",
+    "rank": "rank by the score that orders samples",
     "standard_error": "standard error",
     "standard_error_views": "standard error over views",
     "standard_error_encoders": "standard error over encoders",
@@ -34,6 +37,8 @@ SCORES = {
     "q_value_extra": "q value against extra samples alone",
 }
 """Columns of the scores, and their labels."""
+ORDER = ("rank_score", "rank_error", "rank")
+"""Columns that studies have whose encoders order single samples, of :func:`sslmem_kit.statistics.order.with_order`."""
 MOST = 64
 """Largest size of a further dimension that is spelled out."""
 
@@ -81,10 +86,11 @@ class Quantity:
         return result.astype(np.float32)
 
 
-def of_scores() -> Iterator[Quantity]:
-    """Yield the columns of the scores."""
+def of_scores(*, ordered: bool) -> Iterator[Quantity]:
+    """Yield the columns of the scores; those of an order of single samples where it is ``ordered`` by encoders of its own."""
     for key, label in SCORES.items():
-        yield Quantity(key, label)
+        if ordered or key not in ORDER:
+            yield Quantity(key, label)
 
 
 def of_store(tree: xr.DataTree) -> Iterator[Quantity]:

@@ -52,7 +52,9 @@ class Session(param.Parameterized):
     colour = param.String(SSLMEM)
     threshold = param.Number(None, allow_None=True, doc="Threshold in the unit of threshold_by.")
     threshold_by = param.Selector(default="value", objects=["value", "quantile", "fdr"])
-    sort = param.String(SSLMEM, doc="Key of the quantity that the gallery is ordered by.")
+    sort = param.String(
+        "", doc="Key of the quantity that the gallery is ordered by; empty: what orders the samples of the study best."
+    )
     ascending = param.Boolean(False)
     sample = param.Integer(None, allow_None=True, doc="Id of the sample whose detail is open.")
     tab = param.String("explore")
@@ -153,6 +155,16 @@ class Session(param.Parameterized):
     def quantities(self) -> dict[str, Any]:
         """Choices for axes, colour and order, by key: :class:`~sslmem_kit.explorer.quantities.Quantity`."""
         return {} if self.opened.tree is None else self.opened.quantities
+
+    @property
+    def sorted_by(self) -> str:
+        """Key of the quantity that the gallery is ordered by."""
+        return self.sort or self.opened.ordering
+
+    def order_doubt(self) -> str:
+        """Return why the order by score is not to be relied on, as a sentence; empty where it is, or another quantity orders."""
+        doubt = "" if self.scores is None or self.sorted_by != SSLMEM else self.scores.attrs["order_caveat"]
+        return f"{doubt[0].upper()}{doubt[1:]}." if doubt else ""
 
     def column(self, key: str) -> np.ndarray:
         """Return the values of a quantity for every sample of the study, (sample,) float32."""
@@ -261,7 +273,7 @@ class Session(param.Parameterized):
                 changes[name] = []
         quantities = opened.quantities
         for name in ("x", "y", "colour", "sort"):
-            if getattr(self, name) not in quantities:
+            if getattr(self, name) not in quantities and getattr(self, name) != getattr(State(), name):
                 changes[name] = getattr(State(), name)
         if self.protocol not in usable_protocols(opened.tree.to_dataset()):
             changes["protocol"] = default_protocol(opened.tree.to_dataset())

@@ -7,8 +7,7 @@ store was written to again (encoders or samples appended, a run that ended) is o
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,52 +19,22 @@ import zarr
 
 from sslmem_kit import scores, store
 from sslmem_kit.errors import UserError
+from sslmem_kit.explorer.cache import Cache, Stamp, stamp_of
 from sslmem_kit.explorer.quantities import Quantity, of_scores, of_store
-from sslmem_kit.names import ALIGNMENT, ENCODER, EPOCH, FAMILIES, FILE, ONE_MODEL, PAIR, SAMPLE, TRAINED_ON
+from sslmem_kit.names import ALIGNMENT, ENCODER, EPOCH, FAMILIES, FILE, ONE_MODEL, PAIR, SAMPLE, SSLMEM, TRAINED_ON
 from sslmem_kit.scores.audit import NOT_SCORES, mode_of
 from sslmem_kit.spec.audit import AuditSpec
 from sslmem_kit.spec.places import find_study
-from sslmem_kit.statistics.caveats import caveats
+from sslmem_kit.statistics.caveats import caveats, meaningless
 from sslmem_kit.statistics.extremes import with_shrunken
 from sslmem_kit.statistics.fdr import with_significance
+from sslmem_kit.statistics.order import RANK_SCORE, has_order, order_caveat, order_of_pairs, rank_scores, with_order
+from sslmem_kit.statistics.variance_components import CrossedScores
+from sslmem_kit.statistics.verdict import conclude
 from sslmem_kit.study import StudyResults, open_study
 
 CACHE_BYTES = 400_000_000
 """Largest size of the columns that a library caches, in bytes."""
-
-Stamp = tuple[int, int]
-
-
-class Cache:
-    """Least recently used values within a budget of bytes; safe to share between threads. Values must not be changed."""
-
-    def __init__(self, budget: int) -> None:
-        self.budget, self.held = budget, 0
-        self._values: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
-        self._lock = threading.RLock()
-
-    def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """Return the value of a key, made where it is not held; two sessions that ask at once make it once."""
-        with self._lock:
-            if key in self._values:
-                self._values.move_to_end(key)
-                return self._values[key][0]
-            value = make()
-            size = value.nbytes
-            self._values[key] = (value, size)
-            self.held += size
-            while self.held > self.budget and len(self._values) > 1:
-                self.held -= self._values.popitem(last=False)[1][1]
-            return value
-
-    def get_many(self, keys: Sequence[Hashable], make: Callable[[list[Hashable]], Sequence[Any]]) -> list[Any]:
-        """Return the values of keys; those that are not held are made together."""
-        with self._lock:
-            missing = [key for key in dict.fromkeys(keys) if key not in self._values]
-            made = dict(zip(missing, make(missing), strict=True)) if missing else {}
-            held = {key: self._values[key][0] for key in keys if key not in made}
-            values = held | {key: self.get(key, lambda key=key: made[key]) for key in made}
-            return [values[key] for key in keys]
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,24 +127,65 @@ class OpenStudy:
         return found[self.ids[np.minimum(found, len(self.ids) - 1)] == ids] if len(self.ids) else found[:0]
 
     def scores(self, protocol: str, encoders: tuple[str, ...]) -> xr.Dataset:
-        """Return the scores of :meth:`sslmem_kit.study.Study.scores`, as float32."""
+        """Return the scores of :meth:`sslmem_kit.study.Study.scores`, as float32.
+
+        The attributes hold ``verdict`` and ``effect``, of :func:`sslmem_kit.statistics.verdict.conclude`, and ``order_caveat``, empty where
+        the order of single samples is to be relied on. That order is of all of a study's encoders that were trained for it, whichever
+        ``encoders`` are named.
+        """
 
         def make() -> xr.Dataset:
             with store.reading(self.study.results_path):
-                results = self.tree.to_dataset()  # pyright: ignore[reportOptionalMemberAccess]
-                made = scores.score(results, protocol=protocol, encoders=encoders)
-                made = with_shrunken(made, results.sel({ENCODER: list(encoders)}))
+                results = self._root
+                made, chosen = scores.score(results, protocol=protocol, encoders=encoders), results.sel({ENCODER: list(encoders)})
+                made = with_shrunken(made, chosen)
+                ordered = rank_scores(self._scored, protocol=protocol) if self.ordering == RANK_SCORE else None
+                known = order_of_pairs(chosen, protocol) if ordered is None else ordered
+                wrong = meaningless(self._present, encoders)
             store.check_whole(self.study.results_path, made["difference"])
-            made = with_significance(made).drop_dims(ENCODER)
+            made = with_significance(made)
+            if ordered is not None:
+                made = with_order(made, ordered)
+            made.attrs |= conclude(made, known, meaningless=wrong) | {"order_caveat": order_caveat(known) or ""}
+            made = made.drop_dims(ENCODER)
             small = {name: column.astype(np.float32) for name, column in made.data_vars.items() if column.dtype == np.float64}
             return made.assign(small).drop_vars("augmentation", errors="ignore")
 
         return self.cache.get((self.key, self.stamp, "scores", protocol, encoders), make)
 
+    @property
+    def _present(self) -> xr.DataTree:
+        """Results store, which those who ask know to be there."""
+        return self.tree  # pyright: ignore[reportReturnType]
+
+    @property
+    def _root(self) -> xr.Dataset:
+        return self._present.to_dataset()
+
+    @cached_property
+    def _scored(self) -> xr.Dataset:
+        """Root of the results, of the encoders that scored every sample."""
+        complete = np.asarray(self._present["completeness/scored"]).all(axis=1)
+        return self._root.isel({ENCODER: np.flatnonzero(complete)})
+
+    @cached_property
+    def ordering(self) -> str:
+        """Quantity that orders single samples: ``rank_score`` where encoders were trained for an order, else ``sslmem``."""
+        return RANK_SCORE if self.tree is not None and has_order(self._scored) else SSLMEM
+
+    def crossed(self, protocol: str, encoders: tuple[str, ...], partition: str) -> CrossedScores:
+        """Return the crossed scores of a partition, in which what chosen samples are worth is looked up."""
+
+        def make() -> CrossedScores:
+            with store.reading(self.study.results_path):
+                return CrossedScores.of(self._root.sel({ENCODER: list(encoders)}), protocol, partition)
+
+        return self.cache.get((self.key, self.stamp, "crossed", protocol, encoders, partition), make)
+
     @cached_property
     def quantities(self) -> dict[str, Quantity]:
         """Per-sample quantities for axes, colour and order, by key."""
-        return {quantity.key: quantity for quantity in (*of_scores(), *of_store(self.tree))}
+        return {quantity.key: quantity for quantity in (*of_scores(ordered=self.ordering == RANK_SCORE), *of_store(self._present))}
 
     def column(self, key: str, protocol: str, encoders: tuple[str, ...]) -> np.ndarray:
         """Return the values of a quantity, (sample,) float32; all NaN where these encoders do not have it."""
@@ -187,7 +197,7 @@ class OpenStudy:
 
         if quantity.group is None:
             table = self.scores(protocol, encoders)
-            return table[key].values if key in table else np.full(len(self.ids), np.nan, np.float32)
+            return table[key].values.astype(np.float32, copy=False) if key in table else np.full(len(self.ids), np.nan, np.float32)
         return self.cache.get((self.key, self.stamp, key, encoders), make)
 
     def files(self, positions: np.ndarray) -> np.ndarray | None:
@@ -350,23 +360,11 @@ class Library:
         """Return the study, at the present state of its store."""
         study = self._studies[key]
         with self._lock:
-            stamp = _stamp(study.results_path)
+            stamp = stamp_of(study.results_path)
             held = self._open.get(key)
             if held is None or held.stamp != stamp:
                 held = self._open[key] = _opened(key, study, stamp, self.cache)
             return held
-
-
-def _stamp(path: Path) -> Stamp:
-    """Return times that change whenever a run finishes a store, or scores another block of it."""
-    try:
-        metadata = (path / "zarr.json").stat()
-        # While a run is at work the metadata stay and only the completeness changes.
-        scored = path / "completeness" / "scored" / "c"
-        newest = max((entry.stat().st_mtime_ns for entry in (scored, *scored.glob("*"))), default=0) if scored.exists() else 0
-        return (metadata.st_mtime_ns, newest)
-    except OSError:
-        return (0, 0)
 
 
 def _opened(key: str, study: StudyResults, stamp: Stamp, cache: Cache) -> OpenStudy:

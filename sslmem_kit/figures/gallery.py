@@ -11,8 +11,8 @@ import xarray as xr
 
 from sslmem_kit.figures.style import INK, class_labels, dress, frame
 from sslmem_kit.names import PARTITION_CODE, SAMPLE, SSLMEM
-from sslmem_kit.statistics.extremes import SHRUNKEN
-from sslmem_kit.statistics.order import ordering
+from sslmem_kit.statistics.extremes import SHRUNKEN, in_words
+from sslmem_kit.statistics.order import RANK_SCORE, ordering
 
 _CELL, _CAPTION = 1.16, 0.68
 """Distance of two thumbnails and room for the text under one, in thumbnail sides."""
@@ -39,7 +39,8 @@ def plot(
         Number of thumbnails in a row.
     extremes
         Of :func:`sslmem_kit.statistics.cross_fitted`, for as many candidates: the headings then give the mean raw difference of those
-        shown beside that of seeds and views that did not choose them. Captions give ``shrunken``, where scores have it, behind an arrow.
+        shown beside that of seeds and views that did not choose them. Where ``rank_score`` chooses, the pairs did not, and headings give
+        their mean. Captions give ``shrunken``, where scores have it, behind an arrow.
 
     Examples
     --------
@@ -79,7 +80,7 @@ def plot(
         _headings(
             [0.0] * len(groups),
             [-heading * 0.5, -rows * step - heading * 1.5],
-            _named(list(groups), extremes, count),
+            _named(groups, scores, by, extremes),
         ),
         _hover(x, top, ids, classes, score),
     ]
@@ -108,14 +109,18 @@ def _values(chosen: xr.Dataset) -> list[str]:
     ]
 
 
-def _named(groups: list[str], extremes: xr.Dataset | None, count: int) -> list[str]:
-    """Headings, with the naive and the cross-fitted mean of the samples below them."""
+def _named(groups: dict[str, np.ndarray], scores: xr.Dataset, by: str, extremes: xr.Dataset | None) -> list[str]:
+    """Headings, with the mean of the samples below them by what chose them, and by encoders that did not."""
+    count = len(groups["most memorized"])
+    if by == RANK_SCORE:
+        means = {group: [scores[name].values[chosen].mean() for name in (by, "difference")] for group, chosen in groups.items()}
+        return [
+            f"{group}: mean {own:+.4f}, by pairs of f and g, which did not choose them, {pairs:+.4f}"
+            for group, (own, pairs) in means.items()
+        ]
     if extremes is None or extremes["n"] != count or not np.isfinite(extremes["cross_fitted"]).all():
-        return groups
-    return [
-        f"{group}: mean {extremes['naive'].values[end]:+.4f}, under seeds that did not choose them {extremes['cross_fitted'].values[end]:+.4f}"
-        for end, group in enumerate(groups)
-    ]
+        return list(groups)
+    return [f"{group}: mean {in_words(extremes.isel(end=end))}" for end, group in enumerate(groups)]
 
 
 def _mosaic(pictures: np.ndarray, x: np.ndarray, top: np.ndarray) -> hv.RGB:

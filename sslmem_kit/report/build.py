@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import xarray as xr
@@ -14,14 +13,14 @@ from sslmem_kit.names import ALIGNMENT, ENCODER, MODE, PAIR, PARTITION
 from sslmem_kit.report import common, duplicates, estimators, groups, layers, order, probes, reliability
 from sslmem_kit.report import fdr as discoveries
 from sslmem_kit.report.audit import one_model_report
-from sslmem_kit.report.tables import by_coordinate, rows, rows_of_tests
+from sslmem_kit.report.tables import by_coordinate, rows_of_tests, without_nan
 from sslmem_kit.scores import default_protocol, of_pairs, of_scores
 from sslmem_kit.scores.audit import is_one_model, mode_of
 from sslmem_kit.scores.contrast import BY_ENCODER
 from sslmem_kit.statistics.caveats import collapsed, meaningless
 from sslmem_kit.statistics.duplicates import twin_summary
-from sslmem_kit.statistics.effect import EFFECT
 from sslmem_kit.statistics.fdr import check_rate
+from sslmem_kit.statistics.verdict import conclude
 from sslmem_kit.store.provenance import computed_on
 from sslmem_kit.study import Study
 
@@ -91,9 +90,9 @@ def build_report(
     if with_estimators and mode:
         raise UserError("--estimators: it needs a study that was trained with design.leave_one_out, this is an audit")
     if is_one_model(study.tree):
-        return _plain(one_model_report(study, protocol=protocol))
+        return without_nan(one_model_report(study, protocol=protocol))
     with store.reading(study.results_path):
-        return _plain(_report(study, protocol, fdr, with_reliability, with_estimators))
+        return without_nan(_report(study, protocol, fdr, with_reliability, with_estimators))
 
 
 def _report(study: Study, protocol: str, fdr: float | None, with_reliability: bool, with_estimators: bool) -> dict[str, Any]:
@@ -154,22 +153,11 @@ def _of_families(study: Study, scores: xr.Dataset, protocol: str) -> dict[str, A
     """Verdict, effect, order and means over seeds of scores of f against g; none of other scores."""
     if BY_ENCODER not in scores:
         return {}
-    found, ranked = statistics.effects(scores), statistics.rank_scores(study.results, protocol=protocol)
+    ranked = statistics.rank_scores(study.results, protocol=protocol)
     trainings = statistics.seed_summary(scores)
     over_seeds = {key: by_coordinate(trainings[key], PARTITION) for key in ("mean", "sd", "interval")}
-    said = statistics.verdict(found, ranked, meaningless=meaningless(study.tree))
     return {
-        "verdict": said._asdict(),
-        "effect": {row.pop(EFFECT): row for row in rows(found, EFFECT)},
+        **conclude(scores, ranked, meaningless=meaningless(study.tree)),
         "order": order.as_json(ranked),
         "over_seeds": {"seeds": int(trainings["seeds"]), **over_seeds} if trainings["seeds"] else None,
     }
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no NaN: None stands for it."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

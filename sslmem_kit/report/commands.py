@@ -96,10 +96,11 @@ def export(study: Path, to: Path, protocol: str | None, estimator: str | None) -
     from sslmem_kit.study import open_study
 
     opened = open_study(study)
-    warnings: list[str] = []
-    click.echo(write(opened, to, protocol=protocol, estimator=estimator, warn=warnings.append))
-    for sentence in warnings:
-        click.echo(f"WARNING: {sentence}", err=True)
+    said: list[str] = []
+    warn = lambda sentence: said.append(f"WARNING: {sentence}")  # noqa: E731 - as short as it is read
+    click.echo(write(opened, to, protocol=protocol, estimator=estimator, warn=warn, say=said.append))
+    for sentence in said:
+        click.echo(sentence, err=True)
 
 
 def _render(study: Path, names: tuple[str, ...], pairs: tuple[tuple[str, str], ...], **options: Any) -> list[Path]:

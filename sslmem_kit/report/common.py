@@ -6,8 +6,8 @@ from typing import Any
 
 from sslmem_kit import statistics
 from sslmem_kit.names import PARTITION
-from sslmem_kit.report.tables import by_coordinate, rows, rows_of_tests
-from sslmem_kit.statistics.effect import EFFECT, OVER
+from sslmem_kit.report.tables import by_coordinate, rows_of_tests
+from sslmem_kit.statistics.effect import OVER, by_name
 from sslmem_kit.statistics.numbers import chance, number
 from sslmem_kit.store import COMMON
 from sslmem_kit.study import Study
@@ -39,7 +39,7 @@ def common_policy(study: Study, protocol: str) -> dict[str, Any]:
             "same": COMMON not in study.tree.children,
             **{key: by_coordinate(summary[key], PARTITION) for key in ("mean", "sd", "n", "interval")},
             "range": scores.attrs.get("range"),
-            "effect": {row.pop(EFFECT): row for row in rows(statistics.effects(scores), EFFECT)},
+            "effect": by_name(statistics.effects(scores)),
             "tests": rows_of_tests(statistics.partition_tests(scores)),
         }
     }

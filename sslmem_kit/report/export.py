@@ -13,18 +13,24 @@ import xarray as xr
 from sslmem_kit import store
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import ENCODER, FILE, PARTITION, PARTITIONS, SAMPLE
+from sslmem_kit.report.tables import without_nan
 from sslmem_kit.scores import default_protocol
 from sslmem_kit.scores.audit import is_one_model
 from sslmem_kit.scores.contrast import BY_ENCODER
 from sslmem_kit.scores.estimators import estimate
 from sslmem_kit.scores.groups import group_influence
 from sslmem_kit.spec.paths import expanded
+from sslmem_kit.statistics.caveats import meaningless
 from sslmem_kit.statistics.fdr import NULL_WARNING
+from sslmem_kit.statistics.order import order_of
+from sslmem_kit.statistics.overview import as_sentence
+from sslmem_kit.statistics.verdict import conclude
 from sslmem_kit.store.files import appearing, sweep
 from sslmem_kit.study import Study, StudyResults
 
 WARNINGS = "warnings"
-"""Attribute of exported scores."""
+CARRIED = (WARNINGS, "verdict", "effect")
+"""Attributes of exported scores that Parquet holds too."""
 
 
 def score_table(study: Study, *, protocol: str | None = None, estimator: str | None = None) -> pd.DataFrame:
@@ -61,7 +67,12 @@ def _content(study: Study, protocol: str | None, estimator: str | None) -> xr.Da
             return estimate(study.results, estimator, protocol=protocol)
     if is_one_model(study.tree):
         return study.alignments(protocol)
-    return with_twins(study.scores(protocol), study)
+    scores = study.scores(protocol)
+    if BY_ENCODER in scores:
+        with store.reading(study.results_path):
+            known, wrong = order_of(scores, study.results), meaningless(study.tree)
+        scores.attrs |= without_nan(conclude(scores, known, meaningless=wrong))
+    return with_twins(scores, study)
 
 
 def with_twins(scores: xr.Dataset, study: StudyResults) -> xr.Dataset:
@@ -104,7 +115,7 @@ def frame_of(scores: xr.Dataset, class_names: Sequence[str]) -> pd.DataFrame:
         "protocol": scores.attrs["protocol"],
     }
     table = pd.DataFrame(front).join(frame)
-    table.attrs = {WARNINGS: scores.attrs[WARNINGS]} if WARNINGS in scores.attrs else {}
+    table.attrs = {name: scores.attrs[name] for name in CARRIED if name in scores.attrs}
     return table
 
 
@@ -185,11 +196,13 @@ def export(
     protocol: str | None = None,
     estimator: str | None = None,
     warn: Callable[[str], None] = lambda _: None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Path:
     """Write a study's scores; the format follows the suffix: ``.csv``, ``.parquet`` or ``.nc``.
 
-    What :func:`all_warnings` gives is the attribute ``warnings``, in netCDF a JSON list, in Parquet of the pandas frame (``frame.attrs``); CSV
-    has no place for them. Each is also given to ``warn``.
+    What :func:`all_warnings` gives is the attribute ``warnings``; ``verdict`` and ``effect`` are those of ``sslmem report --json``. In netCDF
+    they are JSON, in Parquet of the pandas frame (``frame.attrs``); CSV has no place for them. Each warning is also given to ``warn``, and
+    the verdict's sentence to ``say``.
 
     Raises
     ------
@@ -214,8 +227,11 @@ def export(
     sweep(path.parent, path.name)
     content = _content(study, protocol, estimator)
     content.attrs[WARNINGS] = warnings = all_warnings(study.caveats, content)
+    sentences = [as_sentence(content.attrs["verdict"]["sentence"])] if "verdict" in content.attrs else []
     with appearing(path) as partial:
         WRITERS[path.suffix](content, study.class_names, partial)
+    for sentence in sentences:
+        say(sentence)
     for sentence in warnings:
         warn(sentence)
     return path

@@ -16,7 +16,8 @@ LISTED = 20
 
 
 def as_json(found: xr.Dataset) -> dict[str, Any]:
-    """Mapping of :func:`sslmem_kit.statistics.fdr_summary`: ``fdr``, ``n_null``, ``null`` (its two halves), ``warnings`` (sentences on
+    """Mapping of :func:`sslmem_kit.statistics.fdr_summary`: ``fdr``, ``n_null``, ``n_null_units``, ``unit`` (what counts in the null:
+    ``sample`` or ``group``), ``null`` (its two halves), ``warnings`` (sentences on
     why the rate is not to be relied on), ``over`` (what the rate is a mean over), and a mapping each for ``candidate`` and
     ``independent``.
 
@@ -30,7 +31,8 @@ def as_json(found: xr.Dataset) -> dict[str, Any]:
     (10, 10, 10)
     """
     halves = {
-        str(name): {key: plain(found[f"null_{key}"].sel(half=name)) for key in ("n", "mean", "sd")} for name in found["half"].values
+        str(name): {key: plain(found[f"null_{key}"].sel(half=name)) for key in ("n", "n_units", "mean", "sd")}
+        for name in found["half"].values
     }
     scalars = {
         name: plain(found[f"null_{name}"]) for name in ("spread", "spread_interval", "distance", "p", "excess", "excess_high")
@@ -38,6 +40,8 @@ def as_json(found: xr.Dataset) -> dict[str, Any]:
     result: dict[str, Any] = {
         "fdr": found.attrs["fdr"],
         "n_null": plain(found["n_null"]),
+        "n_null_units": plain(found["n_null_units"]),
+        "unit": found.attrs["unit"],
         "null": {**halves, **scalars},
         "warnings": [found.attrs["warning"]] if found.attrs["warning"] else [],
         "over": "partitions and trainings",
@@ -75,7 +79,11 @@ def as_text(found: dict[str, Any]) -> list[str]:
                  samples 7
     independent  nothing to test
     """
+    grouped = found.get("unit") == "group"
+    unit = "groups of null samples" if grouped else "null samples"
     lines = [f"memorized at a false-discovery rate of {found['fdr']:.3g}, against {found['n_null']:,} shared and extra samples"]
+    if grouped:
+        lines[0] += f" in {found['n_null_units']:,} groups, each of which counts once (data.groups)"
     for name, side in (("candidate", ">="), ("independent", "<=")):
         row = found[name]
         if not row["n"] or not found["n_null"]:
@@ -87,9 +95,9 @@ def as_text(found: dict[str, Any]) -> list[str]:
         lines.append(f"{name:<12} {row['memorized']:,} of {row['n']:,} ({row['share']:.1%}){threshold}{about}")
         lines += _list_as_text(row)
         if row["fewest"] is None:
-            lines.append(f"{'':<12} none is possible: that takes {row['null_for_any']:,} null samples at least")
+            lines.append(f"{'':<12} none is possible: that takes {row['null_for_any']:,} {unit} at least")
         elif row["fewest"] > 1:
-            needed = f"one alone needs {row['null_for_one']:,} null samples"
+            needed = f"one alone needs {row['null_for_one']:,} {unit}"
             lines.append(f"{'':<12} with this null the list has at least {row['fewest']:,} or none; {needed}")
     return lines + _null_as_text(found)
 
@@ -99,7 +107,9 @@ def _null_as_text(found: dict[str, Any]) -> list[str]:
     null = found.get("null")
     if null is None:
         return []
-    halves = ", ".join(f"{null[name]['n']:,} {name}" for name in ("shared", "extra"))
+    halves = ", ".join(f"{null[name]['n_units']:,} {name}" for name in ("shared", "extra"))
+    if found["unit"] == "group":
+        halves = f"groups: {halves}"
     lines = [f"the rate is a mean over partitions and trainings, not that of this list; null: {halves}"]
     if null["distance"] is not None and np.isfinite(null["distance"]):
         low, high = null["spread_interval"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -83,3 +84,18 @@ def whole(number: float) -> int | None:
     (3, None)
     """
     return None if np.isnan(number) else int(number)
+
+
+def without_nan(value: Any) -> Any:
+    """Value for JSON, which has no NaN: None stands for it.
+
+    Examples
+    --------
+    >>> without_nan({"mean": float("nan"), "interval": (0.5, 1)})
+    {'mean': None, 'interval': [0.5, 1]}
+    """
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -8,7 +8,7 @@ from sslmem_kit.data.record import as_line
 from sslmem_kit.names import MODE, ONE_MODEL
 from sslmem_kit.report import common, duplicates, estimators, fdr, groups, layers, order, probes, reliability
 from sslmem_kit.report.audit import one_model_text
-from sslmem_kit.statistics.effect import OVER
+from sslmem_kit.statistics.effect import OVER, UNITS
 from sslmem_kit.statistics.numbers import chance, number
 from sslmem_kit.statistics.overview import CLAIM, as_sentence, headline
 from sslmem_kit.store.provenance import BITS, in_words
@@ -26,7 +26,7 @@ def as_text(report: dict[str, Any]) -> str:
     """
     if report.get(MODE) == ONE_MODEL:
         return one_model_text(report)
-    units = "samples" if report["unit"] == "sample" else "groups of samples"
+    units = UNITS[report["unit"]]
     lines = [
         headline(report["study"], len(report["encoders"]), report["protocol"], report["ranges"]),
         *([as_sentence(report["verdict"]["sentence"])] if "verdict" in report else []),

@@ -104,6 +104,8 @@ def plan(spec: str, seed: int | None, remove: Path | None, data: str | None, pre
         click.echo(f"{name:<16}{value}")
     for line in lines(facts["data"]):
         click.echo(f"{'data':<16}{line}")
+    if "removal" in facts:
+        click.echo(f"{'removal':<16}{facts['removal']['sentence']}")
     if facts["tasks_not_read"]:
         names = ", ".join(facts["tasks_not_read"])
         click.echo(f"{'tasks':<16}not here and not read: {names}; a run downloads what data.download allows")

@@ -10,9 +10,11 @@ from sslmem_kit.data.samples import samples_to_plan, without_download
 from sslmem_kit.errors import require
 from sslmem_kit.events import Message, OnEvent, ignore
 from sslmem_kit.names import PARTITIONS
-from sslmem_kit.run.removal import chosen_by_scores
+from sslmem_kit.report.tables import without_nan
+from sslmem_kit.run.removal import chosen_by_scores, worth
 from sslmem_kit.run.resources import WORKER, Scheduler, _for_workers, _share_cores, required_bytes
 from sslmem_kit.run.schedulers.pool import call_worker, pool, result
+from sslmem_kit.spec.partition import RemovalSpec
 from sslmem_kit.spec.study import StudySpec
 
 
@@ -33,8 +35,8 @@ def plan(
     Returns
     -------
     ``encoders`` (ids), ``samples`` by partition, ``image_shape``, ``classes``, ``data`` (what was read; ``read``: whether it was),
-    ``tasks_not_read``, ``parameters``, ``representation``, ``stem``, ``device``, ``devices`` that share an encoder (as if without loss),
-    ``workers``, ``threads`` of each,
+    ``removal``, of :func:`sslmem_kit.run.removal.worth`, where another study's scores choose it, ``tasks_not_read``, ``parameters``,
+    ``representation``, ``stem``, ``device``, ``devices`` that share an encoder (as if without loss), ``workers``, ``threads`` of each,
     ``flops`` of all encoders, ``disk_bytes`` by part,
     ``train_seconds`` and ``score_seconds`` of one encoder (``together_seconds``: trained at once with others), and ``seconds`` of
     the whole study.
@@ -49,6 +51,7 @@ def plan(
         arguments = {"samples": _for_workers(spec, samples), "timed": True, "devices": devices}
         facts = result(executor.submit(call_worker, f"{WORKER}:calibrate", spec, device, threads, **arguments))
     encoders = [encoder.id for encoder in spec.encoders]
+    removal, known = spec.partition.remove, samples.record.get("read", True)
     pairs, others = len(spec.pairs), len(encoders) - len(spec.pairs)
     each = facts["score_seconds"] + facts["train_seconds"]
     each_other = facts["score_seconds"] + facts.get("together_seconds", facts["train_seconds"])
@@ -66,6 +69,7 @@ def plan(
         "devices": devices,
         "workers": workers,
         "threads": threads,
+        **({"removal": without_nan(worth(removal))} if known and isinstance(removal, RemovalSpec) else {}),
         "disk_bytes": required_bytes(spec, samples, facts, workers=workers),
         "seconds": each * -(-pairs // workers) + each_other * others / workers + 10,
     }

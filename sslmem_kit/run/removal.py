@@ -4,12 +4,13 @@ They are ordered by :func:`sslmem_kit.statistics.order.ordering`: by encoders on
 pairs.
 
 Shrunken scores (:mod:`sslmem_kit.statistics.extremes`) choose the same candidates: within a partition they have the order of the scores.
-The mean score of those that are chosen overstates them; :func:`sslmem_kit.statistics.cross_fitted` is what they are worth.
+The mean score of those that are chosen overstates them; what they are worth (:func:`worth`) is said by `sslmem plan`.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,10 +19,12 @@ from sslmem_kit.data import Dataset
 from sslmem_kit.data.partition import removed_amount
 from sslmem_kit.data.samples import StudySamples, load_samples
 from sslmem_kit.errors import UserError
-from sslmem_kit.names import PARTITION_CODE, SAMPLE
+from sslmem_kit.names import PARTITION_CODE, SAMPLE, SSLMEM
 from sslmem_kit.spec.partition import RemovalSpec
 from sslmem_kit.spec.study import StudySpec
+from sslmem_kit.statistics.extremes import cross_fitted, in_words
 from sslmem_kit.statistics.order import ordering
+from sslmem_kit.statistics.variance_components import CrossedScores
 from sslmem_kit.study import open_study
 
 
@@ -82,6 +85,53 @@ def _candidates(spec: RemovalSpec, dataset: Dataset, field: str) -> tuple[np.nda
     ids, values = scores[SAMPLE].values[chosen], scores[ordering(scores)].values[chosen]
     order = np.argsort(ids)
     return ids[order], values[order]
+
+
+def worth(spec: RemovalSpec) -> dict[str, Any]:
+    """Return what the candidates that a removal takes, or keeps, are worth: their mean score, and what did not choose them gives.
+
+    Parameters
+    ----------
+    spec
+        The scored study, and how many by what.
+
+    Returns
+    -------
+    ``count`` ``of`` the candidates, ``by`` (``sslmem``, ``rank_score`` or ``random``), and ``mean`` of what they are chosen by. By ``sslmem``
+    ``cross_fitted``, their mean difference under seeds and views that did not choose them, its ``cross_fitted_interval`` over ``seeds``;
+    by ``rank_score`` ``pairs``, the mean difference of the pairs, which did not choose them. ``sentence`` says it.
+
+    Raises
+    ------
+    UserError
+        The study is missing or not finished.
+    """
+    study = open_study(spec.study)
+    scores = study.scores(spec.protocol)
+    scores = scores.isel({SAMPLE: np.flatnonzero(scores["partition"].values == PARTITION_CODE["candidate"])})
+    by, total = ordering(scores), scores.sizes[SAMPLE]
+    count = removed_amount(spec, total)
+    found: dict[str, Any] = {"count": count, "of": total, "by": "random" if spec.way == "random" else by}
+    which = f"{count:,} of {total:,} candidates of {study.path.name}"
+    if spec.way == "random":
+        found["mean"] = float(scores["difference"].mean())
+        return found | {"sentence": f"{which}, at random: the mean difference of all is {found['mean']:+.4f}"}
+    which += f", the highest by {by}, {'stay' if spec.way == 'keep_highest' else 'leave'}"
+    if by != SSLMEM:
+        chosen = scores.isel({SAMPLE: np.argsort(-scores[by].values, kind="stable")[:count]})
+        found |= {"mean": float(chosen[by].mean()), "pairs": float(chosen["difference"].mean())}
+        return found | {
+            "sentence": f"{which}: mean {found['mean']:+.4f}, by pairs, which did not choose them, {found['pairs']:+.4f}"
+        }
+    table = CrossedScores.of(study.results, spec.protocol)
+    highest = cross_fitted(table, count).sel(end="highest")
+    found |= {
+        "mean": highest["naive"].item(),
+        "cross_fitted": highest["cross_fitted"].item(),
+        "cross_fitted_interval": highest["cross_fitted_interval"].values.tolist(),
+        "seeds": table.seeds,
+    }
+    return found | {"sentence": f"{which}: mean difference {in_words(highest)}"}
 
 
 def study_samples(spec: StudySpec) -> StudySamples:

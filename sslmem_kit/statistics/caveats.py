@@ -13,7 +13,7 @@ import xarray as xr
 from sslmem_kit.data.record import crossing, cut_batch, stored_record
 from sslmem_kit.errors import join_names
 from sslmem_kit.names import ALIGNMENT, ALIKE, COMPARED_ANYWAY, ENCODER, FAMILIES, MODE, ONE_MODEL, PAIRS_OF_VIEWS, SAMPLE
-from sslmem_kit.scores import of_pairs, whole_seeds
+from sslmem_kit.scores import of_pairs, of_scores, whole_seeds
 from sslmem_kit.statistics.collapse import collapse
 from sslmem_kit.statistics.duplicates import crossing_twins
 from sslmem_kit.store.integrity import DAMAGED_PICTURES, NO_CHECKSUMS
@@ -61,21 +61,29 @@ def caveats(tree: xr.DataTree) -> list[str]:
     ]
 
 
-def meaningless(tree: xr.DataTree) -> str | None:
-    """Return why scores of a study mean nothing, the first sentence on encoders that have collapsed or are one; None where they do not.
+def meaningless(tree: xr.DataTree, encoders: Sequence[str] | None = None) -> str | None:
+    """Return why scores mean nothing, the first sentence on encoders that have collapsed or are one; None where there is none.
+
+    Parameters
+    ----------
+    tree
+        As in :func:`caveats`.
+    encoders
+        Ids of those that the scores rest on; None: those that a study's own do.
 
     Examples
     --------
     >>> from sslmem_kit.scores import _example
     >>> meaningless(_example.tree())
     """
-    wrong = [*(f"{encoder}: {sentence}" for encoder, sentence in collapsed(tree).items()), *_of_distances(tree)]
-    return wrong[0] if wrong else None
+    flat = [f"{name}: {sentence}" for name, sentence in collapsed(tree).items() if encoders is None or name in encoders]
+    return next(iter(flat or _of_distances(tree, encoders)), None)
 
 
-def _of_distances(tree: xr.DataTree) -> list[str]:
+def _of_distances(tree: xr.DataTree, encoders: Sequence[str] | None = None) -> list[str]:
     """Caveats of encoders to which everything looks the same, and of pairs that are one encoder, from the first samples' distances."""
-    results = of_pairs(tree.to_dataset())
+    root = tree.to_dataset()
+    results = of_scores(root) if encoders is None else root.sel({ENCODER: list(encoders)})
     if ALIGNMENT not in results or not results[ALIGNMENT].size:
         return []
     values = results[ALIGNMENT].transpose(SAMPLE, ..., ENCODER)[:FIRST_SAMPLES].values

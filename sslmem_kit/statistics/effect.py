@@ -7,6 +7,8 @@ mirror image, use all samples whose membership differs; candidates against share
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from scipy import special
@@ -29,6 +31,8 @@ OVER = {
     "samples": "samples, given these encoders",
 }
 """What an interval is over, in words."""
+UNITS = {"sample": "samples", GROUP: "groups of samples"}
+"""Units of tests, in words."""
 
 
 def effects(scores: xr.Dataset) -> xr.Dataset:
@@ -49,7 +53,9 @@ def effects(scores: xr.Dataset) -> xr.Dataset:
     - ``t`` and ``p`` of Welch's one-sided test over samples (over groups, where samples have them), given these encoders, that candidates
       score higher; ``cohens_d``; ``n``, samples of both partitions.
 
-    The attrs hold the ``protocol`` and the ``unit`` of the test, ``sample`` or ``group``.
+    - ``unit`` of that test, ``sample`` or ``group``.
+
+    The attrs hold the ``protocol``.
 
     References
     ----------
@@ -88,8 +94,29 @@ def effects(scores: xr.Dataset) -> xr.Dataset:
             for name, column in zip(names, zip(*rows, strict=True), strict=True)
         },
         {EFFECT: list(EFFECTS), BOUND: list(BOUNDS)},
-        {"protocol": scores.attrs.get("protocol", ""), "unit": "sample" if units is None else GROUP},
-    )
+        {"protocol": scores.attrs.get("protocol", "")},
+    ).assign(unit=(EFFECT, ["sample" if units is None else GROUP] * len(EFFECTS)))
+
+
+def by_name(found: xr.Dataset) -> dict[str, dict[str, Any]]:
+    """Effects as a mapping of numbers and strings by name, as in the report's JSON.
+
+    Parameters
+    ----------
+    found
+        Of :func:`effects`.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import _example, score
+    >>> row = by_name(effects(score(_example.results())))["C-S"]
+    >>> round(row["value"], 2), row["over"], row["seeds"], len(row["interval"])
+    (0.18, 'seeds', 3, 2)
+    """
+    return {
+        str(name): {str(key): column.sel({EFFECT: name}).values.tolist() for key, column in found.data_vars.items()}
+        for name in found[EFFECT].values
+    }
 
 
 def seed_summary(scores: xr.Dataset) -> xr.Dataset:

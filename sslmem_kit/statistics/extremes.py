@@ -121,6 +121,27 @@ def cross_fitted(table: CrossedScores, count: int) -> xr.Dataset:
     )
 
 
+def in_words(found: xr.Dataset) -> str:
+    """Means of a chosen set in words.
+
+    Parameters
+    ----------
+    found
+        Of :func:`cross_fitted`, at one ``end``.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import _example
+    >>> in_words(cross_fitted(CrossedScores.of(_example.results()), 2).sel(end="lowest"))
+    '+0.1157, under seeds that did not choose them +0.1201 [+0.0598, +0.1805]'
+    """
+    naive, mean = found["naive"].item(), found["cross_fitted"].item()
+    if not np.isfinite(mean):
+        return f"{naive:+.4f}; under seeds that did not choose them it is not known, for there is but one"
+    low, high = found["cross_fitted_interval"].values
+    return f"{naive:+.4f}, under seeds that did not choose them {mean:+.4f} [{low:+.4f}, {high:+.4f}]"
+
+
 def _halves(table: CrossedScores) -> list[tuple[CrossedScores, CrossedScores]]:
     """Scores that choose and that measure, of two halves of the views both ways; of all views where they are too few."""
     views = np.setdiff1d(np.union1d(table.view_a, table.view_b), [0])

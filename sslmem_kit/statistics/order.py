@@ -7,6 +7,9 @@ without one sample each, order samples by what leaving a sample out does; where 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import xarray as xr
 
@@ -21,6 +24,8 @@ RANK_SCORE = "rank_score"
 """Column of the scores that samples are ordered by, in a study that has encoders for it."""
 UNRELIABLE = "pairs"
 """The estimator whose order of single samples is not to be relied on."""
+MOST_RESAMPLED = 20_000
+"""Number of samples above which a random subset of this size is resampled, and its spread scaled to all of them."""
 
 
 def rank_scores(results: xr.Dataset, *, protocol: str = "corrected") -> xr.Dataset:
@@ -60,7 +65,7 @@ def rank_scores(results: xr.Dataset, *, protocol: str = "corrected") -> xr.Datas
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(1, len(order) + 1)
     if estimator == UNRELIABLE:
-        return _ranked(scores, rank, *_of_pairs(results, protocol))
+        return scores.assign(rank=(SAMPLE, rank)).merge(order_of_pairs(results, protocol), combine_attrs="no_conflicts")
     chosen = np.isfinite(scores[SSLMEM].values) & np.isfinite(scores["standard_error"].values)
     if "partition" in scores.coords and (candidates := scores["partition"].values == PARTITION_CODE["candidate"]).any():
         chosen &= candidates
@@ -70,27 +75,59 @@ def rank_scores(results: xr.Dataset, *, protocol: str = "corrected") -> xr.Datas
     squares[0] = np.maximum(squares[0] - scores.attrs.get("variance_kept", 0.0), 0)
     values, square = scores[SSLMEM].values[chosen], max(squares, key=np.sum)
     fidelity = scores.attrs.get("fidelity", 1.0)
-    found = fidelity * _reliability(values, square, np.ones((1, len(values))))
-    resampled = fidelity * _reliability(values, square, bootstrap_weights(len(values))) if len(values) else None
-    interval = (np.nan, np.nan) if resampled is None else percentile_interval(resampled)
-    return _ranked(scores, rank, float(found[0]), interval, len(values))
+    known = _with_interval(len(values), lambda some, weights: fidelity * _reliability(values[some], square[some], weights))
+    return scores.assign(rank=(SAMPLE, rank)).merge(known, combine_attrs="override").assign_attrs(reliability_n=len(values))
 
 
-def _ranked(scores: xr.Dataset, rank: np.ndarray, reliability: float, interval: tuple[float, float], count: int) -> xr.Dataset:
-    found = scores.assign(rank=(SAMPLE, rank), reliability=reliability, reliability_interval=(BOUND, list(interval)))
-    return found.assign_coords({BOUND: list(BOUNDS)}).assign_attrs(reliability_n=count)
+def order_of_pairs(results: xr.Dataset, protocol: str = "corrected") -> xr.Dataset:
+    """Reliability of the order by pairs: what :func:`rank_scores` says of it, without ranks.
+
+    Parameters
+    ----------
+    results
+        Root of a results store, or some encoders of it.
+    protocol
+        As in :func:`rank_scores`.
+
+    Returns
+    -------
+    Scalar ``reliability``, by the parts of the error, as :func:`sslmem_kit.statistics.assess` gives it, and ``reliability_interval`` on
+    ``bound``; NaN with one seed or fewer than 10 candidates. The attribute ``estimator`` is ``pairs``, ``reliability_n`` counts the candidates.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import _example
+    >>> order_of_pairs(_example.results())["reliability"].round(2).item()
+    0.97
+    """
+    known, count = _with_interval(0, lambda some, weights: np.empty(0)), 0
+    if "partition" in results.coords:
+        table = CrossedScores.of(results, protocol)
+        count = table.n
+        if table.seeds > 1 and table.n >= MIN_ORDERED_SAMPLES:
+
+            def reliability(some: np.ndarray, weights: np.ndarray) -> np.ndarray:
+                parts = replace(table, differences=table.differences[some]).parts(weights)
+                return np.atleast_1d(parts.reliability(table.seeds, table.views))
+
+            known = _with_interval(table.n, reliability)
+    return known.assign_attrs(estimator=UNRELIABLE, reliability_n=count)
 
 
-def _of_pairs(results: xr.Dataset, protocol: str) -> tuple[float, tuple[float, float], int]:
-    """Reliability of pairs, by the parts of the error, its interval, as :func:`sslmem_kit.statistics.assess` gives them, and n."""
-    if "partition" not in results.coords:
-        return np.nan, (np.nan, np.nan), 0
-    table = CrossedScores.of(results, protocol)
-    if table.seeds < 2 or table.n < MIN_ORDERED_SAMPLES:
-        return np.nan, (np.nan, np.nan), table.n
-    parts, resampled = table.parts(), table.parts(bootstrap_weights(table.n))
-    ends = percentile_interval(resampled.reliability(table.seeds, table.views))
-    return float(parts.reliability(table.seeds, table.views)), ends, table.n
+def _with_interval(count: int, reliability: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> xr.Dataset:
+    """Reliability and its interval, by a function of positions of samples and of their weights, (resample, position) -> (resample,)."""
+    value, interval = np.nan, (np.nan, np.nan)
+    if count:
+        some = np.arange(count)
+        value = float(reliability(some, np.ones((1, count)))[0])
+        if count > MOST_RESAMPLED:
+            some = np.sort(np.random.Generator(np.random.Philox(count)).choice(count, MOST_RESAMPLED, replace=False))
+        resampled = reliability(some, bootstrap_weights(len(some)))
+        if len(some) < count:
+            own = reliability(some, np.ones((1, len(some))))
+            resampled = np.clip(value + (resampled - own) * np.sqrt(len(some) / count), 0, 1)
+        interval = percentile_interval(resampled)
+    return xr.Dataset({"reliability": value, "reliability_interval": (BOUND, list(interval))}, {BOUND: list(BOUNDS)})
 
 
 def has_order(results: xr.Dataset) -> bool:
@@ -117,7 +154,8 @@ def with_order(scores: xr.Dataset, found: xr.Dataset) -> xr.Dataset:
 
     Returns
     -------
-    The scores with these columns; the attrs gain ``rank_estimator``, ``rank_encoders`` and ``rank_reliability``.
+    The scores with these columns; the attrs gain ``rank_estimator``, ``rank_encoders``, ``rank_reliability`` and
+    ``rank_reliability_interval``.
 
     Examples
     --------
@@ -130,8 +168,39 @@ def with_order(scores: xr.Dataset, found: xr.Dataset) -> xr.Dataset:
     columns = {RANK_SCORE: SSLMEM, "rank_error": "standard_error", "rank": "rank"}
     own = found[list(columns.values())].reset_coords(drop=True)
     own = own.reindex({SAMPLE: scores[SAMPLE].values}).rename({old: new for new, old in columns.items() if old != new})
-    facts = {"estimator": found.attrs["estimator"], "encoders": found.attrs["encoders"], "reliability": found["reliability"].item()}
+    facts = {
+        "estimator": found.attrs["estimator"],
+        "encoders": found.attrs["encoders"],
+        "reliability": found["reliability"].item(),
+        "reliability_interval": found["reliability_interval"].values.tolist(),
+    }
     return scores.assign(own.data_vars).assign_attrs({f"rank_{name}": value for name, value in facts.items()})
+
+
+def order_of(scores: xr.Dataset, results: xr.Dataset) -> xr.Dataset:
+    """Reliability of the order of scores: of :func:`with_order` where they have one, else that of the pairs.
+
+    Parameters
+    ----------
+    scores
+        Of :meth:`sslmem_kit.study.Study.scores`.
+    results
+        Root of the results store.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import _example, score
+    >>> design = _example.design()
+    >>> order_of(with_order(score(design), rank_scores(design)), design).attrs
+    {'estimator': 'adjusted', 'encoders': 4}
+    """
+    if RANK_SCORE not in scores:
+        return order_of_pairs(results, protocol=scores.attrs["protocol"])
+    facts = {name: scores.attrs[f"rank_{name}"] for name in ("estimator", "encoders")}
+    ends = scores.attrs["rank_reliability_interval"]
+    return xr.Dataset(
+        {"reliability": scores.attrs["rank_reliability"], "reliability_interval": (BOUND, ends)}, {BOUND: list(BOUNDS)}, facts
+    )
 
 
 def ordering(scores: xr.Dataset) -> str:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -22,7 +21,7 @@ from sslmem_kit.scores.contrast import BY_ENCODER
 from sslmem_kit.scores.selection import pair_positions
 from sslmem_kit.spec.audit import AuditEncoderSpec, AuditSpec
 from sslmem_kit.spec.study import StudySpec
-from sslmem_kit.statistics.effect import EFFECT, effects, seed_summary
+from sslmem_kit.statistics.effect import UNITS, by_name, effects, seed_summary
 from sslmem_kit.statistics.numbers import chance, number
 from sslmem_kit.statistics.summary import partition_summary
 from sslmem_kit.statistics.t_tests import partition_tests
@@ -210,32 +209,38 @@ def tables(scores: xr.Dataset) -> list[dict[str, Any]]:
         for one in (tests.isel({ALTERNATIVE: place}) for place in range(tests.sizes[ALTERNATIVE]))
     ]
     several = bool(means) and len(means[0]) == len(MEANS_OVER_SEEDS)
+    units = UNITS[tests.attrs["unit"]]
     found = [{"head": MEANS_OVER_SEEDS if several else MEANS, "rows": means}, {"head": TESTS, "rows": claims}]
-    if BY_ENCODER in scores:
-        found.insert(0, {"head": EFFECTS_HEAD, "rows": _effect_rows(effects(scores))})
-    units = "samples" if tests.attrs["unit"] == "sample" else "groups of samples"
-    return [{**table, "head": [heading.format(units=units) for heading in table["head"]]} for table in found]
+    found = [{**table, "head": [heading.format(units=units) for heading in table["head"]]} for table in found]
+    return [effect_table(by_name(effects(scores))), *found] if BY_ENCODER in scores else found
 
 
-def _effect_rows(found: xr.Dataset) -> list[list[str]]:
-    """Rows of the effects of membership that are known."""
+def effect_table(effect: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Table of the effects of membership, without those that their partitions do not allow.
+
+    Parameters
+    ----------
+    effect
+        Of :func:`sslmem_kit.statistics.effect.by_name`; what is not known is NaN or None.
+
+    Returns
+    -------
+    ``head``, the headings of its columns, and ``rows`` of strings.
+
+    Examples
+    --------
+    >>> row = {"value": 0.1, "interval": [0.05, 0.15], "over": "seeds", "seeds": 3, "p": 0.01, "n": 288, "unit": "sample"}
+    >>> effect_table({"C-S": row, "(C-I)/2": row | {"value": None}})["rows"]
+    [['C-S candidates against shared', '+0.1000', '[+0.0500, +0.1500]', '3 trainings', '0.01', '288']]
+    """
+    units = next((UNITS[one["unit"]] for one in effect.values()), "samples")
     rows = []
-    for name in found[EFFECT].values:
-        one = found.sel({EFFECT: name})
-        if math.isnan(one["value"].item()):
-            continue
-        seeds, over = one["seeds"].item(), str(one["over"].item())
-        rows.append(
-            [
-                f"{name} {CLAIM[str(name)]}",
-                number(one["value"].item()),
-                "[{}, {}]".format(*(number(end) for end in one["interval"].values)),
-                f"{seeds} trainings" if over == "seeds" else "samples" if over == "samples" else "trainings",
-                chance(one["p"].item()),
-                f"{one['n'].item():,}",
-            ]
-        )
-    return rows
+    for name, one in effect.items():
+        if number(one["value"]) != "-":
+            over = f"{one['seeds']} trainings" if one["over"] == "seeds" else units if one["over"] == "samples" else "trainings"
+            ends = "[{}, {}]".format(*(number(end) for end in one["interval"]))
+            rows.append([f"{name} {CLAIM[name]}", number(one["value"]), ends, over, chance(one["p"]), f"{one['n']:,}"])
+    return {"head": [heading.format(units=units) for heading in EFFECTS_HEAD], "rows": rows}
 
 
 def alignment_tables(summary: xr.Dataset) -> list[dict[str, Any]]:

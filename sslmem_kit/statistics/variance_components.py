@@ -73,6 +73,11 @@ class CrossedScores:
         return cls(values[..., g] - values[..., f], alignment["view_a"].values, alignment["view_b"].values, protocol, left_out)
 
     @property
+    def nbytes(self) -> int:
+        """Size of the differences in bytes."""
+        return self.differences.nbytes
+
+    @property
     def n(self) -> int:
         """Number of samples."""
         return len(self.differences)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
-from sslmem_kit.names import BOUND, GROUP
-from sslmem_kit.statistics.effect import EFFECT, OVER
+from sslmem_kit.names import BOUND
+from sslmem_kit.statistics.effect import EFFECT, OVER, UNITS, by_name, effects
 from sslmem_kit.statistics.numbers import number
 from sslmem_kit.statistics.order import order_caveat
 from sslmem_kit.statistics.precision import TARGET
@@ -53,7 +53,7 @@ def verdict(found: xr.Dataset, order: xr.Dataset | None = None, *, meaningless: 
     value, (low, high), p = float(one["value"]), one["interval"].transpose(BOUND).values, float(one["p"])
     over, count = str(one["over"].item()), int(one["seeds"])
     single, trainings = over == "samples", f"{count} trainings" if over == "seeds" else "trainings"
-    units = "groups of samples" if found.attrs.get("unit") == GROUP else "samples"
+    units = UNITS[str(one["unit"].item())]
     interval = "" if np.isnan(low) else f", over {units if single else trainings} between {number(low)} and {number(high)}"
     chance = f" (p = {p:.1g} over {units}, given these encoders)"
     of_range = " of the candidates' range" if found.attrs.get("protocol", "corrected") not in ("corrected", "") else ""
@@ -90,6 +90,31 @@ def verdict(found: xr.Dataset, order: xr.Dataset | None = None, *, meaningless: 
     cannot.append("that a score or a mean is memorization because it is not zero: both contain the offset of the trainings")
     cannot.append("that one study memorizes more than another with other views, another protocol or another range")
     return Verdict(sentence, can, cannot)
+
+
+def conclude(scores: xr.Dataset, order: xr.Dataset | None = None, *, meaningless: str | None = None) -> dict[str, Any]:
+    """Verdict on scores and the effects that it rests on, as the report's JSON, exports and the explorer carry them.
+
+    Parameters
+    ----------
+    scores
+        Of :func:`sslmem_kit.scores.score`, with ``alignment_by_encoder``.
+    order, meaningless
+        As in :func:`verdict`.
+
+    Returns
+    -------
+    ``verdict``, a mapping of ``sentence``, ``can`` and ``cannot``, and ``effect``, of :func:`sslmem_kit.statistics.effect.by_name`.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import _example, score
+    >>> found = conclude(score(_example.results()))
+    >>> found["verdict"]["sentence"].partition(":")[0], list(found["effect"])
+    ('memorized', ['(C-I)/2', 'C-S'])
+    """
+    found = effects(scores)
+    return {"verdict": verdict(found, order, meaningless=meaningless)._asdict(), "effect": by_name(found)}
 
 
 def _of_order(order: xr.Dataset | None) -> str:

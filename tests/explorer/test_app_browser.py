@@ -465,7 +465,7 @@ def test_what_is_taken_away_is_what_was_selected(browser: Any, url: str, scores:
     wanted = scores.sel(sample=ids)[SSLMEM].values
     with new_page(browser) as page:
         visit(page, address(url, ids=pack_ids(ids), tab="take away"))
-        page.get_by_text(f"The {len(ids)} selected samples:").wait_for()
+        page.get_by_text(f"The {len(ids)} selected samples.").wait_for()
         for name, read in (("CSV", pd.read_csv), ("Parquet", pd.read_parquet)):
             table = read(download(page, f"Samples, {name}", tmp_path))
             assert table["sample"].tolist() == ids.tolist()

@@ -19,6 +19,7 @@ from sslmem_kit.errors import UserError
 from sslmem_kit.explorer.downloads import downloads as takeaway
 from sslmem_kit.explorer.downloads import files
 from sslmem_kit.explorer.downloads.downloads import Downloads
+from sslmem_kit.explorer.gallery.chosen import caption
 from sslmem_kit.explorer.link_state import State, from_query
 from sslmem_kit.explorer.session import Session
 from sslmem_kit.explorer.study_cache import Library
@@ -65,7 +66,7 @@ def test_the_selection_is_taken_whatever_the_threshold(take_away, session):
     session.select(np.array([3, 1, 70]))
     session.threshold = 5.0
     assert table(take_away)["sample"].tolist() == session.opened.ids[[1, 3, 70]].tolist()
-    assert take_away.view.text == "The 3 selected samples:"
+    assert take_away.view.text.startswith("The 3 selected samples. Mean difference of the candidate sample among them: ")
 
 
 @pytest.mark.parametrize("rows", [files.ROWS, 7])
@@ -249,3 +250,13 @@ assert matplotlib.get_backend().lower() == "agg"
 
 def test_a_default_state_gives_a_link(library):
     assert from_query(Downloads(Session(library, State()), base="x?").view.link[1:])[1] == ""
+
+
+def test_files_carry_the_verdict_and_what_the_samples_are_worth(take_away, session):
+    session.select(np.array([3, 1, 70]))
+    frame = pd.read_parquet(io.BytesIO(b"".join(take_away.contents("parquet"))))
+    assert frame.attrs["verdict"] == session.scores.attrs["verdict"]
+    assert frame.attrs["effect"]["C-S"]["value"] == session.scores.attrs["effect"]["C-S"]["value"]
+    with np.load(io.BytesIO(b"".join(take_away.contents("npz")))) as archive:
+        assert str(archive["verdict"]) == session.scores.attrs["verdict"]["sentence"]
+        assert str(archive["worth"]) == caption(session, session.listed()) != ""

@@ -65,7 +65,7 @@ def test_without_a_selection_those_above_the_threshold_highest_first(session, ga
 
 def test_selection_by_any_quantity_either_way(session, gallery):
     session.select(np.arange(0, 30, 3))
-    assert gallery.view.summary == "10 selected samples."
+    assert gallery.view.summary.startswith("10 selected samples. Mean difference of the 2 candidate samples among them: ")
     for key in ("alignment_f", "z", "trajectory/alignment:g-f@epoch=4"):
         for ascending in (True, False):
             session.param.update(sort=key, ascending=ascending)

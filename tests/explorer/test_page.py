@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import html
 from pathlib import Path
 
 import pytest
+import zarr
 
 from sslmem_kit.errors import UserError
 from sslmem_kit.explorer.filters import LISTED, Filters
@@ -12,6 +14,9 @@ from sslmem_kit.explorer.link_state import State
 from sslmem_kit.explorer.page import Explorer, explore
 from sslmem_kit.explorer.session import Session
 from sslmem_kit.explorer.study_cache import Library
+from sslmem_kit.report import build_report
+from sslmem_kit.statistics.overview import as_sentence
+from sslmem_kit.study import open_study
 from tests.support.fake_study import CLASSES, make_study
 
 
@@ -126,4 +131,38 @@ def test_the_picture_of_a_saved_notebook_says_what_limits_the_study(explorer: Ex
     monkeypatch.setattr("sslmem_kit.explorer.page.display.bundle", lambda view, picture, told: told)
     told = explorer._repr_mimebundle_()
     assert "samples shown" in told
-    assert told.endswith(" selected. Warning: f0: nothing was learnt.")
+    assert told.endswith(f"{explorer.session.scores.attrs['verdict']['sentence'][1:]}. Warning: f0: nothing was learnt.")
+
+
+def test_the_verdict_and_the_effects_are_those_of_the_report(folder: Path) -> None:
+    study = open_study(folder / "small")
+    explorer = Explorer(Library([study.path]))
+    for protocol in ("corrected", "paper"):
+        explorer.session.protocol = protocol
+        report = build_report(study, protocol=protocol)
+        assert explorer.session.scores.attrs["effect"] == report["effect"]
+        assert explorer.session.scores.attrs["verdict"] == report["verdict"]
+        shown = explorer._verdict.object
+        for text in (as_sentence(report["verdict"]["sentence"]), *report["verdict"]["can"], *report["verdict"]["cannot"]):
+            assert html.escape(text) in shown
+        for name, one in report["effect"].items():
+            row = shown.partition(f"{name} ")[2].partition("</tr>")[0]
+            assert f"<td>{one['value']:+.4f}</td>" in row
+            assert "<td>3 trainings</td>" in row
+            assert f"<td>{one['n']}</td>" in row
+
+
+def test_the_verdict_is_on_the_chosen_encoders_and_goes_where_there_are_none(explorer: Explorer, folder: Path) -> None:
+    explorer.session.seed = [1]
+    assert "of one training, others are not known" in explorer._verdict.object
+    assert "<td>samples</td>" in explorer._verdict.object
+    explorer.session.param.update(classes=["two"], partition=["shared"])
+    assert "(C-I)/2" in explorer._verdict.object  # filters of samples change nothing of it
+    begun = Explorer(Library([folder / "incomplete"]))
+    assert not begun._verdict.visible
+
+
+def test_encoders_that_have_collapsed_get_no_verdict(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "flat", samples=120)
+    zarr.open_group(study.results_path, mode="r+")["trajectory/feature_std"][:] = 0.0
+    assert "No verdict: an encoder has collapsed" in Explorer(Library([study.path]))._verdict.object

@@ -12,6 +12,7 @@ from sslmem_kit.explorer.threshold import distributions as distributions_module
 from sslmem_kit.explorer.threshold import shares as shares_module
 from sslmem_kit.explorer.threshold.threshold import Threshold
 from sslmem_kit.names import PARTITION_CODE, PARTITIONS, SSLMEM
+from sslmem_kit.statistics import wilson_interval
 from tests.support.fake_study import CLASSES, make_study
 
 
@@ -218,3 +219,20 @@ def test_partitions_without_samples_in_a_class_say_what_to_do(threshold, session
     threshold.shares._sizes = threshold.shares._count(threshold.shares._among)
     threshold.shares._list()
     assert threshold.shares.view.text.startswith("The shown partitions have no samples")
+
+
+def test_intervals_of_shares_are_of_groups_where_samples_have_them(session):
+    alone = Threshold(session).shares.view
+    before = {"partitions": alone.partitions, "classes": alone.classes}
+    groups = np.arange(len(session.opened.ids)) // 30  # ten of each class
+    session.scores = session.scores.assign_coords(group=("sample", groups))
+    after = Threshold(session).shares.view
+    for (name, _, above, samples, share, low, high), row in zip(after.partitions, before["partitions"], strict=True):
+        assert [name, above, samples, share] == [row[0], *row[2:5]]
+        units = len(np.unique(groups[session.opened.partitions == PARTITION_CODE[name]]))
+        assert (low, high) == pytest.approx(tuple(float(end) for end in wilson_interval(share * units, units)))
+        assert high - low > row[6] - row[5]
+    shown = session.shown[session.opened.labels[session.shown] == 0]
+    row, units = next(row for row in after.classes if row[0] == CLASSES[0]), len(np.unique(groups[shown]))
+    assert units < len(shown) == row[3]
+    assert tuple(row[5:]) == pytest.approx(tuple(float(end) for end in wilson_interval(row[4] * units, units)))

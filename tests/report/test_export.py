@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+import zarr
 
+from sslmem_kit import store
 from sslmem_kit.cli import main
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import PARTITIONS
+from sslmem_kit.report import build_report
 from sslmem_kit.report.export import export
+from sslmem_kit.statistics.overview import as_sentence
+from sslmem_kit.store import integrity
 from sslmem_kit.study import Study
 from tests.support.fake_study import CLASSES, make_study
 
@@ -66,6 +72,32 @@ def test_netcdf_reads_back(protocol: str, study: Study, tmp_path: Path) -> None:
         assert ("range" in found.attrs) == (protocol == "paper")
         assert found["partition"].attrs["flag_meanings"] == " ".join(PARTITIONS)
     assert scores["partition"].attrs["flag_values"] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("protocol", ["paper", "corrected"])
+def test_the_verdict_and_the_effect_of_the_report_go_with_the_scores(
+    protocol: str, study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = build_report(study, protocol=protocol)
+    carried = {name: report[name] for name in ("verdict", "effect")}
+    assert carried["effect"]["C-S"]["interval"]
+    with xr.open_dataset(export(study, tmp_path / "scores.nc", protocol=protocol), engine="h5netcdf") as found:
+        assert {name: json.loads(found.attrs[name]) for name in carried} == carried
+    frame = pd.read_parquet(export(study, tmp_path / "scores.parquet", protocol=protocol))
+    assert {name: frame.attrs[name] for name in carried} == carried
+    assert main(["export", str(study.path), "--to", str(tmp_path / "scores.csv"), "--protocol", protocol]) == 0
+    assert as_sentence(report["verdict"]["sentence"]) in capsys.readouterr().err.splitlines()
+
+
+def test_an_unknown_effect_is_null_and_no_nan(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "one", samples=90, seeds=1, views=3)
+    group = zarr.open_group(study.results_path, mode="r+", use_consolidated=False)
+    group["partition"][:] = np.where(group["partition"][:] == 2, 3, group["partition"][:])  # no independent samples
+    integrity.renew(study.results_path)
+    store.finish(study.results_path)
+    with xr.open_dataset(export(Study(study.path), tmp_path / "scores.nc"), engine="h5netcdf") as found:
+        assert json.loads(found.attrs["effect"])["(C-I)/2"]["value"] is None
+        assert "NaN" not in found.attrs["effect"]
 
 
 def test_nothing_else_is_left(study: Study, tmp_path: Path) -> None:

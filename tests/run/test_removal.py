@@ -16,12 +16,17 @@ from sslmem_kit.cli import main
 from sslmem_kit.data import samples as samples_module
 from sslmem_kit.data.partition import UNUSED, take_out
 from sslmem_kit.data.samples import StudySamples
-from sslmem_kit.run.removal import study_samples
+from sslmem_kit.names import PARTITION_CODE
+from sslmem_kit.report.export import score_table
+from sslmem_kit.run.removal import study_samples, worth
 from sslmem_kit.spec.design import EncoderPlan
 from sslmem_kit.spec.loading import load_spec, parse_spec
+from sslmem_kit.spec.partition import RemovalSpec
 from sslmem_kit.spec.study import StudySpec
+from sslmem_kit.statistics.extremes import cross_fitted, in_words
+from sslmem_kit.statistics.variance_components import CrossedScores
 from sslmem_kit.study import open_study
-from tests.support.fake_study import workers_in_this_process
+from tests.support.fake_study import give_to_design, make_study, workers_in_this_process
 from tests.training.test_loop import make_spec
 
 SPEC = make_spec("simclr", epochs=2, record_every=0)
@@ -170,6 +175,44 @@ def test_plan_counts_what_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[
     file = selection(tmp_path / "s.npz", ids_of(1)[:4])
     assert main(["plan", write_spec(tmp_path), "--remove", str(file), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["samples"] == {"shared": 60, "candidate": 6, "independent": 10, "extra": 10}
+
+
+@pytest.mark.parametrize("way", ["highest", "keep_highest"])
+def test_what_is_removed_is_worth_what_other_seeds_give(tmp_path: Path, way: str) -> None:
+    study = make_study(tmp_path / "scored", effect=0.02)
+    found = worth(RemovalSpec.model_validate({"study": str(study.path), way: 5}))
+    expected = cross_fitted(CrossedScores.of(study.results), 5).sel(end="highest")
+    assert (found["count"], found["of"], found["by"], found["seeds"]) == (5, 20, "sslmem", 3)
+    assert (found["mean"], found["cross_fitted"]) == (expected["naive"].item(), expected["cross_fitted"].item())
+    assert abs(found["mean"] - found["cross_fitted"]) > 0.001
+    assert found["sentence"].endswith(in_words(expected))
+    assert ("stay" in found["sentence"]) == (way == "keep_highest")
+    at_random = worth(RemovalSpec(study=str(study.path), random=0.5))
+    scores = study.scores()
+    mean = scores["difference"].values[scores["partition"].values == PARTITION_CODE["candidate"]].mean()
+    assert (at_random["count"], at_random["mean"]) == (10, pytest.approx(mean))
+
+
+def test_removal_by_subsets_is_worth_what_the_pairs_give(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "scored", seeds=4)
+    give_to_design(study, "subset", seeds=[2, 3])
+    found = worth(RemovalSpec(study=str(study.path), highest=3))
+    table = score_table(study)
+    chosen = table[table["partition"] == "candidate"].nlargest(3, "rank_score")
+    assert found["by"] == "rank_score"
+    assert (found["mean"], found["pairs"]) == pytest.approx((chosen["rank_score"].mean(), chosen["difference"].mean()))
+    assert f"by pairs, which did not choose them, {found['pairs']:+.4f}" in found["sentence"]
+
+
+def test_plan_says_what_a_removal_by_scores_takes_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = make_study(tmp_path / "scored")
+    monkeypatch.setattr("sslmem_kit.run.plan.chosen_by_scores", lambda spec, dataset, codes, seed: np.flatnonzero(codes == 1)[:4])
+    spec = write_spec(tmp_path, partition=SPEC.as_dict()["partition"] | {"remove": {"study": str(study.path), "highest": 4}})
+    assert main(["plan", spec]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("removal")]
+    assert line.split(maxsplit=1)[1] == worth(RemovalSpec(study=str(study.path), highest=4))["sentence"]
 
 
 def test_specs_without_a_removal_keep_their_hash() -> None:

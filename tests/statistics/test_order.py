@@ -14,7 +14,7 @@ from sslmem_kit.report.export import score_table
 from sslmem_kit.run.removal import _candidates
 from sslmem_kit.scores import _example, estimate
 from sslmem_kit.spec.partition import RemovalSpec
-from sslmem_kit.statistics import order_caveat, rank_scores
+from sslmem_kit.statistics import order, order_caveat, rank_scores
 from sslmem_kit.statistics.variance_components import CrossedScores
 from sslmem_kit.study import Study
 from tests.support.fake_study import give_to_design, make_study
@@ -84,3 +84,16 @@ def test_reliability_is_the_share_that_is_not_error() -> None:
     assert found["reliability"].item() == pytest.approx(float(expected.reliability(3, 4)))
     low, high = found["reliability_interval"].values
     assert low <= found["reliability"].item() <= high
+
+
+def test_of_many_samples_some_are_resampled_and_the_interval_is_that_of_all(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    results = make_study(tmp_path / "many", samples=6000, effect=0.03).results
+    whole = order.order_of_pairs(results)
+    monkeypatch.setattr(order, "MOST_RESAMPLED", 250)
+    some = order.order_of_pairs(results)
+    assert some["reliability"].item() == whole["reliability"].item()
+    width, scaled = (float(found["reliability_interval"].diff("bound").item()) for found in (whole, some))
+    assert scaled == pytest.approx(width, rel=0.3)
+    assert some["reliability_interval"][0] < some["reliability"] < some["reliability_interval"][1]

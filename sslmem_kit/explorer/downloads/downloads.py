@@ -17,6 +17,7 @@ from panel.custom import JSComponent
 
 from sslmem_kit.errors import UserError
 from sslmem_kit.explorer.downloads.files import csv_file, figure_file, means, npz_file, parquet_file, plain
+from sslmem_kit.explorer.gallery.chosen import caption
 from sslmem_kit.explorer.link_state import State, to_query
 from sslmem_kit.explorer.session import Session
 from sslmem_kit.store.files import read_beside
@@ -81,8 +82,9 @@ class Downloads(param.Parameterized):
             positions = self.session.listed()
             if not len(positions):
                 raise UserError("nothing is selected and no shown sample is above the threshold")
-            write = {"csv": csv_file, "parquet": parquet_file, "npz": npz_file}[key]
-            return write(session.opened, session.scores, positions)
+            if key == "npz":
+                return npz_file(session.opened, session.scores, positions, caption(session, positions))
+            return {"csv": csv_file, "parquet": parquet_file}[key](session.opened, session.scores, positions)
         if figure not in FIGURES or ending not in ("svg", "png"):
             raise UserError(f"key: there is no file {key!r}")
         return figure_file(self._plot(figure), ending)
@@ -99,6 +101,8 @@ class Downloads(param.Parameterized):
             text = f"Nothing is selected. The {number:,} shown samples above the threshold of {session.limit:.4g}:"
         else:
             text = "Nothing is selected, and no shown sample is above the threshold: draw a box or a lasso in the scatter, or lower it."
+        if worth := caption(session, session.listed()) if number else "":
+            text = f"{text.removesuffix(':')}. {worth}"
         items = [
             {
                 "key": key,

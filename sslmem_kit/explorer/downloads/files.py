@@ -21,7 +21,10 @@ from pyarrow import csv, parquet
 from sslmem_kit.explorer.study_cache import OpenStudy
 from sslmem_kit.names import BOUND, BOUNDS, FILE, PARTITION, SAMPLE, SSLMEM
 from sslmem_kit.report.export import WARNINGS, all_warnings, frame_of, guarded, with_twins
+from sslmem_kit.report.tables import without_nan
 from sslmem_kit.statistics import by_partition
+from sslmem_kit.statistics.clusters import clustered_mean, units_by_partition
+from sslmem_kit.statistics.order import RANK_SCORE
 
 ROWS = 50_000
 """Rows of a table that are written at a time."""
@@ -54,15 +57,19 @@ def plain(text: str) -> str:
 
 
 def means(scores: xr.Dataset) -> xr.Dataset:
-    """Compute the mean of each partition, with an interval by the normal approximation: a bootstrap of a million samples takes minutes.
+    """Compute the mean of each partition, with an interval by the normal approximation: a bootstrap of a million samples takes minutes. Of
+    samples in groups it is Student's over groups.
 
     Returns
     -------
     ``mean``, ``n`` (partition,) and ``interval`` (partition, bound).
     """
-    groups = {name: values for name, values in by_partition(scores).items() if len(values)}
+    groups, units = {name: values for name, values in by_partition(scores).items() if len(values)}, units_by_partition(scores)
     mean = np.array([values.mean() for values in groups.values()])
-    reach = np.array([1.96 * values.std() / len(values) ** 0.5 for values in groups.values()])
+    if units is None:
+        reach = np.array([1.96 * values.std() / len(values) ** 0.5 for values in groups.values()])
+    else:
+        reach = np.array([float(clustered_mean(values, units[name])["high"]) for name, values in groups.items()]) - mean
     return xr.Dataset(
         {
             "mean": (PARTITION, mean),
@@ -83,7 +90,7 @@ def csv_file(opened: OpenStudy, scores: xr.Dataset, positions: np.ndarray) -> It
 
 
 def parquet_file(opened: OpenStudy, scores: xr.Dataset, positions: np.ndarray) -> Iterator[bytes]:
-    """Yield scores as Parquet, one row per sample, with the study's warnings in ``frame.attrs``."""
+    """Yield scores as Parquet, one row per sample, with the study's warnings, verdict and effect in ``frame.attrs``."""
     buffer, writer = io.BytesIO(), None
     for table in _tables(opened, scores, positions):
         writer = writer or parquet.ParquetWriter(buffer, table.schema)
@@ -99,22 +106,27 @@ def _tables(
     as_written: Callable[[pd.DataFrame], pd.DataFrame] = lambda frame: frame,
 ) -> Iterator[pa.Table]:
     scores = with_twins(scores, opened.study)
-    scores = scores.assign_attrs({WARNINGS: all_warnings(opened.caveats, scores)})
+    scores = scores.assign_attrs({WARNINGS: all_warnings(opened.caveats, scores), "effect": without_nan(scores.attrs["effect"])})
     for start in range(0, len(positions), ROWS):
         frame = frame_of(scores.isel({SAMPLE: positions[start : start + ROWS]}), opened.class_names)
         yield pa.Table.from_pandas(as_written(frame), preserve_index=False)
 
 
-def npz_file(opened: OpenStudy, scores: xr.Dataset, positions: np.ndarray) -> Iterator[bytes]:
+def npz_file(opened: OpenStudy, scores: xr.Dataset, positions: np.ndarray, worth: str = "") -> Iterator[bytes]:
     """Yield ids and scores for a removal study.
 
-    The archive holds ``sample``, ``score``, ``study`` and, where they are known, ``file`` and ``data_fingerprint``.
+    The archive holds ``sample``, ``score``, ``study``, ``verdict`` and ``worth`` (sentences on the study and on the mean of these samples),
+    and, where they are known, ``rank_score``, ``file`` and ``data_fingerprint``.
     """
     arrays = {
         "sample": opened.ids[positions].astype(np.int64),
         "score": scores[SSLMEM].values[positions].astype(np.float32),
         "study": np.array(opened.key),
+        "verdict": np.array(scores.attrs["verdict"]["sentence"]),
+        "worth": np.array(worth),
     }
+    if RANK_SCORE in scores:
+        arrays[RANK_SCORE] = scores[RANK_SCORE].values[positions].astype(np.float32)
     files = opened.files(positions)
     if files is not None:
         arrays[FILE] = files.astype(object).astype(str)

@@ -8,6 +8,7 @@ import numpy as np
 import param
 from panel.custom import JSComponent
 
+from sslmem_kit.explorer.gallery.chosen import caption
 from sslmem_kit.explorer.session import Session
 from sslmem_kit.explorer.theme import PARTITION_COLOURS
 from sslmem_kit.explorer.thumbnails import answer, known_ids, source
@@ -81,8 +82,8 @@ class Gallery:
             items=self._items(shown),
             first=first,
             total=len(listed),
-            summary=self._summary(len(listed)),
-            sort=session.sort,
+            summary=self._summary(listed),
+            sort=session.sorted_by,
             ascending=session.ascending,
             current=session.sample,
             source=source(session.opened),
@@ -91,14 +92,14 @@ class Gallery:
     def _items(self, shown: np.ndarray) -> list[dict[str, Any]]:
         """Return the samples of the page, made again only where something on it differs: a slider that is dragged mostly changes nothing."""
         session = self.session
-        made_of = (session.scores, session.sort, shown.tobytes())
+        made_of = (session.scores, session.sorted_by, shown.tobytes())
         if self._made_of is None or made_of[0] is not self._made_of[0] or made_of[1:] != self._made_of[1:]:
             self._made_of, opened = made_of, session.opened
             texts = zip(*score_texts(session, shown), strict=True)
             also = [""] * len(shown)
-            if session.sort not in (SSLMEM, "low", "high"):
-                values = session.column(session.sort)[shown].tolist()
-                also = [f"{session.quantities[session.sort].label} {number(value, 4)}" for value in values]
+            if session.sorted_by not in (SSLMEM, "low", "high"):
+                values = session.column(session.sorted_by)[shown].tolist()
+                also = [f"{session.quantities[session.sorted_by].label} {number(value, 4)}" for value in values]
             about = zip(opened.ids[shown].tolist(), opened.labels[shown].tolist(), opened.partitions[shown].tolist(), strict=True)
             names = opened.class_names
             files = opened.files(shown) if len(shown) else None
@@ -119,7 +120,14 @@ class Gallery:
             ]
         return self._made
 
-    def _summary(self, total: int) -> str:
+    def _summary(self, listed: np.ndarray) -> str:
+        """Describe the listed samples, what they are worth, and whether their order is to be relied on."""
+        said = [self._which(len(listed))]
+        if len(listed) and self.session.shown.size:
+            said += [caption(self.session, listed), self.session.order_doubt()]
+        return " ".join(filter(None, said))
+
+    def _which(self, total: int) -> str:
         session = self.session
         if len(session.selected):
             return f"{total:,} selected {'sample' if total == 1 else 'samples'}."
@@ -128,7 +136,7 @@ class Gallery:
         how = "draw a box or a lasso in the scatter, or tap a point"
         if not total:
             return f"Nothing is selected, and no shown sample is above the threshold of {session.limit:.4g}: lower it, or {how}."
-        order = f"by {session.quantities[session.sort].label}, {'lowest' if session.ascending else 'highest'} first"
+        order = f"by {session.quantities[session.sorted_by].label}, {'lowest' if session.ascending else 'highest'} first"
         return f"Nothing is selected: {how}. Until then, the {total:,} above the threshold of {session.limit:.4g}, {order}."
 
     def _on_message(self, event: Any) -> None:
@@ -157,7 +165,7 @@ def open_asked(session: Session, data: dict[str, Any]) -> None:
 
 def sort_key(session: Session, positions: np.ndarray) -> np.ndarray:
     """Return (sample,) numbers that sort these samples in ascending order; undefined values come last in both directions."""
-    values = session.column(session.sort)[positions]
+    values = session.column(session.sorted_by)[positions]
     return np.nan_to_num(values if session.ascending else -values, nan=np.inf, posinf=np.inf, neginf=-np.inf)
 
 

@@ -10,8 +10,9 @@ import param
 from panel.custom import JSComponent
 
 from sslmem_kit.explorer.session import Session
-from sslmem_kit.names import COLOURS, PARTITIONS, SSLMEM
+from sslmem_kit.names import COLOURS, GROUP, PARTITIONS, SSLMEM
 from sslmem_kit.statistics import wilson_interval
+from sslmem_kit.statistics.clusters import units_by_partition
 from sslmem_kit.store.files import read_beside
 
 PAGE = 50
@@ -76,7 +77,7 @@ class Shares:
         self.view = ShareTables(sizing_mode="stretch_width", margin=(4, 10))
         self._ordered: Ordered | None = None
         self._among = np.empty(0, bool)
-        self._sizes = np.empty(0, np.int64)
+        self._sizes = self._units = np.empty(0, np.int64)
         self.view.on_msg(self._toggle)
         session.param.watch(self._update, ["opened", "scores", "limit", "partition", "classes"])
         self.view.param.watch(self._list, ["order", "count"])
@@ -100,6 +101,7 @@ class Shares:
             wanted = np.array([not session.partition or name in session.partition for name in PARTITIONS])
             self._among = wanted[session.opened.partitions]
             self._sizes = self._count(self._among)
+            self._units = self._sizes if GROUP not in session.scores.coords else self._count(_first_of_groups(session, self._among))
         if not changed or changed & {"opened", "scores", "limit"}:
             self.view.partitions = self._partition_rows()
         self._list()
@@ -108,7 +110,9 @@ class Shares:
         names, parts = list(self._ordered.parts), self._ordered.parts.values()
         # A limit of another type than the scores' would have all of them converted.
         above = [len(part) - int(np.searchsorted(part, part.dtype.type(self.session.limit), side="right")) for part in parts]
-        return _rows(names, [COLOURS[name] for name in names], np.array(above), np.array([len(part) for part in parts]))
+        samples, groups = np.array([len(part) for part in parts]), units_by_partition(self.session.scores)
+        units = samples if groups is None else np.array([len(np.unique(groups[name])) for name in names])
+        return _rows(names, [COLOURS[name] for name in names], np.array(above), samples, units)
 
     def _list(self, *_: Any) -> None:
         """Send the classes, at most ``count`` of them, in the order ``order``."""
@@ -124,7 +128,9 @@ class Shares:
         order = np.argsort(columns[key] if ascending else -columns[key], kind="stable")[: self.view.count]
         names = [self.session.opened.class_names[label] for label in present[order]]
         self.view.param.update(
-            classes=_rows(names, [name in self.session.classes for name in names], above[order], samples[order]),
+            classes=_rows(
+                names, [name in self.session.classes for name in names], above[order], samples[order], self._units[present][order]
+            ),
             total=len(present),
             text="" if len(present) else "The shown partitions have no samples: choose others in the filters.",
         )
@@ -134,9 +140,20 @@ class Shares:
         return np.bincount(self.session.opened.labels[among], minlength=len(self.session.opened.class_names))
 
 
-def _rows(names: list[str], marks: list[Any], above: np.ndarray, samples: np.ndarray) -> list[list[Any]]:
-    """Return the rows of a table; the share of no samples is None."""
-    low, high = wilson_interval(above, samples)
+def _first_of_groups(session: Session, among: np.ndarray) -> np.ndarray:
+    """Mark one sample of each class of each group, of those that are marked, (sample,) bool."""
+    groups, opened = session.scores[GROUP].values, session.opened
+    positions = np.flatnonzero(among)
+    # A group may have several classes, as frames of a video may.
+    pairs = groups[positions].astype(np.int64) * len(opened.class_names) + opened.labels[positions]
+    marked = np.zeros(len(among), bool)
+    marked[positions[np.unique(pairs, return_index=True)[1]]] = True
+    return marked
+
+
+def _rows(names: list[str], marks: list[Any], above: np.ndarray, samples: np.ndarray, units: np.ndarray) -> list[list[Any]]:
+    """Return the rows of a table; the share of no samples is None. Intervals are as wide as those of as many samples as there are units."""
+    low, high = wilson_interval(above * (units / np.maximum(samples, 1)), units)
     return [
         [name, mark, int(k), int(n), *(([float(k / n), float(a), float(b)]) if n else [None] * 3)]
         for name, mark, k, n, a, b in zip(names, marks, above, samples, low, high, strict=True)
