@@ -165,4 +165,4 @@ def test_the_verdict_is_on_the_chosen_encoders_and_goes_where_there_are_none(exp
 def test_encoders_that_have_collapsed_get_no_verdict(tmp_path: Path) -> None:
     study = make_study(tmp_path / "flat", samples=120)
     zarr.open_group(study.results_path, mode="r+")["trajectory/feature_std"][:] = 0.0
-    assert "No verdict: an encoder has collapsed" in Explorer(Library([study.path]))._verdict.object
+    assert "No verdict: f-0: the representations have collapsed" in Explorer(Library([study.path]))._verdict.object
