@@ -3,9 +3,9 @@
 Candidates come from two indices: a perceptual hash of 64 bits, cut into bands (images that share a band meet in a bucket), and a k-d tree over
 the principal components of a reference representation, by default the cosine transform of thumbnails. A candidate pair is a pair of *twins*
 where the distance of its thumbnails (:func:`sslmem_kit.data.thumbnails.distances`) is below two thresholds: what 95 % of weakly augmented views
-keep to their own image, and a quarter of what both images keep to a far neighbour among some thousand others, so that the images of a class that
-all look alike are not twins. That neighbour is the 24th, or the next in powers of two of it that is farther than views are: a group of copies of
-any size, up to all images, does not stand for its own surroundings. Twins of twins are one group.
+keep to their own image, and a quarter of what both images keep to a far neighbour among some thousand others, so that the images of a
+class that all look alike are not twins. That neighbour is the 24th, or the 48th, 96th, ... until it is farther than views are: a group of
+copies of any size, up to all images, does not stand for its own surroundings. Twins of twins are one group.
 
 Nothing grows faster than the number of images: each takes about a kilobyte, a crowded bucket is compared along a sorted order only, and
 the tree gives a fixed number of neighbours. Torch is not needed.
@@ -299,15 +299,16 @@ def _to_others(
     far = sorted({min(RANK << step, len(others) - 1) for step in range(1 + (len(others) // RANK).bit_length())})
     # Of rank 0 is the sample itself, where it is one of the others; elsewhere one rank more or less does not matter.
     ranks = [np.arange(max(1, rank - 4), rank + 1) for rank in far]
-    for start in range(0, count, BLOCK // 4):
-        left = np.arange(start, min(start + BLOCK // 4, count))
+    for start in range(0, count, BLOCK // 16):
+        left = np.arange(start, min(start + BLOCK // 16, count))
         steps.add(len(left))
-        order = np.argpartition(squares - 2 * space(features[left]) @ points.T, np.concatenate(ranks), axis=1)
+        rough = squares - 2 * space(features[left]) @ points.T  # squared distance, but for a constant of each sample
         for places in ranks:
-            apart = np.median([_rough(made, left, others[order[:, place]]) for place in places], axis=0)
+            found = others[np.argpartition(rough, places, axis=1)[:, places]]
+            apart = np.median([_rough(made, left, column) for column in found.T], axis=0)
             beyond = apart > limit
             bound[left[beyond]] = np.minimum(shrinks * apart[beyond], limit)
-            left, order = left[~beyond], order[~beyond]
+            left, rough = left[~beyond], rough[~beyond]
             if not len(left):
                 break
     return bound

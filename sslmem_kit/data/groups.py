@@ -160,9 +160,7 @@ def _names(values: np.ndarray, where: str) -> np.ndarray:
     """Return names of groups as text, empty where a value means no group: empty, NaN, or a negative number, as a number or as its text."""
     if values.dtype.kind == "f":
         if (np.abs(values) > _WHOLE).any():  # where floating point has lost whole numbers, or is infinite
-            raise UserError(
-                f"{where} holds numbers beyond 2**53, or infinite ones, of which groups cannot be told apart; give integers or texts"
-            )
+            raise UserError(f"{where} holds numbers beyond 2**53, or infinite ones, which name no groups; give integers or texts")
         empty = ~(values >= 0)
         return np.where(empty, "", np.where(empty, 0, values).astype(np.int64).astype(str))
     if values.dtype.kind in "iu":

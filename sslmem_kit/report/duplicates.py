@@ -54,7 +54,8 @@ def as_text(found: dict[str, Any] | None) -> list[str]:
             "keep them together" if found["kept_whole"] else "are others, and divide some of them"
         )
     lines = [
-        f"near-duplicates: {found['samples']:,} of the {found['of']:,} samples in partitions, in {found['groups']:,} group{'s' * (found['groups'] != 1)}, "
+        f"near-duplicates: {found['samples']:,} of the {found['of']:,} samples in partitions, "
+        f"in {found['groups']:,} group{'s' * (found['groups'] != 1)}, "
         f"{found['exact']:,} of {found['pairs']:,} pairs exact (of weakly augmented views {_share(found)} would be found){kept}"
     ]
     for row in found["hidden"]:

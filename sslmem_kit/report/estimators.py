@@ -29,8 +29,8 @@ _KEYS = (
 
 def as_json(compared: xr.Dataset) -> dict[str, Any]:
     """Mapping of :func:`sslmem_kit.statistics.compare_estimators`: ``truth``, ``estimators``, a row for each and each number of seeds, and
-    ``views``, whether these are scored on ``others`` than the truth or on ``the same``; ``left_out`` says whether encoders miss single ``samples``
-    or the whole ``groups`` of a study.
+    ``views``, whether these are scored on ``others`` than the truth or on ``the same``; ``left_out`` says whether encoders miss
+    single ``samples`` or the whole ``groups`` of a study.
 
     Examples
     --------

@@ -61,7 +61,8 @@ def twin_summary(tree: xr.DataTree, scores: xr.Dataset) -> xr.Dataset | None:
 
     Returns
     -------
-    ``samples`` with a twin among the samples in partitions, ``of`` them, in ``groups``, found as ``pairs``, of which ``exact`` copies; ``threshold`` of the distance and the share
+    ``samples`` with a twin among the samples in partitions, ``of`` them,
+    in ``groups``, found as ``pairs``, of which ``exact`` copies; ``threshold`` of the distance and the share
     ``views_kept`` of weak views that it finds again. On ``partition`` (candidate, independent): ``hidden`` samples, ``n`` of all,
     ``mean_hidden`` and ``mean_others`` of ``sslmem``. On ``listed``, at most ten of them: ``sample``, ``own`` partition, ``sslmem``, and
     ``twins`` (listed, among). The attribute ``kept_whole`` says whether the study's groups keep twins together,

@@ -201,5 +201,5 @@ def test_wrong_arguments_are_told(arguments: dict, message: str) -> None:
 
 def test_groups_are_refused_by_audits() -> None:
     spec = SimpleNamespace(source=None, data=DataSpec(name="digits", groups="near_duplicates"), seed=0)
-    with pytest.raises(UserError, match="data.groups: an audit takes every sample alone"):
+    with pytest.raises(UserError, match=r"data.groups: an audit takes every sample alone"):
         load_data(spec)
