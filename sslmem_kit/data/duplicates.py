@@ -3,8 +3,9 @@
 Candidates come from two indices: a perceptual hash of 64 bits, cut into bands (images that share a band meet in a bucket), and a k-d tree over
 the principal components of a reference representation, by default the cosine transform of thumbnails. A candidate pair is a pair of *twins*
 where the distance of its thumbnails (:func:`sslmem_kit.data.thumbnails.distances`) is below two thresholds: what 95 % of weakly augmented views
-keep to their own image, and a quarter of what both images keep to the 24th nearest of some thousand others, so that the images of a class that
-all look alike are not twins. Twins of twins are one group.
+keep to their own image, and a quarter of what both images keep to a far neighbour among some thousand others, so that the images of a
+class that all look alike are not twins. That neighbour is the 24th, or the 48th, 96th, ... until it is farther than views are: a group of
+copies of any size, up to all images, does not stand for its own surroundings. Twins of twins are one group.
 
 Nothing grows faster than the number of images: each takes about a kilobyte, a crowded bucket is compared along a sorted order only, and
 the tree gives a fixed number of neighbours. Torch is not needed.
@@ -13,7 +14,7 @@ the tree gives a fixed number of neighbours. Torch is not needed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ COMPONENTS, NEIGHBOURS, FITTED = 16, 8, 20_000
 VIEWED, VIEWS_KEPT = 1024, 0.95
 """Images whose views set the threshold, and the share of views that is to be found again."""
 OTHERS, RANK, RATIO, DIMENSION = 4096, 24, 0.25, 12
-"""Images that stand for all others; the neighbour among them that twins are nearer than, and by how much; the dimension by which
+"""Images that stand for all others; the first neighbour among them that twins are nearer than, and by how much; the dimension by which
 distances to the nearest of more images shrink."""
 EXACT, BY_HASH, BY_NEIGHBOURS = 1, 2, 4
 """Bits of :attr:`Twins.by`."""
@@ -103,13 +104,14 @@ def find_twins(read: Read, count: int, *, keys: np.ndarray | None = None, seed: 
     of_exact, kept = _exact(keys, count)
     made, hashes, features = _described(read, kept, steps)
     viewed, views = _views(read, kept, seed)
+    views = replace(views, level=made.level[viewed])  # a view may be brighter, a twin of a flat image is not
     keep = distances(made[viewed], views)
     limit = float(np.quantile(keep, VIEWS_KEPT)) if len(keep) else 0.0
     space = _principal(features, seed)
     reach = (
         np.quantile(np.linalg.norm(space(transformed(views.grey)) - space(features[viewed]), axis=1), 0.99) if len(keep) else 0.0
     )
-    own = np.minimum(_to_others(space, features, made, seed, steps), limit)
+    own = _to_others(space, features, made, limit, seed, steps)
 
     def confirm(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         bound = np.minimum(own[first], own[second])
@@ -122,6 +124,7 @@ def find_twins(read: Read, count: int, *, keys: np.ndarray | None = None, seed: 
     found = _Pairs(confirm)
     for band in range(BANDS):
         _same_band(hashes, band, found)
+    _flat(made.level, found)
     _neighbours(space, features, float(reach), found, steps)
     first, second, distance, by = found.collected()
     first, second = kept[first], kept[second]
@@ -173,7 +176,7 @@ def twins_by_features(features: np.ndarray, viewed: np.ndarray, view_features: n
     limit = float(np.quantile(keep, VIEWS_KEPT))
     space = _principal(units, seed)
     steps = _Steps(None, 0)
-    own = np.minimum(_to_others(space, units, units, seed, steps), limit)
+    own = _to_others(space, units, units, limit, seed, steps)
 
     def confirm(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         apart = np.linalg.norm(units[first] - units[second], axis=1)
@@ -254,10 +257,10 @@ def _described(read: Read, kept: np.ndarray, steps: _Steps) -> tuple[Thumbnails,
     for start in range(0, len(kept), BLOCK // 4):
         chosen = kept[start : start + BLOCK // 4]
         made = thumbnails(read(chosen))
-        parts.append((made.grey, made.colour, perceptual_hashes(made.grey), transformed(made.grey).astype(np.float16)))
+        parts.append((made.grey, made.colour, made.level, perceptual_hashes(made.grey), transformed(made.grey).astype(np.float16)))
         steps.add(len(chosen))
-    grey, colour, hashes, features = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Thumbnails(grey, colour), hashes, features
+    grey, colour, level, hashes, features = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Thumbnails(grey, colour, level), hashes, features
 
 
 def _views(read: Read, kept: np.ndarray, seed: int) -> tuple[np.ndarray, Thumbnails]:
@@ -277,27 +280,37 @@ def _principal(features: np.ndarray, seed: int) -> Callable[[np.ndarray], np.nda
     return lambda values: (values.astype(np.float32) - mean) @ axes
 
 
-def _to_others(space: Callable[[np.ndarray], np.ndarray], features: np.ndarray, made: Any, seed: int, steps: _Steps) -> np.ndarray:
-    """Return the largest distance that twins of each sample may have by what unrelated samples have, (sample,) float32.
+def _to_others(
+    space: Callable[[np.ndarray], np.ndarray], features: np.ndarray, made: Any, limit: float, seed: int, steps: _Steps
+) -> np.ndarray:
+    """Return the largest distance that twins of each sample may have, (sample,) float32: ``limit``, or what unrelated samples have.
 
-    It is a share of the distance to a far neighbour among some others, which shrinks with the number of all.
+    The latter is a share of the distance to a far neighbour among some others, which shrinks with the number of all. What is not farther
+    than ``limit`` may be a twin and is passed over; where that are all others, nothing but ``limit`` is known.
     """
     count = len(features)
     others = np.sort(np.random.Generator(np.random.Philox([seed, 2])).permutation(count)[:OTHERS])
-    rank = min(RANK, len(others) - 1)
-    if rank < 1:
-        return np.full(count, np.inf, np.float32)
-    tree = scipy.spatial.cKDTree(space(features[others]))
-    ranks = np.arange(max(1, rank - 4), rank + 1)
+    bound = np.full(count, limit, np.float32)
+    if len(others) < 3:
+        return bound
+    points = space(features[others])
+    squares = (points**2).sum(axis=1)
     shrinks = RATIO * (len(others) / count) ** (1 / DIMENSION)
-    bound = np.empty(count, np.float32)
-    for start in range(0, count, BLOCK):
-        part = np.arange(start, min(start + BLOCK, count))
-        # Of rank 0 is the sample itself, where it is one of the others; elsewhere one rank more or less does not matter.
-        found = others[tree.query(space(features[part]), k=ranks + 1, workers=-1)[1]]
-        apart = np.stack([_rough(made, part, found[:, place]) for place in range(len(ranks))], axis=1)
-        bound[part] = shrinks * np.median(apart, axis=1)
-        steps.add(len(part))
+    far = sorted({min(RANK << step, len(others) - 1) for step in range(1 + (len(others) // RANK).bit_length())})
+    # Of rank 0 is the sample itself, where it is one of the others; elsewhere one rank more or less does not matter.
+    ranks = [np.arange(max(1, rank - 4), rank + 1) for rank in far]
+    for start in range(0, count, BLOCK // 16):
+        left = np.arange(start, min(start + BLOCK // 16, count))
+        steps.add(len(left))
+        rough = squares - 2 * space(features[left]) @ points.T  # squared distance, but for a constant of each sample
+        for places in ranks:
+            found = others[np.argpartition(rough, places, axis=1)[:, places]]
+            apart = np.median([_rough(made, left, column) for column in found.T], axis=0)
+            beyond = apart > limit
+            bound[left[beyond]] = np.minimum(shrinks * apart[beyond], limit)
+            left, rough = left[~beyond], rough[~beyond]
+            if not len(left):
+                break
     return bound
 
 
@@ -319,6 +332,14 @@ def _same_band(hashes: np.ndarray, band: int, found: _Pairs) -> None:
         here = np.flatnonzero(bucket[step:] == bucket[:-step])
         near = np.bitwise_count(ascending[here] ^ ascending[here + step]) <= BITS_APART
         found.offer(order[here[near]], order[here[near] + step], BY_HASH)
+
+
+def _flat(level: np.ndarray, found: _Pairs) -> None:
+    """Offer the images without a contrast that are next to each other in brightness: they have no features to be found by."""
+    flat = np.flatnonzero(level[:, 1] > 0)
+    order = flat[np.argsort(level[flat, 0], kind="stable")]
+    for step in range(1, BUCKET + 1):
+        found.offer(order[:-step], order[step:], BY_NEIGHBOURS)
 
 
 def _neighbours(

@@ -6,6 +6,7 @@ The group of a sample is the position of its first member, so that a sample alon
 from __future__ import annotations
 
 import csv
+import re
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -106,62 +107,106 @@ def read_groups(spec: DataSpec, ids: np.ndarray, files: Sequence[str] | None, *,
     where = f"data.groups: {path}"
     if not path.is_file():
         raise UserError(f"{where} is {'not a file' if path.exists() else 'not there'}, a {kind} file is needed")
-    keys, key, values = (_of_table if kind == "csv" else _of_archive)(path, name, where)
-    if keys is None:
+    tables, values = (_of_table if kind == "csv" else _of_archive)(path, name, where)
+    names = _names(values, f"{where}: {name}")
+    if not tables:
         if len(values) != total:
             raise UserError(
                 f"{where}: {name} has {len(values):,} values and the data {total:,} samples; give one each, or an array sample"
             )
-        return numbered(_alone(values[ids], ids))
-    own: np.ndarray = ids.astype(str) if key == SAMPLE else np.array(list(files or ()), str)
-    if key == FILE and files is None:
+        return _numbered(names[ids], ids)
+    owns = {SAMPLE: ids.astype(str)} | ({} if files is None else {FILE: np.array(list(files), str)})
+    found = {key: _rows(keys, owns[key]) for key, keys in tables.items() if key in owns}
+    if not found:
         raise UserError(f"{where}: it names files, the samples of {spec.name!r} have none; give a column sample of their ids")
-    keys = keys.astype(str)
+    key = max(
+        found, key=lambda key: (found[key] >= 0).sum()
+    )  # own names may stand in a column sample: the first of equals is taken
+    place, own, keys = found[key], owns[key], tables[key]
+    if (place < 0).any():
+        first = own[place < 0][0]
+        form = f"; the table has {str(keys[0])!r}, {key} is written as above" if len(keys) else ""
+        raise UserError(
+            f"{where}: {int((place < 0).sum()):,} of {len(own):,} samples have no row, the first is {key} {str(first)!r}{form}"
+        )
+    for keys in tables.values():
+        order = np.lexsort((names, keys))
+        here, there = order[1:], order[:-1]
+        twice = here[(keys[here] == keys[there]) & (names[here] != names[there]) & np.isin(keys[here], own)]
+        if len(twice):
+            raise UserError(f"{where}: {key} {str(keys[twice[0]])!r} has more than one row, with different groups; give one")
+    groups = _numbered(names[place], ids)
+    for other, rows in found.items():
+        if other != key and (rows >= 0).all() and (_numbered(names[rows], ids) != groups).any():
+            raise UserError(f"{where}: its columns {key} and {other} name different samples; leave one of them out")
+    return groups
+
+
+def _rows(keys: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Return the row of each sample in a table, (sample,); -1 where it has none."""
+    if not len(keys):
+        return np.full(len(own), -1)
     order = np.argsort(keys, kind="stable")
-    place = np.minimum(np.searchsorted(keys[order], own), len(keys) - 1) if len(keys) else np.zeros(len(own), int)
-    known = keys[order][place] == own if len(keys) else np.zeros(len(own), bool)
-    if not known.all():
-        first = own[~known][0]
-        raise UserError(f"{where}: {int((~known).sum()):,} of {len(own):,} samples have no row, the first is {key} {str(first)!r}")
-    twice = keys[order][1:][keys[order][1:] == keys[order][:-1]]
-    if len(twice):
-        raise UserError(f"{where}: {key} {str(twice[0])!r} has more than one row; give one")
-    return numbered(_alone(values[order][place], ids))
+    place = order[np.minimum(np.searchsorted(keys[order], own), len(keys) - 1)]
+    return np.where(keys[place] == own, place, -1)
 
 
-def _alone(values: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Return names of groups as text, in which a sample without one has a name that no other has."""
+def _numbered(names: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Return the group of each sample, (sample,), from names, of which an empty one means alone."""
+    return numbered(np.where(names == "", np.char.add("alone ", ids.astype(str)), np.char.add("group ", names)))
+
+
+def _names(values: np.ndarray, where: str) -> np.ndarray:
+    """Return names of groups as text, empty where a value means no group: empty, NaN, or a negative number, as a number or as its text."""
     if values.dtype.kind == "f":
+        if (np.abs(values) > _WHOLE).any():  # where floating point has lost whole numbers, or is infinite
+            raise UserError(f"{where} holds numbers beyond 2**53, or infinite ones, which name no groups; give integers or texts")
         empty = ~(values >= 0)
-        text = np.where(empty, 0, values).astype(np.int64).astype(str)
-    elif values.dtype.kind in "iu":
-        empty, text = values < 0, values.astype(str)
-    else:
-        text = np.char.strip(values.astype(str))
-        empty = text == ""
-    return np.where(empty, np.char.add("alone ", ids.astype(str)), np.char.add("group ", text))
+        return np.where(empty, "", np.where(empty, 0, values).astype(np.int64).astype(str))
+    if values.dtype.kind in "iu":
+        return np.where(values < 0, "", values.astype(str))
+    text = np.char.strip(values.astype(str))
+    different, place = np.unique(text, return_inverse=True)
+    if len(infinite := [name for name in different.tolist() if name.lower().lstrip("+-") in ("inf", "infinity")]):
+        raise UserError(f"{where} holds {infinite[0]!r}, which names no group; leave it empty for a sample alone, or give a name")
+    names = ["" if _NO_GROUP.fullmatch(name) else _WHOLE_TEXT.sub(r"\1", name) for name in different.tolist()]
+    return np.array(names, str)[place]
 
 
-Table = tuple[np.ndarray | None, str, np.ndarray]
-"""Keys of samples, or None where values come in order; what keys are; the values."""
+_WHOLE = 2**53
+_NO_GROUP = re.compile(r"|nan|none|null|n/?a|<na>|nat|-\d+(\.\d*)?", re.IGNORECASE)
+"""Texts that programs write for a missing value, and negative numbers."""
+_WHOLE_TEXT = re.compile(r"^(\d+)\.0*$")
+"""A whole number that was written as floating point: 1.0 is group 1."""
+Table = tuple[dict[str, np.ndarray], np.ndarray]
+"""Keys of samples by what they are, ids or files, none where values come in order; the values."""
 
 
 def _of_table(path: Path, column: str, where: str) -> Table:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = csv.DictReader(file)
-            names = list(rows.fieldnames or ())
+            rows.fieldnames = names = [name.strip() for name in rows.fieldnames or ()]
             if column not in names:
                 raise UserError(f"{where} has no column {column!r}, it has {', '.join(names) or 'none'}{near(column, names)}")
-            key = next((name for name in (SAMPLE, FILE) if name in names), None)
-            if key is None:
+            keys = [name for name in (SAMPLE, FILE) if name in names and name != column]
+            if not keys:
                 raise UserError(
                     f"{where} has no column sample or file, which says whose group a row gives; it has {', '.join(names)}"
                 )
-            pairs = [(row[key] or "", row[column] or "") for row in rows]
+            if twice := [name for name in (*keys, column) if names.count(name) > 1]:
+                raise UserError(f"{where} has more than one column {twice[0]!r}; leave one")
+            cells: dict[str, list[str]] = {name: [] for name in (*keys, column)}
+            for row in rows:
+                if None in row or any(row[name] is None for name in cells):
+                    raise UserError(
+                        f"{where}: line {rows.line_num} has not as many cells as the first line, which has {len(names)}"
+                    )
+                for name, values in cells.items():
+                    values.append(row[name].strip() if name == SAMPLE else row[name])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{where} cannot be read ({' '.join(str(error).split())[:120]})") from None
-    return np.array([pair[0] for pair in pairs], str), key, np.array([pair[1] for pair in pairs], str)
+    return {name: np.array(cells[name], str) for name in keys}, np.array(cells[column], str)
 
 
 def _of_archive(path: Path, name: str, where: str) -> Table:
@@ -176,7 +221,11 @@ def _of_archive(path: Path, name: str, where: str) -> Table:
         raise UserError(f"{where} cannot be read ({' '.join(str(error).split())[:120]})") from None
     if values is None:
         raise UserError(f"{where} has no array {name!r}, it holds {', '.join(names) or 'nothing'}{near(name, names)}")
-    if values.ndim != 1 or values.dtype.kind not in "iufUS" or (values.dtype.kind == "f" and (values % 1 > 0).any()):
+    if (
+        values.ndim != 1
+        or values.dtype.kind not in "iufUS"
+        or (values.dtype.kind == "f" and (values[np.isfinite(values)] % 1 > 0).any())
+    ):
         raise UserError(
             f"{where}: {name} has dtype {values.dtype} and shape {values.shape}, whole numbers or texts of shape (n,) are needed"
         )
@@ -184,4 +233,9 @@ def _of_archive(path: Path, name: str, where: str) -> Table:
         raise UserError(
             f"{where}: sample has dtype {keys.dtype} and shape {keys.shape}, integer ids of the shape of {name}, {values.shape}, are needed"
         )
-    return keys, SAMPLE, values.astype(str) if values.dtype.kind == "S" else values
+    if values.dtype.kind == "S":
+        try:
+            values = np.char.decode(values, "utf-8")
+        except UnicodeDecodeError:
+            raise UserError(f"{where}: {name} holds bytes that are no UTF-8 text; give texts or whole numbers") from None
+    return {} if keys is None else {SAMPLE: keys.astype(str)}, values

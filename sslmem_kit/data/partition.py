@@ -60,7 +60,16 @@ def assign(
             sizes["candidate"] -= 1
             sizes["independent"] -= 1
         asked = sum(sizes[name] for name in in_train)
-    _check(sizes, asked, len(train), len(test))
+    try:
+        _check(sizes, asked, len(train), len(test))
+    except UserError as error:
+        counts = np.unique(groups, return_counts=True)[1] if groups is not None else np.ones(1, int)
+        if counts.max(initial=1) == 1:
+            raise
+        raise UserError(
+            f"{error}; data.groups makes {len(counts):,} groups, the largest of {counts.max():,} of {len(labels):,} samples, each of which is "
+            "held out, or in a partition, as a whole: ask for less, or give smaller groups"
+        ) from None
 
     rng = np.random.Generator(np.random.Philox(seed))
     codes = np.full(len(labels), UNUSED, np.int8)

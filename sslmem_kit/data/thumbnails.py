@@ -32,14 +32,18 @@ class Thumbnails:
         (sample, y, x) float16.
     colour
         (sample, y, x, 2) float16: red and blue minus grey, in the same units; no value of grey images.
+    level
+        (sample, 2) float32: the mean, in the units of the flattest images, and how flat an image is, from 0 (its contrast is that of
+        a picture) to 1: brightness does not distinguish pictures, but flat images have nothing else.
     """
 
     grey: np.ndarray
     colour: np.ndarray
+    level: np.ndarray
 
     def __getitem__(self, chosen: np.ndarray | slice) -> Thumbnails:
         """Return those of some samples."""
-        return Thumbnails(self.grey[chosen], self.colour[chosen])
+        return Thumbnails(self.grey[chosen], self.colour[chosen], self.level[chosen])
 
 
 def thumbnails(images: np.ndarray) -> Thumbnails:
@@ -55,14 +59,17 @@ def thumbnails(images: np.ndarray) -> Thumbnails:
     values = images.astype(np.float32)
     bright = values.mean(axis=3)
     grey = _averaged(bright, SIDE)
-    grey -= grey.mean(axis=(1, 2), keepdims=True)
+    mean = grey.mean(axis=(1, 2), keepdims=True)
+    grey -= mean
     side = grey.shape[1]
-    norm = np.maximum(np.linalg.norm(grey, axis=(1, 2), keepdims=True), FLAT * side)
+    contrast = np.linalg.norm(grey, axis=(1, 2), keepdims=True)
+    norm = np.maximum(contrast, FLAT * side)
+    level = np.stack([mean[:, 0, 0] / FLAT, np.clip(1 - contrast[:, 0, 0] / (FLAT * side), 0, 1)], axis=1)
     colour = np.empty((len(images), 0, 0, 2), np.float16)
     if values.shape[3] == 3:
         parts = np.stack([_averaged(values[..., channel] - bright, COLOUR_SIDE) for channel in (0, 2)], axis=3)
         colour = (parts * (side / parts.shape[1]) / norm[..., None]).astype(np.float16)
-    return Thumbnails((grey / norm).astype(np.float16), colour)
+    return Thumbnails((grey / norm).astype(np.float16), colour, level.astype(np.float32))
 
 
 def transformed(grey: np.ndarray) -> np.ndarray:
@@ -91,7 +98,7 @@ def distances(first: Thumbnails, second: Thumbnails, *, exactly: bool = True) ->
     """Return the distance of each thumbnail to another, (pair,) float32: the least over shifts by a pixel in each direction.
 
     ``exactly``: what remains of a shift, and changes of scale and contrast, are undone by a step along the tangents. 0 of equal images, about
-    1 of unrelated ones; the edge of a pixel does not count.
+    1 of unrelated ones; the edge of a pixel does not count. Brightness counts as far as both images are flat.
 
     References
     ----------
@@ -117,7 +124,8 @@ def distances(first: Thumbnails, second: Thumbnails, *, exactly: bool = True) ->
             apart = _along_tangents(inner, moved)
     if first.colour.size:
         apart = apart + ((first.colour.astype(np.float32) - second.colour.astype(np.float32)) ** 2).sum(axis=(1, 2, 3))
-    return np.sqrt(apart)
+    flat = np.minimum(first.level[:, 1], second.level[:, 1])
+    return np.sqrt(apart + (flat * (first.level[:, 0] - second.level[:, 0])) ** 2)
 
 
 def weak_view(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -87,8 +87,8 @@ def validate(study: Path) -> None:
     "--estimator",
     metavar="NAME",
     shell_complete=arguments.complete_words(*arguments.ESTIMATORS),
-    help="Of a study with a design: pairs, subsets or adjusted (every training sample), leave_one_out, or groups (left out whole); "
-    "by default pairs, of all partitions.",
+    help="Of a study with a design: pairs, subsets or adjusted (every training sample), leave_one_out, or groups (left out whole, as "
+    "subsets and leave_one_out do where data.groups keeps them); by default pairs, of all partitions.",
 )
 def export(study: Path, to: Path, protocol: str | None, estimator: str | None) -> None:
     """Write the scores of a study, one row a sample: score, errors, interval, p and q values (docs/precision.md)."""

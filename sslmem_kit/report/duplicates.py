@@ -28,8 +28,9 @@ def as_json(found: xr.Dataset | None) -> dict[str, Any] | None:
         for row in rows(found.assign_coords(listed=range(found.sizes["listed"])), "listed")
     ]
     return {
-        **{name: plain(found[name]) for name in ("samples", "groups", "pairs", "exact", "threshold", "views_kept")},
+        **{name: plain(found[name]) for name in ("samples", "of", "groups", "pairs", "exact", "threshold", "views_kept")},
         "kept_whole": bool(found.attrs["kept_whole"]),
+        "grouped": bool(found.attrs["grouped"]),
         "hidden": [{**row} for row in rows(found[["hidden", "n", "mean_hidden", "mean_others"]], "partition")],
         "listed": [{key: value for key, value in row.items() if key != "listed"} for row in listed],
     }
@@ -47,9 +48,14 @@ def as_text(found: dict[str, Any] | None) -> list[str]:
         return [UNKNOWN]
     if not found["samples"]:
         return [f"near-duplicates: none found (of weakly augmented views {_share(found)} would be)"]
-    kept = "; the groups of this study keep samples together" if found["kept_whole"] else ""
+    kept = ""
+    if found["grouped"]:
+        kept = "; the groups of this study " + (
+            "keep them together" if found["kept_whole"] else "are others, and divide some of them"
+        )
     lines = [
-        f"near-duplicates: {found['samples']:,} samples in {found['groups']:,} group{'s' * (found['groups'] != 1)}, "
+        f"near-duplicates: {found['samples']:,} of the {found['of']:,} samples in partitions, "
+        f"in {found['groups']:,} group{'s' * (found['groups'] != 1)}, "
         f"{found['exact']:,} of {found['pairs']:,} pairs exact (of weakly augmented views {_share(found)} would be found){kept}"
     ]
     for row in found["hidden"]:

@@ -29,7 +29,8 @@ _KEYS = (
 
 def as_json(compared: xr.Dataset) -> dict[str, Any]:
     """Mapping of :func:`sslmem_kit.statistics.compare_estimators`: ``truth``, ``estimators``, a row for each and each number of seeds, and
-    ``views``, whether these are scored on ``others`` than the truth or on ``the same``.
+    ``views``, whether these are scored on ``others`` than the truth or on ``the same``; ``left_out`` says whether encoders miss
+    single ``samples`` or the whole ``groups`` of a study.
 
     Examples
     --------
@@ -45,6 +46,7 @@ def as_json(compared: xr.Dataset) -> dict[str, Any]:
     return {
         "truth": {**{name: plain(compared[f"truth_{name}"]) for name in counts}, "ceiling": plain(compared["attenuation_limit"])},
         "views": compared.attrs["views"],
+        "left_out": compared.attrs["left_out"],
         "estimators": [
             {"estimator": str(name), **{key: row[key] for key in _KEYS}}
             for name in compared[ESTIMATOR].values
@@ -66,8 +68,10 @@ def as_text(compared: dict[str, Any]) -> list[str]:
     """
     truth = compared["truth"]
     reliability, ceiling = (_short(truth[name], ".2f") for name in ("reliability", "ceiling"))
+    whole = compared["left_out"] == "groups"
     lines = [
-        f"exact leave-one-out of {truth['n']} samples, {truth['seeds']} seeds ({truth['encoder_epochs']:,} encoder-epochs): mean "
+        f"exact leave-one-{'group-' if whole else ''}out of {truth['n']} samples{', each with its whole group' if whole else ''}, "
+        f"{truth['seeds']} seeds ({truth['encoder_epochs']:,} encoder-epochs): mean "
         f"{truth['mean']:+.5f}, sd {truth['sd']:.5f}, standard error {truth['standard_error']:.5f}, reliability {reliability}; "
         f"a perfect estimator's rank correlation with it would be about {ceiling}",
         "the truth is scored on one half of the views, the estimators on the other, means over both ways"
@@ -76,6 +80,8 @@ def as_text(compared: dict[str, Any]) -> list[str]:
         f"{'estimator':<10} {'seeds':>5} {'encoder-epochs':>14} {'scored':>6} {'bias':>27} {'RMSE':>29} {'rank correlation':>20} "
         f"{'coverage':>8}",
     ]
+    if whole:
+        lines.insert(1, "subsets cut whole groups too: they score what a sample's group does to it; pairs leave out all candidates")
     for row in compared["estimators"]:
         cells = [
             "{} [{}, {}]".format(*(_short(value, form) for value in (row[name], *row[f"{name}_interval"])))

@@ -38,9 +38,13 @@ def as_text(found: dict[str, Any]) -> list[str]:
     >>> row = {"size": 4, "influence": 0.002, "interval": [0.001, 0.003], "samples": 8, "groups": 2, "cuts": 32}
     >>> print(*as_text({"over": "cuts, given these samples", "by_size": [row]}), sep="\\n")
     influence of whole groups on their members, by subset encoders (95 % intervals over cuts, given these samples)
+      whole groups are cut: the estimators subsets and groups are one here
       groups of 4: +0.0020 [+0.0010, +0.0030], 8 samples in 2 groups, 32 cuts
     """
-    lines = [f"influence of whole groups on their members, by subset encoders (95 % intervals over {found['over']})"]
+    lines = [
+        f"influence of whole groups on their members, by subset encoders (95 % intervals over {found['over']})",
+        "  whole groups are cut: the estimators subsets and groups are one here",
+    ]
     for row in found["by_size"]:
         low, high = row["interval"]
         lines.append(

@@ -19,7 +19,7 @@ from sslmem_kit.names import FILE, GROUP, PARTITION_CODE, SAMPLE
 from sslmem_kit.report.export import FORMULA_START
 from sslmem_kit.run.removal import study_samples
 from sslmem_kit.spec.study import StudySpec
-from sslmem_kit.statistics.duplicates import SEEN_BY_THE_OTHER
+from sslmem_kit.statistics.duplicates import SEEN_BY_THE_OTHER, kept_whole
 from sslmem_kit.store.files import appearing
 
 TOLD_SECONDS = 5
@@ -64,6 +64,8 @@ class Found:
     def as_json(self) -> dict[str, Any]:
         """Return all of it in JSON's types."""
         sizes = np.unique(self.twins.group, return_counts=True)[1]
+        used = self.samples.codes != UNUSED
+        twins = used & (self.counts.sum(axis=1) > 0)
         return {
             "images": len(self.twins.group),
             "samples": int(self.twins.has_twin.sum()),
@@ -73,7 +75,12 @@ class Found:
             "exact": int((self.twins.by & EXACT > 0).sum()),
             "threshold": self.twins.threshold,
             "views_kept": self.twins.facts["views_kept"],
-            "kept_whole": self.samples.dataset.groups is not None,
+            "in_partitions": {
+                "images": int(used.sum()),
+                "samples": int(twins.sum()),
+                "groups": len(np.unique(self.twins.group[twins])),
+            },
+            "kept_whole": kept_whole(self.twins.group, self.samples.dataset.groups),
             "across": {name: row for name, row in self.across().items() if row},
             "hidden": self.hidden(),
         }
@@ -108,18 +115,23 @@ def as_text(found: Found) -> list[str]:
     kept = "-" if facts["views_kept"] is None else f"{facts['views_kept']:.0%}"
     lines = [
         f"{facts['samples']:,} of {facts['images']:,} images have near-duplicates, in {facts['groups']:,} groups of at most "
-        f"{facts['largest']:,}; {facts['exact']:,} of {facts['pairs']:,} pairs are exact (of weakly augmented views {kept} would be found)"
+        f"{facts['largest']:,}; {facts['exact']:,} of {facts['pairs']:,} pairs are exact (of weakly augmented views {kept} would be found)",
+        "of the {images:,} in partitions, which a report is about, {samples:,} in {groups:,} groups".format(
+            **facts["in_partitions"]
+        ),
     ]
     lines += [f"{count:,} {name} also among {other}" for name, row in facts["across"].items() for other, count in row.items()]
     hidden = {name: count for name, count in facts["hidden"].items() if count}
-    if hidden and not facts["kept_whole"]:
+    if hidden:
         words = " and ".join(f"{count:,} {name}" for name, count in hidden.items())
         lines.append(
             f"the memorization of {words} samples would be hidden, for the family that does not see them sees a twin; "
             "data.groups: near_duplicates keeps twins together"
         )
     if facts["kept_whole"]:
-        lines.append("the groups of this study keep samples together (data.groups)")
+        lines.append("the groups of this study keep twins together (data.groups)")
+    elif found.samples.dataset.groups is not None:
+        lines.append("the groups of this study (data.groups) are others, and divide some near-duplicates")
     return lines
 
 

@@ -31,6 +31,24 @@ def hiding_twins(tree: xr.DataTree, partition: str) -> np.ndarray:
     return np.where(tree.to_dataset()[PARTITION].values == PARTITION_CODE[partition], twins, 0)
 
 
+def kept_whole(twins: np.ndarray, groups: np.ndarray | None) -> bool:
+    """Return whether the groups of a study keep twins together: no twins are in two groups.
+
+    Parameters
+    ----------
+    twins
+        Group of near-duplicates of each sample, (sample,).
+    groups
+        Group of each sample that the study keeps whole, (sample,); None: it keeps none.
+
+    Examples
+    --------
+    >>> kept_whole(np.array([0, 0, 2]), np.array([5, 5, 5])), kept_whole(np.array([0, 0, 2]), np.array([5, 6, 6]))
+    (True, False)
+    """
+    return groups is not None and len(np.unique(np.stack([twins, groups]), axis=1).T) == len(np.unique(twins))
+
+
 def twin_summary(tree: xr.DataTree, scores: xr.Dataset) -> xr.Dataset | None:
     """Summarize near-duplicates, and compare the scores of samples whose memorization they hide with the others; None where nobody looked.
 
@@ -43,10 +61,12 @@ def twin_summary(tree: xr.DataTree, scores: xr.Dataset) -> xr.Dataset | None:
 
     Returns
     -------
-    ``samples`` with a twin, in ``groups``, found as ``pairs``, of which ``exact`` copies; ``threshold`` of the distance and the share
+    ``samples`` with a twin among the samples in partitions, ``of`` them,
+    in ``groups``, found as ``pairs``, of which ``exact`` copies; ``threshold`` of the distance and the share
     ``views_kept`` of weak views that it finds again. On ``partition`` (candidate, independent): ``hidden`` samples, ``n`` of all,
     ``mean_hidden`` and ``mean_others`` of ``sslmem``. On ``listed``, at most ten of them: ``sample``, ``own`` partition, ``sslmem``, and
-    ``twins`` (listed, among). The attribute ``kept_whole`` says whether the study's groups keep twins together.
+    ``twins`` (listed, among). The attribute ``kept_whole`` says whether the study's groups keep twins together,
+    ``grouped`` whether it has any.
     """
     if DUPLICATES not in tree.children:
         return None
@@ -61,6 +81,7 @@ def twin_summary(tree: xr.DataTree, scores: xr.Dataset) -> xr.Dataset | None:
     return xr.Dataset(
         {
             "samples": int(has_twin.sum()),
+            "of": len(codes),
             "groups": len(np.unique(group["twin_group"].values[has_twin])),
             "pairs": group.sizes["pair"],
             "exact": int(np.sum(group["by"].values & 1)),
@@ -76,7 +97,10 @@ def twin_summary(tree: xr.DataTree, scores: xr.Dataset) -> xr.Dataset | None:
             "twins": (("listed", "among"), counts[chosen]),
         },
         {PARTITION: list(hidden), "among": [str(name) for name in group[PARTITION].values]},
-        {"kept_whole": GROUP in tree.coords},
+        {
+            "kept_whole": kept_whole(group["twin_group"].values, tree[GROUP].values if GROUP in tree.coords else None),
+            "grouped": GROUP in tree.coords,
+        },
     )
 
 

@@ -27,7 +27,7 @@ import scipy
 import xarray as xr
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.names import AUGMENTATION, BOUND, BOUNDS, ENCODER, ESTIMATOR, SAMPLE, SSLMEM
+from sslmem_kit.names import AUGMENTATION, BOUND, BOUNDS, ENCODER, ESTIMATOR, GROUP, SAMPLE, SSLMEM
 from sslmem_kit.scores.estimators import design_of, estimate, seeds_of
 from sslmem_kit.statistics.reliability import percentile_interval
 from sslmem_kit.statistics.summary import STUDENT_BELOW, bootstrap_mean_interval
@@ -153,8 +153,13 @@ def compare_estimators(results: xr.Dataset, *, protocol: str = "corrected", epoc
             "attenuation_limit": np.sqrt(reliability),
         },
         {ESTIMATOR: list(COMPARED), "seeds": counts, BOUND: list(BOUNDS)},
-        {"views": "others" if len(ways) > 1 else "the same"},
+        {"views": "others" if len(ways) > 1 else "the same", "left_out": "groups" if _grouped(results) else "samples"},
     )
+
+
+def _grouped(results: xr.Dataset) -> bool:
+    """Whether encoders of subsets and of leave-one-out miss whole groups."""
+    return GROUP in results.coords and len(np.unique(results[GROUP].values)) < results.sizes[SAMPLE]
 
 
 def _ways(results: xr.Dataset, protocol: str) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sslmem_kit.data import duplicates, load
 from sslmem_kit.data.datasets.builtin import ORIGINALS, planted_copies
-from sslmem_kit.data.duplicates import BANDS, BUCKET, EXACT, NEIGHBOURS, find_twins, groups_of_pairs, twins_by_features
+from sslmem_kit.data.duplicates import BANDS, BUCKET, EXACT, NEIGHBOURS, RANK, find_twins, groups_of_pairs, twins_by_features
 from sslmem_kit.data.thumbnails import distances, perceptual_hashes, thumbnails, weak_view
 from sslmem_kit.errors import UserError
 from sslmem_kit.spec.data import DataSpec
@@ -76,7 +76,8 @@ def test_the_work_grows_with_the_images_and_not_with_their_square(monkeypatch: p
     for count in (400, 800):
         images = np.full((count, 8, 8, 1), 128, np.uint8) + np.random.default_rng(0).integers(0, 2, (count, 8, 8, 1), np.uint8)
         find_twins(images.__getitem__, count)
-        assert sum(compared) <= count * 2 * (BANDS * BUCKET + NEIGHBOURS + 5 + 1)
+        far = 5 * (1 + (count // RANK).bit_length())
+        assert sum(compared) <= count * 2 * ((BANDS + 1) * BUCKET + NEIGHBOURS + far + 1)
         compared.clear()
 
 
@@ -86,6 +87,29 @@ def test_a_shift_keeps_most_bits_of_a_hash() -> None:
     moved = np.roll(image, 2, axis=(1, 2))
     one, other = (perceptual_hashes(thumbnails(images).grey)[0] for images in (image, moved))
     assert np.bitwise_count(one ^ other) <= 12
+
+
+@pytest.mark.parametrize(("others", "copies"), [(300, 23), (300, 60), (200, 300), (0, 120)])
+def test_groups_of_copies_are_found_at_any_size(others: int, copies: int) -> None:
+    """Their members do not stand for each other's surroundings, up to a set that is all copies."""
+    images, rng = textured(others + 1), np.random.default_rng(1)
+    copied = np.clip(images[0] + rng.integers(-4, 5, (copies, *images[0].shape)), 0, 255).astype(np.uint8)
+    every = np.concatenate([images, copied])
+    twins = find_twins(every.__getitem__, len(every))
+    assert np.flatnonzero(twins.group == 0).tolist() == [0, *range(others + 1, len(every))]
+    features = every.reshape(len(every), -1) - every.mean()
+    views = features + rng.normal(0, 5, features.shape)
+    assert twins_by_features(features, np.arange(len(every)), views).group.tolist() == twins.group.tolist()
+
+
+def test_flat_images_are_twins_of_the_same_brightness_only() -> None:
+    levels = np.concatenate([[0, 10, 128, 255, 128, 10], np.tile(np.arange(20, 120, 5), 3)])
+    images = np.concatenate([np.broadcast_to(levels[:, None, None, None], (len(levels), 32, 32, 3)).astype(np.uint8),
+                             textured(60, channels=3)])  # fmt: skip
+    images[4, 3, 3] += 1  # as good as flat
+    twins = find_twins(images.__getitem__, len(images))
+    assert twins.group[: len(levels)].tolist() == [int(np.flatnonzero(levels == level)[0]) for level in levels]
+    assert not twins.has_twin[len(levels) :].any()
 
 
 @settings(max_examples=50, deadline=None)

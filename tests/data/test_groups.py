@@ -9,7 +9,7 @@ import pytest
 
 from sslmem_kit.data import load, stratified_test_split
 from sslmem_kit.data.folds import folds
-from sslmem_kit.data.groups import numbered, sizes
+from sslmem_kit.data.groups import numbered, read_groups, sizes
 from sslmem_kit.data.partition import assign
 from sslmem_kit.data.samples import load_samples
 from sslmem_kit.errors import UserError
@@ -120,7 +120,15 @@ def test_groups_of_a_table_and_of_an_archive(images: Path) -> None:
     ("text", "name", "message"),
     [
         ("sample,patient\n1,a", "patient", "59 of 60 samples have no row, the first is sample '0'"),
-        ("sample,patient\n" + "\n".join(f"{n},a" for n in [*range(60), 3]), "patient", "sample '3' has more than one row"),
+        (
+            "sample,patient\n" + "\n".join(f"{n},a" for n in range(60)) + "\n3,b",
+            "patient",
+            "sample '3' has more than one row, with diff",
+        ),
+        ("sample,patient,patient\n" + "\n".join(f"{n},a,b" for n in range(60)), "patient", "has more than one column 'patient'"),
+        ("sample,patient\n" + "\n".join(f"{n},a" for n in range(59)) + "\n59", "patient", "line 61 has not as many cells"),
+        ("sample,patient\n" + "\n".join(f"{n},a" for n in range(59)) + "\n59,a,b", "patient", "line 61 has not as many cells"),
+        ("sample,patient\n" + "\n".join(f"{n},inf" for n in range(60)), "patient", "patient holds 'inf', which names no group"),
         ("sample,patient\n1,a", "patien", "has no column 'patien', it has sample, patient, did you mean 'patient'"),
         ("id,patient\n1,a", "patient", "has no column sample or file"),
         ("file,patient\nx.png,a", "patient", "it names files, the samples of .* have none"),
@@ -138,6 +146,9 @@ def test_tables_that_do_not_say_every_group_are_refused(images: Path, text: str,
         ({"g": np.zeros(59)}, "g has 59 values and the data 60 samples"),
         ({"g": np.zeros((60, 2))}, r"g has dtype float64 and shape \(60, 2\)"),
         ({"g": np.full(60, 0.5)}, "whole numbers or texts"),
+        ({"g": np.where(np.arange(60) < 2, np.inf, 1)}, "g holds numbers beyond"),
+        ({"g": np.full(60, 1e19)}, "g holds numbers beyond"),
+        ({"g": np.array([b"\xff"] * 60)}, "g holds bytes that are no UTF-8 text"),
         ({"other": np.zeros(60)}, "has no array 'g', it holds other"),
         ({"g": np.zeros(60), "sample": np.arange(5)}, r"sample has dtype int64 and shape \(5,\)"),
     ],
@@ -146,6 +157,50 @@ def test_archives_that_do_not_say_every_group_are_refused(images: Path, arrays: 
     np.savez(images / "groups.npz", **arrays)
     with pytest.raises(UserError, match=message):
         load(spec_of(images, f"npz:{images}/groups.npz:g"))
+
+
+@pytest.mark.parametrize("missing", ["", "  ", "-1", "-1.0", "NaN", "nan", "None", "NA", "N/A", "null"])
+def test_texts_of_missing_values_are_samples_alone(images: Path, missing: str) -> None:
+    names = np.where(np.arange(60) < 4, "p", missing)
+    (images / "p.csv").write_text("sample, patient\n" + "\n".join(f"{n},{name}" for n, name in enumerate(names)))
+    np.savez(images / "p.npz", patient=names, encoded=names.astype("S"))
+    expected = [0] * 4 + list(range(4, 60))
+    for groups in (f"csv:{images}/p.csv:patient", f"npz:{images}/p.npz:patient", f"npz:{images}/p.npz:encoded"):
+        assert load(spec_of(images, groups)).groups.tolist() == expected
+
+
+def test_numbers_as_texts_are_the_same_group_and_rows_may_be_repeated(images: Path) -> None:
+    names = ["1", "1.0", "1.", "01", "nancy", "nancy", *map(str, range(100, 154))]
+    rows = [f"{n},{name}" for n, name in enumerate(names)]
+    (images / "p.csv").write_text("\n".join(["sample,patient", *rows, rows[0], "1,1", "99,a", "99,b"]))
+    assert load(spec_of(images, f"csv:{images}/p.csv:patient")).groups[:6].tolist() == [0, 0, 0, 3, 4, 4]
+
+
+def test_files_name_samples_where_a_column_sample_has_other_names(tmp_path: Path) -> None:
+    files, spec = ["a/1.png", "a/2.png", "b/3.png"], spec_of(tmp_path, f"csv:{tmp_path}/p.csv:patient")
+
+    def groups(*rows: str, head: str = "sample,file,patient") -> list[int]:
+        (tmp_path / "p.csv").write_text("\n".join([head, *rows]))
+        return read_groups(spec, np.arange(3), files, total=3).tolist()
+
+    assert groups("x,a/1.png,p", "y,a/2.png,q", "z,b/3.png,p") == [0, 1, 0]
+    assert groups("1,a/1.png,p", "2,a/2.png,q", "3,b/3.png,p") == [0, 1, 0]
+    with pytest.raises(UserError, match="columns sample and file name different samples"):
+        groups("2,a/1.png,p", "1,a/2.png,q", "0,b/3.png,q")
+    with pytest.raises(UserError, match=r"3 of 3 samples have no row, the first is file 'a/1.png'; the table has '1.png'"):
+        groups("1.png,p", "2.png,q", "3.png,q", head="file,patient")
+
+
+def test_few_groups_over_everything_are_what_is_wrong(images: Path) -> None:
+    np.savez(images / "one.npz", g=np.arange(60) // 30)
+    spec = parse_spec(
+        {"name": "one", "data": {"name": f"npz:{images}/images.npz", "groups": f"npz:{images}/one.npz:g"},
+         "partition": {"extra": 6}}, where="test",
+    )  # fmt: skip
+    with pytest.raises(
+        UserError, match=r"partition.extra.*data.groups makes 2 groups, the largest of 30 of 60 samples.*smaller groups"
+    ):
+        load_samples(spec)
 
 
 def test_a_wrong_word_is_refused_with_what_is_allowed() -> None:

@@ -15,6 +15,7 @@ from sslmem_kit.errors import UserError
 from sslmem_kit.explorer.gallery.detail import opened_twins
 from sslmem_kit.explorer.study_cache import Library
 from sslmem_kit.names import PARTITION_CODE
+from sslmem_kit.report import duplicates
 from sslmem_kit.report.build import build_report
 from sslmem_kit.report.export import export
 from sslmem_kit.report.text import as_text
@@ -22,6 +23,7 @@ from sslmem_kit.report.validate import problems
 from sslmem_kit.run.duplicates import as_text as look_as_text
 from sslmem_kit.run.duplicates import look, write_table
 from sslmem_kit.spec.loading import parse_spec
+from sslmem_kit.statistics.duplicates import twin_summary
 from sslmem_kit.store import details
 from sslmem_kit.study import Study
 from tests.support.fake_study import make_study, plant_twins
@@ -55,6 +57,34 @@ def test_a_report_names_candidates_whose_twins_are_in_shared(study: Study) -> No
     assert any("near-duplicates stand on both sides of the partition (1 of" in sentence for sentence in report["warnings"])
     json.dumps(report, allow_nan=False)
     assert not [problem for problem in problems(study.path) if "duplicates" in problem]
+
+
+def test_groups_of_another_kind_do_not_keep_twins_together(study: Study) -> None:
+    tree, scores = study.tree.copy(), study.scores()
+    plain = tree.to_dataset()
+    ids, twins = tree["sample"].values, tree["duplicates"]["twin_group"].values
+    for groups, kept in ((twins, True), (ids, False), (ids // 2 * 2, False)):
+        tree.dataset = plain.assign_coords(group=("sample", groups))
+        text = duplicates.as_text(duplicates.as_json(twin_summary(tree, scores)))
+        assert ("keep them together" in text[0], "are others, and divide some of them" in text[0]) == (kept, not kept)
+        assert text[0].startswith(f"near-duplicates: 8 of the {len(ids)} samples in partitions, in 3 groups")
+
+
+def test_a_look_at_groups_of_another_kind_still_warns(tmp_path: Path) -> None:
+    found = look(spec_of())
+    ids = found.samples.dataset.ids
+    (tmp_path / "p.csv").write_text("sample,patient\n" + "\n".join(f"{id_},{id_ // 2}" for id_ in ids))
+    other = look(spec_of(groups=f"csv:{tmp_path}/p.csv:patient"))
+    facts, text = other.as_json(), " | ".join(look_as_text(other))
+    assert not facts["kept_whole"]
+    assert facts["hidden"]["candidate"]
+    assert "would be hidden" in text
+    assert "are others, and divide some near-duplicates" in text
+    used = facts["in_partitions"]
+    assert used["images"] == 410 < facts["images"]
+    assert used["samples"] < facts["samples"]
+    assert f"of the 410 in partitions, which a report is about, {used['samples']} in {used['groups']} groups" in text
+    assert look(spec_of(groups="near_duplicates")).as_json()["kept_whole"]
 
 
 def test_an_export_has_the_twins_of_each_sample(study: Study, tmp_path: Path) -> None:

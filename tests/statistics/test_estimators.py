@@ -10,7 +10,7 @@ from scipy import stats
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import PARTITION_CODE
 from sslmem_kit.report.estimators import as_json, as_text
-from sslmem_kit.scores import family_contrast
+from sslmem_kit.scores import _example, family_contrast
 from sslmem_kit.scores.estimators import estimate, seeds_of
 from sslmem_kit.statistics.estimators import compare_estimators
 from sslmem_kit.store import view_pairs
@@ -130,6 +130,14 @@ def test_comparison_knows_bias_error_and_ceiling() -> None:
         for name in ("bias", "rmse", "rank_correlation"):
             low, high = row[f"{name}_interval"].values
             assert low <= row[name] <= high or name == "rmse"
+
+
+def test_a_comparison_says_whether_whole_groups_are_left_out() -> None:
+    results = _example.design()
+    for groups, word in ((results["sample"].values, "leave-one-out"), (results["sample"].values // 2, "leave-one-group-out")):
+        text = as_text(as_json(compare_estimators(results.assign_coords(group=("sample", groups)), epochs=10)))
+        assert text[0].startswith(f"exact {word} of 5 samples")
+        assert any("subsets cut whole groups too" in line for line in text) == (word == "leave-one-group-out")
 
 
 def test_ranks_and_their_intervals_are_those_of_single_resamples() -> None:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from sslmem_kit.explorer.gallery.detail import Detail
 from sslmem_kit.explorer.session import Session
 from sslmem_kit.explorer.study_cache import Library
 from sslmem_kit.run.audit.alignment import Measure
-from sslmem_kit.run.audit.samples import from_arrays
+from sslmem_kit.run.audit.samples import from_arrays, load_data
 from sslmem_kit.scores.audit import alignment_table, subset_scores
 from sslmem_kit.spec.data import DataSpec
 from sslmem_kit.spec.scoring import ScoringSpec
@@ -196,3 +197,9 @@ def test_wrong_arguments_are_told(arguments: dict, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         sslmem_kit.score_encoders(given.pop("encoders"), given.pop("data"), **given)
     assert "\n" not in str(caught.value)
+
+
+def test_groups_are_refused_by_audits() -> None:
+    spec = SimpleNamespace(source=None, data=DataSpec(name="digits", groups="near_duplicates"), seed=0)
+    with pytest.raises(UserError, match=r"data.groups: an audit takes every sample alone"):
+        load_data(spec)
