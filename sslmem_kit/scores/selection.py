@@ -54,7 +54,7 @@ def scored_positions(results: xr.Dataset | xr.DataTree) -> np.ndarray:
     array([0, 1, 2, 3])
     """
     pairs = pair_positions(results)
-    family, seed = results["family"].values[pairs], results["seed"].values[pairs]
+    family, seed = (results.coords[name].values[pairs] for name in ("family", "seed"))
     f, g, left_out = whole_seeds(family, seed)
     if len(f) < 2 or not len(left_out) or np.isin(seed[left_out], seed[f]).any() or len(np.unique(seed[left_out])) < len(left_out):
         return pairs

@@ -98,7 +98,7 @@ def twin_summary(tree: xr.DataTree, scores: xr.Dataset) -> xr.Dataset | None:
         },
         {PARTITION: list(hidden), "among": [str(name) for name in group[PARTITION].values]},
         {
-            "kept_whole": kept_whole(group["twin_group"].values, tree[GROUP].values if GROUP in tree.coords else None),
+            "kept_whole": kept_whole(group["twin_group"].values, tree.coords[GROUP].values if GROUP in tree.coords else None),
             "grouped": GROUP in tree.coords,
         },
     )

@@ -140,9 +140,8 @@ def layer_table(scores: xr.Dataset) -> xr.Dataset:
         [_mean(group[part], None if unit is None else unit[part]) for part in parts]
         for group, unit in zip(groups, units, strict=True)
     ]
-    pair = ("candidate", "shared")
     effects = [
-        cohens_d(*(group[part] for part in pair), groups=None if unit is None else tuple(unit[part] for part in pair))
+        cohens_d(group["candidate"], group["shared"], groups=None if unit is None else (unit["candidate"], unit["shared"]))
         for group, unit in zip(groups, units, strict=True)
     ]
     relative = scores["relative_effects"].transpose(LAYER, SEED).values
