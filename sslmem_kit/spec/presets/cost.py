@@ -22,9 +22,10 @@ GPU_RATE = 1e14
 CPU_RATE = 4e10
 """FLOP/s that the minutes of all others are computed with: two cores with small networks in float32."""
 
-TRAIN_SIZES = {"digits": 1438}
+TRAIN_SIZES = {"digits": 1438, "mnist5k": 4000}
 """Samples of the train split, for partitions that are given as fractions."""
-IMAGES = {"cifar10": (32, 3), "cifar100": (32, 3), "svhn": (32, 3), "digits": (8, 1), "digits_twins": (8, 1)}
+IMAGES = {"cifar10": (32, 3), "cifar100": (32, 3), "svhn": (32, 3), "digits": (8, 1), "digits_twins": (8, 1),
+          "mnist5k": (28, 1)}  # fmt: skip
 """Side in pixels and channels of built-in data."""
 
 
