@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from sslmem_kit.data.samples import StudySamples, samples_to_plan
 from sslmem_kit.errors import UserError
 from sslmem_kit.events import OnEvent, ignore
 from sslmem_kit.run.plan import plan as plan_study
-from sslmem_kit.run.removal_sets import cells_of, check_orders, counts_of, names_of_sets, rows
+from sslmem_kit.run.removal import chosen_by_scores
+from sslmem_kit.run.removal_sets import candidates_of, check_orders, without
 from sslmem_kit.run.resources import Scheduler
 from sslmem_kit.spec.moved import content_hash
+from sslmem_kit.spec.removal_cells import cells_of, counts_of, names_of_sets, rows
 from sslmem_kit.spec.removal_tree import RemovalTreeSpec
 from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.store.removal_tree import RemovalTree
@@ -33,7 +36,7 @@ def parent_spec(spec: RemovalTreeSpec) -> StudySpec:
             return study.spec
     except UserError as error:
         raise UserError(f"scores_of: {error}") from None
-    raise UserError(f"scores_of: {spec.scores_of} is an audit of encoders from elsewhere, a study of `sslmem run` is needed")
+    raise UserError(f"scores_of: {spec.scores_of} is an audit of encoders from elsewhere, a study is needed")
 
 
 def for_evaluation(spec: RemovalTreeSpec, parent: StudySpec) -> tuple[StudySpec, str]:
@@ -44,6 +47,24 @@ def for_evaluation(spec: RemovalTreeSpec, parent: StudySpec) -> tuple[StudySpec,
         raise UserError(f"tasks: {own!r} is the study's own data, which is probed anyway; leave it out")
     downstream = parent.downstream.model_copy(update={"tasks": tasks})
     return parent.model_copy(update={"downstream": downstream}), content_hash(downstream.model_dump(mode="json"))
+
+
+def checked_counts(spec: RemovalTreeSpec, samples: StudySamples) -> list[int]:
+    """Return the amounts as counts: :func:`sslmem_kit.spec.removal_cells.counts_of`.
+
+    Raises
+    ------
+    UserError
+        As there, or a removal leaves too few samples for one step of training.
+    """
+    candidates = candidates_of(samples)
+    counts = counts_of(spec, len(candidates))
+    most = max(counts) if spec.action == "remove" else len(candidates) - min(counts)
+    try:
+        without(samples, candidates[:most]).batches(samples.spec.pairs[0])
+    except UserError as error:
+        raise UserError(f"amounts: {most:,} of {len(candidates):,} candidates removed, {error}") from None
+    return counts
 
 
 def plan_tree(
@@ -62,17 +83,17 @@ def plan_tree(
     Returns
     -------
     ``tree``; ``parent``: the plan of the study (:func:`sslmem_kit.run.plan.plan`) and whether it is ``finished``; ``action``, ``rows``,
-    ``amounts`` and ``candidates``, ``draws``, ``seeds``, ``tasks``; ``cells`` of the table; ``encoders`` that are trained beside the study's, at
-    most (sets of two orders may be equal), ``in_parent`` that are the study's own, ``trained`` of them that are there already;
+    ``amounts`` and ``candidates``, ``draws``, ``seeds``, ``tasks``; ``cells`` of the table; ``encoders`` that are trained beside the
+    study's, at most (sets of two orders may be equal), ``in_parent`` that are the study's own, ``trained`` of them that are there already;
     ``encoder_epochs``, ``disk_bytes`` and ``seconds`` of all that is still to be done, without the fitting of probes.
     """
     parent = parent_spec(spec)
     check_orders(spec, parent)
     with_tasks, _ = for_evaluation(spec, parent)
+    counts = checked_counts(spec, samples_to_plan(parent, choose=chosen_by_scores))
     options: dict[str, Any] = {"scheduler": scheduler, "workers": workers, "threads": threads, "device": device, "devices": devices}
     facts = plan_study(with_tasks, on_event=on_event, **options)
     candidates = facts["samples"]["candidate"]
-    counts = counts_of(spec, candidates)
     sets = names_of_sets(spec, counts, candidates)
     finished = isinstance(spec.scores_of, str)
     family = facts["samples"]["shared"] + candidates

@@ -19,27 +19,24 @@ from sslmem_kit.data.samples import StudySamples
 from sslmem_kit.errors import UserError, require
 from sslmem_kit.events import Message, OnEvent, Planned, ignore
 from sslmem_kit.run.removal import study_samples
-from sslmem_kit.run.removal_plan import as_text, for_evaluation, parent_spec, plan_tree
+from sslmem_kit.run.removal_plan import as_text, checked_counts, for_evaluation, parent_spec, plan_tree
 from sslmem_kit.run.removal_sets import (
     Child,
-    baseline_of,
     candidates_of,
     check_orders,
     children,
-    counts_of,
     draws_of,
     keep_sets,
     orders_of,
     overlaps,
     read_accuracy,
-    rows,
-    without,
 )
 from sslmem_kit.run.repair import WEIGHTS
 from sslmem_kit.run.resources import WORKER, Scheduler, _for_workers, _gpus, _share_cores
 from sslmem_kit.run.schedulers.pool import as_completed, call_worker, pool, result
 from sslmem_kit.run.study import run_study
 from sslmem_kit.spec.paths import absolute
+from sslmem_kit.spec.removal_cells import baseline_of, rows
 from sslmem_kit.spec.removal_tree import RemovalTreeSpec
 from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.statistics.order import order_caveat, rank_scores
@@ -92,8 +89,7 @@ def run_tree(
     check_orders(spec, parent)
     samples = study_samples(parent)
     candidates = candidates_of(samples)
-    counts = counts_of(spec, len(candidates))
-    _check_trainable(spec, samples, candidates, counts)
+    counts = checked_counts(spec, samples)
     study = None
     if isinstance(spec.scores_of, str):
         study = finished_study(spec, samples)
@@ -140,15 +136,6 @@ def finished_study(spec: RemovalTreeSpec, samples: StudySamples) -> Study:
             f"{samples.dataset.fingerprint[:12]} here); restore the data, or run the study anew"
         )
     return study
-
-
-def _check_trainable(spec: RemovalTreeSpec, samples: StudySamples, candidates: np.ndarray, counts: list[int]) -> None:
-    """Refuse a removal that leaves too few samples for one step."""
-    most = max(counts) if spec.action == "remove" else len(candidates) - min(counts)
-    try:
-        without(samples, candidates[:most]).batches(samples.spec.pairs[0])
-    except UserError as error:
-        raise UserError(f"amounts: {most:,} of {len(candidates):,} candidates removed, {error}") from None
 
 
 def _is_complete(tree: RemovalTree, spec: RemovalTreeSpec) -> bool:

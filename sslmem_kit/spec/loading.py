@@ -56,6 +56,13 @@ def with_changes(loaded: dict[str, Any], *, seed: int | None, data: str | None) 
     return changed
 
 
+def is_name(spec: str) -> bool:
+    """Return whether a spec comes by this name, as ``sslmem studies`` lists them."""
+    from sslmem_kit.spec.presets import presets, tree_presets
+
+    return spec in presets() or spec in tree_presets() or spec in bundled_specs()
+
+
 def find_spec(spec: str) -> tuple[dict[str, Any], Path]:
     """Return the mapping that a spec's name or path stands for, and the folder that its relative paths are seen from."""
     from sslmem_kit.spec.presets import presets, tree_presets

@@ -13,10 +13,9 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.names import RUNS
 from sslmem_kit.spec.data import DataSpec
 from sslmem_kit.spec.downstream import check_tasks
-from sslmem_kit.spec.loading import find_spec, load_spec, parse_spec, with_changes
+from sslmem_kit.spec.loading import find_spec, is_name, load_spec, parse_spec, with_changes
 from sslmem_kit.spec.messages import first_error
 from sslmem_kit.spec.moved import ANYWHERE, HashedSpec
 from sslmem_kit.spec.partition import Amount
@@ -113,29 +112,22 @@ class RemovalTreeSpec(HashedSpec):
 
     def resolved(self, base: Path) -> RemovalTreeSpec:
         """Return the spec with absolute paths, and the study that is trained as part of it in full."""
-        parent = self.scores_of
-        if isinstance(parent, str):
-            parent = _study_folder(parent, base) or _to_be_trained(parent, base)
-        else:
-            parent = parent.resolved(base)
+        parent = _study(self.scores_of, base) if isinstance(self.scores_of, str) else self.scores_of.resolved(base)
         tasks = None if self.tasks is None else tuple(task.resolved(base) for task in self.tasks)
         check_tasks(tasks or (), field="tasks")
         return self.model_copy(update={"scores_of": parent, "tasks": tasks})
 
 
-def _study_folder(name: str, base: Path) -> str | None:
-    """Return the folder of a study that is there, by its path or its name in ``papermill_runs/``; None where there is none."""
-    for folder in (base / expanded(name), base / RUNS / name):
-        if (folder / SPEC_FILE).is_file():
-            return str(folder.resolve())
-    return None
+def _study(name: str, base: Path) -> str | StudySpec:
+    """Return the folder of a study that is there, absolute, or the spec of one that is trained as part of the tree.
 
-
-def _to_be_trained(name: str, base: Path) -> StudySpec:
-    """Return the spec of a study that is trained as part of a tree, by a name or the path of a YAML file, seen from ``base``."""
+    A name that ``sslmem studies`` lists always stands for a spec, whatever lies in a folder of that name.
+    """
     path = base / expanded(name)
+    if not is_name(name) and (path / SPEC_FILE).is_file():
+        return str(path.resolve())
     try:
-        return load_spec(path if path.is_file() else name)
+        return load_spec(name if is_name(name) or not path.is_file() else path)
     except UserError as error:
         raise UserError(f"scores_of: {error}; the folder of a finished study will do too") from None
 

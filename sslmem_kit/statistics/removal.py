@@ -19,6 +19,8 @@ from sslmem_kit.names import BOUND, BOUNDS, SEED
 from sslmem_kit.statistics.verdict import Verdict
 
 LEVEL, POWER = 0.05, 0.8
+ROUNDING = 1e-10
+"""Standard error below which differences do not vary but for rounding."""
 MOST_SEEDS = 1000
 """Largest number of seeds that is looked for."""
 REMOVED, AMOUNT, DRAW, TASK, PROBE, CONTRAST = "removed", "amount", "draw", "task", "probe", "contrast"
@@ -88,8 +90,8 @@ def paired(differences: np.ndarray) -> Paired:
     Examples
     --------
     >>> found = paired(np.array([[-0.03, -0.01], [-0.02, -0.02], [-0.04, -0.02]]))
-    >>> round(found.mean, 4), found.interval()[1] < 0
-    (-0.0233, True)
+    >>> round(found.mean, 4), round(found.error, 4), found.crossed
+    (-0.0233, 0.0053, True)
     """
     seeds, draws = differences.shape
     mean = float(differences.mean())
@@ -97,7 +99,7 @@ def paired(differences: np.ndarray) -> Paired:
         return Paired(mean, np.nan, np.nan, np.nan, np.nan, np.nan, draws > 1)
     of_seed = draws * float(differences.mean(axis=1).var(ddof=1))
     if draws < 2:
-        return Paired(mean, np.sqrt(of_seed / seeds), seeds - 1.0, 0.0, 0.0, of_seed, False)
+        return Paired(mean, _error(of_seed / seeds), seeds - 1.0, 0.0, 0.0, of_seed, False)
     of_draw = seeds * float(differences.mean(axis=0).var(ddof=1))
     rest = differences - differences.mean(axis=1, keepdims=True) - differences.mean(axis=0, keepdims=True) + mean
     dfs = (seeds - 1, draws - 1, (seeds - 1) * (draws - 1))
@@ -107,7 +109,12 @@ def paired(differences: np.ndarray) -> Paired:
     ways = [(both, both**2 / squares if squares else dfs[0]), (of_seed, dfs[0]), (of_draw, dfs[1])]
     square, df = max(ways, key=lambda way: way[0])
     parts = (max(of_seed - of_rest, 0) / draws, max(of_draw - of_rest, 0) / seeds, of_rest)
-    return Paired(mean, float(np.sqrt(square / (seeds * draws))), max(float(df), 1.0), *parts, True)
+    return Paired(mean, _error(square / (seeds * draws)), max(float(df), 1.0), *parts, True)
+
+
+def _error(variance: float) -> float:
+    error = float(np.sqrt(variance))
+    return error if error > ROUNDING else 0.0
 
 
 def removal_curves(results: xr.Dataset) -> xr.Dataset:

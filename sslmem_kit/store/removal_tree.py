@@ -129,7 +129,7 @@ class RemovalTree:
     def write_spec(self, spec: RemovalTreeSpec) -> None:
         """Write the resolved spec, where it is not there or has grown."""
         if not self.spec_path.exists() or self.spec != spec:
-            write_atomically(self.spec_path, as_yaml(spec).encode())
+            write_atomically(self.spec_path, write_yaml(spec.as_dict()).encode())
             self.__dict__.pop("spec", None)
 
     def write_results(self, found: xr.Dataset) -> None:
@@ -143,11 +143,6 @@ class RemovalTree:
             warnings.filterwarnings("ignore", "Consolidated metadata")
             found.to_zarr(partial, mode="w", zarr_format=3, consolidated=True)
             remove(self.results_path)
-
-
-def as_yaml(spec: RemovalTreeSpec) -> str:
-    """Return the spec as a ``removal.yaml`` holds it: every field."""
-    return write_yaml(spec.as_dict())
 
 
 def check_tree_folder(path: Path, spec: RemovalTreeSpec) -> None:
