@@ -165,14 +165,14 @@ def _halves() -> Iterator[Preset]:
     """Yield the studies whose scores removal trees go by (:mod:`sslmem_kit.spec.presets.trees`): f and g on disjoint halves."""
     note, halves = "f and g on disjoint halves of the data", {"partition": PARTITIONS["halves"]}
     yield _preset(
-        f"cifar10-{_SIMCLR}", ("Table 17",), note, halves, suffix="halves", mini="mini/mnist-simclr-halves", accuracy=63.3
+        f"cifar10-{_SIMCLR}", ("Table 17",), note, halves, suffix="halves", mini="mini/simclr-resnet-halves", accuracy=63.3
     )
     for figure, data in (("Figure 3", "cifar10"), ("Figure 6", "stl10"), ("Figure 7", "cifar100")):
-        yield _preset(f"{data}-{_MAE}", (figure,), note, halves, suffix="halves", mini="mini/mnist-simclr-halves")
+        yield _preset(f"{data}-{_MAE}", (figure,), note, halves, suffix="halves", mini="mini/mae-vit-halves")
     # Up to 20,000 most memorized samples are removed, of which Table 1's partition has 5,000; the paper names no other.
     yield _preset("imagenet-mae-vit-base", ("Table 3", "Table 10", "Table 14"), f"{note}, 50,000 each; the paper names no partition",
                   {"partition": {"shared": 0, "candidate": 50_000, "independent": 50_000, "extra": 5_000}}, suffix="halves",
-                  mini="mini/mnist-simclr-halves", accuracy=68.21)  # fmt: skip
+                  mini="mini/mae-vit-halves", accuracy=68.21)  # fmt: skip
 
 
 def _regularized(data: str) -> Iterator[Preset]:

