@@ -113,7 +113,9 @@ def differences(found: xr.Dataset, task: str, *, probe: str = "linear") -> hv.Ov
     colours = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
     zero = dress(hv.HLine(0.0), both={"color": GUIDE}, bokeh={"line_width": 1.2}, matplotlib={"linewidth": 1.0})
     margin = 100 * found.attrs["margin"]
-    band = dress(hv.HSpan(-margin, margin), both={"color": GUIDE, "alpha": 0.15})
+    band = dress(
+        hv.HSpan(-margin, margin), both={"alpha": 0.15}, bokeh={"color": GUIDE}, matplotlib={"facecolor": GUIDE, "edgecolor": GUIDE}
+    )
     parts = [band, zero]
     for place, row in enumerate(rows):
         one = chosen.isel({CONTRAST: row})

@@ -99,8 +99,9 @@ def run_tree(
         if _is_complete(tree, spec):
             on_event(Planned((), parent.training.epochs, 0))
             return tree
-        for line in as_text(plan_tree(spec, on_event=on_event, out=out, **options)):
-            on_event(Message(line))
+        if not tree.spec_path.is_file() or tree.spec != spec:  # a run that resumes has shown it
+            for line in as_text(plan_tree(spec, on_event=on_event, out=out, **options)):
+                on_event(Message(line))
         tree.write_spec(spec)
         if study is None:
             study = run_study(parent, spec.parent_folder(out), devices=devices, on_event=on_event, **options)
@@ -161,6 +162,7 @@ def _complete(
 ) -> None:
     """Have the encoders trained and probed whose accuracies are missing."""
     todo = [child for child in found if read_accuracy(tree.encoder(child.identity) / ACCURACY, evaluation) is None]
+    on_event(Message(f"{len(found) - len(todo)} of {len(found)} encoders of the tree are trained and probed"))
     on_event(Planned(tuple(child.plan.id for child in todo), spec.training.epochs, 0))
     if not todo:
         return

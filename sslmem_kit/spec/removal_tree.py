@@ -31,7 +31,6 @@ PARENT = "parent"
 
 Way = Literal["highest", "lowest", "random"]
 Order = Literal["pairs", "subsets", "adjusted", "shrunken"]
-WAYS: tuple[str, ...] = get_args(Way)
 ORDERS: tuple[str, ...] = get_args(Order)
 OF_PAIRS = ("pairs", "shrunken")
 """Orders by pairs of encoders; within the candidates shrunken scores have the order of the scores, so both choose the same samples."""
@@ -51,13 +50,13 @@ class RemovalTreeSpec(HashedSpec):
     """Ways to choose the candidates that are removed: any of ``highest``, ``lowest`` and ``random``; either this or ``keep``."""
     keep: tuple[Way, ...] | None = None
     """Ways to choose the candidates that are kept, all others being removed (coresets); either this or ``remove``."""
-    amounts: Annotated[tuple[Amount, ...], Field(min_length=1)]
+    amounts: tuple[Amount, ...]
     """Numbers of candidates that are removed, or kept: counts, or fractions of the candidates. None removed is always among them."""
     draws: Count = 3
     """Number of random sets of each amount; a larger one holds the smaller one's samples. Other ways have one set."""
     seeds: Count = 3
     """Number of trainings on each set, with the study's seed and those that follow it: the first are those of its own encoders."""
-    orders: Annotated[tuple[Order, ...], Field(min_length=1)] = ("pairs",)
+    orders: tuple[Order, ...] = ("pairs",)
     """Scores that ``highest`` and ``lowest`` go by: ``pairs`` of encoders, the study's encoders on random ``subsets``, ``adjusted`` (these,
     with what they share taken out as far as it does not repeat), ``shrunken`` (chooses as pairs do)."""
     tasks: tuple[DataSpec, ...] | None = None
@@ -71,8 +70,6 @@ class RemovalTreeSpec(HashedSpec):
     def _removes_or_keeps(self) -> RemovalTreeSpec:
         if (self.remove is None) == (self.keep is None):
             raise ValueError(f"give one of remove and keep, here are {'none' if self.remove is None else 'both'}")
-        if not self.ways:
-            raise ValueError(f"{self.action} is empty, give some of {', '.join(WAYS)}")
         if self.action == "keep" and 0 in self.amounts:
             raise ValueError("amounts holds 0, at least 1 candidate has to be kept")
         return self
@@ -80,6 +77,8 @@ class RemovalTreeSpec(HashedSpec):
     @field_validator("remove", "keep", "orders", "amounts")
     @classmethod
     def _listed_once(cls, values: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+        if values is not None and not values:
+            raise ValueError("at least one is needed")
         for place, value in enumerate(values or ()):
             if value in values[:place]:
                 raise ValueError(f"{value!r} is listed twice")

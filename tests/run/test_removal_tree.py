@@ -306,6 +306,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"orders": ["best"]},
         ["tree.yaml: orders.0: ", "'pairs', 'subsets', 'adjusted' or 'shrunken'", "got 'best'"],
     ),
+    "no amount": ({"amounts": []}, ["tree.yaml: amounts: at least one is needed"]),
     "no way": ({"remove": None}, ["give one of remove and keep, here are none"]),
     "both ways": ({"keep": ["highest"]}, ["give one of remove and keep, here are both"]),
     "nothing kept": (
