@@ -55,7 +55,7 @@ print("" if known else "Nothing to draw: one seed has no interval.")
 
 # %% [markdown]
 # ## Paired differences
-# The most memorized against others, at the same amount and seed. The band is the margin within which a difference counts as none.
+# The most memorized against others, at the same amount and seed. Dashed lines are the margin within which a difference counts as none.
 
 # %%
 for task in results["task"].values if known else ():

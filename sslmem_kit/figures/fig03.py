@@ -113,10 +113,16 @@ def differences(found: xr.Dataset, task: str, *, probe: str = "linear") -> hv.Ov
     colours = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
     zero = dress(hv.HLine(0.0), both={"color": GUIDE}, bokeh={"line_width": 1.2}, matplotlib={"linewidth": 1.0})
     margin = 100 * found.attrs["margin"]
-    band = dress(
-        hv.HSpan(-margin, margin), both={"alpha": 0.15}, bokeh={"color": GUIDE}, matplotlib={"facecolor": GUIDE, "edgecolor": GUIDE}
-    )
-    parts = [band, zero]
+    ends = [
+        dress(
+            hv.HLine(sign * margin),
+            both={"color": GUIDE},
+            bokeh={"line_width": 1.2, "line_dash": "dashed"},
+            matplotlib={"linewidth": 1.0, "linestyle": "--"},
+        )
+        for sign in (-1, 1)
+    ]
+    parts = [zero, *ends]
     for place, row in enumerate(rows):
         one = chosen.isel({CONTRAST: row})
         at = amounts + 2 * _SHIFT * width * (place - (len(rows) - 1) / 2)
@@ -128,7 +134,7 @@ def differences(found: xr.Dataset, task: str, *, probe: str = "linear") -> hv.Ov
     verb = "kept" if found.attrs["action"] == "keep" else "removed"
     return frame(
         hv.Overlay(parts),
-        title=f"{task}, {probe} probe: paired differences; band: margin of equivalence",
+        title=f"{task}, {probe} probe: paired differences; dashed: margin of equivalence",
         width=460,
         height=320,
         both={
