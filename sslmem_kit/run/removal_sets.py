@@ -193,7 +193,8 @@ def keep_sets(path: Path, fingerprint: str, orders: Mapping[str, np.ndarray], dr
         raise UserError(f"scores_of: the study's scores are not those that this tree started with ({path}); choose another --out")
     if not set(given) <= set(kept):
         buffer = io.BytesIO()
-        np.savez(buffer, **{"data_fingerprint": np.array(fingerprint), **kept, **given})
+        arrays: dict[str, Any] = {"data_fingerprint": np.array(fingerprint), **kept, **given}
+        np.savez(buffer, **arrays)
         write_atomically(path, buffer.getvalue())
 
 

@@ -6,6 +6,7 @@ This process plans and collects; encoders are trained and probed by worker proce
 
 from __future__ import annotations
 
+import contextlib
 import json
 from concurrent.futures import Future
 from pathlib import Path
@@ -40,6 +41,7 @@ from sslmem_kit.spec.removal_cells import baseline_of, rows
 from sslmem_kit.spec.removal_tree import RemovalTreeSpec
 from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.statistics.order import order_caveat, rank_scores
+from sslmem_kit.store.provenance import of_training, training_caveats
 from sslmem_kit.store.removal_tree import DIMS, SETS, RemovalTree, check_tree_folder
 from sslmem_kit.study import Study
 
@@ -243,20 +245,31 @@ def collect(
             "overlaps": json.dumps(shared),
             "encoders": len(found),
             "in_parent": sum(child.in_parent for child in found),
-            "caveats": json.dumps(_caveats(own, study, orders)),
+            "caveats": json.dumps(_caveats(tree, study, found, orders)),
         },
     )
 
 
-def _caveats(spec: RemovalTreeSpec, study: Study, orders: list[dict[str, Any]]) -> list[str]:
-    """Return what limits a tree's conclusions: faults of the study, unreliable orders, too few seeds."""
-    found = [f"study {study.spec.name}: {sentence}" for sentence in study.caveats]
+def _caveats(tree: RemovalTree, study: Study, found: list[Child], orders: list[dict[str, Any]]) -> list[str]:
+    """Return what limits a tree's conclusions: faults of the study, how encoders were trained, unreliable orders, too few seeds."""
+    spec = tree.spec
+    sentences = [f"study {study.spec.name}: {sentence}" for sentence in study.caveats]
+    configs = {}
+    for child in found:
+        folder = study.encoder(child.plan.id) if child.in_parent else tree.encoder(child.identity)
+        with contextlib.suppress(OSError, ValueError):
+            configs[child.plan.id] = json.loads((folder / "config.json").read_bytes())
+    own = training_caveats({**of_training(configs), "spec": json.dumps(study.spec.as_dict())})
+    sentences += [f"encoders of the tree: {sentence}" for sentence in own]
+    threads = {str(config.get("threads")) for config in configs.values()}
+    if len(threads) > 1:
+        sentences.append(f"encoders were trained with {' and '.join(sorted(threads))} threads, on which their last bits depend")
     for fact in orders:
         if fact["estimator"] == "pairs":
             sentence = order_caveat(rank_scores(study.results, protocol=spec.protocol, estimator="pairs"))
-            found += [f"order {fact['order']}: {sentence}"] if sentence else []
+            sentences += [f"order {fact['order']}: {sentence}"] if sentence else []
     if spec.seeds < 2:
-        found.append("one seed: no interval and no test over trainings")
+        sentences.append("one seed: no interval and no test over trainings")
     if "random" in spec.ways and spec.draws < 2:
-        found.append("one random set of each amount: intervals do not hold for other random sets")
-    return found
+        sentences.append("one random set of each amount: intervals do not hold for other random sets")
+    return sentences

@@ -79,8 +79,9 @@ class RemovalTreeSpec(HashedSpec):
     def _listed_once(cls, values: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
         if values is not None and not values:
             raise ValueError("at least one is needed")
-        for place, value in enumerate(values or ()):
-            if value in values[:place]:
+        listed = values or ()
+        for place, value in enumerate(listed):
+            if value in listed[:place]:
                 raise ValueError(f"{value!r} is listed twice")
         return values
 
@@ -96,9 +97,9 @@ class RemovalTreeSpec(HashedSpec):
         return "keep" if self.remove is None else "remove"
 
     @property
-    def ways(self) -> tuple[str, ...]:
+    def ways(self) -> tuple[Way, ...]:
         """Ways to choose, of either."""
-        return self.keep if self.remove is None else self.remove
+        return self.remove or self.keep or ()
 
     @property
     def _counting(self) -> dict[str, Any]:

@@ -232,7 +232,7 @@ def removal_differences(results: xr.Dataset, *, over_amounts: bool = False) -> x
     decisions = np.empty(shape, object)
     for place in np.ndindex(shape):
         claim = rows[place[0]][3]
-        decisions[place] = _decision(claim, *(numbers[name][place] for name in ("difference", "p_holm", "p_equivalence")))
+        decisions[place] = _decision(claim, *(float(numbers[name][place]) for name in ("difference", "p_holm", "p_equivalence")))
     dims = (CONTRAST, AMOUNT, TASK, PROBE)
     seeds = accuracy.sizes[SEED]
     over = [f"{seeds} seeds" + (f" crossed with {count} random sets" if count > 1 else "") for count in draws]

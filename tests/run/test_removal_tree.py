@@ -437,6 +437,35 @@ def test_commands_on_trees(whole: tuple[Path, Log], tmp_path: Path, capsys: pyte
         assert telling in capsys.readouterr().err
 
 
+def test_faults_of_trainings_are_said_everywhere(
+    whole: tuple[Path, Log], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Encoders of two machines, and with other threads: in the store, the report and its JSON."""
+    shutil.copytree(whole[0], tmp_path / "tree")
+    first, second = sorted((tmp_path / "tree").glob("encoders/*/config.json"))[:2]
+    for path, change in ((first, {"machine": "another"}), (second, {"threads": 7})):
+        path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    shutil.rmtree(tmp_path / "tree" / "results.zarr")
+    with workers_in_this_process():
+        caveats = run_tree(spec(), tmp_path / "tree", device="cpu").caveats
+    assert any("2 kinds of processors" in sentence for sentence in caveats)
+    assert any("with 1 and 7 threads" in sentence for sentence in caveats)
+    assert main(["report", "tree", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["warnings"] == caveats
+    assert not any("kinds of processors" in sentence for sentence in open_tree(whole[0]).caveats)
+
+
+def test_notebooks_of_a_tree_and_of_a_study(whole: tuple[Path, Log], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["render", str(whole[0]), "fig02_insights"]) == 2
+    assert "fig02_insights is on studies" in capsys.readouterr().err
+    assert main(["render", str(whole[0] / "parent"), "fig03_removal"]) == 2
+    assert "fig03_removal is on removal trees" in capsys.readouterr().err
+    assert main(["render", str(whole[0]), "--out", str(tmp_path / "out")]) == 0
+    written = capsys.readouterr().out.split()
+    assert [Path(path).name for path in written] == ["fig03_removal.ipynb"]
+    assert len(list((tmp_path / "out" / "figures").glob("fig03*.png"))) == 4
+
+
 def test_an_unfinished_or_damaged_tree_is_named(
     whole: tuple[Path, Log], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
