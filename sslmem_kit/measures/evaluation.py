@@ -124,7 +124,13 @@ def record(spec: StudySpec, objective: Objective, samples: StudySamples, loader:
 
 
 def downstream_accuracy(
-    spec: StudySpec, encoder: Encoder, samples: StudySamples, loader: ImageLoader, device_group: DeviceGroup, *, linear: float
+    spec: StudySpec,
+    encoder: Encoder,
+    samples: StudySamples,
+    loader: ImageLoader,
+    device_group: DeviceGroup,
+    *,
+    linear: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the accuracy of every probe on every task, (task, probe), and the number of test samples, (task,).
 
@@ -133,7 +139,7 @@ def downstream_accuracy(
     Parameters
     ----------
     linear
-        Accuracy of the linear probe on the study's own data, known from the last record.
+        Accuracy of the linear probe on the study's own data, where it is known from the last record.
     """
     own = (samples.dataset, samples.probe_training, samples.probe_test, loader)
     accuracies, counts = [], []
@@ -145,7 +151,7 @@ def downstream_accuracy(
         parts = (features, dataset.labels[training], test_features, dataset.labels[test])
         accuracies.append(
             [
-                _linear(spec, *parts, device=loader.device) if number else linear,
+                _linear(spec, *parts, device=loader.device) if number or linear is None else linear,
                 knn_accuracy(*parts, neighbours=spec.downstream.neighbours, device=loader.device),
             ]
         )

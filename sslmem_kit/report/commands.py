@@ -33,11 +33,22 @@ from sslmem_kit.arguments import Place, json_option, protocol_option, study_argu
 )
 @json_option
 def report(study: Path, protocol: str | None, fdr: float | None, reliability: bool, estimators: bool, as_json: bool) -> None:
-    """Show scores by partition, tests and probe accuracies of a study."""
+    """Show scores by partition, tests and probe accuracies of a study; of a removal tree, differences in accuracy and what they decide."""
     from sslmem_kit.report.build import build_report
     from sslmem_kit.report.text import as_text
+    from sslmem_kit.store.removal_tree import find_tree, open_tree
     from sslmem_kit.study import open_study
 
+    if find_tree(study) is not None:
+        from sslmem_kit.errors import UserError
+        from sslmem_kit.report import removal
+
+        for name, value in (("--protocol", protocol), ("--fdr", fdr), ("--reliability", reliability), ("--estimators", estimators)):
+            if value:
+                raise UserError(f"{name}: {study} is a removal tree, which has no scores of its own; ask for it of its study")
+        found = removal.build(open_tree(study))
+        click.echo(json.dumps(found, indent=2) if as_json else "\n".join(removal.as_text(found)))
+        return
     built = build_report(open_study(study), protocol=protocol, fdr=fdr, with_reliability=reliability, with_estimators=estimators)
     click.echo(json.dumps(built, indent=2) if as_json else as_text(built))
 

@@ -17,6 +17,7 @@ from sslmem_kit.scores.audit import mode_of
 from sslmem_kit.spec.places import NOTEBOOKS as FOLDERS
 from sslmem_kit.spec.places import find_study as find_study
 from sslmem_kit.spec.places import notebooks_in
+from sslmem_kit.store.removal_tree import RemovalTree
 from sslmem_kit.study import Study
 
 STUDY = "study"
@@ -27,6 +28,9 @@ OUT = "out"
 
 OF_TRAINING = ("monitor",)
 """Notebooks that watch encoders being trained."""
+
+OF_TREES = ("fig03_removal",)
+"""Notebooks on removal trees; all others are on studies."""
 
 CHOICES = {"protocol": tuple(PROTOCOLS)}
 """Legal values of parameters that have a fixed set of them."""
@@ -158,20 +162,29 @@ def _chosen(names: Sequence[str] | None) -> dict[str, Path]:
     return {name: every[name] for name in dict.fromkeys(names or every)}
 
 
-def _without(study: Study) -> tuple[str, ...]:
-    """Notebooks that do not apply to a study's results.
+def _without(study: Study | RemovalTree, names: Sequence[str] | None) -> tuple[str, ...]:
+    """Notebooks that do not apply to the results of a study or a removal tree.
 
     Raises
     ------
     UserError
-        None does.
+        None does, or one of ``names`` does not.
     """
+    is_tree = isinstance(study, RemovalTree)
+    of_others = tuple(name for name in available() if (name in OF_TREES) is not is_tree)
+    for name in names or ():
+        if name in of_others:
+            kinds = ("removal trees", "studies")
+            raise UserError(f"NOTEBOOK: {name} is on {kinds[is_tree]}, {study.path} is one of the {kinds[not is_tree]}")
+    if isinstance(study, RemovalTree):
+        _ = study.results  # refused unless it is finished
+        return of_others
     mode = mode_of(study.tree)
     if mode not in (None, PAIR):
         raise UserError(
             f"STUDY: notebooks show scores of f against g, this audit has the mode {mode!r}; `sslmem report` says what it holds"
         )
-    return () if mode is None else OF_TRAINING
+    return of_others if mode is None else (*of_others, *OF_TRAINING)
 
 
 def _defaults(notebooks: Mapping[str, Path]) -> dict[str, dict[str, Any]]:

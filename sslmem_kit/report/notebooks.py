@@ -27,6 +27,7 @@ from sslmem_kit.report.notebook_catalog import OUT, STUDY, _checked_values, _cho
 from sslmem_kit.spec.paths import no_more_files
 from sslmem_kit.spec.places import PACKAGE
 from sslmem_kit.store.files import hold, remove, write_atomically
+from sslmem_kit.store.removal_tree import find_tree, open_tree
 from sslmem_kit.study import Study, open_study
 
 _SCRATCH = "sslmem-render-"
@@ -53,7 +54,7 @@ def render(
     Parameters
     ----------
     study_path
-        A study directory with complete results.
+        A study directory with complete results, or a removal tree's.
     names
         Of :func:`available` notebooks; None: all of them.
     parameters
@@ -92,8 +93,9 @@ def render(
     values = _checked_values(notebooks, parameters or {})
     if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
         raise UserError(f"--jobs: a number of processes from 1 on is needed, got {jobs!r}")
-    study = open_study(study_path)
-    left_out = _without(study)
+    tree = find_tree(study_path)
+    study = open_study(study_path) if tree is None else open_tree(tree)
+    left_out = _without(study, names)
     notebooks = {name: path for name, path in notebooks.items() if names or name not in left_out}
     place = Study(study.path if out is None else Path(out))
     try:
@@ -103,7 +105,7 @@ def render(
     if not os.access(place.notebooks, os.W_OK | os.X_OK):
         raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(place.notebooks))
     if out is None:
-        study.sweep_files()
+        place.sweep_files()
     written: dict[str, list[Path]] = {}
     failures: dict[str, str] = {}
     _sweep_scratch()

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +21,10 @@ from sslmem_kit.errors import require
 from sslmem_kit.events import Event, Message, OnEvent
 from sslmem_kit.names import RUNS
 from sslmem_kit.report.commands import _render
+from sslmem_kit.spec.places import SPEC_FILE
+
+if TYPE_CHECKING:
+    from sslmem_kit.spec.removal_tree import RemovalTreeSpec
 
 
 @click.command(short_help="Run the bundled study: two minutes on 2 cores.")
@@ -46,13 +50,13 @@ def demo(out: Path | None, **options: Any) -> None:
 @run_options
 @tensorboard_option
 def run(spec: str, out: Path | None, **options: Any) -> None:
-    """Train, score and evaluate the study of SPEC, a name that `sslmem studies` lists or a YAML file.
+    """Train, score and evaluate the study or the removal tree of SPEC, a name that `sslmem studies` lists or a YAML file.
 
     Run again after any interruption, it resumes where it stopped.
     """
     study = _run(spec, out, **options)
     click.echo(f"complete: {study.path}")
-    _open_next(study.path, "report", "render", "app")
+    _open_next(study.path, "report", "render", *(["app"] if study.spec_path.name == SPEC_FILE else []))
 
 
 @click.command(short_help="Show what a study will train and what it costs.")
@@ -71,9 +75,12 @@ def plan(spec: str, seed: int | None, remove: Path | None, data: str | None, pre
          **options: Any) -> None:  # fmt: skip
     """Show what SPEC will train, and its cost by a short calibration; nothing is written."""
     from sslmem_kit.run.plan import plan as make_plan
-    from sslmem_kit.spec import load_spec
+    from sslmem_kit.spec.removal_tree import RemovalTreeSpec, load_any
 
-    loaded, precision = load_spec(spec, seed=seed, remove=remove, data=data), None
+    loaded, precision = load_any(spec, seed=seed, remove=remove, data=data), None
+    if isinstance(loaded, RemovalTreeSpec):
+        _plan_tree(loaded, precision_from, as_json=as_json, **options)
+        return
     if precision_from is not None:
         from sslmem_kit.report.precision import planned
         from sslmem_kit.study import open_study
@@ -114,6 +121,18 @@ def plan(spec: str, seed: int | None, remove: Path | None, data: str | None, pre
 
         for line in planned_as_text(precision):
             click.echo(f"{'precision':<16}{line}")
+
+
+def _plan_tree(tree: RemovalTreeSpec, precision_from: Path | None, *, as_json: bool, **options: Any) -> None:
+    """Print the plan of a removal tree."""
+    from sslmem_kit.errors import UserError
+    from sslmem_kit.run.removal_plan import as_text, plan_tree
+
+    if precision_from is not None:
+        raise UserError("--precision-from: a removal tree has no scores of its own to plan; give the spec of its study")
+    with _long_steps_shown() as on_event:
+        facts = plan_tree(tree, on_event=on_event, **options)
+    click.echo(json.dumps(facts, indent=2) if as_json else "\n".join(as_text(facts)))
 
 
 @click.command(short_help="Look for near-duplicates before anything is trained.")
@@ -175,14 +194,18 @@ def _run(
     from sslmem_kit.run.progress.tensorboard import logged
     from sslmem_kit.run.schedulers.ranks import launched
     from sslmem_kit.run.study import run_study
-    from sslmem_kit.spec import load_spec
+    from sslmem_kit.spec.removal_tree import RemovalTreeSpec, load_any
 
-    loaded = load_spec(spec, seed=seed, remove=remove, data=data)
+    loaded = load_any(spec, seed=seed, remove=remove, data=data)
     path = out or Path(RUNS) / loaded.name
     with ExitStack() as stack:
         on_event = stack.enter_context(shown())
         if tensorboard:
             on_event = stack.enter_context(logged(path, on_event))
+        if isinstance(loaded, RemovalTreeSpec):
+            from sslmem_kit.run.removal_tree import run_tree
+
+            return run_tree(loaded, path, on_event=on_event, **options)
         study = run_study(loaded, path, on_event=on_event, **options)
     ranks = launched()
     if ranks and ranks.rank:

@@ -9,7 +9,8 @@ from sslmem_kit.errors import UserError, near
 from sslmem_kit.spec.paths import expanded
 from sslmem_kit.spec.section import Section
 
-BUILTIN = ("digits", "digits_twins", "mnist", "fashion_mnist", "cifar10", "cifar100", "svhn", "stl10", "food101", "flowers102")
+BUILTIN = ("digits", "digits_twins", "mnist5k", "mnist5k_textured", "mnist", "fashion_mnist", "cifar10", "cifar100", "svhn", "stl10",
+           "food101", "flowers102")  # fmt: skip
 """Names of the data sets that are known by name; :mod:`sslmem_kit.data.datasets.builtin` reads them."""
 GROUP_KINDS = ("csv", "npz")
 """Kinds of files that ``data.groups`` names by a path: ``csv:PATH:COLUMN`` and ``npz:PATH:ARRAY``."""

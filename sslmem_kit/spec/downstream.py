@@ -60,22 +60,23 @@ class DownstreamSpec(Section):
     @field_validator("tasks")
     @classmethod
     def _tasks_have_different_names(cls, tasks: tuple[DataSpec, ...]) -> tuple[DataSpec, ...]:
-        _check_tasks(tasks)
+        check_tasks(tasks)
         return tasks
 
     def resolved(self, base: Path) -> DownstreamSpec:
         """Return the same spec with relative paths of its tasks made absolute, seen from the folder ``base``."""
         tasks = tuple(task.resolved(base) for task in self.tasks)
-        _check_tasks(tasks)  # two spellings of one path
+        check_tasks(tasks)  # two spellings of one path
         return self.model_copy(update={"tasks": tasks})
 
 
-def _check_tasks(tasks: Sequence[DataSpec]) -> None:
+def check_tasks(tasks: Sequence[DataSpec], *, field: str = "downstream.tasks") -> None:
+    """Refuse tasks that are listed twice or have a size of their own; ``field`` is what lists them."""
     names = [task.name for task in tasks]
     for position, task in enumerate(tasks):
         if task.name in names[:position]:
-            raise UserError(f"downstream.tasks: {task.name!r} is listed twice, every task needs a data set of its own")
+            raise UserError(f"{field}: {task.name!r} is listed twice, every task needs a data set of its own")
         if task.image_size is not None:
             raise UserError(
-                f"downstream.tasks.{position}.image_size is {task.image_size}, it must be left out: images take the size of the study's"
+                f"{field}.{position}.image_size is {task.image_size}, it must be left out: images take the size of the study's"
             )

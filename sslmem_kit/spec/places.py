@@ -43,13 +43,18 @@ def find_study(path: Path | str) -> Path:
     A relative path is seen from the working directory, then from the folders above it: JupyterLab runs a notebook in the notebook's own
     folder, the examples name studies from the top of the repository. Where there is none, the path itself.
     """
+    return find_folder(path, SPEC_FILE)
+
+
+def find_folder(path: Path | str, file: str) -> Path:
+    """Return the folder that holds a ``file``, found as :func:`find_study` finds that of a study."""
     path = expanded(path)
     if path.is_absolute():
         return path
     by_name = path.as_posix().replace("/", "-")  # the folder of paper/cifar10-... is paper-cifar10-...
     for folder in _upwards():
         for found in (folder / path, folder / RUNS / path, folder / RUNS / by_name):
-            if _is_file(found / SPEC_FILE):
+            if _is_file(found / file):
                 return path if folder == Path.cwd() and found == folder / path else found
     return path
 
@@ -103,6 +108,11 @@ def no_study(path: Path | str) -> UserError:
     if path.is_dir() and (path.absolute().parent / SPEC_FILE).is_file():
         return UserError(f"STUDY: {path} is not a study directory but inside of one, {path.absolute().parent}")
     known = known_studies()
+    if (path / "removal.yaml").is_file():
+        return UserError(
+            f"STUDY: {path} is a removal tree, which `sslmem report` and `sslmem render` take; the study whose scores it rests on is the one "
+            f"that its removal.yaml names, or {path / 'parent'}"
+        )
     if path.is_dir():
         what = f"{path} is not a study directory, it has no study.yaml"
     elif path.is_file():

@@ -18,10 +18,12 @@ from pydantic.json_schema import GenerateJsonSchema
 from sslmem_kit.spec.audit import AuditSpec
 from sslmem_kit.spec.moved import HashedSpec
 from sslmem_kit.spec.places import SCHEMAS
+from sslmem_kit.spec.removal_tree import RemovalTreeSpec
 from sslmem_kit.spec.study import StudySpec
 
-KINDS: dict[str, type[HashedSpec]] = {"study": StudySpec, "audit": AuditSpec}
+KINDS: dict[str, type[HashedSpec]] = {"study": StudySpec, "audit": AuditSpec, "removal": RemovalTreeSpec}
 """Kinds of specs, and their models."""
+_TITLES = {"study": "a study", "audit": "an audit", "removal": "a removal tree"}
 DIALECT = "http://json-schema.org/draft-07/schema#"
 """Draft 7, which the language servers for YAML know in full."""
 
@@ -54,7 +56,7 @@ def schema(kind: str) -> dict[str, Any]:
     definitions = generated.pop("$defs")
     for holder in [generated, *definitions.values()]:
         _in_draft_7(holder, definitions)
-    title = {"$schema": DIALECT, "title": f"sslmem_kit: spec of {'a study' if kind == 'study' else 'an audit'}"}
+    title = {"$schema": DIALECT, "title": f"sslmem_kit: spec of {_TITLES[kind]}"}
     return {**title, **{key: value for key, value in generated.items() if key != "title"}, "$defs": definitions}
 
 
@@ -63,7 +65,7 @@ def as_json(kind: str) -> str:
     return json.dumps(schema(kind), indent=1, ensure_ascii=False) + "\n"
 
 
-def editor_line(spec: StudySpec | AuditSpec, folders: Iterable[Path] = SCHEMAS) -> str:
+def editor_line(spec: HashedSpec, folders: Iterable[Path] = SCHEMAS) -> str:
     """Return the comment that names the schema of a spec to editors, for the top of a YAML file; empty where there is no schema.
 
     It names the file of the installed package: it can be read without a network, and is of the version that will read the spec. Elsewhere the

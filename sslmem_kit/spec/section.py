@@ -1,14 +1,25 @@
 """The base of every section of a study spec: frozen, unknown keys refused, defaults validated, yes and no taken for no numbers."""
 
+import re
 from collections.abc import Callable
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+def _names_a_folder(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise ValueError("use letters, digits, '.', '_' and '-', starting with a letter or digit (it names a folder)")
+    return name
+
+
+FolderName = Annotated[str, AfterValidator(_names_a_folder)]
+"""Name of a study, and of its folder."""
 
 
 def also_as(*forms: dict[str, Any]) -> Callable[[dict[str, Any]], None]:

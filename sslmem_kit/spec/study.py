@@ -6,11 +6,10 @@ directory holds the resolved form, in which nothing is left to a default.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from sslmem_kit.spec.data import DataSpec
 from sslmem_kit.spec.design import DesignSpec, EncoderPlan, plans
@@ -22,6 +21,7 @@ from sslmem_kit.spec.partition import PartitionSpec
 from sslmem_kit.spec.places import bundled_specs as bundled_specs
 from sslmem_kit.spec.policy import Policy
 from sslmem_kit.spec.scoring import ScoringSpec
+from sslmem_kit.spec.section import FolderName
 from sslmem_kit.spec.seeds import derive_seed
 from sslmem_kit.spec.training import TrainingSpec
 
@@ -32,7 +32,7 @@ PRIVATE_METHODS = ("mae", "supervised")
 class StudySpec(HashedSpec):
     """One study: its data, partition, encoders and scoring."""
 
-    name: str
+    name: FolderName
     """Name of the study, and of its folder: letters, digits, '.', '_' and '-'."""
     description: str = ""
     """Purpose of the study, in words; empty by default."""
@@ -84,13 +84,6 @@ class StudySpec(HashedSpec):
                 f"or encoders; allowed are {', '.join(PRIVATE_METHODS)}"
             )
         return self
-
-    @field_validator("name")
-    @classmethod
-    def _name_is_a_folder(cls, name: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-            raise ValueError("use letters, digits, '.', '_' and '-', starting with a letter or digit (it names a folder)")
-        return name
 
     def resolved(self, base: Path) -> StudySpec:
         """Return the spec with what depends on other fields filled in, and relative paths made absolute against ``base``."""

@@ -7,6 +7,7 @@ from .layers import layer_scores, layer_table, layer_tests
 from .order import order_caveat, rank_scores
 from .precision import VarianceComponents, curve_of_study, planning_curve, required_seeds, variance_shares
 from .reliability import assess, forecast, spearman_brown
+from .removal import removal_curves, removal_differences, removal_verdict
 from .summary import bootstrap_mean_interval, by_partition, partition_summary, share_above, wilson_interval
 from .t_tests import LETTER, TABLE_2, TABLE_16, one_sample_test, partition_tests, two_sample_test
 from .trajectory import memorization_over_training
@@ -45,6 +46,9 @@ __all__ = [
     "q_values",
     "rank_agreement",
     "rank_scores",
+    "removal_curves",
+    "removal_differences",
+    "removal_verdict",
     "required_seeds",
     "seed_summary",
     "share_above",

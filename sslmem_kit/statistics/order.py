@@ -28,7 +28,7 @@ MOST_RESAMPLED = 20_000
 """Number of samples above which a random subset of this size is resampled, and its spread scaled to all of them."""
 
 
-def rank_scores(results: xr.Dataset, *, protocol: str = "corrected") -> xr.Dataset:
+def rank_scores(results: xr.Dataset, *, protocol: str = "corrected", estimator: str | None = None) -> xr.Dataset:
     """Scores that samples are ordered by, their ranks, and the reliability of the order.
 
     Parameters
@@ -37,10 +37,12 @@ def rank_scores(results: xr.Dataset, *, protocol: str = "corrected") -> xr.Datas
         Root of a results store.
     protocol
         As in :func:`sslmem_kit.scores.estimate`.
+    estimator
+        One of :func:`sslmem_kit.scores.estimate`; None: the best that the encoders allow.
 
     Returns
     -------
-    :func:`sslmem_kit.scores.estimate` of the best estimator that the encoders allow, with ``rank`` (1: the highest score; equal ones by
+    :func:`sslmem_kit.scores.estimate` of that estimator, with ``rank`` (1: the highest score; equal ones by
     ascending id) on ``sample``, and scalars ``reliability`` (the share of the variance of the candidates' scores that is not error; NaN with
     one seed) with ``reliability_interval`` on ``bound`` (95 %, bootstrap over samples, given the encoders). The attrs name the
     ``estimator`` and, as ``reliability_n``, the number of candidates that reliability is over.
@@ -48,7 +50,7 @@ def rank_scores(results: xr.Dataset, *, protocol: str = "corrected") -> xr.Datas
     Raises
     ------
     UserError
-        An unknown protocol, or one that the store cannot serve.
+        An unknown protocol, or one that the store cannot serve; an estimator whose encoders the study does not have.
 
     Examples
     --------
@@ -59,7 +61,7 @@ def rank_scores(results: xr.Dataset, *, protocol: str = "corrected") -> xr.Datas
     >>> rank_scores(_example.results()).attrs["estimator"]
     'pairs'
     """
-    estimator = next(name for name in ORDERING if name == UNRELIABLE or len(seeds_of(results, name)))
+    estimator = estimator or next(name for name in ORDERING if name == UNRELIABLE or len(seeds_of(results, name)))
     scores = estimate(results, estimator, protocol=protocol)
     order = np.lexsort((scores[SAMPLE].values, -scores[SSLMEM].values))  # NaN is last
     rank = np.empty(len(order), np.int64)

