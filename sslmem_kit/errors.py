@@ -62,6 +62,7 @@ def one_line(error: BaseException) -> str:
 EXTRAS = {
     **dict.fromkeys(("accelerate", "lightly", "rich", "safetensors", "sklearn", "timm", "torch", "torchvision"), "train"),
     "opacus": "privacy",
+    **dict.fromkeys(("segmentation_models_pytorch", "torchmetrics"), "dense"),
     **dict.fromkeys(("ipykernel", "jupyterlab", "jupytext", "nbclient", "nbconvert", "nbformat", "papermill"), "notebooks"),
     "tensorboard": "tensorboard",
 }
