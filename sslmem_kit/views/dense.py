@@ -1,8 +1,8 @@
 """Augmentations that move an image and what is known at each of its pixels together.
 
-The steps of a policy that move pixels (``crop``, ``crop_resize``, ``flip``, ``rotate``) are applied to the image as always, bilinearly, and
-with the same random parameters to an image of coordinates; targets are looked up at the nearest of these, so that no class and no depth is mixed of
-two. All other steps change the image alone.
+The steps of a policy that move pixels (``crop``, ``crop_resize``, ``flip``, ``rotate``) are applied to the image as always, bilinearly,
+and with the same random parameters to an image of coordinates; targets are looked up at the nearest of these, so that no class and no
+depth is mixed of two. All other steps change the image alone.
 """
 
 from __future__ import annotations

@@ -64,6 +64,10 @@ class Pyramid(nn.Module):
         if len(set(sides)) > 1:
             # The last map of each resolution.
             self.chosen = [place for place, one in enumerate(sides) if place + 1 == len(sides) or sides[place + 1] != one]
+        elif side % sides[0]:
+            raise UserError(
+                f"data.image_size: {side} is no multiple of the backbone's patches of {side // sides[0]} pixels: they would not cover it"
+            )
         else:
             self.chosen = [math.ceil((number + 1) * len(sides) / BLOCKS) - 1 for number in range(BLOCKS)]
             finer = min(BLOCKS - 2, int(math.log2(max(1, side // sides[0]))))
