@@ -46,7 +46,7 @@ def as_json(results: dict[str, Any]) -> dict[str, Any]:
         "n_pixels": runs[0]["n_pixels"],
         "arms": {
             name: {
-                metric: {"mean": float(column.mean()), "sd": float(column.std(ddof=1)), "seeds": len(column)}
+                metric: {"mean": float(column.mean()), "sd": _known(column.std(ddof=1)), "seeds": len(column)}
                 for metric, column in values.items()
             }
             for name, values in measures_by_seed(runs).items()
@@ -57,10 +57,10 @@ def as_json(results: dict[str, Any]) -> dict[str, Any]:
             {
                 "contrast": str(contrast),
                 "metric": str(metric),
-                "difference": float(one["difference"]),
-                "interval": one["interval"].values.tolist(),
-                "p": float(one["p"]),
-                "p_holm": float(one["p_holm"]),
+                "difference": _known(one["difference"]),
+                "interval": [_known(end) for end in one["interval"].values],
+                "p": _known(one["p"]),
+                "p_holm": _known(one["p_holm"]),
                 "seeds": int(one["seeds"]),
             }
             for contrast in compared["contrast"].values
@@ -89,10 +89,15 @@ def as_text(dense: dict[str, Any]) -> list[str]:
         for one in task["differences"]:
             low, high = one["interval"]
             lines.append(
-                f"  {LABELS[one['metric']]}, {one['contrast']}: {one['difference']:+.4f} [{_number(low)}, {_number(high)}], "
+                f"  {LABELS[one['metric']]}, {one['contrast']}: {_number(one['difference'])} [{_number(low)}, {_number(high)}], "
                 f"p {_number(one['p'])}, Holm {_number(one['p_holm'])}; 95 % over {one['seeds']} seeds, paired"
             )
     return lines
+
+
+def _known(value: Any) -> float | None:
+    """Return a number, None in place of NaN."""
+    return float(value) if np.isfinite(value) else None
 
 
 def _number(value: float | None) -> str:

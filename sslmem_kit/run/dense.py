@@ -28,6 +28,7 @@ from sslmem_kit.spec.design import EncoderPlan
 from sslmem_kit.spec.moved import content_hash
 from sslmem_kit.spec.reading import read_json, write_yaml
 from sslmem_kit.spec.seeds import derive_seed
+from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.store.dense import RESULTS, dense_folder
 from sslmem_kit.store.files import write_atomically, write_json
 from sslmem_kit.study import Study
@@ -103,6 +104,10 @@ def run_dense(
     require("torch", "timm", "segmentation_models_pytorch", "torchmetrics")
     if not isinstance(spec, DenseSpec):
         spec = load_dense(spec)
+    if not isinstance(study.spec, StudySpec):
+        raise UserError(
+            f"STUDY: {study.path} is an audit of encoders that were trained elsewhere; a dense task needs a study of sslmem run"
+        )
     runs = planned_runs(study, spec)
     missing = [plan.id for plan in {run.plan.id: run.plan for run in runs}.values() if not _weights(study, plan).is_file()]
     if missing:
