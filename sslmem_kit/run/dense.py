@@ -28,10 +28,9 @@ from sslmem_kit.spec.design import EncoderPlan
 from sslmem_kit.spec.moved import content_hash
 from sslmem_kit.spec.reading import read_json, write_yaml
 from sslmem_kit.spec.seeds import derive_seed
-from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.store.dense import RESULTS, dense_folder
 from sslmem_kit.store.files import write_atomically, write_json
-from sslmem_kit.study import Study
+from sslmem_kit.study import AuditStudy, Study
 from sslmem_kit.training.setup import encoder_seed
 
 
@@ -69,7 +68,7 @@ def planned_runs(study: Study, spec: DenseSpec) -> list[DenseRun]:
 
 
 def run_dense(
-    study: Study,
+    study: Study | AuditStudy,
     spec: DenseSpec | Path | str,
     *,
     device: str = "auto",
@@ -104,7 +103,7 @@ def run_dense(
     require("torch", "timm", "segmentation_models_pytorch", "torchmetrics")
     if not isinstance(spec, DenseSpec):
         spec = load_dense(spec)
-    if not isinstance(study.spec, StudySpec):
+    if isinstance(study, AuditStudy):
         raise UserError(
             f"STUDY: {study.path} is an audit of encoders that were trained elsewhere; a dense task needs a study of sslmem run"
         )

@@ -107,7 +107,7 @@ def _some(pairs: DensePairs, spec: DenseDataSpec) -> DensePairs:
             raise UserError(f"data.{name}: {spec.name!r} has {len(places)} images in this split; {max(2, wanted or 0)} are wanted")
         chosen.append(places if wanted is None else places[np.linspace(0, len(places) - 1, wanted).round().astype(int)])
     places = np.concatenate(chosen)
-    read, names = pairs.read, [pairs.names[place] for place in places]
+    read, names = pairs.read, [str(pairs.names[int(place)]) for place in places]
     return DensePairs(lambda place: read(int(places[place])), names, pairs.is_test[places], pairs.class_names)
 
 

@@ -47,8 +47,8 @@ def _labelled(folder: Path) -> DensePairs:
         raise UserError(f"data.name: {str(folder)!r} holds {LABELLED} but not {SPLITS}, which says what is held out; put it there")
     try:
         file = h5py.File(folder / LABELLED, "r")
-        images, depths = file["images"], file["depths"]
-    except (OSError, KeyError) as error:
+        images, depths = (one for one in (file["images"], file["depths"]) if isinstance(one, h5py.Dataset))
+    except (OSError, KeyError, ValueError) as error:
         raise UserError(f"data.name: {folder / LABELLED} is not what it should be ({' '.join(str(error).split())[:120]})") from None
     if images.ndim != 4 or images.shape[1] != 3:
         raise UserError(f"data.name: images of {LABELLED} have the shape {images.shape}; (n, 3 channels, width, height) is needed")
@@ -69,7 +69,7 @@ def _labelled(folder: Path) -> DensePairs:
 
     def read(place: int) -> Pair:
         # HDF5 shows MATLAB's arrays with their axes reversed.
-        return images[order[place]].transpose(2, 1, 0), np.asarray(depths[order[place]], np.float32).T
+        return np.asarray(images[order[place]]).transpose(2, 1, 0), np.asarray(depths[order[place]], np.float32).T
 
     names = [f"image {number + 1} of {LABELLED}" for number in order]
     return DensePairs(read, names, np.arange(len(order)) >= len(train))

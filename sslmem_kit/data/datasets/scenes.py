@@ -45,9 +45,10 @@ def scenes(spec: DenseDataSpec, task: str, *, held_out_seed: int = 0) -> DensePa
     >>> image.shape, mask.shape, len(pairs.class_names), pairs.is_test.tolist()
     ((32, 32, 3), (32, 32), 11, [False, False, False, True, True])
     """
-    source = digits(DataSpec(name="digits"))
+    of_digits = DataSpec.model_validate({"name": "digits"})
+    source = digits(of_digits)
     images, labels = np.asarray(source.images)[..., 0], source.labels
-    held_out = stratified_test_split(np.arange(len(labels)), labels, DataSpec(name="digits").test_fraction, seed=held_out_seed)
+    held_out = stratified_test_split(np.arange(len(labels)), labels, of_digits.test_fraction, seed=held_out_seed)
     train, test = spec.train or TRAIN, spec.test or TEST
     is_test = np.arange(train + test) >= train
     sides = [np.flatnonzero(~held_out), np.flatnonzero(held_out)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +45,7 @@ class Pyramid(nn.Module):
     def __init__(self, encoder: Encoder, side: int, channels: int) -> None:
         super().__init__()
         self.encoder = encoder
-        backbone = encoder.backbone
+        backbone: Any = encoder.backbone
         if not hasattr(backbone, "forward_intermediates"):
             raise UserError(
                 "encoder.backbone: timm gives no intermediate maps of this one (forward_intermediates), which a decoder needs"
@@ -80,9 +81,8 @@ class Pyramid(nn.Module):
             self.channels = [maps.shape[1] for maps in self(torch.zeros(2, channels, side, side))]
 
     def _maps(self, images: Tensor) -> list[Tensor]:
-        found = self.encoder.backbone.forward_intermediates(
-            self.encoder.normalize(images), intermediates_only=True, output_fmt="NCHW"
-        )
+        backbone: Any = self.encoder.backbone
+        found = backbone.forward_intermediates(self.encoder.normalize(images), intermediates_only=True, output_fmt="NCHW")
         return list(found)
 
     def forward(self, images: Tensor) -> list[Tensor]:
