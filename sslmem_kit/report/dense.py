@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from sslmem_kit.statistics.dense import arm, caveats_of_runs, compare_starts, measures_by_seed
-from sslmem_kit.store.dense import read_dense
+from sslmem_kit.store.dense import changed_weights, read_dense
 from sslmem_kit.study import Study
 
 LABELS = {"mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy", "rmse": "RMSE (m)"} | {
@@ -28,12 +29,14 @@ def dense_tasks(study: Study) -> dict[str, Any]:
     >>> dense_tasks(open_study("papermill_runs/digits"))
     {}
     """
-    found = {name: as_json(results) for name, results in read_dense(study.path).items()}
+    found = {
+        name: as_json(results, changed=changed_weights(study.path, results)) for name, results in read_dense(study.path).items()
+    }
     return {"dense": found} if found else {}
 
 
-def as_json(results: dict[str, Any]) -> dict[str, Any]:
-    """Return one task of ``dense``, from its results."""
+def as_json(results: dict[str, Any], *, changed: Sequence[str] = ()) -> dict[str, Any]:
+    """Return one task of ``dense``, from its results; ``changed`` encoders have other weights now than were fine-tuned."""
     task, runs = results["task"], results["runs"]
     compared = compare_starts(runs)
     return {
@@ -67,7 +70,10 @@ def as_json(results: dict[str, Any]) -> dict[str, Any]:
             for metric in compared["metric"].values
             for one in [compared.sel(contrast=contrast, metric=metric)]
         ],
-        "warnings": caveats_of_runs(results),
+        "warnings": [
+            *(f"{name} has other weights now than those that were fine-tuned: run the task again" for name in changed),
+            *caveats_of_runs(results),
+        ],
     }
 
 

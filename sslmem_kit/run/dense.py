@@ -6,8 +6,6 @@ done, and ``results.json`` with all of them. The study itself is not changed.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +26,7 @@ from sslmem_kit.spec.design import EncoderPlan
 from sslmem_kit.spec.moved import content_hash
 from sslmem_kit.spec.reading import read_json, write_yaml
 from sslmem_kit.spec.seeds import derive_seed
-from sslmem_kit.store.dense import RESULTS, dense_folder
+from sslmem_kit.store.dense import RESULTS, dense_folder, hash_of_file
 from sslmem_kit.store.files import write_atomically, write_json
 from sslmem_kit.study import AuditStudy, Study
 from sslmem_kit.training.setup import encoder_seed
@@ -178,10 +176,10 @@ def _result(
 ) -> dict[str, Any]:
     """Return the result of a run, made now or by an earlier call with the same weights."""
     path, trained = folder / "runs" / f"{run.id}.json", run.start.startswith("trained")
-    weights = hashlib.sha256(_weights(study, run.plan).read_bytes()).hexdigest() if trained else None
+    weights = hash_of_file(_weights(study, run.plan)) if trained else None
     if path.is_file():
-        done = json.loads(path.read_text(encoding="utf-8"))
-        if done["weights"] == weights:
+        done = read_json(path)
+        if done.get("weights") == weights:
             return done
         on_event(Message(f"{run.id}: the encoder has other weights now, it is fine-tuned again"))
     frozen = run.start.endswith("frozen")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
+from sslmem_kit.errors import UserError
 from sslmem_kit.spec.reading import read_json
 
 DENSE, RESULTS = "dense", "results.json"
@@ -28,4 +30,23 @@ def read_dense(study: Path) -> dict[str, dict[str, Any]]:
     >>> read_dense(Path("papermill_runs/digits"))
     {}
     """
-    return {path.parent.name: read_json(path) for path in sorted((study / DENSE).glob(f"*/{RESULTS}"))}
+    found = {path.parent.name: read_json(path) for path in sorted((study / DENSE).glob(f"*/{RESULTS}"))}
+    for name, results in found.items():
+        if not (isinstance(results.get("runs"), list) and results["runs"] and {"task", "data"} <= set(results)):
+            raise UserError(
+                f"{dense_folder(study, name) / RESULTS}: these are no results of a dense task; remove it and run the task again"
+            )
+    return found
+
+
+def changed_weights(study: Path, results: dict[str, Any]) -> list[str]:
+    """Return the encoders whose weights on disk are others than those that were fine-tuned; ones that are gone are not named."""
+    then = {run["encoder"]: run["weights"] for run in results["runs"] if run.get("weights")}
+    now = {name: study / "encoders" / name / "weights.safetensors" for name in then}
+    return [name for name, path in now.items() if path.is_file() and hash_of_file(path) != then[name]]
+
+
+def hash_of_file(path: Path) -> str:
+    """Return the sha256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

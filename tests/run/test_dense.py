@@ -137,12 +137,18 @@ def test_resumes_and_adds(tmp_path: Path, counted: list[dict[str, Any]], monkeyp
     assert len(counted) == 6
     run_dense(study, spec_of(starts=["trained", "random"]), device="cpu")
     assert len(counted) == 8
-    # Other weights: f-0 alone is fine-tuned again.
+    # Other weights: f-0 alone is fine-tuned again, and until then the report says so.
     save_weights(
         build_encoder(study.spec.encoder, (8, 8, 1), mean=(0.3,), std=(0.4,)), study.encoder("f-0") / "weights.safetensors"
     )
+    stale = "f-0 has other weights now than those that were fine-tuned: run the task again"
+    assert stale in dense_tasks(study)["dense"]["one"]["warnings"]
     run_dense(study, spec_of(), device="cpu")
     assert len(counted) == 9
+    assert stale not in dense_tasks(study)["dense"]["one"]["warnings"]
+    (study.path / "dense" / "one" / "results.json").write_text("{}")
+    with pytest.raises(UserError, match="these are no results of a dense task"):
+        dense_tasks(study)
 
 
 def test_another_task_of_the_same_name_is_refused(tmp_path: Path, counted: list[dict[str, Any]]) -> None:
