@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ from PIL import Image
 
 from sslmem_kit.data.datasets.ade20k import read_ade20k
 from sslmem_kit.data.datasets.dense_pairs import IGNORED, MISSING_DEPTH, DensePairs, Pair
+from sslmem_kit.data.datasets.image_files import cores
 from sslmem_kit.data.datasets.nyu_depth import read_nyu_depth
 from sslmem_kit.data.datasets.scenes import scenes
 from sslmem_kit.errors import UserError
@@ -34,8 +36,10 @@ class DenseDataset:
     fingerprint : str
         sha256 over splits, classes and the pixels of every image and target.
     record : dict
-        Counts of what was read: ``train`` and ``test`` images, ``pixels`` with a target, ``pixels_left_out``; of segmentation ``absent``,
-        classes without a pixel in the train split, and ``train_share`` of each class; of depth ``train_mean`` and ``range`` in metres.
+        Counts of what was read: ``train`` and ``test`` images, ``pixels`` with a target, ``pixels_left_out``; of segmentation ``train_share``
+        of each class among pixels, and ``absent_from_test``, classes without a test pixel; of depth ``train_mean`` and ``range`` in metres.
+    in_memory : bool
+        Held rather than decoded on every read, then in threads.
     """
 
     name: str
@@ -44,6 +48,7 @@ class DenseDataset:
     image_shape: tuple[int, int, int]
     fingerprint: str
     record: dict[str, Any]
+    in_memory: bool
     _read: Callable[[int], Pair] = field(repr=False)
 
     def __len__(self) -> int:
@@ -51,7 +56,13 @@ class DenseDataset:
 
     def read(self, places: np.ndarray) -> Pair:
         """Return images uint8 (m, y, x, channel) and targets (m, y, x) at places."""
-        images, targets = zip(*(self._read(int(place)) for place in places), strict=True)
+        wanted = [int(place) for place in places]
+        if self.in_memory:
+            found = [self._read(place) for place in wanted]
+        else:
+            with ThreadPoolExecutor(min(32, cores(), len(wanted))) as pool:
+                found = list(pool.map(self._read, wanted))
+        images, targets = zip(*found, strict=True)
         return np.stack(images), np.stack(targets)
 
 
@@ -213,4 +224,6 @@ def _checked(spec: DenseDataSpec, task: str, pairs: DensePairs, sized: _Sized) -
     test = int(pairs.is_test.sum())
     record = {"train": n - test, "test": test, **facts, "pixels_left_out": sized.left_out}
     read = held.__getitem__ if keep else sized
-    return DenseDataset(spec.name, pairs.is_test, pairs.class_names, (side, side, sized.channels), digest.hexdigest(), record, read)
+    return DenseDataset(
+        spec.name, pairs.is_test, pairs.class_names, (side, side, sized.channels), digest.hexdigest(), record, keep, read
+    )
