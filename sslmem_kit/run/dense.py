@@ -153,7 +153,7 @@ def _create_or_resume(folder: Path, spec: DenseSpec, data: DenseDataset) -> None
             raise UserError(
                 f"data.name: {spec.data.name!r} has changed since {spec.name!r} was started in this study; restore it, or choose another name"
             )
-        return
+    # Encoders and starts may be others than before.
     write_atomically(folder / "dense.yaml", write_yaml(spec.model_dump(mode="json")).encode())
     write_json(started, now)
 

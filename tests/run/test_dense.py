@@ -137,6 +137,8 @@ def test_resumes_and_adds(tmp_path: Path, counted: list[dict[str, Any]], monkeyp
     assert len(counted) == 6
     run_dense(study, spec_of(starts=["trained", "random"]), device="cpu")
     assert len(counted) == 8
+    written = yaml.safe_load((study.path / "dense" / "one" / "dense.yaml").read_text())
+    assert written["starts"] == ["trained", "random"]
     # Other weights: f-0 alone is fine-tuned again, and until then the report says so.
     save_weights(
         build_encoder(study.spec.encoder, (8, 8, 1), mean=(0.3,), std=(0.4,)), study.encoder("f-0") / "weights.safetensors"
