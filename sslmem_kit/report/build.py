@@ -10,7 +10,7 @@ from sslmem_kit import statistics, store
 from sslmem_kit.data.record import stored_record
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import ALIGNMENT, ENCODER, MODE, PAIR, PARTITION
-from sslmem_kit.report import common, duplicates, estimators, groups, layers, order, probes, reliability
+from sslmem_kit.report import common, dense, duplicates, estimators, groups, layers, order, probes, reliability
 from sslmem_kit.report import fdr as discoveries
 from sslmem_kit.report.audit import one_model_report
 from sslmem_kit.report.tables import by_coordinate, rows_of_tests, without_nan
@@ -55,7 +55,8 @@ def build_report(
     None where the protocol does not divide by it); ``ranges``, one a repetition; ``tests`` (Tables 2 and 16, the latter against the
     null, with the paper's against ``zero``; ``t`` is the paper's "effect size"), whose ``unit``, and that of intervals over samples, is
     ``sample`` or ``group``; of probes :func:`sslmem_kit.report.probes.accuracies`; ``common``, of
-    :func:`sslmem_kit.report.common.common_policy`; ``collapsed``, a sentence by the encoder that has; ``warnings``, of
+    :func:`sslmem_kit.report.common.common_policy`; ``dense``, of
+    :func:`sslmem_kit.report.dense.dense_tasks`, where a dense task was run; ``collapsed``, a sentence by the encoder that has; ``warnings``, of
     :func:`sslmem_kit.statistics.caveats.caveats`; ``data``, what was read (:func:`sslmem_kit.data.record.stored_record`); ``encoders``
     (ids); ``seconds`` that the study took; ``computed_on``, of :func:`sslmem_kit.store.provenance.computed_on`; of a study with layers
     :func:`sslmem_kit.report.layers.localized`; ``duplicates``, of :func:`sslmem_kit.statistics.duplicates.twin_summary` (None where
@@ -124,6 +125,7 @@ def _report(study: Study, protocol: str, fdr: float | None, with_reliability: bo
         "computed_on": computed_on(study.tree.attrs),
         **layers.localized(study.tree),
         **common.common_policy(study, protocol),
+        **dense.dense_tasks(study),
     }
     if fdr is not None:
         report["discoveries"] = discoveries.as_json(statistics.fdr_summary(scores, fdr))

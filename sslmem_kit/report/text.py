@@ -6,7 +6,7 @@ from typing import Any
 
 from sslmem_kit.data.record import as_line
 from sslmem_kit.names import MODE, ONE_MODEL
-from sslmem_kit.report import common, duplicates, estimators, fdr, groups, layers, order, probes, reliability
+from sslmem_kit.report import common, dense, duplicates, estimators, fdr, groups, layers, order, probes, reliability
 from sslmem_kit.report.audit import one_model_text
 from sslmem_kit.statistics.effect import OVER, UNITS
 from sslmem_kit.statistics.numbers import chance, number
@@ -62,6 +62,8 @@ def as_text(report: dict[str, Any]) -> str:
     for found in report.get("reliability", {}).values():
         lines += ["", *reliability.as_text(found)]
     lines += ["", *probes.as_text(report)]
+    if "dense" in report:
+        lines += ["", *dense.as_text(report["dense"])]
     if report["seconds"]:
         lines.append(f"made in {report['seconds']:,.0f} s")
     lines.append(f"computed on {in_words(report['computed_on'])}; {BITS}")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sslmem_kit import arguments
-from sslmem_kit.arguments import Place, json_option, out_option, run_options, spec_argument, tensorboard_option
+from sslmem_kit.arguments import Place, json_option, out_option, run_options, spec_argument, study_argument, tensorboard_option
 from sslmem_kit.errors import require
 from sslmem_kit.events import Event, Message, OnEvent
 from sslmem_kit.names import RUNS
@@ -161,6 +161,35 @@ def duplicates(spec: str, data: str | None, seed: int | None, to: Path | None, a
     click.echo(json.dumps(found.as_json(), indent=2) if as_json else "\n".join(as_text(found)))
     if to is not None:
         click.echo(f"written: {to}", err=as_json)
+
+
+@click.command(short_help="Fine-tune a study's encoders for segmentation or depth.")
+@study_argument
+@click.argument("task", metavar="TASK", shell_complete=arguments.complete_dense)
+@click.option("--data", metavar="NAME", help="In place of the task's data.name: scenes, ade20k:PATH, nyu:PATH.")
+@click.option("--seed", type=click.IntRange(min=0), help="In place of the task's seed.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ...")
+@click.option(
+    "--threads", type=click.IntRange(min=1, max=1024), help="On which the last bits of all numbers depend; by default torch's own."
+)
+@json_option
+def dense(study: Path, task: str, data: str | None, seed: int | None, device: str, threads: int | None, as_json: bool) -> None:
+    """Fine-tune the encoders of STUDY, and random ones beside them, with a decoder for TASK: a class or a depth at every pixel.
+
+    TASK is a YAML file or one of scenes-segmentation, scenes-depth, ade20k and nyu. Run again after any interruption, it resumes.
+    """
+    from sslmem_kit.report import dense as section
+    from sslmem_kit.run.progress import shown
+    from sslmem_kit.spec.dense import load_dense
+    from sslmem_kit.study import open_study
+
+    loaded = load_dense(task, seed=seed, data=data)
+    require("torch", "timm", "segmentation_models_pytorch", "torchmetrics")
+    from sslmem_kit.run.dense import run_dense
+
+    with shown() as on_event:
+        found = section.as_json(run_dense(open_study(study), loaded, device=device, threads=threads, on_event=on_event))
+    click.echo(json.dumps(found, indent=2) if as_json else "\n".join(section.as_text({loaded.name: found})))
 
 
 @click.command(short_help="Score encoders that were trained elsewhere.")

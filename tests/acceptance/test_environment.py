@@ -41,7 +41,9 @@ def requirements(lines: list[str]) -> dict[str, str]:
 def installed_with_all(project: dict) -> list[str]:
     """What the extra ``all`` installs, beside the package itself."""
     optional = project["optional-dependencies"]
-    lines = project["dependencies"] + [line for extra in ("train", "mnist", "privacy", "notebooks") for line in optional[extra]]
+    lines = project["dependencies"] + [
+        line for extra in ("train", "mnist", "privacy", "dense", "notebooks") for line in optional[extra]
+    ]
     return [line for line in lines if not line.startswith("sslmem_kit[")]
 
 

@@ -42,6 +42,7 @@ NOT_RUN = {
     r"sslmem render \S+( reliability| layers| --html)+": "starts a kernel for every notebook; tests/report/test_notebooks.py renders",
     r"for encoder in .*": "trains on GPUs for hours",
     r"sslmem export STUDY --to groups.csv .*": "needs a study with groups; tests/report/test_duplicates.py exports them",
+    r"sslmem dense .*": "fine-tunes for minutes; tests/run/test_dense.py does so in small",
     r"sslmem run twins(-apart)?": "trains hundreds of encoders",
     r"python benchmarks/(twins|order|order_trainings)\.py .*": "needs hundreds of trained encoders, or trains them",
 }
