@@ -19,15 +19,14 @@ from sslmem_kit.encoders.backbone import Encoder
 from sslmem_kit.encoders.layers import Layered
 from sslmem_kit.measures.alignment import measure
 from sslmem_kit.measures.collapse import effective_rank, feature_std
-from sslmem_kit.measures.downstream.knn import knn_accuracy
-from sslmem_kit.measures.downstream.linear import linear_accuracy
+from sslmem_kit.measures.downstream.probes import accuracy, confusion, predict
 from sslmem_kit.measures.downstream.tasks import load_task
 from sslmem_kit.measures.features import pooled_features
 from sslmem_kit.measures.unitmem import measure_units
 from sslmem_kit.spec.seeds import derive_seed
 from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.statistics.collapse import collapse
-from sslmem_kit.store import mean_of_pairs
+from sslmem_kit.store import MOST_CONFUSED, PROBES, mean_of_pairs
 from sslmem_kit.training.checkpoints import Record
 from sslmem_kit.training.distributed import DeviceGroup
 from sslmem_kit.training.objectives import Objective
@@ -117,45 +116,43 @@ def record(spec: StudySpec, objective: Objective, samples: StudySamples, loader:
     if not device_group.first:
         return Record(alignment, np.nan, np.nan, np.nan, np.nan)
     labels = samples.dataset.labels
-    accuracy = _linear(spec, features, labels[samples.probe_training], test, labels[samples.probe_test], device=loader.device)
+    predicted = _predict("linear", spec, features, labels[samples.probe_training], test, device=loader.device)
     spread = np.nan if embedded is None else feature_std(embedded.float().cpu().numpy())
     std, rank = feature_std(chosen), effective_rank(chosen)
-    return Record(alignment, accuracy, std, rank, spread, warning=collapse(std, rank, spread))
+    return Record(
+        alignment, accuracy(predicted, labels[samples.probe_test]), std, rank, spread, warning=collapse(std, rank, spread)
+    )
 
 
-def downstream_accuracy(
-    spec: StudySpec,
-    encoder: Encoder,
-    samples: StudySamples,
-    loader: ImageLoader,
-    device_group: DeviceGroup,
-    *,
-    linear: float | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the accuracy of every probe on every task, (task, probe), and the number of test samples, (task,).
+def downstream_rows(
+    spec: StudySpec, encoder: Encoder, samples: StudySamples, loader: ImageLoader, device_group: DeviceGroup
+) -> dict[str, np.ndarray]:
+    """Return the store's rows of every probe on every task, ``downstream/...``; on ranks other than the first none.
 
-    Accuracies are NaN where the data has no test split.
-
-    Parameters
-    ----------
-    linear
-        Accuracy of the linear probe on the study's own data, where it is known from the last record.
+    ``accuracy`` (task, probe) is NaN where a task has no test split or training samples of one class; ``n_test`` (task,) are the test samples,
+    and ``confusion`` (task, probe, class, predicted) counts them, NaN beyond a task's classes and of tasks with more than
+    :data:`sslmem_kit.store.MOST_CONFUSED`.
     """
     own = (samples.dataset, samples.probe_training, samples.probe_test, loader)
-    accuracies, counts = [], []
-    for number, (dataset, training, test, images) in enumerate((own, *_tasks(spec, samples, loader.device))):
+    accuracies, counts, confusions = [], [], []
+    for dataset, training, test, images in (own, *_tasks(spec, samples, loader.device)):
         features, test_features = (_features(spec, encoder, dataset, part, images, device_group) for part in (training, test))
         if not device_group.first:
             continue
+        labels, classes = dataset.labels[test], len(dataset.class_names)
+        found = [_predict(name, spec, features, dataset.labels[training], test_features, device=loader.device) for name in PROBES]
         counts.append(len(test))
-        parts = (features, dataset.labels[training], test_features, dataset.labels[test])
-        accuracies.append(
-            [
-                _linear(spec, *parts, device=loader.device) if number or linear is None else linear,
-                knn_accuracy(*parts, neighbours=spec.downstream.neighbours, device=loader.device),
-            ]
-        )
-    return np.array(accuracies), np.array(counts)
+        accuracies.append([accuracy(predicted, labels) for predicted in found])
+        confusions.append([confusion(predicted, labels, classes) for predicted in found])
+    if not device_group.first:
+        return {}
+    most = max((len(part[0]) for part in confusions if len(part[0]) <= MOST_CONFUSED), default=0)
+    padded = np.full((len(confusions), len(PROBES), most, most), np.nan, np.float32)
+    for number, part in enumerate(confusions):
+        if (size := len(part[0])) <= most:
+            padded[number, :, :size, :size] = part
+    rows = {"accuracy": np.array(accuracies), "n_test": np.array(counts)} | ({"confusion": padded} if most else {})
+    return {f"downstream/{name}": row for name, row in rows.items()}
 
 
 def _tasks(spec: StudySpec, samples: StudySamples, device: str):
@@ -173,5 +170,5 @@ def _features(
     return device_group.gather(part)
 
 
-def _linear(spec: StudySpec, *parts: np.ndarray, device: str) -> float:
-    return linear_accuracy(*parts, spec=spec.downstream.linear, seed=derive_seed(spec.seed, "probe"), device=device)
+def _predict(name: str, spec: StudySpec, *parts: np.ndarray, device: str) -> np.ndarray | None:
+    return predict(name, spec.downstream, *parts, seed=derive_seed(spec.seed, "probe"), device=device)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from scipy.stats import binomtest
 
 from sslmem_kit.data.record import stored_record
 from sslmem_kit.study import Study
 
-PROBE = {"linear": "linear probe", "knn": "nearest neighbours"}
+PROBE = {"linear": "linear probe", "knn": "nearest neighbours", "centroid": "nearest centroid"}
 
 
 def accuracies(study: Study, encoders: Sequence[str]) -> dict[str, Any]:
@@ -28,14 +31,15 @@ def accuracies(study: Study, encoders: Sequence[str]) -> dict[str, Any]:
     -------
     ``probe_accuracy`` (linear, on the study's own data) by encoder; ``downstream``, accuracies by task, probe and encoder, and
     ``downstream_interval``, their 95 % Wilson intervals, [NaN, NaN] where the number of test samples is not recorded (further tasks in stores
-    of earlier versions); ``downstream_n``, test samples by task; ``linear_probe``, the solver and its options.
+    of earlier versions); ``downstream_n``, test samples by task; ``downstream_by_class``, accuracies by task, probe, encoder and class,
+    None of classes without test samples, of tasks whose confusion is stored; ``linear_probe``, the solver and its options.
 
     Examples
     --------
     >>> from sslmem_kit import open_study
     >>> found = accuracies(open_study("papermill_runs/digits"), ["f-0"])
     >>> list(found)
-    ['probe_accuracy', 'downstream', 'downstream_interval', 'downstream_n', 'linear_probe']
+    ['probe_accuracy', 'downstream', 'downstream_interval', 'downstream_n', 'downstream_by_class', 'linear_probe']
     """
     if "downstream" not in study.tree.children:
         return {"probe_accuracy": {}, "downstream": {}}
@@ -61,8 +65,27 @@ def accuracies(study: Study, encoders: Sequence[str]) -> dict[str, Any]:
         "downstream": values,
         "downstream_interval": intervals,
         "downstream_n": n,
+        "downstream_by_class": _by_class(group),
         "linear_probe": study.spec.downstream.linear.model_dump(mode="json"),
     }
+
+
+def _by_class(group: xr.Dataset) -> dict[str, Any]:
+    if "confusion" not in group:
+        return {}
+    names = json.loads(group["confusion"].attrs["class_names"])
+    counts = group["confusion"].transpose("encoder", "task", "probe", "class", "predicted").values
+    right = np.diagonal(counts, axis1=-2, axis2=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = right / counts.sum(axis=-1, where=np.isfinite(counts))
+    axes = [group[name].values.astype(object) for name in ("encoder", "task", "probe")]
+    found: dict[str, Any] = {}
+    for (number, task), (place, probe), (row, encoder) in itertools.product(*map(enumerate, (axes[1], axes[2], axes[0]))):
+        if task in names:
+            values = share[row, number, place, : len(names[task])]
+            of_classes = dict(zip(names[task], np.where(np.isfinite(values), values, np.nan).tolist(), strict=True))
+            found.setdefault(task, {}).setdefault(probe, {})[encoder] = of_classes
+    return found
 
 
 def _held_out(study: Study) -> float:

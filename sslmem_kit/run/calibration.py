@@ -64,10 +64,10 @@ def calibrate(
         check_stackable(spec, groups, samples, image_loader(samples.dataset, device))
     objective = new_objective(spec, plan, samples, device)
     make_private(training, objective, len(ids), size * training.accumulate, steps_an_epoch, ranks=devices)
-    unread = []
+    unread, tasks = [], {spec.data.name: list(samples.dataset.class_names)}
     for number, task in enumerate(spec.downstream.tasks):  # what is missing is reported, or fetched, before anything is trained
         try:
-            load_task(task, samples.dataset.image_shape, seed=spec.seed)
+            tasks[task.name] = list(load_task(task, samples.dataset.image_shape, seed=spec.seed).class_names)
         except NotThere as error:
             if not timed or task.name not in KNOWN:
                 raise UserError(f"downstream.tasks.{number}: {error}") from None
@@ -79,6 +79,7 @@ def calibrate(
         output = encoder.eval()(torch.zeros(1, *channels_first(samples), device=device))
     facts = {
         "device": device,
+        "tasks": tasks,
         "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
         "objective_parameters": sum(parameter.numel() for parameter in objective.parameters()),
         "stem": encoder.stem,

@@ -43,7 +43,7 @@ def _create_store(study: Study, samples: StudySamples, facts: dict[str, Any], th
         policy=spec.scoring.policy.name,
         epochs=spec.training.epochs,
         recorded_epochs=spec.training.recorded_epochs,
-        tasks=[spec.data.name, *(task.name for task in spec.downstream.tasks)],
+        tasks=facts["tasks"],
         thumbnails=details.thumbnails(dataset, ids),
         original_shapes=dataset.original_shapes[samples.scored],
         block=spec.scoring.block,

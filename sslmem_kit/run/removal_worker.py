@@ -21,7 +21,7 @@ from sslmem_kit.encoders.weights import load_weights, save_weights
 from sslmem_kit.errors import UserError
 from sslmem_kit.events import Completed, OnEvent, Warned
 from sslmem_kit.measures.downstream.tasks import check_classes, load_task
-from sslmem_kit.measures.evaluation import downstream_accuracy
+from sslmem_kit.measures.evaluation import downstream_rows
 from sslmem_kit.run.removal import study_samples
 from sslmem_kit.run.removal_sets import Child, without
 from sslmem_kit.run.repair import WEIGHTS
@@ -114,7 +114,8 @@ def complete_child(
     mean, std = samples.channel_statistics
     encoder = build_encoder(spec.encoder, samples.dataset.image_shape, mean=mean, std=std).to(device)
     load_weights(encoder, weights, device=device)
-    accuracy, tested = downstream_accuracy(spec, encoder.eval(), samples, loader, DeviceGroup(device))
+    rows = downstream_rows(spec, encoder.eval(), samples, loader, DeviceGroup(device))
+    accuracy, tested = (rows[f"downstream/{name}"] for name in ("accuracy", "n_test"))
     if not np.isfinite(accuracy).all():
         raise UserError(f"tasks: {child.plan.id} has no accuracy on a task, its test split is empty or of one class")
     found = {

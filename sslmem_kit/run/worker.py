@@ -22,7 +22,7 @@ from sslmem_kit.encoders.weights import load_weights, save_weights
 from sslmem_kit.errors import UserError
 from sslmem_kit.events import Completed, OnEvent, Scored, Warned, ignore
 from sslmem_kit.measures.alignment import scored_images
-from sslmem_kit.measures.evaluation import downstream_accuracy, record, score_again, score_layers, score_together, score_units
+from sslmem_kit.measures.evaluation import downstream_rows, record, score_again, score_layers, score_together, score_units
 from sslmem_kit.measures.features import nearest, pooled_features
 from sslmem_kit.run.calibration import calibrate as calibrate
 from sslmem_kit.run.removal import study_samples
@@ -154,12 +154,8 @@ def _evaluated(
     """Return the store's rows of a scored encoder beside its alignment; probes and records during training only of pairs of f and g."""
     spec, training = study.spec, study.spec.training
     if spec.encoders[index].design == "pair":
-        linear = progress.history[-1]["probe_accuracy"]
-        accuracy, tested = downstream_accuracy(spec, encoder, samples, loader, device_group, linear=linear)
-        return progress.rows(training.epochs, training.recorded_epochs) | {
-            "downstream/accuracy": accuracy,
-            "downstream/n_test": tested,
-        }
+        rows = downstream_rows(spec, encoder, samples, loader, device_group)
+        return progress.rows(training.epochs, training.recorded_epochs) | rows
     progress.trajectory[training.epochs] = store.mean_alignment(study.results_path, encoder=index)
     return progress.rows(training.epochs, training.recorded_epochs)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +32,7 @@ from sslmem_kit.store.schema import (
     COMMON,
     LAYERS,
     LOCALIZED,
+    MOST_CONFUSED,
     ORIGINAL,
     PER_ENCODER,
     PROBES,
@@ -64,7 +66,7 @@ def create(
     original_shapes: np.ndarray | None = None,
     epochs: int = 0,
     recorded_epochs: Sequence[int] = (),
-    tasks: Sequence[str] = (),
+    tasks: Mapping[str, Sequence[str]] | None = None,
     layers: Sequence[str] = (),
     common_policy: str | None = None,
 ) -> None:
@@ -97,7 +99,7 @@ def create(
         Length of training; the epochs after which alignment and probe accuracy are recorded. 0 where encoders were trained elsewhere: there
         is no ``/training``, ``/trajectory`` or ``/downstream`` then, and nothing to evaluate.
     tasks
-        Names of the downstream tasks.
+        Names of the classes of each downstream task.
     layers
         Names of the layers whose alignment is stored too, in forward order, the full (unpooled) representation last.
     common_policy
@@ -134,7 +136,7 @@ def create(
         {
             "/": root,
             **_image_group(thumbnails, original_shapes),
-            **(_training_groups(n, e, epochs, recorded_epochs, tasks) if epochs else {}),
+            **(_training_groups(n, e, epochs, recorded_epochs, tasks or {}) if epochs else {}),
             "/completeness": xr.Dataset(
                 {"scored": ((ENCODER, "block"), np.zeros((e, blocks), bool)), "evaluated": (ENCODER, np.full(e, not epochs))},
                 coords={"block_start": ("block", np.arange(blocks) * block)},
@@ -168,7 +170,7 @@ def _image_group(thumbnails: np.ndarray | None, original_shapes: np.ndarray | No
 
 
 def _training_groups(
-    samples: int, encoders: int, epochs: int, recorded_epochs: Sequence[int], tasks: Sequence[str]
+    samples: int, encoders: int, epochs: int, recorded_epochs: Sequence[int], tasks: Mapping[str, Sequence[str]]
 ) -> dict[str, xr.Dataset]:
     """Return the groups of encoders that were trained here: their training, trajectory and downstream accuracy."""
     recorded, text = np.array(recorded_epochs, np.int64), StringDType()
@@ -181,10 +183,19 @@ def _training_groups(
         "accuracy": ((ENCODER, "task", "probe"), _absent(encoders, len(tasks), len(PROBES))),
         "n_test": ((ENCODER, "task"), _absent(encoders, len(tasks)), {"long_name": "samples that accuracy is of"}),
     }
+    confused = {name: list(classes) for name, classes in tasks.items() if len(classes) <= MOST_CONFUSED}
+    if confused:
+        most = max(map(len, confused.values()))
+        about = {
+            "long_name": "test samples by class and by the class that a probe takes them for",
+            "class_names": json.dumps(confused),
+        }
+        sizes = (encoders, len(tasks), len(PROBES), most, most)
+        accuracy["confusion"] = (ENCODER, "task", "probe", "class", "predicted"), _absent(*sizes), about
     return {
         "/training": xr.Dataset(losses, {EPOCH: np.arange(1, epochs + 1)}),
         "/trajectory": xr.Dataset(path, {EPOCH: recorded}),
-        "/downstream": xr.Dataset(accuracy, {"task": np.array(tasks, text), "probe": np.array(PROBES, text)}),
+        "/downstream": xr.Dataset(accuracy, {"task": np.array(list(tasks), text), "probe": np.array(PROBES, text)}),
     }
 
 

@@ -23,7 +23,10 @@ SCHEMA_VERSION = 1
 RECORDED = ("probe_accuracy", "feature_std", "effective_rank", "embedding_std")
 """Variables recorded of an encoder at each recorded epoch, beside alignment: one number each."""
 
-PROBES = ("linear", "knn")
+PROBES = ("linear", "knn", "centroid")
+
+MOST_CONFUSED = 200
+"""Classes of a task with more of which there is no ``confusion``."""
 
 PER_ENCODER = {
     "training": ("loss", "learning_rate"),

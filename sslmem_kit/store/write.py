@@ -62,8 +62,8 @@ def write_evaluation(path: Path, *, encoder: int, rows: Mapping[str, np.ndarray]
         if name not in group:
             continue
         array = group[name]
-        if name == "downstream/accuracy":
-            row = row[:, : array.shape[-1]]
+        if name in ("downstream/accuracy", "downstream/confusion"):
+            row = row[:, : array.shape[2]]
         if name == f"trajectory/{ALIGNMENT}":
             array[:, encoder, :] = row
         else:

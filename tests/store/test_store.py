@@ -45,7 +45,7 @@ def path(tmp_path: Path) -> Path:
         policy="crop+flip",
         epochs=EPOCHS,
         recorded_epochs=RECORDED,
-        tasks=["digits"],
+        tasks={"digits": [str(digit) for digit in range(10)]},
         thumbnails=np.random.default_rng(1).integers(0, 256, (N, 4, 4, 3), dtype=np.uint8),
         block=BLOCK,
         attrs={"spec": json.dumps({"name": "x"}), "spec_hash": "abc", "versions": "{}", "device": "cpu"},
@@ -64,7 +64,7 @@ def rows(encoder: int) -> dict[str, np.ndarray]:
         "training/learning_rate": (EPOCHS,),
         "trajectory/alignment": (N, len(RECORDED)),
         "trajectory/probe_accuracy": (len(RECORDED),),
-        "downstream/accuracy": (1, 2),
+        "downstream/accuracy": (1, 3),
     }
     return {name: np.random.default_rng(encoder).random(shape).astype(np.float32) for name, shape in shapes.items()}
 
@@ -194,6 +194,7 @@ def test_no_two_writers_share_a_chunk(path: Path) -> None:
         "trajectory/alignment",
         "trajectory/probe_accuracy",
         "downstream/accuracy",
+        "downstream/confusion",
         "completeness/scored",
         "completeness/evaluated",
     ):
@@ -230,7 +231,7 @@ def test_a_store_that_could_not_be_created_is_not_there(path: Path, monkeypatch:
             policy="crop",
             epochs=1,
             recorded_epochs=(1,),
-            tasks=["digits"],
+            tasks={"digits": [str(digit) for digit in range(10)]},
             thumbnails=np.zeros((N, 2, 2, 1), np.uint8),
             block=BLOCK,
             attrs={},

@@ -85,7 +85,7 @@ def make_study(
         policy="simclr",
         epochs=spec.training.epochs,
         recorded_epochs=spec.training.recorded_epochs,
-        tasks=["digits"],
+        tasks={"digits": [str(digit) for digit in range(10)]},
         thumbnails=thumbnails,
         original_shapes=None if files is None else np.stack([100 + ids, 200 + ids], axis=1),
         block=spec.scoring.block,
@@ -114,7 +114,7 @@ def make_study(
                 "trajectory/feature_std": np.full(len(recorded), 0.8),
                 "trajectory/effective_rank": np.full(len(recorded), 20.0),
                 "trajectory/embedding_std": np.full(len(recorded), 0.9),
-                "downstream/accuracy": np.full((1, 2), 0.85),
+                "downstream/accuracy": np.full((1, len(store.PROBES)), 0.85),
             },
         )
     if complete:
