@@ -97,7 +97,7 @@ class StudyResults(StudyFolder):
             if of_subsets:
                 result = subset_scores(results, protocol=protocol)
             else:
-                result = scores.score(results, protocol=protocol, encoders=encoders)
+                result = scores.score_stored(results, protocol=protocol, encoders=encoders)
                 result = with_shrunken(result, results if encoders is None else results.sel({ENCODER: list(encoders)}))
             order = rank_scores(results, protocol=protocol) if encoders is None and not of_subsets and has_order(results) else None
         store.check_whole(self.results_path, result["difference"])
@@ -123,7 +123,7 @@ class StudyResults(StudyFolder):
         protocol = protocol or scores.default_protocol(self.results)
         with store.reading(self.results_path):
             second = self.tree[store.COMMON].to_dataset()[ALIGNMENT]
-            result = scores.score(
+            result = scores.score_stored(
                 self.results.assign({ALIGNMENT: self.results[ALIGNMENT].copy(data=second.data)}), protocol=protocol
             )
         store.check_whole(self.results_path, result["difference"], what=f"difference in /{store.COMMON}")

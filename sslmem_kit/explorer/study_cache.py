@@ -137,7 +137,10 @@ class OpenStudy:
         def make() -> xr.Dataset:
             with store.reading(self.study.results_path):
                 results = self._root
-                made, chosen = scores.score(results, protocol=protocol, encoders=encoders), results.sel({ENCODER: list(encoders)})
+                made, chosen = (
+                    scores.score_stored(results, protocol=protocol, encoders=encoders),
+                    results.sel({ENCODER: list(encoders)}),
+                )
                 made = with_shrunken(made, chosen)
                 ordered = rank_scores(self._scored, protocol=protocol) if self.ordering == RANK_SCORE else None
                 known = order_of_pairs(chosen, protocol) if ordered is None else ordered
