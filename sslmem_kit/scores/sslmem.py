@@ -295,10 +295,6 @@ def score_stored(results: xr.Dataset, *, protocol: str = "corrected", encoders: 
     trained = results[TRAINED_ON].transpose(SAMPLE, ENCODER).values
     null = trained.all(axis=1) | ~trained.any(axis=1)
     known = np.isfinite(difference.values)
-    if not known.all():
-        warnings.warn(
-            f"{(~known).sum():,} of {len(known):,} samples have no score: alignments of them are not numbers", stacklevel=2
-        )
     baseline = np.sort(difference.values[null & known])
     if len(baseline) > 1:
         scores["z"] = (difference - baseline.mean()) / baseline.std(ddof=1)
