@@ -210,14 +210,22 @@ class StudyResults(StudyFolder):
             head = overview.one_model_headline(name, table.sizes[ENCODER], table.attrs["protocol"])
             tables = overview.alignment_tables(alignment_summary(table))
             return found | {"verdict": [head, overview.as_sentence(NOT_SCORES), *read], "tables": tables}
-        result = self.scores()
+        result = self.scores() if is_subset(self.tree) else self._scores_at_a_glance()
         head = overview.headline(name, len(pair_positions(self.tree)), result.attrs["protocol"], result.attrs.get("ranges"))
         sentence = [] if BY_ENCODER not in result else [overview.as_sentence(self._sentence(result))]
         return found | {"verdict": [*sentence, head, *read], "tables": overview.tables(result)}
 
+    def _scores_at_a_glance(self) -> xr.Dataset:
+        """Return the scores of f against g without what :meth:`scores` adds to them: order, shrunken scores and significance."""
+        with store.reading(self.results_path):
+            result = scores.score_stored(self._results_without_dask(), protocol=scores.default_protocol(self.results))
+        store.check_whole(self.results_path, result["difference"])
+        return result
+
     def _sentence(self, result: xr.Dataset) -> str:
         """Return the verdict on scores."""
-        return verdict(effects(result), meaningless=meaningless(self.tree)).sentence
+        wrong = meaningless(self.tree) if self.caveats else None  # which caveats name too
+        return verdict(effects(result), meaningless=wrong).sentence
 
     def _results_without_dask(self) -> xr.Dataset:
         """Return the results as lazy zarr arrays without dask: where everything is read, a task per chunk takes longer than the reading."""
