@@ -24,7 +24,7 @@ from sslmem_kit.scores.audit import (
     subset_scores,
 )
 from sslmem_kit.scores.contrast import BY_ENCODER
-from sslmem_kit.scores.selection import pair_positions
+from sslmem_kit.scores.selection import scored_positions
 from sslmem_kit.spec.audit import AuditSpec
 from sslmem_kit.spec.places import as_typed, below_here, find_study, no_study
 from sslmem_kit.spec.study import StudySpec
@@ -211,7 +211,7 @@ class StudyResults(StudyFolder):
             tables = overview.alignment_tables(alignment_summary(table))
             return found | {"verdict": [head, overview.as_sentence(NOT_SCORES), *read], "tables": tables}
         result = self.scores() if is_subset(self.tree) else self._scores_at_a_glance()
-        head = overview.headline(name, len(pair_positions(self.tree)), result.attrs["protocol"], result.attrs.get("ranges"))
+        head = overview.headline(name, len(scored_positions(self.tree)), result.attrs["protocol"], result.attrs.get("ranges"))
         sentence = [] if BY_ENCODER not in result else [overview.as_sentence(self._sentence(result))]
         return found | {"verdict": [*sentence, head, *read], "tables": overview.tables(result)}
 
