@@ -24,7 +24,7 @@ from sslmem_kit.scores.audit import (
     subset_scores,
 )
 from sslmem_kit.scores.contrast import BY_ENCODER
-from sslmem_kit.scores.selection import pair_positions
+from sslmem_kit.scores.selection import scored_positions
 from sslmem_kit.spec.audit import AuditSpec
 from sslmem_kit.spec.places import as_typed, below_here, find_study, no_study
 from sslmem_kit.spec.study import StudySpec
@@ -97,7 +97,7 @@ class StudyResults(StudyFolder):
             if of_subsets:
                 result = subset_scores(results, protocol=protocol)
             else:
-                result = scores.score(results, protocol=protocol, encoders=encoders)
+                result = scores.score_stored(results, protocol=protocol, encoders=encoders)
                 result = with_shrunken(result, results if encoders is None else results.sel({ENCODER: list(encoders)}))
             order = rank_scores(results, protocol=protocol) if encoders is None and not of_subsets and has_order(results) else None
         store.check_whole(self.results_path, result["difference"])
@@ -123,7 +123,7 @@ class StudyResults(StudyFolder):
         protocol = protocol or scores.default_protocol(self.results)
         with store.reading(self.results_path):
             second = self.tree[store.COMMON].to_dataset()[ALIGNMENT]
-            result = scores.score(
+            result = scores.score_stored(
                 self.results.assign({ALIGNMENT: self.results[ALIGNMENT].copy(data=second.data)}), protocol=protocol
             )
         store.check_whole(self.results_path, result["difference"], what=f"difference in /{store.COMMON}")
@@ -210,14 +210,22 @@ class StudyResults(StudyFolder):
             head = overview.one_model_headline(name, table.sizes[ENCODER], table.attrs["protocol"])
             tables = overview.alignment_tables(alignment_summary(table))
             return found | {"verdict": [head, overview.as_sentence(NOT_SCORES), *read], "tables": tables}
-        result = self.scores()
-        head = overview.headline(name, len(pair_positions(self.tree)), result.attrs["protocol"], result.attrs.get("ranges"))
+        result = self.scores() if is_subset(self.tree) else self._scores_at_a_glance()
+        head = overview.headline(name, len(scored_positions(self.tree)), result.attrs["protocol"], result.attrs.get("ranges"))
         sentence = [] if BY_ENCODER not in result else [overview.as_sentence(self._sentence(result))]
         return found | {"verdict": [*sentence, head, *read], "tables": overview.tables(result)}
 
+    def _scores_at_a_glance(self) -> xr.Dataset:
+        """Return the scores of f against g without what :meth:`scores` adds to them: order, shrunken scores and significance."""
+        with store.reading(self.results_path):
+            result = scores.score_stored(self._results_without_dask(), protocol=scores.default_protocol(self.results))
+        store.check_whole(self.results_path, result["difference"])
+        return result
+
     def _sentence(self, result: xr.Dataset) -> str:
         """Return the verdict on scores."""
-        return verdict(effects(result), meaningless=meaningless(self.tree)).sentence
+        wrong = meaningless(self.tree) if self.caveats else None  # which caveats name too
+        return verdict(effects(result), meaningless=wrong).sentence
 
     def _results_without_dask(self) -> xr.Dataset:
         """Return the results as lazy zarr arrays without dask: where everything is read, a task per chunk takes longer than the reading."""

@@ -137,8 +137,8 @@ class OpenStudy:
         def make() -> xr.Dataset:
             with store.reading(self.study.results_path):
                 results = self._root
-                made, chosen = scores.score(results, protocol=protocol, encoders=encoders), results.sel({ENCODER: list(encoders)})
-                made = with_shrunken(made, chosen)
+                chosen = results.sel({ENCODER: list(encoders)})
+                made = with_shrunken(scores.score_stored(results, protocol=protocol, encoders=encoders), chosen)
                 ordered = rank_scores(self._scored, protocol=protocol) if self.ordering == RANK_SCORE else None
                 known = order_of_pairs(chosen, protocol) if ordered is None else ordered
                 wrong = meaningless(self._present, encoders)

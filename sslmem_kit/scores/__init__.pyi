@@ -4,7 +4,7 @@ from .groups import group_influence, influence_by_cut
 from .intervals import CONFIDENCE
 from .protocols import PROTOCOLS, default_protocol, mean_over_pairs, pair_noise, select_protocol, usable_protocols, view_weights
 from .selection import of_pairs, of_scores, pair_positions, scored_positions, whole_seeds
-from .sslmem import by_seed, family_contrast, leave_out, normalize_range, score
+from .sslmem import by_seed, family_contrast, leave_out, normalize_range, score, score_stored
 
 __all__ = [
     "CONFIDENCE",
@@ -25,6 +25,7 @@ __all__ = [
     "pair_noise",
     "pair_positions",
     "score",
+    "score_stored",
     "scored_positions",
     "seeds_of",
     "select_protocol",

@@ -262,6 +262,22 @@ def score(results: xr.Dataset, *, protocol: str = "corrected", encoders: Sequenc
     >>> scores.attrs["pairs"], scores.attrs["n_range"], len(scores.attrs["ranges"])
     (3, 10, 3)
     """
+    scores = score_stored(results, protocol=protocol, encoders=encoders)
+    missing, total = int((~np.isfinite(scores["difference"].values)).sum()), scores.sizes[SAMPLE]
+    if missing:
+        warnings.warn(f"{missing:,} of {total:,} samples have no score: alignments of them are not numbers", stacklevel=2)
+    return scores
+
+
+def score_stored(results: xr.Dataset, *, protocol: str = "corrected", encoders: Sequence[str] | None = None) -> xr.Dataset:
+    """Score every sample as :func:`score` does, without its warning: for stores, whose lost values are an error of their own.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import _example
+    >>> score_stored(_example.results()).identical(score(_example.results()))
+    True
+    """
     if encoders is not None:
         results = _select_encoders(results, encoders)
     else:
@@ -279,10 +295,6 @@ def score(results: xr.Dataset, *, protocol: str = "corrected", encoders: Sequenc
     trained = results[TRAINED_ON].transpose(SAMPLE, ENCODER).values
     null = trained.all(axis=1) | ~trained.any(axis=1)
     known = np.isfinite(difference.values)
-    if not known.all():
-        warnings.warn(
-            f"{(~known).sum():,} of {len(known):,} samples have no score: alignments of them are not numbers", stacklevel=2
-        )
     baseline = np.sort(difference.values[null & known])
     if len(baseline) > 1:
         scores["z"] = (difference - baseline.mean()) / baseline.std(ddof=1)

@@ -75,15 +75,16 @@ def effects(scores: xr.Dataset) -> xr.Dataset:
         value = sum(weight * groups[name].mean() for name, weight in weights.items()) if len(first) and len(second) else np.nan
         error, degrees, over, sd, seeds = _over_trainings(of_trainings, weights)
         test = two_sample_test(first, second, alternative="greater")
-        of_units = (
-            [np.arange(len(first)), len(first) + np.arange(len(second))] if units is None else [units[name] for name in weights]
-        )
-        clustered = clustered_two_sample_test(first, second, *of_units, alternative="greater")
-        if units is not None:
-            test = test.assign(clustered[["t", "p"]])
-        if over == "samples":  # both partitions have the same weight but for its sign
-            error, degrees = (clustered[name].item() for name in ("standard_error", "degrees"))
-            error *= next(iter(weights.values()))
+        if units is not None or over == "samples":
+            of_units = (
+                [np.arange(len(first)), len(first) + np.arange(len(second))] if units is None else [units[name] for name in weights]
+            )
+            clustered = clustered_two_sample_test(first, second, *of_units, alternative="greater")
+            if units is not None:
+                test = test.assign(clustered[["t", "p"]])
+            if over == "samples":  # both partitions have the same weight but for its sign
+                error, degrees = (clustered[name].item() for name in ("standard_error", "degrees"))
+                error *= next(iter(weights.values()))
         reach = error * special.stdtrit(degrees, 0.5 + CONFIDENCE / 2)
         tested = (test[name].item() for name in ("t", "p", "cohens_d", "n"))
         rows.append((value, (value - reach, value + reach), over, sd, seeds, *tested))

@@ -188,7 +188,7 @@ def check_rendered(study, paths, names):
         else:
             page = re.sub(r"<script>.*?</script>", "", path.read_text(), flags=re.S)
             assert not re.findall(r"<(?:script|link|img|iframe)[^>]*(?:src|href)=\"(?!data:)[^\"]*\"", page)
-            assert "cdn" not in page
+            assert "cdn" not in re.sub(r"data:[\w/+.;-]*base64,[\w+/=]*", "", page)  # letters of a picture may spell it
 
 
 def test_tables_render_end_to_end(study, capfd):
