@@ -1,4 +1,4 @@
-"""How fast samples are scored on the CPU, and what the scores are worth: `python benchmarks/scoring.py --json`.
+"""How fast samples are scored, and what the scores are worth: `python benchmarks/scoring.py --json`; on a GPU: `--device cuda --parts models`.
 
 **Speed**, of a pair of encoders of 32x32 images that score by 5 views. Before anything is timed both are trained for some epochs on
 enlarged digits, as studies train theirs, since of two untrained encoders the scores are noise and nothing can be said of their ranks.
@@ -59,6 +59,11 @@ VIEWS, EQUAL_VIEWS = 5, 9
 """Of the released protocol; as many as take no more forward passes than that."""
 BATCHES = (16, 32, 64, 128, 192, 256)
 """Batch sizes that bare forward passes are tried at."""
+SIZES: dict[str, dict[str, int]] = {
+    "cpu": {"samples": 128, "released_samples": 8, "trained": 256},
+    "cuda": {"samples": 896, "released_samples": 32, "trained": 896},
+}
+"""Samples that are scored, samples of a turn of the released protocol, and samples of a family's training, by device."""
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -88,14 +93,14 @@ def study(model: str, folder: Path, *, trained: int, epochs: int) -> StudySpec:
 class Arms:
     """What takes turns; each returns its seconds a sample."""
 
-    def __init__(self, spec: StudySpec, folder: Path, *, samples: int, released_samples: int) -> None:
+    def __init__(self, spec: StudySpec, folder: Path, *, device: str, samples: int, released_samples: int) -> None:
         from sslmem_kit.data.loader import ImageLoader
         from sslmem_kit.data.samples import load_samples
         from sslmem_kit.training.loop import train
 
-        self.spec, self.folder = spec, folder
+        self.spec, self.folder, self.device = spec, folder, device
         self.samples = load_samples(spec)
-        self.loader = ImageLoader(self.samples.dataset, "cpu")
+        self.loader = ImageLoader(self.samples.dataset, device)
         self.plans = spec.encoders[:2]
         self.pair = [train(spec, plan, self.samples, self.loader, folder / plan.id)[0].eval() for plan in self.plans]
         self.plain = [_plain(encoder) for encoder in self.pair]
@@ -165,7 +170,7 @@ class Arms:
         chosen = (self._next + np.arange(self.released_samples)) % len(self.ids)
         self._next = int(chosen[-1]) + 1
         images = next(self.loader.batches([self.ids[chosen]]))
-        keys = torch.from_numpy(self.ids[chosen])
+        keys = torch.from_numpy(self.ids[chosen]).to(self.device)
         policy, seed = self.spec.scoring.policy, self.spec.view_seed
         views = [make_views(images, keys, view=view, seed=seed, policy=policy) for view in range(1, VIEWS + 1)]
 
@@ -195,9 +200,10 @@ class Arms:
     def _best_batch(self) -> int:
         """The batch size at which forward passes take the least time: the best of three rounds of each."""
         most = len(self.ids) * (VIEWS + 1)
-        sizes = [size for size in BATCHES if size <= most] or [most]
+        batches = BATCHES if self.device == "cpu" else (256, 512, 1024, 2048, 4096)
+        sizes = [size for size in batches if size <= most] or [most]
         seconds = {
-            size: min(_forward_seconds(self.pair[:1], self._noise(size), max(1, min(most, 256) // size)) for _ in range(3))
+            size: min(_forward_seconds(self.pair[:1], self._noise(size), max(1, min(most, batches[-1]) // size)) for _ in range(3))
             for size in sizes
         }
         return min(seconds, key=seconds.get)
@@ -206,7 +212,7 @@ class Arms:
         import torch
 
         height, width, channels = self.samples.dataset.image_shape
-        return torch.rand(size, channels, height, width, generator=torch.Generator().manual_seed(0))
+        return torch.rand(size, channels, height, width, generator=torch.Generator().manual_seed(0)).to(self.device)
 
 
 def _plain(encoder: Any) -> Any:
@@ -229,17 +235,34 @@ def _forward_seconds(encoders: list[Any], images: Any, passes: int) -> float:
         for encoder in encoders:
             for _ in range(passes):
                 encoder(images)
+        if images.is_cuda:
+            torch.cuda.synchronize()
         return (time.perf_counter() - start) / passes / len(images)
 
 
-def measure(model: str, *, rounds: int, samples: int = 128, released_samples: int = 8, trained: int = 256, epochs: int = 6) -> dict:
-    """All arms of a model, taking turns."""
+def measure(
+    model: str,
+    *,
+    rounds: int,
+    device: str = "cpu",
+    samples: int | None = None,
+    released_samples: int | None = None,
+    trained: int | None = None,
+    epochs: int = 6,
+) -> dict:
+    """All arms of a model, taking turns; numbers of samples by :data:`SIZES`."""
     from scipy import stats
+
+    sizes = SIZES[device]
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         arms = Arms(
-            study(model, folder, trained=trained, epochs=epochs), folder, samples=samples, released_samples=released_samples
+            study(model, folder, trained=trained or sizes["trained"], epochs=epochs),
+            folder,
+            device=device,
+            samples=samples or sizes["samples"],
+            released_samples=released_samples or sizes["released_samples"],
         )
         turns = {"bare": arms.bare, "ours": arms.ours, "bf16": arms.bf16, "released": arms.released}
         seconds: dict[str, list[float]] = {name: [] for name in turns}
@@ -267,15 +290,23 @@ def measure(model: str, *, rounds: int, samples: int = 128, released_samples: in
         "rounds": rounds,
         "forwards_a_sample": {"released": 4 * VIEWS, "ours": 2 * (VIEWS + 1)},
         "bare_batch_size": arms.best_batch,
+        "device": device_name(device),
         "threads": len(os.sched_getaffinity(0)),
         "rounds_milliseconds_a_sample": {name: (1e3 * values).round(3).tolist() for name, values in times.items()},
     }
 
 
-def in_a_worker(model: str, rounds: int) -> dict[str, Any]:
+def device_name(device: str) -> str:
+    """Name of the card, or ``cpu``."""
+    import torch
+
+    return torch.cuda.get_device_name() if device == "cuda" else device
+
+
+def in_a_worker(model: str, rounds: int, device: str) -> dict[str, Any]:
     """:func:`measure` in a process that starts as a study's workers do."""
     with worker_environment(len(os.sched_getaffinity(0))):
-        command = [sys.executable, __file__, "--model", model, "--rounds", str(rounds)]
+        command = [sys.executable, __file__, "--model", model, "--rounds", str(rounds), "--device", device]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise SystemExit(f"the process for {model!r} failed; what it said stands above")
@@ -350,18 +381,19 @@ def _interval(name: str, ratios: np.ndarray) -> dict[str, Any]:
 
 def main() -> None:
     """Measure, print."""
-    parser = argparse.ArgumentParser(description="Speed of scoring on the CPU, and the signal-to-noise of scores.")
+    parser = argparse.ArgumentParser(description="Speed of scoring, and the signal-to-noise of scores.")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.add_argument("--parts", default="models,snr", help="which parts to measure, with commas (models,snr)")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each arm (5)")
     parser.add_argument("--pairs", type=int, default=6, help="pairs of encoders that are trained, of each kind (6)")
+    parser.add_argument("--device", choices=SIZES, default="cpu", help="of the models' part (cpu)")
     parser.add_argument("--model", choices=MODELS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     parts = options.parts.split(",")
     if set(parts) - {"models", "snr"}:
         parser.error(f"--parts: {options.parts!r} names others than models and snr")
     if options.model:
-        print(json.dumps(measure(options.model, rounds=options.rounds)))
+        print(json.dumps(measure(options.model, rounds=options.rounds, device=options.device)))
         return
     for name in THREAD_SETTINGS:  # all cores, whatever the shell says
         os.environ.pop(name, None)
@@ -369,7 +401,7 @@ def main() -> None:
     if "models" in parts:
         told["models"] = {}
         for model in MODELS:
-            told["models"][model] = found = in_a_worker(model, options.rounds)
+            told["models"][model] = found = in_a_worker(model, options.rounds, options.device)
             if not options.json:
                 for name, bar in BARS[model].items():
                     low, high = found[f"{name}_interval"]

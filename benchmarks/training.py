@@ -1,4 +1,4 @@
-"""How fast encoders are trained on the CPU: `python benchmarks/training.py --json`.
+"""How fast encoders are trained: `python benchmarks/training.py --json`, on a GPU with `--device cuda`.
 
 Three arms train the same encoder by the same method at the same batch size, each in a process of its own that waits while another works:
 
@@ -54,7 +54,9 @@ MODELS: dict[str, dict[str, Any]] = {
 BARS = {"resnet18": (0.95, 1.05), "vit_tiny_mae": (0.95, 1.2), "demo": (0.8, 3.0)}
 """What ``vs_bare_step`` and ``vs_dataloader`` should reach."""
 STEPS = {"resnet18": 6, "vit_tiny_mae": 12, "demo": 80}
-"""Steps of one turn, about; ``--steps`` takes other ones, to try the benchmark."""
+"""Steps of one turn on the CPU, about; ``--steps`` takes other ones, to try the benchmark."""
+GPU_STEPS = 100
+"""Steps of one turn on a GPU."""
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -82,7 +84,7 @@ def study(model: str, folder: Path, precision: str, steps: int) -> StudySpec:
 Rest = Callable[[float], str]
 
 
-def bare(spec: StudySpec, steps: int, folder: Path, rest: Rest) -> None:
+def bare(spec: StudySpec, steps: int, folder: Path, rest: Rest, device: str) -> None:
     """Steps on the first batch; told ``checkpoint``, it writes one and gives the seconds of that."""
     import torch
 
@@ -96,25 +98,27 @@ def bare(spec: StudySpec, steps: int, folder: Path, rest: Rest) -> None:
     from sslmem_kit.views import make_views, sample_keys
 
     samples, plan = load_samples(spec), spec.encoders[0]
-    objective = new_objective(spec, plan, samples, "cpu").train()
+    objective = new_objective(spec, plan, samples, device).train()
     optimizer = build_optimizer(objective, spec.training)
     ids = samples.training(plan)[: spec.training.batch_size]
-    images, slots = next(ImageLoader(samples.dataset, "cpu").batches([ids])), torch.arange(len(ids))
+    images, slots = next(ImageLoader(samples.dataset, device).batches([ids])), torch.arange(len(ids), device=device)
     views = [
         make_views(images, slots, view=index, seed=0, policy=draw.policy)
         for index, draw in enumerate(objective.view_specs(spec.training.policy))
     ]
-    labels = torch.from_numpy(samples.dataset.labels[samples.dataset.positions(ids)]).long()
+    labels = torch.from_numpy(samples.dataset.labels[samples.dataset.positions(ids)]).long().to(device)
     batch = Batch(tuple(views), sample_keys(0, slots, 0), labels)
     objective.before_step(StepInfo(0, 1, 1))
     while True:
         start = time.perf_counter()
         for _ in range(steps):
             optimizer.zero_grad(set_to_none=True)
-            with autocast("cpu", spec.training.precision):
+            with autocast(device, spec.training.precision):
                 loss = objective(batch)
             loss.backward()
             optimizer.step()
+        if device == "cuda":
+            torch.cuda.synchronize()
         asked = rest((time.perf_counter() - start) / steps)
         while asked == "checkpoint":
             start = time.perf_counter()
@@ -122,7 +126,7 @@ def bare(spec: StudySpec, steps: int, folder: Path, rest: Rest) -> None:
             asked = rest(time.perf_counter() - start)
 
 
-def ours(spec: StudySpec, steps: int, folder: Path, rest: Rest) -> None:
+def ours(spec: StudySpec, steps: int, folder: Path, rest: Rest, device: str) -> None:
     """Whole epochs of `sslmem_kit.training.loop.train`."""
     from sslmem_kit.data.loader import ImageLoader
     from sslmem_kit.data.samples import load_samples
@@ -140,10 +144,10 @@ def ours(spec: StudySpec, steps: int, folder: Path, rest: Rest) -> None:
                 rest((time.perf_counter() - start) / done)
                 done, start = 0, time.perf_counter()
 
-    train(spec, plan, samples, ImageLoader(samples.dataset, "cpu"), folder, emit=emit)
+    train(spec, plan, samples, ImageLoader(samples.dataset, device), folder, emit=emit)
 
 
-def usual(spec: StudySpec, steps: int, folder: Path, rest: Rest) -> None:
+def usual(spec: StudySpec, steps: int, folder: Path, rest: Rest, device: str) -> None:
     """The loop of a plain training script."""
     import torch
     from by_hand import Images, model_of, transform_of
@@ -166,15 +170,16 @@ def usual(spec: StudySpec, steps: int, folder: Path, rest: Rest) -> None:
         num_workers=workers,
         prefetch_factor=ahead,
         persistent_workers=True,
+        pin_memory=device == "cuda",
     )
-    model = model_of(spec, samples.dataset.image_shape).train()
+    model = model_of(spec, samples.dataset.image_shape).train().to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=spec.training.learning_rate, weight_decay=spec.training.weight_decay)
     total = 0.0
 
     def step(views: list[torch.Tensor]) -> None:
         nonlocal total
-        with torch.autocast("cpu", torch.bfloat16, enabled=spec.training.precision == "bf16"):
-            loss = model(views)
+        with torch.autocast(device, torch.bfloat16, enabled=spec.training.precision == "bf16"):
+            loss = model([view.to(device, non_blocking=True) for view in views])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -207,7 +212,7 @@ def usual(spec: StudySpec, steps: int, folder: Path, rest: Rest) -> None:
 # --- taking turns
 
 
-def serve(arm: str, model: str, folder: Path, precision: str, steps: int) -> None:
+def serve(arm: str, model: str, folder: Path, precision: str, steps: int, device: str) -> None:
     """In an arm's process: work when a line comes in, and answer it with seconds."""
 
     def rest(seconds: float) -> str:
@@ -221,18 +226,18 @@ def serve(arm: str, model: str, folder: Path, precision: str, steps: int) -> Non
         return line.strip()
 
     wait()
-    ARMS[arm](study(model, folder, precision, steps), steps, folder, rest)
+    ARMS[arm](study(model, folder, precision, steps), steps, folder, rest, device)
 
 
 ARMS = {"bare": bare, "ours": ours, "usual": usual}
 
 
 @contextlib.contextmanager
-def process(arm: str, model: str, folder: Path, precision: str, steps: int) -> Iterator[Callable[[str], float]]:
+def process(arm: str, model: str, folder: Path, precision: str, steps: int, device: str) -> Iterator[Callable[[str], float]]:
     """An arm's process; call it with a line to be told seconds. Ours and bare start as a study's worker does, usual as any script."""
     cores = len(os.sched_getaffinity(0))
     command = [sys.executable, __file__, "--arm", arm, "--model", model, "--folder", str(folder)]
-    command += ["--precision", precision, "--steps", str(steps)]
+    command += ["--precision", precision, "--steps", str(steps), "--device", device]
     with contextlib.nullcontext() if arm == "usual" else worker_environment(cores):
         child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
@@ -253,12 +258,12 @@ def process(arm: str, model: str, folder: Path, precision: str, steps: int) -> I
         child.wait()
 
 
-def measure(model: str, rounds: int, precision: str, steps: int) -> dict[str, Any]:
+def measure(model: str, rounds: int, precision: str, steps: int, device: str) -> dict[str, Any]:
     """All arms of a model, taking turns."""
     seconds: dict[str, list[float]] = {arm: [] for arm in ARMS}
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         spec = study(model, Path(folder), precision, steps)
-        ask = {arm: stack.enter_context(process(arm, model, Path(folder), precision, steps)) for arm in ARMS}
+        ask = {arm: stack.enter_context(process(arm, model, Path(folder), precision, steps, device)) for arm in ARMS}
         for arm in ARMS:
             ask[arm]("turn")  # to warm up
         for number in range(rounds):
@@ -273,6 +278,7 @@ def measure(model: str, rounds: int, precision: str, steps: int) -> dict[str, An
     return {
         **_ratio("vs_bare_step", times["bare"] / times["ours"], vs_bare),
         **_ratio("vs_dataloader", times["usual"] / times["ours"], vs_usual),
+        "device": device,
         "precision": precision,
         "rounds": rounds,
         "steps_a_turn": steps,
@@ -295,23 +301,25 @@ def _ratio(name: str, ratios: np.ndarray, bar: float) -> dict[str, Any]:
 
 def main() -> None:
     """Measure, print."""
-    parser = argparse.ArgumentParser(description="Speed of training on the CPU.")
+    parser = argparse.ArgumentParser(description="Speed of training.")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.add_argument("--model", choices=BARS, help="only this one")
     parser.add_argument("--rounds", type=int, default=9, help="turns of each arm (9)")
     parser.add_argument("--precision", choices=("float32", "bf16"), default="float32", help="of all arms (float32)")
     parser.add_argument("--steps", type=int, help=f"steps of one turn ({', '.join(f'{name} {n}' for name, n in STEPS.items())})")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of all arms (cpu)")
     parser.add_argument("--arm", choices=ARMS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.arm:
-        serve(options.arm, options.model, options.folder, options.precision, options.steps)
+        serve(options.arm, options.model, options.folder, options.precision, options.steps, options.device)
         return
     for name in THREAD_SETTINGS:  # every arm gets all cores, whatever the shell says
         os.environ.pop(name, None)
     models = {}
     for model in [options.model] if options.model else BARS:
-        models[model] = measure(model, options.rounds, options.precision, options.steps or STEPS[model])
+        steps = options.steps or (STEPS[model] if options.device == "cpu" else GPU_STEPS)
+        models[model] = measure(model, options.rounds, options.precision, steps, options.device)
         if not options.json:
             told = models[model]
             for name in ("vs_bare_step", "vs_dataloader"):
