@@ -61,7 +61,7 @@ BATCHES = (16, 32, 64, 128, 192, 256)
 """Batch sizes that bare forward passes are tried at."""
 SIZES: dict[str, dict[str, int]] = {
     "cpu": {"samples": 128, "released_samples": 8, "trained": 256},
-    "cuda": {"samples": 896, "released_samples": 32, "trained": 896},
+    "cuda": {"samples": 896, "released_samples": 8, "trained": 896},
 }
 """Samples that are scored, samples of a turn of the released protocol, and samples of a family's training, by device."""
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

@@ -125,7 +125,7 @@ def make_all_views(view: View, batch: Any, ids: Tensor, *, views: int, seed: int
 
 def keys_of(ids: np.ndarray, batch: Any) -> Tensor:
     """Return the ids of a batch's samples as a tensor, on the device of the batch where that is a tensor."""
-    keys = torch.from_numpy(np.asarray(ids, np.int64))
+    keys = torch.tensor(np.asarray(ids, np.int64))
     return keys.to(batch.device) if isinstance(batch, Tensor) else keys
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from sslmem_kit.data.loader import ImageLoader, in_batches
+from sslmem_kit.encoders.device import plain_float32
 
 QUERY_BLOCK = 512
 """Number of samples whose distances to all others are held at a time."""
@@ -15,8 +16,9 @@ QUERY_BLOCK = 512
 def pooled_features(encoder: torch.nn.Module, loader: ImageLoader, ids: np.ndarray, *, batch_size: int) -> np.ndarray:
     """Return pooled representations of clean images, (sample, feature) float32: the input of probes."""
     parts = []
-    for images in loader.batches(in_batches(ids, batch_size)):
-        parts.append(encoder.pool(encoder(images)).float().cpu().numpy())
+    with plain_float32():
+        for images in loader.batches(in_batches(ids, batch_size)):
+            parts.append(encoder.pool(encoder(images)).float().cpu().numpy())
     return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
 
 

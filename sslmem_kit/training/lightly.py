@@ -13,11 +13,9 @@ from lightly.models.modules.heads import (
 from lightly.models.modules.masked_vision_transformer_decoder_timm import MaskedVisionTransformerDecoderTIMM
 from lightly.models.modules.masked_vision_transformer_timm import MaskedVisionTransformerTIMM
 from lightly.models.utils import get_at_index, patchify, set_at_index, update_momentum
-from lightly.utils.lars import LARS
 from lightly.utils.scheduler import cosine_warmup_schedule
 
 __all__ = [
-    "LARS",
     "DINOLoss",
     "DINOProjectionHead",
     "MaskedVisionTransformerDecoderTIMM",

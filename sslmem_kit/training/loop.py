@@ -19,7 +19,7 @@ from torch import Tensor
 from sslmem_kit.data.loader import ImageLoader
 from sslmem_kit.data.samples import StudySamples
 from sslmem_kit.encoders.backbone import Encoder
-from sslmem_kit.encoders.device import autocast
+from sslmem_kit.encoders.device import autocast, plain_float32, same_every_time
 from sslmem_kit.errors import UserError
 from sslmem_kit.events import OnEvent, Trained, Warned, ignore
 from sslmem_kit.spec.design import EncoderPlan
@@ -77,7 +77,8 @@ def train(
         The loss or the weights are not finite (the last good checkpoint is kept), or there are too few samples for a batch.
     """
     training = _Training(spec, plan, samples, loader, folder, record, device_group or DeviceGroup(loader.device), emit)
-    with torch.random.fork_rng(devices=list(range(torch.cuda.device_count())) if loader.device.startswith("cuda") else []):
+    gpus = list(range(torch.cuda.device_count())) if loader.device.startswith("cuda") else []
+    with torch.random.fork_rng(devices=gpus), plain_float32(), same_every_time(loader.device, training.objective):
         for epoch in range(training.progress.epoch, spec.training.epochs):
             training.train_epoch(epoch)
     return training.objective.encoder.eval(), training.progress

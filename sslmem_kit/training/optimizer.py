@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping
 
 import timm.optim
@@ -10,15 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from sslmem_kit.spec.training import ClipBy, TrainingSpec
-from sslmem_kit.training.lightly import LARS, cosine_warmup_schedule
+from sslmem_kit.training.lightly import cosine_warmup_schedule
 from sslmem_kit.training.objectives import StepInfo
-
-NO_DECAY = sys.float_info.min
-"""Weight decay that stands for none in LARS, of parameters whose steps are scaled by .001 |weight| / |gradient| (You et al. 2017).
-
-In SimCLR's own code what a parameter is decides whether it is scaled: all but biases and norms are, with decay or without. lightly's LARS
-takes a decay of 0 for the sign that a parameter is not to be scaled, which makes it plain SGD. The least positive float changes no gradient.
-"""
 
 
 def build_optimizer(
@@ -26,11 +18,11 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """Build the optimizer of a spec; biases, norms, tokens and position embeddings are not decayed.
 
-    With ``stacked``, the parameters of many such objectives by name, it updates these.
+    LARS scales the steps of all other parameters by .001 |weight| / |gradient| (You et al. 2017), with decay or without, as SimCLR's own code
+    does. With ``stacked``, the parameters of many such objectives by name, it updates these.
     """
     raw = [name for name, _ in objective.named_parameters() if name.rsplit(".", 1)[-1].endswith(("_token", "pos_embed"))]
-    decay = training.weight_decay or (NO_DECAY if training.optimizer == "lars" else 0.0)
-    groups = timm.optim.param_groups_weight_decay(objective, decay, no_weight_decay_list=raw)
+    groups = timm.optim.param_groups_weight_decay(objective, training.weight_decay, no_weight_decay_list=raw)
     if stacked is not None:
         names = {id(parameter): name for name, parameter in objective.named_parameters()}
         for group in groups:
@@ -38,7 +30,9 @@ def build_optimizer(
     if training.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=training.learning_rate, betas=training.betas, fused=True)
     if training.optimizer == "lars":
-        return LARS(groups, lr=training.learning_rate, momentum=training.momentum)
+        plain, decayed = groups
+        groups = [plain, decayed | {"always_adapt": True}]
+        return timm.optim.Lars(groups, lr=training.learning_rate, momentum=training.momentum)
     return torch.optim.SGD(groups, lr=training.learning_rate, momentum=training.momentum)
 
 

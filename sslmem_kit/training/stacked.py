@@ -24,7 +24,7 @@ from torch.func import functional_call, stack_module_state
 from sslmem_kit.data.loader import ImageLoader
 from sslmem_kit.data.samples import StudySamples
 from sslmem_kit.encoders.backbone import Encoder
-from sslmem_kit.encoders.device import autocast
+from sslmem_kit.encoders.device import autocast, plain_float32
 from sslmem_kit.encoders.fast_linear import ConvLinear
 from sslmem_kit.errors import UserError
 from sslmem_kit.events import OnEvent, Trained, ignore
@@ -118,7 +118,7 @@ def train_together(
     check_stackable : Refuse encoders that cannot be trained at once.
     """
     group = _StackedTraining(spec, plans, samples, loader, checkpoint)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), plain_float32():
         for epoch in range(group.epoch, spec.training.epochs):
             rate = group.train_epoch(epoch)
             if time.monotonic() - group.saved > spec.training.checkpoint_seconds and group.epoch < spec.training.epochs:

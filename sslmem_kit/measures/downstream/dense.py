@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from sslmem_kit.data.datasets.dense import DenseDataset
 from sslmem_kit.data.loader import to_float
 from sslmem_kit.encoders.backbone import Encoder
+from sslmem_kit.encoders.device import plain_float32
 from sslmem_kit.errors import UserError
 from sslmem_kit.measures.downstream.dense_model import DenseModel
 from sslmem_kit.measures.downstream.depth import Depth
@@ -89,7 +90,7 @@ def fine_tune(
     """
     started, task = time.monotonic(), build_task(spec, data)
     side, _, channels = data.image_shape
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), plain_float32():
         torch.manual_seed(derive_seed(seed, "decoder"))
         model = DenseModel(
             encoder,

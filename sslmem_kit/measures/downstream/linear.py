@@ -10,13 +10,13 @@ import math
 
 import numpy as np
 import torch
+from timm.optim import Lars
 from torch import Tensor
 
 from sslmem_kit.errors import UserError
 from sslmem_kit.measures.downstream.logistic import blocks, fit_logistic, moments
 from sslmem_kit.spec.downstream import LogisticProbeSpec, SGDProbeSpec
-from sslmem_kit.training.lightly import LARS, cosine_warmup_schedule
-from sslmem_kit.training.optimizer import NO_DECAY
+from sslmem_kit.training.lightly import cosine_warmup_schedule
 
 MIN_STEPS = 10
 """Minimum of steps per epoch, as 40,000 samples in batches of 4096 have. With fewer, 90 epochs end before the weights have moved."""
@@ -107,5 +107,5 @@ def _sgd(
 def _optimizer(weight: Tensor, bias: Tensor, spec: SGDProbeSpec) -> torch.optim.Optimizer:
     if spec.optimizer == "sgd":
         return torch.optim.SGD([weight, bias], lr=spec.learning_rate, momentum=MOMENTUM)
-    groups = [{"params": [weight], "weight_decay": NO_DECAY}, {"params": [bias], "weight_decay": 0.0}]
-    return LARS(groups, lr=spec.learning_rate, momentum=MOMENTUM)
+    groups = [{"params": [weight], "always_adapt": True}, {"params": [bias]}]
+    return Lars(groups, lr=spec.learning_rate, momentum=MOMENTUM)

@@ -19,8 +19,9 @@ from sslmem_kit.spec.study import StudySpec
 
 COSTS = Path(__file__).with_name("costs.json")
 
-GPU_RATE = 1e14
-"""FLOP/s that the hours of ``paper/`` presets are computed with: what one recent GPU sustains in bf16 on such networks."""
+GPU_RATE, SMALL_RATE = 9e13, 4e13
+"""FLOP/s that the hours of ``paper/`` presets are computed with: what an H100 was measured to sustain in bf16 with a ResNet-50, and what with
+a ViT-tiny, whose layers are too small to fill it (``docs/training.md``)."""
 CPU_RATE = 4e10
 """FLOP/s that the minutes of all others are computed with: two cores with small networks in float32."""
 
@@ -43,6 +44,11 @@ class Cost:
     def flops(self) -> float:
         """Training and scoring together."""
         return self.train_flops + self.score_flops
+
+
+def gpu_rate(backbone: str) -> float:
+    """Return the FLOP/s that a GPU is taken to sustain with a backbone."""
+    return SMALL_RATE if backbone.startswith("vit_tiny") else GPU_RATE
 
 
 def image_shape(spec: StudySpec) -> tuple[int, int, int]:

@@ -9,7 +9,7 @@ from typing import Any
 from sslmem_kit.errors import UserError
 from sslmem_kit.spec.places import bundled_specs
 from sslmem_kit.spec.presets import Preset, presets, tree_presets
-from sslmem_kit.spec.presets.cost import CPU_RATE, GPU_RATE, estimate, estimate_tree
+from sslmem_kit.spec.presets.cost import CPU_RATE, GPU_RATE, SMALL_RATE, estimate, estimate_tree, gpu_rate
 from sslmem_kit.spec.removal_tree import RemovalTreeSpec, load_any
 from sslmem_kit.spec.study import StudySpec
 
@@ -41,7 +41,8 @@ def as_text(rows: list[dict[str, Any]]) -> str:
     """Return one line per study as text: name, cost, artifacts; where it is for none, its description."""
     width = max(len(row["name"]) for row in rows)
     lines = [f"{row['name']:<{width}}  {_cost(row):<26}  {', '.join(row['artifacts']) or row['description']}" for row in rows]
-    rates = f"hours at {GPU_RATE / 1e12:.0f} TFLOP/s (one GPU in bf16), minutes at {CPU_RATE / 1e9:.0f} GFLOP/s (two cores)"
+    gpu = f"{GPU_RATE / 1e12:.0f} TFLOP/s, ViT-tiny {SMALL_RATE / 1e12:.0f} (one H100 in bf16)"
+    rates = f"hours at {gpu}, minutes at {CPU_RATE / 1e9:.0f} GFLOP/s (two cores)"
     return "\n".join([*lines, f"\nestimated: {rates}; `sslmem plan NAME` measures, `sslmem studies --show NAME` prints the spec"])
 
 
@@ -57,7 +58,8 @@ def _fits(pattern: str, name: str, preset: Preset | None) -> bool:
 def _row(name: str, preset: Preset | None, spec: StudySpec | RemovalTreeSpec) -> dict[str, Any]:
     is_tree = isinstance(spec, RemovalTreeSpec)
     cost = estimate_tree(spec) if is_tree else estimate(spec)
-    on_gpu = name.startswith("paper/")
+    study = spec.scores_of if isinstance(spec, RemovalTreeSpec) else spec
+    rate = gpu_rate(study.encoder.backbone) if isinstance(study, StudySpec) and name.startswith("paper/") else None
     return {
         "name": name,
         "artifacts": list(preset.artifacts) if preset else [],
@@ -67,8 +69,8 @@ def _row(name: str, preset: Preset | None, spec: StudySpec | RemovalTreeSpec) ->
         "kind": "removal" if is_tree else "study",
         "encoders": (cost.encoders if cost else None) if is_tree else len(spec.encoders),
         "flops": cost and cost.flops,
-        "gpu_hours": round(cost.flops / GPU_RATE / 3600, 2) if cost and on_gpu else None,
-        "cpu_minutes": round(cost.flops / CPU_RATE / 60, 1) if cost and not on_gpu else None,
+        "gpu_hours": round(cost.flops / rate / 3600, 2) if cost and rate else None,
+        "cpu_minutes": round(cost.flops / CPU_RATE / 60, 1) if cost and not rate else None,
     }
 
 

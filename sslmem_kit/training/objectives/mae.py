@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
-from torch import nn
+from torch import Tensor, nn
 
 from sslmem_kit.encoders.backbone import Encoder
 from sslmem_kit.errors import UserError
@@ -64,7 +64,7 @@ class MAE(Objective):
         prefix = self.masked_vit.vit.num_prefix_tokens
         patches = self.masked_vit.vit.patch_embed.num_patches
         # Keys follow the slot, so that coupled encoders mask alike.
-        order = CounterRNG(batch.keys).uniform(patches).argsort(dim=1) + prefix
+        order = _random_order(batch.keys, patches) + prefix
         hidden = min(patches - 1, max(1, round(self.spec.mask_ratio * patches)))
         masked = order[:, :hidden]
         always = torch.arange(prefix, device=images.device).expand(len(images), prefix)
@@ -79,3 +79,9 @@ class MAE(Objective):
         if self.spec.normalize_pixels:
             target = (target - target.mean(-1, keepdim=True)) / (target.var(-1, keepdim=True) + 1e-6) ** 0.5
         return Losses(((predicted - target) ** 2).mean())
+
+
+@torch.compiler.disable  # whose kernel of integers and a sort Triton does not compile
+def _random_order(keys: Tensor, count: int) -> Tensor:
+    """Return a random order of 0..count - 1 for each key, [batch, count] int64."""
+    return CounterRNG(keys).uniform(count).argsort(dim=1)
