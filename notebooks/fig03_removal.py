@@ -21,7 +21,7 @@
 # %%
 from IPython.display import display
 
-from sslmem_kit import open_tree
+from sslmem_kit import check_parameters, open_tree
 from sslmem_kit.figures import fig03, interactive_figures, save_figure, show, warn
 from sslmem_kit.statistics import removal_curves, removal_differences, removal_verdict
 
@@ -31,6 +31,7 @@ out = ""  # folder that figures are written to; by default figures/ of the tree
 probe = "linear"  # linear, knn ...: the probe that is plotted
 
 # %%
+check_parameters(probe=probe)
 opened = open_tree(study)
 display(warn(opened))
 results = opened.results

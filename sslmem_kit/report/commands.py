@@ -33,7 +33,10 @@ from sslmem_kit.arguments import Place, json_option, protocol_option, study_argu
 )
 @json_option
 def report(study: Path, protocol: str | None, fdr: float | None, reliability: bool, estimators: bool, as_json: bool) -> None:
-    """Show scores by partition, tests and probe accuracies of a study; of a removal tree, differences in accuracy and what they decide."""
+    """Show what a study or a removal tree has found.
+
+    Of a study: scores by partition, tests and probe accuracies. Of a removal tree: differences in accuracy, and what they decide.
+    """
     from sslmem_kit.report.build import build_report
     from sslmem_kit.report.text import as_text
     from sslmem_kit.store.removal_tree import find_tree, open_tree

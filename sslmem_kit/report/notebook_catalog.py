@@ -17,6 +17,7 @@ from sslmem_kit.scores.audit import mode_of
 from sslmem_kit.spec.places import NOTEBOOKS as FOLDERS
 from sslmem_kit.spec.places import find_study as find_study
 from sslmem_kit.spec.places import notebooks_in
+from sslmem_kit.store import PROBES
 from sslmem_kit.store.removal_tree import RemovalTree
 from sslmem_kit.study import Study
 
@@ -32,7 +33,7 @@ OF_TRAINING = ("monitor",)
 OF_TREES = ("fig03_removal",)
 """Notebooks on removal trees; all others are on studies."""
 
-CHOICES = {"protocol": tuple(PROTOCOLS)}
+CHOICES = {"protocol": tuple(PROTOCOLS), "probe": PROBES}
 """Legal values of parameters that have a fixed set of them."""
 
 RANGES = {

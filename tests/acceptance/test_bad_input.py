@@ -34,6 +34,7 @@ FACTS = {
     "versions": {},
     "representation": [1],
     "stem": "small",
+    "tasks": ["digits"],
 }
 """What a worker tells about a study."""
 

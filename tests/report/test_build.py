@@ -54,7 +54,7 @@ def test_the_command_prints_the_contracts_keys(protocol: str, study: Study, caps
     assert set(report["probe_accuracy"]) == set(report["encoders"])
     assert report["probe_accuracy"]["f-0"] == pytest.approx(0.85)
     assert list(report["downstream"]) == ["digits"]
-    assert set(report["downstream"]["digits"]) == {"linear", "knn"}
+    assert set(report["downstream"]["digits"]) == {"linear", "knn", "centroid"}
     assert report["collapsed"] == {}
     assert report["seconds"] == 12.5
     assert report == build_report(Study(study.path), protocol=protocol)

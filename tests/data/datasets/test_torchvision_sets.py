@@ -218,7 +218,7 @@ FILES = {
 
 
 def test_every_set_has_its_files_named():
-    assert set(FILES) == set(BUILTIN) - {"digits", "digits_twins"}
+    assert set(FILES) == set(BUILTIN) - {"digits", "digits_twins", "mnist5k", "mnist5k_textured"}
 
 
 @pytest.mark.parametrize("download", [True, False])
