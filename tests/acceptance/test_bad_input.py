@@ -34,7 +34,7 @@ FACTS = {
     "versions": {},
     "representation": [1],
     "stem": "small",
-    "tasks": ["digits"],
+    "tasks": {"digits": list("0123456789")},
 }
 """What a worker tells about a study."""
 
