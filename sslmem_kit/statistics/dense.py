@@ -11,6 +11,7 @@ import scipy
 import xarray as xr
 
 from sslmem_kit.names import BOUND, BOUNDS
+from sslmem_kit.statistics.t_tests import holm
 
 CONTRAST, METRIC = "contrast", "metric"
 ALPHA = 0.05
@@ -75,21 +76,6 @@ def compare_starts(runs: Sequence[dict[str, Any]]) -> xr.Dataset:
         },
         {CONTRAST: [f"{one} - {other}" for one, other in pairs], METRIC: metrics, BOUND: list(BOUNDS)},
     )
-
-
-def holm(p: np.ndarray) -> np.ndarray:
-    """Return p-values adjusted by Holm's method, NaN where they are (Holm 1979).
-
-    Examples
-    --------
-    >>> holm(np.array([0.01, 0.04, np.nan, 0.03]))
-    array([0.03, 0.06,  nan, 0.06])
-    """
-    adjusted = np.full(len(p), np.nan)
-    known = np.flatnonzero(np.isfinite(p))
-    order = known[np.argsort(p[known], kind="stable")]
-    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)), 1)
-    return adjusted
 
 
 def _paired(one: pd.DataFrame, other: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:

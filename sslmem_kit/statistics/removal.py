@@ -16,6 +16,7 @@ import xarray as xr
 from scipy import special
 
 from sslmem_kit.names import BOUND, BOUNDS, SEED
+from sslmem_kit.statistics.t_tests import holm
 from sslmem_kit.statistics.verdict import Verdict
 
 LEVEL, POWER = 0.05, 0.8
@@ -311,21 +312,6 @@ def _of_all(decisions: list[str]) -> str:
     if all(decision == REPRODUCED for decision in decisions):
         return REPRODUCED
     return NOT_REPRODUCED if NOT_REPRODUCED in decisions else UNDECIDED
-
-
-def holm(p_values: np.ndarray) -> np.ndarray:
-    """Return p-values adjusted by Holm's method; NaN stays, and does not count.
-
-    Examples
-    --------
-    >>> holm(np.array([0.04, 0.01, np.nan, 0.03])).round(2).tolist()
-    [0.06, 0.03, nan, 0.06]
-    """
-    known = np.flatnonzero(np.isfinite(p_values))
-    order = known[np.argsort(p_values[known], kind="stable")]
-    adjusted = np.full(len(p_values), np.nan)
-    adjusted[order] = np.minimum(np.maximum.accumulate(p_values[order] * np.arange(len(order), 0, -1)), 1)
-    return adjusted
 
 
 def _there(values: np.ndarray) -> np.ndarray:

@@ -159,3 +159,22 @@ def partition_tests(scores: xr.Dataset, alternatives: tuple[str, ...] = TABLE_2 
         {ALTERNATIVE: np.array(list(found), str)},
         {"unit": "sample" if units is None else GROUP},
     )
+
+
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """Return p-values adjusted by Holm's method; NaN stays, and does not count.
+
+    References
+    ----------
+    Holm, Scandinavian Journal of Statistics 6 (1979).
+
+    Examples
+    --------
+    >>> holm(np.array([0.04, 0.01, np.nan, 0.03])).round(2).tolist()
+    [0.06, 0.03, nan, 0.06]
+    """
+    known = np.flatnonzero(np.isfinite(p_values))
+    order = known[np.argsort(p_values[known], kind="stable")]
+    adjusted = np.full(len(p_values), np.nan)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p_values[order] * np.arange(len(order), 0, -1)), 1)
+    return adjusted

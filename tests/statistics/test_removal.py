@@ -12,12 +12,12 @@ from sslmem_kit.statistics.removal import (
     NOT_REPRODUCED,
     REPRODUCED,
     UNDECIDED,
-    holm,
     paired,
     removal_curves,
     removal_differences,
     removal_verdict,
 )
+from sslmem_kit.statistics.t_tests import holm
 
 DIMS = ("removed", "amount", "draw", "seed", "task", "probe")
 
