@@ -27,6 +27,8 @@ from sslmem_kit.views import sample_keys
 
 CALIBRATED_FLOPS = 1e10
 """Largest cost of a step that is timed on the CPU, about a second. Larger batches are timed by a part of them."""
+TIMED_SECONDS = 2.0
+"""Time for which steps, or batches that are scored, are repeated; of a step that takes longer one is timed."""
 
 
 def calibrate(
@@ -143,10 +145,9 @@ def _affordable(function: Callable[[int], None], count: int, *, least: int) -> i
 
 
 def _seconds(function: Callable[[], None], device: str) -> float:
-    """Return the median time of a call in seconds, over about two seconds, after one to warm up."""
-    function()
+    """Return the median time of a call in seconds, over about two seconds; calls before it have warmed up."""
     times: list[float] = []
-    while len(times) < 3 or sum(times) < 2:
+    while sum(times) < TIMED_SECONDS:
         start = time.perf_counter()
         function()
         if device.startswith("cuda"):

