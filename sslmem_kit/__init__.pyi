@@ -11,7 +11,7 @@ from .scores.estimators import estimate
 from .scores.sslmem import family_contrast, leave_out, score
 from .spec.loading import load_spec
 from .store.removal_tree import RemovalTree, open_tree
-from .study import AuditStudy, Study, open_study
+from .study import AuditStudy, Study, open_study, studies_by_weight
 
 __version__: str
 
@@ -37,4 +37,5 @@ __all__ = [
     "run_tree",
     "score",
     "score_encoders",
+    "studies_by_weight",
 ]

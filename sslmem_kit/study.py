@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from sslmem_kit.scores.audit import (
 from sslmem_kit.scores.contrast import BY_ENCODER
 from sslmem_kit.scores.selection import scored_positions
 from sslmem_kit.spec.audit import AuditSpec
+from sslmem_kit.spec.moved import without_places
 from sslmem_kit.spec.places import as_typed, below_here, find_study, no_study
 from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.statistics import effects, overview, verdict
@@ -33,6 +35,7 @@ from sslmem_kit.statistics.caveats import caveats, meaningless
 from sslmem_kit.statistics.extremes import with_shrunken
 from sslmem_kit.statistics.fdr import with_significance
 from sslmem_kit.statistics.order import has_order, rank_scores, with_order
+from sslmem_kit.statistics.regularizer import other_difference, weight_of
 from sslmem_kit.store.directory import StudyFolder
 from sslmem_kit.store.metadata import DOCUMENT, REPAIR_HINT
 
@@ -283,3 +286,35 @@ def open_study(path: Path | str) -> Study | AuditStudy:
                 f"STUDY: the results are packed in {archive}, which is not read from: unpack it to {study.results_path}"
             )
     return AuditStudy(study.path) if isinstance(study.read_spec(), AuditSpec) else Study(study.path)
+
+
+def studies_by_weight(study: Study, others: Sequence[Path | str] = ()) -> list[Study]:
+    """Open the studies that figure 4 compares with one: those that are named, or all finished ones in the folder beside it that differ from it
+    in ``objective.regularizer.weight`` alone.
+
+    Returns
+    -------
+    The study itself first. That it is alone is no error; that named ones differ in something else is seen by
+    :func:`sslmem_kit.statistics.memorization_by_weight`.
+
+    Raises
+    ------
+    UserError
+        A named one does not exist, or is an audit.
+    """
+    if others:
+        found = [open_study(path) for path in others]
+        for one in found:
+            _ = one.spec if isinstance(one, Study) else Study(one.path).spec  # refused
+        return [study, *(one for one in found if isinstance(one, Study))]
+    own, found = without_places(study.spec.as_dict()), [study]
+    for file in sorted(study.path.absolute().parent.glob(f"*/{study.spec_path.name}")):
+        one = Study(file.parent)
+        with suppress(UserError, OSError):
+            spec = one.read_spec()
+            if not isinstance(spec, StudySpec) or not store.is_finished(one.results_path):
+                continue
+            fields = without_places(spec.as_dict())
+            if weight_of(fields) != weight_of(own) and not other_difference(own, fields):
+                found.append(one)
+    return found

@@ -6,6 +6,7 @@ from .fdr import fdr_summary, null_proportion, p_values, q_values, with_signific
 from .layers import layer_scores, layer_table, layer_tests
 from .order import order_caveat, rank_scores
 from .precision import VarianceComponents, curve_of_study, planning_curve, required_seeds, variance_shares
+from .regularizer import memorization_by_weight
 from .reliability import assess, forecast, spearman_brown
 from .removal import removal_curves, removal_differences, removal_verdict
 from .summary import bootstrap_mean_interval, by_partition, partition_summary, share_above, wilson_interval
@@ -35,6 +36,7 @@ __all__ = [
     "layer_scores",
     "layer_table",
     "layer_tests",
+    "memorization_by_weight",
     "memorization_over_training",
     "null_proportion",
     "one_sample_test",

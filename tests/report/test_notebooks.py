@@ -60,7 +60,9 @@ def test_pairs_are_in_step_and_without_outputs(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_parameters_are_one_a_line_with_comments(name):
-    assert parameters_of(FOLDER / f"{name}.ipynb").items() >= {"study": "papermill_runs/digits", "protocol": "corrected"}.items()
+    defaults = parameters_of(FOLDER / f"{name}.ipynb")
+    assert defaults["study"].startswith("papermill_runs/")
+    assert defaults.get("protocol", "corrected") == "corrected"
     (cell,) = [c for c in jupytext.read(FOLDER / f"{name}.py").cells if "parameters" in c.metadata.get("tags", [])]
     assert all(re.fullmatch(r"\w+ = .+  # \S.*", line) for line in cell.source.splitlines())
 

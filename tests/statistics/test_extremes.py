@@ -13,7 +13,7 @@ from scipy import stats
 from sslmem_kit.explorer.quantities import SCORES
 from sslmem_kit.figures import gallery
 from sslmem_kit.report.export import export
-from sslmem_kit.statistics.extremes import cross_fitted
+from sslmem_kit.statistics.extremes import by_halves, cross_fitted
 from sslmem_kit.statistics.variance_components import CrossedScores
 from tests.statistics.test_reliability import TRUE, made
 from tests.support.fake_study import make_study
@@ -97,3 +97,28 @@ def test_the_gallery_says_both_means(tmp_path: Path) -> None:
     assert "→" in captions.dimension_values("text")[0]
     equal = scores.assign(sslmem=xr.zeros_like(scores["sslmem"]))
     assert "All scores are equal" in gallery.plot(equal, thumbnails, count=4).opts.get("plot").kwargs["title"]
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 6])
+@pytest.mark.parametrize("signal", [0.0, 0.5])
+def test_intervals_of_chosen_means_hold_what_they_estimate(seeds: int, signal: float) -> None:
+    """Of samples that are noise, and of some that are not: 95 % intervals hold the mean over studies, those by the spread over seeds do not."""
+    rng = np.random.default_rng(seeds)
+    true = signal * rng.normal(size=(200, 1))
+    found, crossed, naive = [], [], []
+    for _ in range(300):
+        values = true + rng.normal(size=(200, seeds))
+        found.append(by_halves(values, 20))
+        table = CrossedScores(values[:, None], np.zeros(1, int), np.ones(1, int), "released")
+        one = cross_fitted(table, 20).isel(end=0)
+        crossed.append((one["cross_fitted"].item(), one["cross_fitted_interval"].values))
+        naive.append(one["naive"].item())
+    for ways in (found, crossed):
+        means, ends = np.array([mean for mean, _ in ways]), np.array([ends for _, ends in ways])
+        if not signal:
+            assert abs(means.mean()) < 4 * stats.sem(means)
+        assert np.mean((ends[:, 0] <= means.mean()) & (means.mean() <= ends[:, 1])) > 0.92
+        reach = np.abs(ends[:, 1] - means)
+        assert np.median(reach) < 4 * stats.t.ppf(0.975, seeds - 1) * means.std()
+    if not signal:
+        assert np.min(naive) > 0

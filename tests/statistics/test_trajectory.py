@@ -5,6 +5,8 @@ import pytest
 import xarray as xr
 
 from sslmem_kit.errors import UserError
+from sslmem_kit.scores import by_seed
+from sslmem_kit.statistics import effects
 from sslmem_kit.statistics.trajectory import memorization_over_training
 from sslmem_kit.store import open_results
 from tests.support.fake_study import give_to_design, make_study, without_checksums
@@ -94,3 +96,65 @@ def test_only_pairs_count_and_nothing_else_is_read(tmp_path):
     found = memorization_over_training(open_results(study.results_path))
     xr.testing.assert_identical(found, expected)
     assert found.attrs["n_encoders"] == 4
+
+
+def pure_noise(study, seeds: int, draw: int) -> xr.DataTree:
+    """The study's tree with alignments of noise alone, and an offset of every encoder."""
+    tree = open_results(study.results_path)
+    rng = np.random.default_rng(draw)
+    alignment = tree["trajectory/alignment"].load()
+    offset = rng.normal(0, 0.03, (1, alignment.sizes["encoder"], 1))
+    tree["trajectory/alignment"] = alignment.copy(data=(0.5 + offset + rng.normal(0, 0.05, alignment.shape)).astype(np.float32))
+    return tree
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 4])
+def test_where_nothing_is_memorized_the_top_tenth_by_halves_has_mean_zero_and_the_naive_one_has_not(seeds, tmp_path):
+    """In simulated studies, an epoch each: the mean over studies, and the share of 95 % intervals that hold zero."""
+    study = make_study(tmp_path / "noise", samples=600, seeds=seeds)
+    found = [memorization_over_training(pure_noise(study, seeds, draw)) for draw in range(25)]
+    values = {name: np.concatenate([one[name].values for one in found]) for name in ("effect", "top_effect", "top_effect_naive")}
+    ends = np.concatenate([one["top_effect_interval"].values for one in found])
+    error = np.std(values["top_effect"]) / np.sqrt(len(values["top_effect"]))
+    assert abs(values["top_effect"].mean()) < 4 * error
+    assert np.mean((ends[:, 0] <= 0) & (0 <= ends[:, 1])) > 0.92
+    assert values["top_effect_naive"].mean() > 10 * error
+    assert (values["top_effect_naive"] > 0).all()
+    assert np.std(values["effect"]) < 0.2 * 0.03  # without the offsets
+
+
+def test_the_effect_is_that_of_the_report_and_of_the_top_tenth_that_of_its_samples(studies):
+    """The last epoch of a study whose scores are known: planted effects, and the truth of the samples that halves choose."""
+    study = studies[3]
+    found = memorization_over_training(study.tree).isel(epoch=-1)
+    report = effects(study.scores()).sel(effect="(C-I)/2")
+    assert float(found["effect"]) == pytest.approx(float(report["value"]), rel=1e-3)
+    np.testing.assert_allclose(found["effect_interval"], report["interval"], rtol=0.02)
+    assert found.attrs["missing"] == ""
+    assert found.attrs["seeds"] == 3
+    assert float(found["effect"]) < float(found["top_effect"]) < float(found["top_effect_naive"])
+    differences = by_seed(study.scores()).values
+    codes = study.results["partition"].values
+    own = differences[codes == 1] - (differences[codes == 1].mean(axis=0) + differences[codes == 2].mean(axis=0)) / 2
+    ways = [((0,), (1, 2)), ((1,), (2, 0)), ((2,), (0, 1))]
+    ways += [(measure, choose) for choose, measure in ways]
+    by = {seed: [] for seed in range(3)}
+    for choose, measure in ways:
+        best = np.argsort(-own[:, choose].mean(axis=1))[: found.attrs["n_top"]]
+        for seed in measure:
+            by[seed].append(own[best, seed].mean())
+    assert float(found["top_effect"]) == pytest.approx(np.mean([np.mean(values) for values in by.values()]), rel=1e-3)
+
+
+def test_what_is_missing_is_a_sentence(studies):
+    one = memorization_over_training(studies[1].tree)
+    assert "set training.seeds to 2 or more" in one.attrs["missing"]
+    assert np.isnan(one[["effect", "top_effect", "top_effect_naive"]].to_array()).all()
+    tree = noisy(studies[3])
+    last = {name: group.to_dataset() for name, group in tree.children.items()} | {"/": tree.to_dataset()}
+    last["trajectory"] = last["trajectory"].isel(epoch=[-1])
+    names = [name for name in last["trajectory"].coords if name not in ("epoch", "encoder", "sample")]
+    last["trajectory"] = last["trajectory"].drop_vars(names)
+    assert "set training.record_every" in memorization_over_training(xr.DataTree.from_dict(last)).attrs["missing"]
+    without = memorization_over_training(tree.isel(sample=tree["partition"].values != 2))
+    assert "no independent samples" in without.attrs["missing"]
