@@ -99,6 +99,7 @@ def run_tree(
     out.mkdir(parents=True, exist_ok=True)
     with tree.lock():
         if _is_complete(tree, spec):
+            _check_study(tree, parent)
             on_event(Planned((), parent.training.epochs, 0))
             return tree
         if not tree.spec_path.is_file() or tree.spec != spec:  # a run that resumes has shown it
@@ -146,6 +147,16 @@ def _is_complete(tree: RemovalTree, spec: RemovalTreeSpec) -> bool:
         return tree.spec_path.is_file() and tree.spec == spec and bool(tree.results.sizes)
     except UserError:
         return False
+
+
+def _check_study(tree: RemovalTree, parent: StudySpec) -> None:
+    """Refuse a tree that went by another study than the one that lies now where ``scores_of`` says; older trees recorded none."""
+    recorded = tree.results.attrs.get("study_hash", parent.hash)
+    if recorded != parent.hash:
+        raise UserError(
+            f"scores_of: {tree.spec.scores_of} is another study than the one that the tree in {tree.path} went by (spec_hash "
+            f"{parent.hash} now, {recorded} then); restore it, or choose another --out"
+        )
 
 
 def _complete(
@@ -237,6 +248,7 @@ def collect(
             "candidates": candidates,
             "margin": own.margin,
             "study": spec.name,
+            "study_hash": study.spec.hash,
             "method": spec.objective.method,
             "backbone": spec.encoder.backbone,
             "data_fingerprint": str(store.attributes(study.results_path)["data_fingerprint"]),

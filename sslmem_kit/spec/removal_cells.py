@@ -38,7 +38,7 @@ def counts_of(spec: RemovalTreeSpec, candidates: int) -> list[int]:
     Raises
     ------
     UserError
-        An amount that is none, all or more than the candidates, or the same as another.
+        An amount that is none, all or more than the candidates, or the same as another; none but the one at which none is removed.
     """
     counts = []
     most = candidates - 1 if spec.action == "remove" else candidates
@@ -56,7 +56,12 @@ def counts_of(spec: RemovalTreeSpec, candidates: int) -> list[int]:
                 f"amounts: {amount} is the same number of the {candidates:,} candidates as another, {count:,}; leave one out"
             )
         counts.append(count)
-    return sorted({*counts, baseline_of(spec, candidates)})
+    baseline = baseline_of(spec, candidates)
+    if set(counts) == {baseline}:
+        raise UserError(
+            f"amounts: {spec.amounts[0]} alone leaves all {candidates:,} candidates, which are trained on anyway; ask for another beside it"
+        )
+    return sorted({*counts, baseline})
 
 
 def baseline_of(spec: RemovalTreeSpec, candidates: int) -> int:

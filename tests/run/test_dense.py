@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from sslmem_kit.cli import main
 from sslmem_kit.encoders.backbone import build_encoder
@@ -25,6 +26,7 @@ from sslmem_kit.store.directory import create_or_resume
 from sslmem_kit.store.files import write_json
 from sslmem_kit.study import Study
 from sslmem_kit.training.setup import encoder_seed
+from tests.data.datasets.test_dense import MASK, ade20k, nyu, nyu_lists, put, replace, spoil  # noqa: F401 - fixtures
 
 ENCODER = {"backbone": "resnet18", "stem": "stock", "options": {"layers": [1, 1, 1, 0], "channels": [8, 8, 12, 12]}}
 
@@ -264,3 +266,96 @@ def test_bundled_tasks() -> None:
     assert (load_dense("ade20k").decoder_name, load_dense("nyu").decoder_name) == ("upernet", "unet")
     assert load_dense("nyu", data="nyu:/there").data.path == Path("/there")
     assert load_dense("scenes-depth", seed=4).seed == 4
+
+
+def _rgba(path: Path) -> None:
+    with Image.open(path) as image:
+        stored = np.asarray(image)
+    Image.fromarray(np.stack([stored] * 4, axis=2)).save(path)
+
+
+def _channels(study: Study, count: int) -> None:
+    for plan in study.spec.encoders:
+        write_json(study.encoder(plan.id) / "config.json", {"image_shape": [8, 8, count], "mean": [0.3], "std": [0.4]})
+
+
+BAD_MASKS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "another size": (
+        lambda root: spoil(root / MASK, lambda mask: mask[:-3]),
+        "the mask of images/training/ADE_train_00000001.jpg has another size than its image, 20x13 for 20x16",
+    ),
+    "a class beyond": (
+        lambda root: spoil(root / MASK, lambda mask: np.where(mask == 3, 151, mask).astype(np.uint8)),
+        "holds class 151, but ADE20K has 150 classes",
+    ),
+    "16 bits, classes beyond": (
+        lambda root: spoil(root / MASK, lambda mask: mask.astype(np.uint16) * 256),
+        "holds class 38400, but ADE20K has 150 classes",
+    ),
+    "RGBA": (lambda root: _rgba(root / MASK), "ADE_train_00000001.png is no mask, its shape is (16, 20, 4)"),
+    "one bit": (lambda root: spoil(root / MASK, lambda mask: mask > 3), "ADE_train_00000001.png is no mask"),
+    "classes that are absent": (
+        lambda root: [
+            spoil(path, lambda mask: np.where(mask == 7, 0, mask)) for path in (root / "annotations/training").glob("*.png")
+        ],
+        "1 of 150 classes have no pixel in the train split: 7",
+    ),
+    "no mask": (lambda root: (root / MASK).unlink(), "1 files of images/training have none of their name"),
+}
+BAD_DEPTHS: dict[str, tuple[Callable[[Path], object], str]] = {
+    **{
+        str(value): (lambda root, value=value: put(root, "depths", (1, 3, 2), value), f"in 1 of 192 pixels (such as {value:g})")
+        for value in (0.0, np.inf, np.nan, -1.0)
+    },
+    "images of four channels": (lambda root: replace(root, "images", (5, 4, 16, 12)), "have the shape (5, 4, 16, 12)"),
+    "another size": (lambda root: replace(root, "depths", (5, 16, 11)), "they differ in number or size"),
+}
+
+
+@pytest.mark.parametrize(("kind", "case"), [*(("ade20k", case) for case in BAD_MASKS), *(("nyu", case) for case in BAD_DEPTHS)])
+def test_bad_targets_end_the_command_with_one_sentence(
+    kind: str, case: str, tmp_path: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Must be seen before anything is fine-tuned; nothing of the task is written."""
+    root: Path = request.getfixturevalue(kind)
+    damage, message = {"ade20k": BAD_MASKS, "nyu": BAD_DEPTHS}[kind][case]
+    damage(root)
+    study, path = make(tmp_path / "study"), tmp_path / "task.yaml"
+    task = "segmentation" if kind == "ade20k" else "depth"
+    path.write_text(
+        yaml.safe_dump(content(task=task, data={"name": f"{kind}:{root}", "image_size": 16 if kind == "ade20k" else 12}))
+    )
+    assert main(["dense", str(study.path), str(path), "--device", "cpu"]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert message in said[-1]
+    assert "Traceback" not in "".join(said)
+    assert not (study.path / "dense").exists()
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_encoders_of_images_of_another_channel_count(count: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study, path = make(tmp_path / "study"), tmp_path / "task.yaml"
+    _channels(study, count)
+    path.write_text(yaml.safe_dump(content()))
+    assert main(["dense", str(study.path), str(path), "--device", "cpu"]) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert f"encoder: it takes images of {count} channels, those of 'scenes' have 1 (grey) or 3 (RGB)" in said
+
+
+def test_a_depth_that_is_not_grey(tmp_path: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> None:
+    root: Path = request.getfixturevalue("nyu_lists")
+    _rgba(root / "nyu2_train" / "1_depth.png")
+    study, path = make(tmp_path / "study"), tmp_path / "task.yaml"
+    path.write_text(yaml.safe_dump(content(data={"name": f"nyu:{root}", "image_size": 12})))
+    assert main(["dense", str(study.path), str(path), "--device", "cpu"]) == 2
+    assert "the depth 1_depth.png is no grey PNG of 8 or 16 bits" in capsys.readouterr().err
+
+
+def test_a_task_of_the_same_name_with_another_spec(
+    tmp_path: Path, counted: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, path = make(tmp_path / "study"), tmp_path / "task.yaml"
+    run_dense(study, spec_of(), device="cpu")
+    path.write_text(yaml.safe_dump(content(epochs=2)))
+    assert main(["dense", str(study.path), str(path), "--device", "cpu"]) == 2
+    assert "'one' has been started in this study with another spec" in capsys.readouterr().err

@@ -248,10 +248,17 @@ run_tree(load_any("tree.yaml"), "tree", device="cpu", scheduler="serial", thread
 @pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.slow)])
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 def test_a_tree_that_is_killed_ends_as_one_that_is_not(kills: int, whole: tuple[Path, Log], tmp_path: Path) -> None:
-    """Killed while encoders of the tree train: no epoch is trained twice, where each is checkpointed, and all numbers are equal."""
-    shutil.copytree(whole[0] / "parent", tmp_path / "tree" / "parent")
+    """Killed while encoders train: no epoch is trained twice, where each is checkpointed, and all numbers are equal.
+
+    Three times while those of the tree do, ten times while those of the study do, too.
+    """
+    epochs = 32
+    if kills < 10:
+        shutil.copytree(whole[0] / "parent", tmp_path / "tree" / "parent")
+        shutil.copy(whole[0] / "removal.yaml", tmp_path / "tree" / "removal.yaml")
+    else:
+        epochs += 2 * len(Study(whole[0] / "parent").spec.encoders)
     (tmp_path / "tree.yaml").write_text(yaml.safe_dump(TREE))
-    shutil.copy(whole[0] / "removal.yaml", tmp_path / "tree" / "removal.yaml")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     log, rng = tmp_path / "epochs.jsonl", random.Random(kills)
     log.touch()
@@ -266,7 +273,7 @@ def test_a_tree_that_is_killed_ends_as_one_that_is_not(kills: int, whole: tuple[
 
     done = 0
     for kill in range(kills):
-        process, goal = start(), done + 1 + rng.randrange(max(1, 30 // kills))
+        process, goal = start(), done + 1 + rng.randrange(max(1, (epochs - 2) // kills))
         while trained() < goal and process.poll() is None:
             time.sleep(0.01)
         assert process.poll() is None, f"kill {kill}: it ended first; {process.stderr.read()[-500:]!r}"
@@ -280,7 +287,8 @@ def test_a_tree_that_is_killed_ends_as_one_that_is_not(kills: int, whole: tuple[
     counts = Counter(log.read_text().splitlines())
     assert max(counts.values()) == 1
     # An epoch that was checkpointed but not reported before a kill is not in the log: at most one a kill.
-    assert 32 - kills <= len(counts) <= 32
+    assert epochs - kills <= len(counts) <= epochs
+    print(f"{kills} kills: {sum(counts.values())} epochs reported of {epochs}, none twice")
     expected, found = open_tree(whole[0]).results, open_tree(tmp_path / "tree").results
     xr.testing.assert_equal(found["accuracy"], expected["accuracy"])
     for weights in (whole[0] / "encoders").glob("*/weights.safetensors"):
@@ -322,6 +330,21 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a field of the study": ({"scores_of": {**PARENT, "seed": -1}}, ["tree.yaml: scores_of: seed: ", "got -1"]),
     "its own data": ({"tasks": [{"name": "digits"}]}, ["tasks: 'digits' is the study's own data"]),
     "a task twice": ({"tasks": [{"name": "digits_twins"}] * 2}, ["tasks: 'digits_twins' is listed twice"]),
+    "none, and nothing else": ({"amounts": [0]}, ["amounts: 0 alone leaves all 40 candidates", "ask for another"]),
+    "all kept, and nothing else": (
+        {"remove": None, "keep": ["highest"], "amounts": [1.0]},
+        ["amounts: 1.0 alone leaves all 40 candidates"],
+    ),
+    "an amount below zero": ({"amounts": [-1]}, ["tree.yaml: amounts.0: ", "got -1"]),
+    "an amount that is no number": ({"amounts": [float("nan")]}, ["tree.yaml: amounts.0: ", "got nan"]),
+    "more than all of them": ({"amounts": [1.5]}, ["tree.yaml: amounts.0: ", "got 1.5"]),
+    "no draws": ({"draws": 0}, ["tree.yaml: draws: ", "got 0"]),
+    "no seeds": ({"seeds": 0}, ["tree.yaml: seeds: ", "got 0"]),
+    "no order": ({"orders": []}, ["tree.yaml: orders: at least one is needed"]),
+    "an order twice": ({"orders": ["pairs", "pairs"]}, ["tree.yaml: orders: 'pairs' is listed twice"]),
+    "a way twice": ({"remove": ["random", "random"]}, ["tree.yaml: remove: 'random' is listed twice"]),
+    "no margin": ({"margin": 0}, ["tree.yaml: margin: ", "got 0"]),
+    "a task of four channels": ({"tasks": [{"name": "npz:four.npz"}]}, ["four.npz", "channels"]),
     "a task that is not there": ({"tasks": [{"name": "npz:none.npz"}]}, ["none.npz", "is not there"]),
 }
 
@@ -329,6 +352,8 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
 @pytest.mark.parametrize("case", MISTAKES)
 def test_mistakes(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     changes, telling = MISTAKES[case]
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "four.npz", images=rng.integers(0, 256, (20, 8, 8, 4), np.uint8), labels=np.arange(20) % 2)
     (tmp_path / "tree.yaml").write_text(
         yaml.safe_dump({key: value for key, value in {**TREE, **changes}.items() if value is not None or key == "scores_of"})
     )
@@ -388,6 +413,33 @@ def test_scores_of_other_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         assert main(["run", "tree.yaml", "--out", "out", "--device", "cpu"]) == 2
     assert "runs/full scored other data than" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_study_that_is_gone_or_another_one(whole: tuple[Path, Log], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a finished tree and of one that has only started: nothing is trained, and nothing is taken for the result of another study."""
+    shutil.copytree(whole[0] / "parent", tmp_path / "study")
+    (tmp_path / "tree.yaml").write_text(
+        yaml.safe_dump({**TREE, "scores_of": "study", "orders": ["pairs"], "draws": 1, "tasks": []})
+    )
+    command = ["run", "tree.yaml", "--out", "out", "--device", "cpu"]
+    with workers_in_this_process():
+        assert main(command) == 0
+        (tmp_path / "study").rename(tmp_path / "kept")
+        capsys.readouterr()
+        assert main(command) == 2
+        assert "scores_of: SPEC: there is no file 'study'" in capsys.readouterr().err
+        other = {**PARENT, "seed": 5, "design": {}}
+        (tmp_path / "other.yaml").write_text(yaml.safe_dump(other))
+        assert main(["run", "other.yaml", "--out", "study", "--device", "cpu"]) == 0
+        capsys.readouterr()
+        for telling in ("is another study than the one that the tree in", "scores are not those that this tree started with"):
+            assert main(command) == 2
+            said = capsys.readouterr().err.strip().splitlines()[-1]
+            assert telling in said or "data are not those" in said, said
+            shutil.rmtree(tmp_path / "out" / "results.zarr", ignore_errors=True)
+        shutil.rmtree(tmp_path / "study" / "results.zarr")
+        assert main(command) == 2
+        assert "scores_of: " in capsys.readouterr().err
 
 
 def test_other_trees_and_folders_are_left_alone(
