@@ -13,6 +13,11 @@ import xarray as xr
 from sslmem_kit.figures.style import GUIDE, INK, dress, frame
 from sslmem_kit.names import BOUND, COLOURS, EPOCH
 
+NAIVE = "chosen by all seeds"
+"""Label of the line of samples that are chosen by the scores that are averaged."""
+LEGEND = 3
+"""Margins that a legend needs below what is plotted."""
+
 
 def plot(trajectory: xr.Dataset) -> hv.Layout:
     """Plot loss, probe accuracy, memorization of all candidates and of the top 10 % in four panels over one epoch axis.
@@ -92,7 +97,7 @@ def _panel(
         )
         parts.insert(0, band)
     if beside is not None:
-        other = hv.Curve((x, trajectory[beside].values), EPOCH, beside)
+        other = hv.Curve((x, trajectory[beside].values), EPOCH, beside, label=NAIVE)
         parts.append(
             dress(
                 other,
@@ -110,6 +115,7 @@ def _panel(
             "xlabel": "epoch",
             "ylabel": ylabel,
             "xlim": (0, int(trajectory["training_epoch"][-1]) * 1.03),
+            **({} if beside is None else {"show_legend": True, "legend_position": "bottom_right"}),
             "ylim": _limits(y, half, name, None if beside is None else trajectory[beside].values),
         },
         # Panels of a grid need an outer size: with one of the frame only, bokeh cuts the first column.
@@ -124,4 +130,4 @@ def _limits(y: np.ndarray, half: np.ndarray, name: str, beside: np.ndarray | Non
     if name in ("mean", "effect", "top_effect"):
         low, high = min(low, 0.0), max(high, 0.0)
     margin = 0.08 * (high - low) or 0.05
-    return low - margin, high + margin
+    return low - margin * (1 if beside is None else LEGEND), high + margin

@@ -149,4 +149,4 @@ def differences(found: xr.Dataset, task: str, *, probe: str = "linear") -> hv.Ov
 
 def _bars(at: np.ndarray, values: np.ndarray, low: np.ndarray, high: np.ndarray, colour: str) -> hv.ErrorBars:
     bars = hv.ErrorBars((at, values, values - low, high - values), AMOUNT, ["accuracy", "below", "above"])
-    return dress(bars, bokeh={"line_color": colour}, matplotlib={"ecolor": colour, "capsize": 3})
+    return dress(bars, bokeh={"line_color": colour}, matplotlib={"edgecolor": colour, "capsize": 3})

@@ -9,6 +9,7 @@ import holoviews as hv
 import numpy as np
 import xarray as xr
 
+from sslmem_kit.figures.fig02b import LEGEND, NAIVE
 from sslmem_kit.figures.style import GUIDE, INK, dress, frame
 from sslmem_kit.names import BOUND, COLOURS
 from sslmem_kit.statistics.regularizer import WEIGHT
@@ -68,14 +69,14 @@ def _panel(found: xr.Dataset, name: str, colour: str, title: str, ylabel: str) -
         dress(
             hv.ErrorBars((x, y, y - low, high - y), WEIGHT, [name, "below", "above"]),
             bokeh={"line_color": colour},
-            matplotlib={"ecolor": colour, "capsize": 3},
+            matplotlib={"edgecolor": colour, "capsize": 3},
         ),
     ]
     ends = [low.min(), high.max()]
     if naive in found:
         parts.append(
             dress(
-                hv.Curve((x, found[naive].values), WEIGHT, naive),
+                hv.Curve((x, found[naive].values), WEIGHT, naive, label=NAIVE),
                 both={"color": GUIDE},
                 bokeh={"line_width": 1.5, "line_dash": "dashed"},
                 matplotlib={"linewidth": 1.4, "linestyle": "--"},
@@ -92,10 +93,11 @@ def _panel(found: xr.Dataset, name: str, colour: str, title: str, ylabel: str) -
         width=400,
         height=260,
         both={
+            **({"show_legend": True, "legend_position": "bottom_right"} if naive in found else {}),
             "xlabel": "lambda",
             "ylabel": ylabel,
             "xlim": (float(x.min()) - side, float(x.max()) + side),
-            "ylim": (float(min(ends)) - margin, float(max(ends)) + margin),
+            "ylim": (float(min(ends)) - margin * (LEGEND if naive in found else 1), float(max(ends)) + margin),
         },
         # Panels of a grid need an outer size: with one of the frame only, bokeh cuts the first column.
         bokeh={"frame_width": None, "frame_height": None, "width": 440, "height": 310},

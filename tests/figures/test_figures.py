@@ -132,7 +132,7 @@ def test_panels_over_training_show_the_trajectory(study):
     trajectory = memorization_over_training(study.tree)
     layout = fig02b.plot(trajectory)
     curves = {curve.vdims[0].name: curve for curve in layout.traverse(lambda x: x, [hv.Curve])}
-    assert list(curves) == ["loss_every_epoch", "probe_accuracy", "mean", "top_mean"]
+    assert list(curves) == ["loss_every_epoch", "probe_accuracy", "effect", "top_effect", "top_effect_naive"]
     for name, curve in curves.items():
         np.testing.assert_allclose(curve[name], trajectory[name])
     assert len(layout.traverse(lambda x: x, [hv.Spread])) == 4
@@ -143,7 +143,9 @@ def test_one_seed_leaves_out_bands_that_cannot_be_estimated(tmp_path):
     trajectory = memorization_over_training(study.tree)
     assert np.isnan(trajectory["top_mean_se"]).all()
     bands = {band.vdims[0].name for band in fig02b.plot(trajectory).traverse(lambda x: x, [hv.Spread])}
-    assert "top_mean" not in bands
+    assert bands == {"loss_every_epoch", "probe_accuracy", "mean"}
+    curves = [curve.vdims[0].name for curve in fig02b.plot(trajectory).traverse(lambda x: x, [hv.Curve])]
+    assert curves == ["loss_every_epoch", "probe_accuracy", "mean"]
     save_figure(fig02b.plot(trajectory), tmp_path, "fig02b")
     save_figure(fig02a.plot(study.scores("paper")), tmp_path, "fig02a")
 
