@@ -10,7 +10,7 @@ The eight highest by two pairs of encoders average 73 (1/1000) in one study, and
 ``by_halves``      of a chosen set where views are not known apart, as over epochs: chosen by one half of the seeds, measured by the other,
                    both ways.
 
-Ways that share seeds are not independent: the spread of what the seeds measure is too small (of noise alone intervals by it cover 90 % with
+Ways that share seeds are not independent: the spread of what the seeds measure is too small (of noise alone intervals by it cover 88 % with
 three seeds and 76 % with ten, for 95 %). Intervals are by the jackknife over seeds, with Student's t; it is conservative.
 
 Why the mean is the partition's and not the null's: towards the null's the candidates' mean itself would shrink, and with it their
