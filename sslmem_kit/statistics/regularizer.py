@@ -197,7 +197,7 @@ def _ordered(trees: Sequence[xr.DataTree], specs: Sequence[dict[str, Any]]) -> l
     order = sorted(range(len(specs)), key=lambda place: weight_of(specs[place]))
     for first, second in itertools.pairwise(order):
         if weight_of(specs[first]) == weight_of(specs[second]):
-            pair = _named([specs[first], specs[second]])
+            pair = f"{specs[first]['name']} and {specs[second]['name']}"
             raise UserError(f"objective.regularizer.weight: {pair} both have {weight_of(specs[first])}; leave one out")
     return order
 

@@ -129,7 +129,7 @@ def test_what_cannot_be_compared_is_refused_by_field() -> None:
         memorization_by_weight([one, two, two])
     with pytest.raises(UserError, match="were trained on other data"):
         memorization_by_weight([one, with_attrs(two, data_fingerprint="other")])
-    with pytest.raises(UserError, match="there is none named 'svm', these studies have linear and knn"):
+    with pytest.raises(UserError, match="there is none named 'svm', these studies have linear, knn"):
         memorization_by_weight([one, three], probe="svm")
     late = spec_of(0.3)
     late["objective"]["regularizer"]["start_epoch"] = 1
