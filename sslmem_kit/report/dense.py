@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from sslmem_kit.statistics.dense import arm, caveats_of_runs, compare_starts, measures_by_seed
+from sslmem_kit.report.differences import differences_as_json, table
+from sslmem_kit.statistics.dense import arm, caveats_of_runs, compare_starts, dense_table, measures_by_seed
+from sslmem_kit.statistics.removal import AMOUNT, PROBE, TASK, removal_differences
 from sslmem_kit.store.dense import changed_weights, read_dense
+from sslmem_kit.store.removal_tree import RemovalTree
 from sslmem_kit.study import Study
 
 LABELS = {"mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy", "rmse": "RMSE (m)"} | {
@@ -77,6 +80,32 @@ def as_json(results: dict[str, Any], *, changed: Sequence[str] = ()) -> dict[str
     }
 
 
+def tasks_of_tree(tree: RemovalTree) -> dict[str, Any]:
+    """Return ``dense`` of a removal tree's report, by task; nothing where none was run.
+
+    Each has ``task``, ``data``, ``decoder``, ``epochs``, ``n_train``, ``n_test``, ``overall`` (over amounts) and ``differences``, of
+    :func:`sslmem_kit.statistics.removal_differences` by measure (of RMSE the negative), ``missing`` (cells of the table whose encoder was not
+    fine-tuned) and ``warnings``.
+    """
+    found = {}
+    for name, results in read_dense(tree.path).items():
+        whole, table = as_json(results, changed=changed_weights(tree.path, results)), dense_table(tree.results, results)
+        there = np.isfinite(tree.results["accuracy"]).any([TASK, PROBE])
+        missing = int((there & ~np.isfinite(table["accuracy"]).any([TASK, PROBE])).sum())
+        found[name] = {
+            **{field: whole[field] for field in ("task", "data", "decoder", "epochs", "n_train", "n_test")},
+            "action": tree.results.attrs["action"],
+            "overall": differences_as_json(removal_differences(table, over_amounts=True).expand_dims(AMOUNT)),
+            "differences": differences_as_json(removal_differences(table)),
+            "missing": missing,
+            "warnings": [
+                *whole["warnings"],
+                *([f"{missing} cells of the table have no encoder that was fine-tuned: run the task again"] if missing else []),
+            ],
+        }
+    return {"dense": found} if found else {}
+
+
 def as_text(dense: dict[str, Any]) -> list[str]:
     """Return lines for a person, from :func:`dense_tasks`."""
     lines = []
@@ -98,6 +127,20 @@ def as_text(dense: dict[str, Any]) -> list[str]:
                 f"  {LABELS[one['metric']]}, {one['contrast']}: {_number(one['difference'])} [{_number(low)}, {_number(high)}], "
                 f"p {_number(one['p'])}, Holm {_number(one['p_holm'])}; 95 % over {one['seeds']} seeds, paired"
             )
+    return lines
+
+
+def tree_as_text(name: str, task: dict[str, Any]) -> list[str]:
+    """Return lines for a person on one task of :func:`tasks_of_tree`."""
+    lines = [
+        f"dense task {name}: {task['task']} of {task['data']} by {task['decoder']}, {task['epochs']} epochs on {task['n_train']:,} images, "
+        f"tested on {task['n_test']:,}; of RMSE (m) the negative, so that the claims of accuracy hold for it",
+        *(f"WARNING: {sentence}" for sentence in task["warnings"]),
+    ]
+    for contrast in dict.fromkeys(one["contrast"] for one in task["overall"]):
+        rows = [one for part in ("overall", "differences") for one in task[part] if one["contrast"] == contrast]
+        lines.append(f"{contrast}; claim: {rows[0]['claim']}; 95 % of each by itself, over {rows[0]['over']}")
+        lines += table(rows, "kept" if task["action"] == "keep" else "removed", scale=1)
     return lines
 
 

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sslmem_kit.names import BOUND
-from sslmem_kit.statistics.overview import chance
+from sslmem_kit.report import dense
+from sslmem_kit.report.differences import differences_as_json, plain, table
 from sslmem_kit.statistics.removal import (
     ALL,
     AMOUNT,
-    CONTRAST,
     PROBE,
     REMOVED,
     TASK,
@@ -24,7 +23,6 @@ from sslmem_kit.statistics.removal import (
 from sslmem_kit.store.removal_tree import RemovalTree
 
 _ATTRS = ("study", "method", "backbone", "protocol", "action", "baseline", "candidates", "margin", "encoders")
-_NUMBERS = ("difference", "p", "p_holm", "p_equivalence", "seeds_needed", "n")
 
 
 def build(tree: RemovalTree) -> dict[str, Any]:
@@ -51,11 +49,12 @@ def build(tree: RemovalTree) -> dict[str, Any]:
             for name in ("study", "method", "backbone", "protocol", "action", "baseline", "candidates", "margin", "encoders")
         },
         "n_test": dict(zip(results[TASK].values.tolist(), results["n_test"].values.tolist(), strict=True)),
-        "overall": _differences(overall.expand_dims(AMOUNT)),
-        "differences": _differences(each),
+        "overall": differences_as_json(overall.expand_dims(AMOUNT)),
+        "differences": differences_as_json(each),
         "accuracy": _accuracies(curves),
-        "orders": [_plain(order) | {"same_as": _same_as(results, order["order"])} for order in orders],
+        "orders": [plain(order) | {"same_as": _same_as(results, order["order"])} for order in orders],
         "overlaps": json.loads(attrs["overlaps"]),
+        **dense.tasks_of_tree(tree),
     }
 
 
@@ -70,40 +69,17 @@ def _same_as(results: xr.Dataset, order: str) -> str | None:
     return None
 
 
-def _differences(found: xr.Dataset) -> list[dict[str, Any]]:
-    return [
-        {
-            **{name: str(one[name].item()) for name in (CONTRAST, "order", "first", "second", "claim", "over", TASK, PROBE)},
-            **({AMOUNT: int(one[AMOUNT])} if AMOUNT in found.coords else {}),
-            **{name: _plain(one[name].item()) for name in _NUMBERS},
-            "interval": _plain(one["interval"].transpose(BOUND).values.tolist()),
-            "decision": str(one["decision"].item()),
-        }
-        for place in np.ndindex(tuple(found.sizes[dim] for dim in (CONTRAST, AMOUNT, TASK, PROBE)))
-        for one in [found.isel(dict(zip((CONTRAST, AMOUNT, TASK, PROBE), place, strict=True)))]
-    ]
-
-
 def _accuracies(curves: xr.Dataset) -> list[dict[str, Any]]:
     dims = (REMOVED, AMOUNT, TASK, PROBE)
     return [
         {
-            **{name: _plain(one[name].item()) for name in (*dims, "accuracy", "n")},
-            "interval": _plain(one["interval"].values.tolist()),
+            **{name: plain(one[name].item()) for name in (*dims, "accuracy", "n")},
+            "interval": plain(one["interval"].values.tolist()),
             "over": "seeds and random sets",
         }
         for place in np.ndindex(tuple(curves.sizes[dim] for dim in dims))
         for one in [curves.isel(dict(zip(dims, place, strict=True)))]
     ]
-
-
-def _plain(value: Any) -> Any:
-    """Return a value with None for NaN."""
-    if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_plain(part) for part in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def as_text(found: dict[str, Any]) -> list[str]:
@@ -145,10 +121,7 @@ def as_text(found: dict[str, Any]) -> list[str]:
                 f"{rows[0]['first']} against {against}, points of accuracy; claim: {rows[0]['claim']}; 95 % of each by itself, over "
                 f"{rows[0]['over']}",
             ]
-            lines.append(
-                f"{head:>10} {'task':<22} {'probe':<8} {'difference':>10} {'95 %':>18} {'p (Holm)':>9} {'p (equal)':>9} {'seeds':>6}  decision"
-            )
-            lines += [_line(one) for one in rows]
+            lines += table(rows, head)
     lines += ["", f"p (equal): of a difference of {100 * found['margin']:g} points or more, by two one-sided tests; Holm over tasks",
               "seeds: with as many random sets, that decide with a power of 80 %; -: more than 1,000, or unknown"]  # fmt: skip
     lines += [
@@ -160,17 +133,10 @@ def as_text(found: dict[str, Any]) -> list[str]:
         lines.append(
             f"{one[AMOUNT]:>10,} {one[REMOVED]:<22} {one[TASK]:<22} {one[PROBE]:<8} {100 * one['accuracy']:>9.2f} {ends:>18} {one['n']:>4}"
         )
+    for name, task in found.get("dense", {}).items():
+        lines += ["", *dense.tree_as_text(name, task)]
     lines.append("")
     lines += [f"can say:    {sentence}" for sentence in verdict["can"]] + [
         f"cannot say: {sentence}" for sentence in verdict["cannot"]
     ]
     return lines
-
-
-def _line(one: dict[str, Any]) -> str:
-    ends = "-" if None in one["interval"] else "[{:+.2f}, {:+.2f}]".format(*(100 * end for end in one["interval"]))
-    value = "-" if one["difference"] is None else f"{100 * one['difference']:+.2f}"
-    tests = [("-" if one[name] is None else chance(one[name])) for name in ("p_holm", "p_equivalence")]
-    seeds = "-" if one["seeds_needed"] is None else f"{one['seeds_needed']:,.0f}"
-    amount = f"{one[AMOUNT]:,}" if AMOUNT in one else "mean"
-    return f"{amount:>10} {one[TASK]:<22} {one[PROBE]:<8} {value:>10} {ends:>18} {tests[0]:>9} {tests[1]:>9} {seeds:>6}  {one['decision']}"

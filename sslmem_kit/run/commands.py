@@ -176,20 +176,31 @@ def duplicates(spec: str, data: str | None, seed: int | None, to: Path | None, a
 def dense(study: Path, task: str, data: str | None, seed: int | None, device: str, threads: int | None, as_json: bool) -> None:
     """Fine-tune the encoders of STUDY, and random ones beside them, with a decoder for TASK: a class or a depth at every pixel.
 
+    STUDY may be a removal tree: what was removed is then compared by the task as it is by accuracies.
+
     TASK is a YAML file or one of scenes-segmentation, scenes-depth, ade20k and nyu. Run again after any interruption, it resumes.
     """
     from sslmem_kit.report import dense as section
     from sslmem_kit.run.progress import shown
     from sslmem_kit.spec.dense import load_dense
+    from sslmem_kit.store.removal_tree import RemovalTree, find_tree
     from sslmem_kit.study import open_study
 
     loaded = load_dense(task, seed=seed, data=data)
     require("torch", "timm", "segmentation_models_pytorch", "torchmetrics")
     from sslmem_kit.run.dense import run_dense
 
+    folder = find_tree(study)
+    opened = open_study(study) if folder is None else RemovalTree(folder)
     with shown() as on_event:
-        found = section.as_json(run_dense(open_study(study), loaded, device=device, threads=threads, on_event=on_event))
-    click.echo(json.dumps(found, indent=2) if as_json else "\n".join(section.as_text({loaded.name: found})))
+        results = run_dense(opened, loaded, device=device, threads=threads, on_event=on_event)
+    if isinstance(opened, RemovalTree):
+        found = section.tasks_of_tree(opened)["dense"][loaded.name]
+        lines = section.tree_as_text(loaded.name, found)
+    else:
+        found = section.as_json(results)
+        lines = section.as_text({loaded.name: found})
+    click.echo(json.dumps(found, indent=2) if as_json else "\n".join(lines))
 
 
 @click.command(short_help="Score encoders that were trained elsewhere.")

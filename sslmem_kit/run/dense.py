@@ -1,4 +1,4 @@
-"""Dense tasks on a finished study: each of its encoders is fine-tuned with a decoder from each start, and results are collected.
+"""Dense tasks on a finished study or removal tree: each of its encoders is fine-tuned with a decoder from each start, and results collected.
 
 Everything is in ``STUDY/dense/<name of the task>/``: ``dense.yaml`` (the resolved spec), ``runs/<encoder>-<start>.json`` as soon as one is
 done, and ``results.json`` with all of them. The study itself is not changed.
@@ -6,6 +6,7 @@ done, and ``results.json`` with all of them. The study itself is not changed.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,8 +27,10 @@ from sslmem_kit.spec.design import EncoderPlan
 from sslmem_kit.spec.moved import content_hash
 from sslmem_kit.spec.reading import read_json, write_yaml
 from sslmem_kit.spec.seeds import derive_seed
+from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.store.dense import RESULTS, dense_folder, hash_of_file
 from sslmem_kit.store.files import write_atomically, write_json
+from sslmem_kit.store.removal_tree import RemovalTree
 from sslmem_kit.study import AuditStudy, Study
 from sslmem_kit.training.setup import encoder_seed
 
@@ -37,6 +40,8 @@ class DenseRun(NamedTuple):
 
     plan: EncoderPlan
     start: str
+    folder: str
+    """The encoder's, in the study or the tree."""
 
     @property
     def id(self) -> str:
@@ -44,41 +49,64 @@ class DenseRun(NamedTuple):
         return f"{self.plan.id}-{self.start}"
 
 
-def planned_runs(study: Study, spec: DenseSpec) -> list[DenseRun]:
+def planned_runs(study: Study | RemovalTree, spec: DenseSpec) -> list[DenseRun]:
     """Return the fine-tunings of a task: initial weights once a seed, for f and g share them or differ by chance alone.
+
+    Of a tree, its encoders without what was removed, each once however many cells of the table it fills.
 
     Raises
     ------
     UserError
-        An encoder that the study does not have.
+        An encoder that the study or the tree does not have.
     """
-    pairs = {plan.id: plan for plan in study.spec.pairs}
-    unknown = [name for name in spec.encoders or () if name not in pairs]
+    folders = (
+        _of_tree(study) if isinstance(study, RemovalTree) else {plan.id: (plan, f"encoders/{plan.id}") for plan in study.spec.pairs}
+    )
+    unknown = [name for name in spec.encoders or () if name not in folders]
     if unknown:
+        whose, of = ("tree", "") if isinstance(study, RemovalTree) else ("study", " of f or g")
         raise UserError(
-            f"encoders: the study has no encoder {unknown[0]!r} of f or g, it has {join_names([*pairs])}{near(unknown[0], pairs)}"
+            f"encoders: the {whose} has no encoder {unknown[0]!r}{of}, it has {join_names([*folders])}{near(unknown[0], folders)}"
         )
-    plans = [plan for name, plan in pairs.items() if spec.encoders is None or name in spec.encoders]
-    firsts = {plan.seed: plan for plan in reversed(plans)}
+    chosen = [own for name, own in folders.items() if spec.encoders is None or name in spec.encoders]
+    firsts = {plan.seed: plan for plan, _ in reversed(chosen)}
     return [
-        DenseRun(plan, start) for start in spec.starts for plan in plans if start.startswith("trained") or firsts[plan.seed] is plan
+        DenseRun(plan, start, folder)
+        for start in spec.starts
+        for plan, folder in chosen
+        if start.startswith("trained") or firsts[plan.seed] is plan
     ]
 
 
+def _of_tree(tree: RemovalTree) -> dict[str, tuple[EncoderPlan, str]]:
+    """Return plan and folder of every encoder of a finished tree by name, those of its study first."""
+    study, found = Study(tree.parent), {}
+    plans = {plan.id: plan for plan in study.spec.pairs}
+    for cell in dict.fromkeys(tree.results["encoder"].values.ravel().tolist()):
+        if cell.startswith(f"{study.path.name}/"):
+            plan = plans[cell.partition("/")[2]]
+            found[plan.id] = (plan, f"{os.path.relpath(study.path, tree.path)}/encoders/{plan.id}")
+        elif cell:
+            config = read_json(tree.encoder(cell) / "config.json")
+            plan = EncoderPlan(**{name: config[name] for name in EncoderPlan.model_fields})
+            found[plan.id] = (plan, f"encoders/{cell}")
+    return found
+
+
 def run_dense(
-    study: Study | AuditStudy,
+    study: Study | AuditStudy | RemovalTree,
     spec: DenseSpec | Path | str,
     *,
     device: str = "auto",
     threads: int | None = None,
     on_event: OnEvent = ignore,
 ) -> dict[str, Any]:
-    """Fine-tune the encoders of a finished study for a dense task, as far as results are missing.
+    """Fine-tune the encoders of a finished study or removal tree for a dense task, as far as results are missing.
 
     Parameters
     ----------
     study
-        A study with trained encoders.
+        A study, or a tree, with trained encoders.
     spec
         The task, its paths absolute; or a name or path for :func:`sslmem_kit.spec.dense.load_dense`.
     device
@@ -90,8 +118,8 @@ def run_dense(
 
     Returns
     -------
-    The content of ``results.json``: ``task`` (the spec), ``data`` (what was read), ``runs``, one a fine-tuning with ``encoder``, ``family``,
-    ``seed``, ``start`` and what :func:`sslmem_kit.measures.downstream.dense.fine_tune` returns.
+    The content of ``results.json``: ``task`` (the spec), ``data`` (what was read), ``runs``, one a fine-tuning with ``encoder``, its
+    ``folder``, ``family``, ``seed``, ``start`` and what :func:`sslmem_kit.measures.downstream.dense.fine_tune` returns.
 
     Raises
     ------
@@ -106,21 +134,22 @@ def run_dense(
             f"STUDY: {study.path} is an audit of encoders that were trained elsewhere; a dense task needs a study of sslmem run"
         )
     runs = planned_runs(study, spec)
-    missing = [plan.id for plan in {run.plan.id: run.plan for run in runs}.values() if not _weights(study, plan).is_file()]
+    missing = list(dict.fromkeys(run.plan.id for run in runs if not _weights(study, run).is_file()))
     if missing:
         raise UserError(f"STUDY: {study.path} has no weights of {join_names(missing)}; complete it with sslmem run first")
     device = resolve_device(device)
     use_device(device)
     if threads is not None:
         torch.set_num_threads(threads)
-    config = read_json(_weights(study, runs[0].plan).with_name("config.json"))
+    parent = Study(study.parent) if isinstance(study, RemovalTree) else study
+    config = read_json(parent.encoder(parent.spec.pairs[0].id) / "config.json")
     shape = tuple(config["image_shape"])
-    data = load_dense_data(spec.data, spec.task, channels=shape[2], held_out_seed=derive_seed(study.spec.seed, "test side"))
+    data = load_dense_data(spec.data, spec.task, channels=shape[2], held_out_seed=derive_seed(parent.spec.seed, "test side"))
     folder = dense_folder(study.path, spec.name)
     with study.lock():
         _create_or_resume(folder, spec, data)
         on_event(Message(f"{len(runs)} fine-tunings on {data.record['train']:,} images, tested on {data.record['test']:,}"))
-        rows = [_result(study, spec, data, run, folder, config, device, on_event) for run in runs]
+        rows = [_result(study, parent.spec, spec, data, run, folder, config, device, on_event) for run in runs]
         results = {
             "task": spec.model_dump(mode="json"),
             "data": {"fingerprint": data.fingerprint, "image_shape": list(data.image_shape), **data.record},
@@ -134,8 +163,8 @@ def run_dense(
     return results
 
 
-def _weights(study: Study, plan: EncoderPlan) -> Path:
-    return study.encoder(plan.id) / WEIGHTS
+def _weights(study: Study | RemovalTree, run: DenseRun) -> Path:
+    return study.path / run.folder / WEIGHTS
 
 
 def _create_or_resume(folder: Path, spec: DenseSpec, data: DenseDataset) -> None:
@@ -165,7 +194,8 @@ def _hash(spec: DenseSpec) -> str:
 
 
 def _result(
-    study: Study,
+    study: Study | RemovalTree,
+    of_training: StudySpec,
     spec: DenseSpec,
     data: DenseDataset,
     run: DenseRun,
@@ -176,7 +206,7 @@ def _result(
 ) -> dict[str, Any]:
     """Return the result of a run, made now or by an earlier call with the same weights."""
     path, trained = folder / "runs" / f"{run.id}.json", run.start.startswith("trained")
-    weights = hash_of_file(_weights(study, run.plan)) if trained else None
+    weights = hash_of_file(_weights(study, run)) if trained else None
     if path.is_file():
         done = read_json(path)
         if done.get("weights") == weights:
@@ -193,7 +223,7 @@ def _result(
     found = fine_tune(
         spec,
         data,
-        _encoder(study, run, config),
+        _encoder(of_training, run, config, _weights(study, run)),
         frozen=frozen,
         calibrate=not trained,
         seed=derive_seed(spec.seed, "dense", run.plan.seed),
@@ -202,17 +232,17 @@ def _result(
         on_epoch=on_epoch,
     )
     family = run.plan.family if trained else None
-    row = {"encoder": run.plan.id, "family": family, "seed": run.plan.seed, "start": run.start, "weights": weights, **found}
+    row = {"encoder": run.plan.id, "folder": run.folder, "family": family, "seed": run.plan.seed, "start": run.start}
+    row |= {"weights": weights, **found}
     write_json(path, row)
     return row
 
 
-def _encoder(study: Study, run: DenseRun, config: dict[str, Any]) -> Encoder:
+def _encoder(spec: StudySpec, run: DenseRun, config: dict[str, Any], weights: Path) -> Encoder:
     """Return an encoder with its trained weights, or with the initial ones that its training started from."""
-    spec = study.spec
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(encoder_seed(spec, run.plan, "init"))
         encoder = build_encoder(spec.encoder, tuple(config["image_shape"]), mean=tuple(config["mean"]), std=tuple(config["std"]))
     if run.start.startswith("trained"):
-        load_weights(encoder, _weights(study, run.plan))
+        load_weights(encoder, weights)
     return encoder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import scipy
 import xarray as xr
 
 from sslmem_kit.names import BOUND, BOUNDS
+from sslmem_kit.statistics.removal import PROBE, TASK
 from sslmem_kit.statistics.t_tests import holm
 
 CONTRAST, METRIC = "contrast", "metric"
@@ -119,3 +121,36 @@ def caveats_of_runs(results: dict[str, Any]) -> list[str]:
     if results["data"].get("absent_from_test"):
         found.append(f"{len(results['data']['absent_from_test'])} classes have no test pixel and are not in mean_iou")
     return found
+
+
+def dense_table(results: xr.Dataset, dense: dict[str, Any]) -> xr.Dataset:
+    """Table of a removal tree's encoders after a dense task, as :func:`removal_differences` takes it.
+
+    Parameters
+    ----------
+    results
+        Of the tree.
+    dense
+        Results of the task on the tree.
+
+    Returns
+    -------
+    ``accuracy``, with the task as ``task`` and its measures as ``probe``; NaN where an encoder was not fine-tuned. Of the error in depth it is
+    the negative, so that more is better throughout.
+    """
+    own = {_cell(run): run["measures"] for run in dense["runs"] if run["start"] == "trained"}
+    names = list(dense["runs"][0]["measures"])
+    values = np.full((*results["encoder"].shape, 1, len(names)), np.nan)
+    for place, cell in np.ndenumerate(results["encoder"].values):
+        if str(cell) in own:
+            values[(*place, 0)] = [own[str(cell)][name]["value"] * (-1 if name == "rmse" else 1) for name in names]
+    kept = results.drop_dims([TASK, PROBE])
+    return kept.assign(accuracy=((*results["encoder"].dims, TASK, PROBE), values)).assign_coords(
+        {TASK: [dense["task"]["name"]], PROBE: [f"-{name}" if name == "rmse" else name for name in names]}
+    )
+
+
+def _cell(run: dict[str, Any]) -> str:
+    """Return the name that an encoder has in a tree's table, from the folder that it was fine-tuned from: its hash, or study/id."""
+    *above, _, name = Path(run["folder"]).parts
+    return f"{above[-1]}/{name}" if above else name

@@ -41,9 +41,9 @@ def read_dense(study: Path) -> dict[str, dict[str, Any]]:
 
 def changed_weights(study: Path, results: dict[str, Any]) -> list[str]:
     """Return the encoders whose weights on disk are others than those that were fine-tuned; ones that are gone are not named."""
-    then = {run["encoder"]: run["weights"] for run in results["runs"] if run.get("weights")}
-    now = {name: study / "encoders" / name / "weights.safetensors" for name in then}
-    return [name for name, path in now.items() if path.is_file() and hash_of_file(path) != then[name]]
+    then = {run["encoder"]: (run["weights"], run["folder"]) for run in results["runs"] if run.get("weights")}
+    now = {name: study / folder / "weights.safetensors" for name, (_, folder) in then.items()}
+    return [name for name, path in now.items() if path.is_file() and hash_of_file(path) != then[name][0]]
 
 
 def hash_of_file(path: Path) -> str:
