@@ -41,6 +41,7 @@ from sslmem_kit.spec.removal_cells import baseline_of, rows
 from sslmem_kit.spec.removal_tree import RemovalTreeSpec
 from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.statistics.order import order_caveat, rank_scores
+from sslmem_kit.statistics.removal import RELIABLE
 from sslmem_kit.store.provenance import of_training, training_caveats
 from sslmem_kit.store.removal_tree import DIMS, SETS, RemovalTree, check_tree_folder
 from sslmem_kit.study import Study
@@ -280,6 +281,12 @@ def _caveats(tree: RemovalTree, study: Study, found: list[Child], orders: list[d
         if fact["estimator"] == "pairs":
             sentence = order_caveat(rank_scores(study.results, protocol=spec.protocol, estimator="pairs"))
             sentences += [f"order {fact['order']}: {sentence}"] if sentence else []
+        elif not fact["reliability"] >= RELIABLE:
+            known = f"{fact['reliability']:.2f} [{', '.join(f'{end:.2f}' for end in fact['interval'])}]".replace("nan", "unknown")
+            sentences.append(
+                f"order {fact['order']}: reliability {known}: most of what tells its samples apart is, or may be, chance, so that it may choose as a "
+                "random draw does; more encoders in the study's design make it better"
+            )
     if spec.seeds < 2:
         sentences.append("one seed: no interval and no test over trainings")
     if "random" in spec.ways and spec.draws < 2:

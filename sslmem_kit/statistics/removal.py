@@ -8,6 +8,7 @@ given the scores that chose and the images that test.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -20,6 +21,8 @@ from sslmem_kit.statistics.t_tests import holm
 from sslmem_kit.statistics.verdict import Verdict
 
 LEVEL, POWER = 0.05, 0.8
+RELIABLE = 0.5
+"""Reliability of an order below which most of what tells its samples apart is chance."""
 ROUNDING = 1e-10
 """Standard error below which differences do not vary but for rounding."""
 MOST_SEEDS = 1000
@@ -294,6 +297,10 @@ def removal_verdict(overall: xr.Dataset, orders: Sequence[str]) -> Verdict:
     first = found.isel({CONTRAST: 0})
     sentence = f"{claim}: {'; '.join(sentences)}; points of {found[PROBE].item()} accuracy, mean over amounts, 95 % over {first['over'].item()}"
     can = [f"whether {claim}, on average over these amounts, on each task (Holm over {found.sizes[TASK]})"]
+    weak = [one for one in json.loads(overall.attrs.get("orders", "[]")) if not one["reliability"] >= RELIABLE]
+    if weak:
+        known = ", ".join(f"{one['order']} {one['reliability']:.2f}" for one in weak).replace("nan", "unknown")
+        cannot.insert(0, f"what the most memorized samples do, as far as chance chose them: reliability of the order by {known}")
     if UNDECIDED in found["decision"].values:
         need = found["seeds_needed"].values[found["decision"].values == UNDECIDED]
         most = f"up to {np.nanmax(need):,.0f} seeds" if np.isfinite(need).all() else f"more than {MOST_SEEDS:,} seeds"

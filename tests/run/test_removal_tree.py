@@ -478,6 +478,10 @@ def test_commands_on_trees(whole: tuple[Path, Log], tmp_path: Path, capsys: pyte
     text = capsys.readouterr().out
     assert text.startswith(report["verdict"]["sentence"])
     assert all(f"WARNING: {sentence}" in text for sentence in report["warnings"])
+    reliable = {one["order"]: one["reliability"] for one in report["orders"] if one["estimator"] != "pairs"}
+    assert {order for order in reliable if any(f"order {order}: reliability" in one for one in report["warnings"])} == {
+        order for order, value in reliable.items() if value is None or value < 0.5
+    }
     for command, telling in (
         (["report", str(whole[0]), "--fdr", "0.05"], "is a removal tree, which has no scores of its own"),
         (["validate", str(whole[0])], "removal tree"),

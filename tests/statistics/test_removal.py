@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -146,6 +148,14 @@ def test_decisions_on_removal(effect: float, sd: float, decision: str) -> None:
     sentence = removal_verdict(overall, ["pairs"]).sentence
     assert f"by pairs {decision}" in sentence
     assert sentence.count(decision) >= 3
+
+
+def test_orders_that_are_chance_are_said() -> None:
+    """What chance chose says nothing of memorization, whatever the decision."""
+    overall = removal_differences(table({"highest": 0.0}), over_amounts=True)
+    for reliability, said in ((0.05, True), (0.8, False), (float("nan"), True)):
+        overall.attrs["orders"] = json.dumps([{"order": "pairs", "reliability": reliability}])
+        assert any("as far as chance chose them" in one for one in removal_verdict(overall, ["pairs"]).cannot) == said
 
 
 def test_decisions_on_coresets() -> None:
