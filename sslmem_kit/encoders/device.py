@@ -42,7 +42,7 @@ def use_device(device: str) -> None:
         torch.cuda.set_device(device)
 
 
-def autocast(device: str, precision: str) -> contextlib.AbstractContextManager[None]:
+def autocast(device: str, precision: str) -> contextlib.AbstractContextManager[object, bool | None]:
     """Return a context of mixed precision; for float32 one in which that is float32 on GPUs too."""
     kinds = {"bf16": torch.bfloat16, "fp16": torch.float16}
     return torch.autocast(device, kinds[precision]) if precision in kinds else plain_float32()
@@ -71,13 +71,13 @@ def same_every_time(device: str, module: nn.Module) -> Iterator[None]:
         return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # asked for by what follows
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    filled, deterministic.fill_uninitialized_memory = deterministic.fill_uninitialized_memory, False
+    filled, deterministic.fill_uninitialized_memory = deterministic.fill_uninitialized_memory, False  # pyright: ignore
     torch.use_deterministic_algorithms(True, warn_only=True)  # what has no other way still runs
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-        deterministic.fill_uninitialized_memory = filled
+        deterministic.fill_uninitialized_memory = filled  # pyright: ignore
 
 
 def check_precision(training: TrainingSpec, device: str) -> None:

@@ -90,8 +90,8 @@ def tasks_of_tree(tree: RemovalTree) -> dict[str, Any]:
     found = {}
     for name, results in read_dense(tree.path).items():
         whole, table = as_json(results, changed=changed_weights(tree.path, results)), dense_table(tree.results, results)
-        there = np.isfinite(tree.results["accuracy"]).any([TASK, PROBE])
-        missing = int((there & ~np.isfinite(table["accuracy"]).any([TASK, PROBE])).sum())
+        there = tree.results["accuracy"].notnull().any(dim=[TASK, PROBE])
+        missing = int((there & table["accuracy"].isnull().all(dim=[TASK, PROBE])).sum())
         found[name] = {
             **{field: whole[field] for field in ("task", "data", "decoder", "epochs", "n_train", "n_test")},
             "action": tree.results.attrs["action"],

@@ -284,8 +284,8 @@ def _caveats(tree: RemovalTree, study: Study, found: list[Child], orders: list[d
         elif not fact["reliability"] >= RELIABLE:
             known = f"{fact['reliability']:.2f} [{', '.join(f'{end:.2f}' for end in fact['interval'])}]".replace("nan", "unknown")
             sentences.append(
-                f"order {fact['order']}: reliability {known}: most of what tells its samples apart is, or may be, chance, so that it may choose as a "
-                "random draw does; more encoders in the study's design make it better"
+                f"order {fact['order']}: reliability {known}: most of what tells its samples apart is, or may be, chance, so that it may "
+                "choose as a random draw does; more encoders in the study's design make it better"
             )
     if spec.seeds < 2:
         sentences.append("one seed: no interval and no test over trainings")

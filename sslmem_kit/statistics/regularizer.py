@@ -208,7 +208,7 @@ def _of_study(tree: xr.DataTree, probe: str) -> tuple[xr.DataArray, xr.Dataset]:
     scores = score(results)
     differences = by_seed(scores)
     differences = differences[np.isfinite(differences.values).all(axis=1)]
-    accuracy = tree["downstream"]["accuracy"].isel(task=0)
+    accuracy = tree["downstream"].to_dataset()["accuracy"].isel(task=0)
     if probe not in accuracy["probe"].values.tolist():
         known = join_names([str(name) for name in accuracy["probe"].values])
         raise UserError(f"probe: there is none named {probe!r}, these studies have {known}")

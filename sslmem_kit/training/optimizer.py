@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import timm.optim
 import torch
+from timm.optim.lars import Lars
 from torch import Tensor, nn
 
 from sslmem_kit.spec.training import ClipBy, TrainingSpec
@@ -31,8 +32,8 @@ def build_optimizer(
         return torch.optim.AdamW(groups, lr=training.learning_rate, betas=training.betas, fused=True)
     if training.optimizer == "lars":
         plain, decayed = groups
-        groups = [plain, decayed | {"always_adapt": True}]
-        return timm.optim.Lars(groups, lr=training.learning_rate, momentum=training.momentum)
+        with_momentum = {"momentum": training.momentum}
+        return Lars([plain | with_momentum, decayed | with_momentum | {"always_adapt": True}], lr=training.learning_rate)
     return torch.optim.SGD(groups, lr=training.learning_rate, momentum=training.momentum)
 
 

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 import torch
-from timm.optim import Lars
+from timm.optim.lars import Lars
 from torch import Tensor
 
 from sslmem_kit.errors import UserError
@@ -107,5 +107,5 @@ def _sgd(
 def _optimizer(weight: Tensor, bias: Tensor, spec: SGDProbeSpec) -> torch.optim.Optimizer:
     if spec.optimizer == "sgd":
         return torch.optim.SGD([weight, bias], lr=spec.learning_rate, momentum=MOMENTUM)
-    groups = [{"params": [weight], "always_adapt": True}, {"params": [bias]}]
-    return Lars(groups, lr=spec.learning_rate, momentum=MOMENTUM)
+    groups = [{"params": [weight], "momentum": MOMENTUM, "always_adapt": True}, {"params": [bias], "momentum": MOMENTUM}]
+    return Lars(groups, lr=spec.learning_rate)

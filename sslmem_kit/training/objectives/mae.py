@@ -81,7 +81,7 @@ class MAE(Objective):
         return Losses(((predicted - target) ** 2).mean())
 
 
-@torch.compiler.disable  # whose kernel of integers and a sort Triton does not compile
+@torch.compiler.disable()  # whose kernel of integers and a sort Triton does not compile
 def _random_order(keys: Tensor, count: int) -> Tensor:
     """Return a random order of 0..count - 1 for each key, [batch, count] int64."""
     return CounterRNG(keys).uniform(count).argsort(dim=1)
