@@ -77,14 +77,14 @@ def plot(curves: xr.Dataset, task: str, *, probe: str = "linear") -> hv.Overlay:
     return frame(
         hv.Overlay(parts),
         title=f"{curves.attrs['name']}: {task}, {probe} probe",
-        width=460,
+        width=620,
         height=320,
         both={
             "xlabel": f"samples {verb} of {curves.attrs['candidates']:,}",
-            "ylabel": "accuracy (%), 95 % over seeds and random sets",
+            "ylabel": "accuracy (%), 95 %",
             "xlim": (float(amounts.min() - 0.08 * width), float(amounts.max() + 0.08 * width)),
             "show_legend": True,
-            "legend_position": "bottom_right" if verb == "kept" else "bottom_left",
+            "legend_position": "right",
         },
     )
 
@@ -134,15 +134,15 @@ def differences(found: xr.Dataset, task: str, *, probe: str = "linear") -> hv.Ov
     verb = "kept" if found.attrs["action"] == "keep" else "removed"
     return frame(
         hv.Overlay(parts),
-        title=f"{task}, {probe} probe: paired differences; dashed: margin of equivalence",
-        width=460,
+        title=f"{task}, {probe} probe (dashed: margin)",
+        width=620,
         height=320,
         both={
             "xlabel": f"samples {verb} of {found.attrs['candidates']:,}",
             "ylabel": "difference in accuracy (points), 95 %",
             "xlim": (float(amounts.min() - 0.15 * width), float(amounts.max() + 0.15 * width)),
             "show_legend": True,
-            "legend_position": "bottom_left",
+            "legend_position": "right",
         },
     )
 

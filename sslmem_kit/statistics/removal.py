@@ -279,12 +279,13 @@ def removal_verdict(overall: xr.Dataset, orders: Sequence[str]) -> Verdict:
     ]
     found = overall.isel({PROBE: 0})
     second = ALL if action == "keeping" else "random"
-    sentences = []
+    sentences, over = [], ""
     for order in orders:
         chosen = np.flatnonzero((found["order"].values == order) & (found["second"].values == second))
         if not len(chosen):
             continue
         one = found.isel({CONTRAST: int(chosen[0])})
+        over = str(one["over"].item())
         decided = {task: str(one["decision"].sel({TASK: task}).item()) for task in one[TASK].values.tolist()}
         numbers = [_in_points(one.sel({TASK: task}), task) for task in decided]
         sentences.append(f"by {order} {_of_all(list(decided.values()))} ({'; '.join(numbers)})")
@@ -294,9 +295,8 @@ def removal_verdict(overall: xr.Dataset, orders: Sequence[str]) -> Verdict:
         "removing": "removing the most memorized samples lowers accuracy more than removing as many at random",
         "keeping": "the most memorized samples alone do as well as all of them, or better",
     }[action]
-    first = found.isel({CONTRAST: 0})
-    sentence = f"{claim}: {'; '.join(sentences)}; points of {found[PROBE].item()} accuracy, mean over amounts, 95 % over {first['over'].item()}"
-    can = [f"whether {claim}, on average over these amounts, on each task (Holm over {found.sizes[TASK]})"]
+    sentence = f"{claim}: {'; '.join(sentences)}; points of {found[PROBE].item()} accuracy, mean over amounts, 95 % over {over}"
+    can = [f"whether {claim}, on average over these amounts, on each task (Holm over {found.sizes[TASK]} tasks)"]
     weak = [one for one in json.loads(overall.attrs.get("orders", "[]")) if not one["reliability"] >= RELIABLE]
     if weak:
         known = ", ".join(f"{one['order']} {one['reliability']:.2f}" for one in weak).replace("nan", "unknown")
