@@ -10,13 +10,15 @@ from __future__ import annotations
 import math
 import warnings
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
+
+from sslmem_kit.errors import UserError
 
 BLOCK = 2048
 """Number of samples that are read at a time."""
@@ -51,11 +53,12 @@ class Classifier(NamedTuple):
         return np.concatenate(found) if found else np.empty(0, np.int64)
 
 
-def blocks(features: np.ndarray):
-    """Yield the first row of each block of samples and the block, (sample, feature) float32."""
-    for start in range(0, len(features), BLOCK):
-        # A copy of what is on disk or not of this type, nothing of what is.
-        yield start, torch.from_numpy(np.require(features[start : start + BLOCK], np.float32, ["C", "W"]))
+def blocks(features: np.ndarray, rows: int | None = None) -> Iterator[tuple[int, Tensor]]:
+    """Yield the first row of each block of ``rows`` samples, of :data:`BLOCK` by default, and the block, (sample, feature) float32."""
+    rows = rows or BLOCK
+    for start in range(0, len(features), rows):
+        # What is writable float32 in memory is not copied.
+        yield start, torch.from_numpy(np.require(features[start : start + rows], np.float32, ["C", "W"]))
 
 
 def moments(features: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -115,6 +118,16 @@ def fit_logistic(features: np.ndarray, codes: np.ndarray, classes: int, *, C: fl
     -------
     The classifier of features as they are.
 
+    Raises
+    ------
+    UserError
+        Features are not finite.
+
+    Warns
+    -----
+    RuntimeWarning
+        The search ended after :data:`MAX_ITERATIONS` steps, before the optimum.
+
     Notes
     -----
     The Hessian of a class is at most C n p (1 - p) times the features' covariance, plus the identity of the penalty, at p = 1 / classes, where
@@ -129,6 +142,8 @@ def fit_logistic(features: np.ndarray, codes: np.ndarray, classes: int, *, C: fl
     count, width = features.shape
     strength = C / 2 if classes == 2 else C  # two vectors of opposite sign: their norms are half of the one vector's
     mean, scale = moments(features)
+    if not torch.isfinite(mean).all():
+        raise UserError("the representations that the linear probe is fitted on are not finite: their encoder's training diverged")
     curvature = strength * count / classes * (1 - 1 / classes)
     steps = _whitening(features, mean, scale, curvature)
     back, free = steps.T.contiguous(), 1 / math.sqrt(curvature)
