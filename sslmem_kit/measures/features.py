@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from sslmem_kit.data.loader import ImageLoader, in_batches
+from sslmem_kit.encoders.backbone import Encoder
 from sslmem_kit.encoders.device import plain_float32
 
 IN_MEMORY = 2**31
@@ -17,7 +18,7 @@ QUERY_BLOCK = 512
 
 
 @torch.inference_mode()
-def pooled_features(encoder: torch.nn.Module, loader: ImageLoader, ids: np.ndarray, *, batch_size: int) -> np.ndarray:
+def pooled_features(encoder: Encoder, loader: ImageLoader, ids: np.ndarray, *, batch_size: int) -> np.ndarray:
     """Return pooled representations of clean images, (sample, feature) float32: the input of probes.
 
     More than :data:`IN_MEMORY` are in a temporary file (`numpy.memmap`), which goes with the array.

@@ -150,7 +150,7 @@ def _lowest(report: dict[str, Any], task: str) -> list[str]:
     """Return a line on the classes that the linear probe knows least, where there are more."""
     by_encoder = report.get("downstream_by_class", {}).get(task, {}).get("linear", {})
     n = report.get("downstream_by_class_n", {}).get(task, {})
-    means = {name: np.mean([values[name] for values in by_encoder.values()]) for name, count in n.items() if count}
+    means = {name: float(np.mean([values[name] for values in by_encoder.values()])) for name, count in n.items() if count}
     if len(means) <= LOWEST:
         return []
     lowest = sorted(means, key=lambda name: means[name])[:LOWEST]
