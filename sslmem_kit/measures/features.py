@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
+import tempfile
+
 import numpy as np
 import torch
 
 from sslmem_kit.data.loader import ImageLoader, in_batches
+from sslmem_kit.encoders.backbone import Encoder
 from sslmem_kit.encoders.device import plain_float32
 
+IN_MEMORY = 2**31
+"""Size of representations, in bytes, beyond which they are kept on disk."""
 QUERY_BLOCK = 512
 """Number of samples whose distances to all others are held at a time."""
 
 
 @torch.inference_mode()
-def pooled_features(encoder: torch.nn.Module, loader: ImageLoader, ids: np.ndarray, *, batch_size: int) -> np.ndarray:
-    """Return pooled representations of clean images, (sample, feature) float32: the input of probes."""
-    parts = []
+def pooled_features(encoder: Encoder, loader: ImageLoader, ids: np.ndarray, *, batch_size: int) -> np.ndarray:
+    """Return pooled representations of clean images, (sample, feature) float32: the input of probes.
+
+    More than :data:`IN_MEMORY` are in a temporary file (`numpy.memmap`), which goes with the array.
+    """
+    features, end = np.empty((0, 0), np.float32), 0
     with plain_float32():
         for images in loader.batches(in_batches(ids, batch_size)):
-            parts.append(encoder.pool(encoder(images)).float().cpu().numpy())
-    return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
+            part = encoder.pool(encoder(images)).float().cpu().numpy()
+            if not end:
+                features = _empty(len(ids), part.shape[1])
+            features[end : end + len(part)] = part
+            end += len(part)
+    return features
+
+
+def _empty(samples: int, width: int) -> np.ndarray:
+    if 4 * samples * width <= IN_MEMORY:
+        return np.empty((samples, width), np.float32)
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, np.float32, "w+", shape=(samples, width))
 
 
 @torch.inference_mode()

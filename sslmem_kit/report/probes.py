@@ -14,6 +14,8 @@ from scipy.stats import binomtest
 from sslmem_kit.data.record import stored_record
 from sslmem_kit.study import Study
 
+LOWEST = 3
+"""Number of classes that a report names as those of lowest accuracy."""
 PROBE = {"linear": "linear probe", "knn": "nearest neighbours", "centroid": "nearest centroid"}
 
 
@@ -31,15 +33,16 @@ def accuracies(study: Study, encoders: Sequence[str]) -> dict[str, Any]:
     -------
     ``probe_accuracy`` (linear, on the study's own data) by encoder; ``downstream``, accuracies by task, probe and encoder, and
     ``downstream_interval``, their 95 % Wilson intervals, [NaN, NaN] where the number of test samples is not recorded (further tasks in stores
-    of earlier versions); ``downstream_n``, test samples by task; ``downstream_by_class``, accuracies by task, probe, encoder and class,
-    None of classes without test samples, of tasks whose confusion is stored; ``linear_probe``, the solver and its options.
+    of earlier versions); ``downstream_n``, test samples by task; ``downstream_by_class`` and ``downstream_by_class_interval``, the same by
+    task, probe, encoder and class, of tasks whose confusion is stored, NaN of classes without test samples; ``downstream_by_class_n``, test
+    samples by task and class; ``linear_probe``, the solver and its options.
 
     Examples
     --------
     >>> from sslmem_kit import open_study
     >>> found = accuracies(open_study("papermill_runs/digits"), ["f-0"])
-    >>> list(found)
-    ['probe_accuracy', 'downstream', 'downstream_interval', 'downstream_n', 'downstream_by_class', 'linear_probe']
+    >>> [name for name in found if "class" not in name]
+    ['probe_accuracy', 'downstream', 'downstream_interval', 'downstream_n', 'linear_probe']
     """
     if "downstream" not in study.tree.children:
         return {"probe_accuracy": {}, "downstream": {}}
@@ -65,26 +68,34 @@ def accuracies(study: Study, encoders: Sequence[str]) -> dict[str, Any]:
         "downstream": values,
         "downstream_interval": intervals,
         "downstream_n": n,
-        "downstream_by_class": _by_class(group),
+        **_by_class(group),
         "linear_probe": study.spec.downstream.linear.model_dump(mode="json"),
     }
 
 
 def _by_class(group: xr.Dataset) -> dict[str, Any]:
+    """Return the parts of a report by class, from the confusions."""
+    found: dict[str, Any] = {"downstream_by_class": {}, "downstream_by_class_interval": {}, "downstream_by_class_n": {}}
     if "confusion" not in group:
-        return {}
+        return found
     names = json.loads(group["confusion"].attrs["class_names"])
     counts = group["confusion"].transpose("encoder", "task", "probe", "class", "predicted").values
-    right = np.diagonal(counts, axis1=-2, axis2=-1)
+    right, n = np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(axis=-1, where=np.isfinite(counts))
     with np.errstate(invalid="ignore", divide="ignore"):
-        share = right / counts.sum(axis=-1, where=np.isfinite(counts))
+        share = right / n
     axes = [group[name].values.astype(object) for name in ("encoder", "task", "probe")]
-    found: dict[str, Any] = {}
     for (number, task), (place, probe), (row, encoder) in itertools.product(*map(enumerate, (axes[1], axes[2], axes[0]))):
-        if task in names:
-            values = share[row, number, place, : len(names[task])]
-            of_classes = dict(zip(names[task], np.where(np.isfinite(values), values, np.nan).tolist(), strict=True))
-            found.setdefault(task, {}).setdefault(probe, {})[encoder] = of_classes
+        if task in names and np.isfinite(right[row, number, place, 0]):
+            each = [
+                (name, *map(float, pair))
+                for name, *pair in zip(names[task], share[row, number, place], n[row, number, place], strict=False)
+            ]
+            for part, value in {
+                "downstream_by_class": {name: accuracy for name, accuracy, _ in each},
+                "downstream_by_class_interval": {name: wilson(accuracy, count) for name, accuracy, count in each},
+            }.items():
+                found[part].setdefault(task, {}).setdefault(probe, {})[encoder] = value
+            found["downstream_by_class_n"][task] = {name: count for name, _, count in each}
     return found
 
 
@@ -131,7 +142,21 @@ def as_text(report: dict[str, Any]) -> list[str]:
             each = ", ".join(f"{name} {_percent(value, intervals[name])}" for name, value in values.items())
             solver = f" ({_solver(report['linear_probe'])})" if probe == "linear" else ""
             lines.append(f"{PROBE[probe]}{solver}{f' on {task}' if place else ''}: {each}; {over}")
+        lines += _lowest(report, task)
     return lines
+
+
+def _lowest(report: dict[str, Any], task: str) -> list[str]:
+    """Return a line on the classes that the linear probe knows least, where there are more."""
+    by_encoder = report.get("downstream_by_class", {}).get(task, {}).get("linear", {})
+    n = report.get("downstream_by_class_n", {}).get(task, {})
+    means = {name: float(np.mean([values[name] for values in by_encoder.values()])) for name, count in n.items() if count}
+    if len(means) <= LOWEST:
+        return []
+    lowest = sorted(means, key=lambda name: means[name])[:LOWEST]
+    each = ", ".join(f"{name} {_percent(means[name], wilson(means[name], n[name]))} of {int(n[name]):,}" for name in lowest)
+    mean = f"mean of {len(by_encoder)} encoders; 95 % over test samples, for a class that was not chosen by its accuracy"
+    return [f"linear probe on {task}, the {LOWEST} lowest of {len(means)} classes: {each}; {mean}"]
 
 
 def _percent(value: float | None, interval: Sequence[float | None]) -> str:

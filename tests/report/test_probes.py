@@ -47,6 +47,34 @@ def test_a_report_has_them_and_says_over_what(tmp_path: Path) -> None:
     assert line.endswith("95 % over 200 test samples, of these encoders")
 
 
+def test_accuracies_by_class_are_those_of_the_confusion(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "new", samples=90, seeds=1, views=2)
+    tested = dict(zip("0123456789", (20, 0, 31, 7, 12, 9, 40, 13, 22, 16), strict=True))
+    draws = np.random.default_rng(0)
+    counts = np.array(  # (encoder, probe, class, predicted)
+        [[[draws.multinomial(n, [0.1] * 10) for n in tested.values()] for _ in range(3)] for _ in range(2)], np.float32
+    )
+    for encoder in range(2):
+        rows = {"downstream/n_test": np.array([170.0]), "downstream/confusion": counts[encoder][None]}
+        write.write_evaluation(study.results_path, encoder=encoder, rows=rows)
+    integrity.renew(study.results_path)
+    write.finish(study.results_path)
+    report = build_report(Study(study.path))
+    (task,) = report["downstream"]
+    assert report["downstream_by_class_n"] == {task: tested}
+    for number, (name, n) in enumerate(tested.items()):
+        for place, probe in enumerate(("linear", "knn", "centroid")):
+            found = report["downstream_by_class"][task][probe]["g-0"][name]
+            interval = report["downstream_by_class_interval"][task][probe]["g-0"][name]
+            share = counts[1, place, number, number] / n if n else None
+            assert (found, interval) == ((pytest.approx(share), pytest.approx(wilson(share, n))) if n else (None, [None, None]))
+    (line,) = [line for line in as_text(report).splitlines() if " lowest of " in line]
+    means = {name: counts[:, 0, number, number].mean() / n for number, (name, n) in enumerate(tested.items()) if n}
+    first, second, third = sorted(means, key=lambda name: means[name])[:3]
+    assert f"linear probe on {task}, the 3 lowest of 9 classes: {first} {means[first]:.1%} [" in line
+    assert line.index(f" {first} ") < line.index(f" {second} ") < line.index(f" {third} ")
+
+
 def test_an_older_store_has_no_number_and_no_interval(tmp_path: Path) -> None:
     study = make_study(tmp_path / "old", samples=90, seeds=1, views=2)
     report = build_report(study)

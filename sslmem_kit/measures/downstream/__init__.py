@@ -1,4 +1,4 @@
-"""Probes of frozen, pooled representations.
+"""Probes of frozen, pooled representations, and dense tasks, for which encoders are fine-tuned.
 
-`linear` and `knn` return the accuracy of a classifier, on the study's own data and on the further data sets of `tasks`.
+`probes` returns what the linear, nearest-neighbour and nearest-centroid classifiers predict of test samples; `tasks` loads further data sets.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from sslmem_kit.measures.downstream.logistic import blocks
 
@@ -13,7 +14,7 @@ def centroid_predictions(features: np.ndarray, labels: np.ndarray, test_features
     Parameters
     ----------
     features, test_features
-        (sample, feature) float, as they are: no feature is scaled.
+        (sample, feature) float, in memory or on disk, as they are: no feature is scaled.
     labels
         (sample,) integer. Of classes equally near the first wins.
 
@@ -28,12 +29,12 @@ def centroid_predictions(features: np.ndarray, labels: np.ndarray, test_features
     array([3, 7])
     """
     classes, codes = np.unique(labels, return_inverse=True)
-    means = np.zeros((len(classes), features.shape[1]))
+    means = torch.zeros(len(classes), features.shape[1], dtype=torch.float64)
     for start, block in blocks(features):
-        np.add.at(means, codes[start : start + len(block)], block.numpy())
-    means /= np.bincount(codes)[:, None]
+        means.index_add_(0, torch.from_numpy(codes[start : start + len(block)]), block.double())
+    means /= torch.from_numpy(np.bincount(codes))[:, None]
     near = [np.empty(0, np.int64)]
     for _, block in blocks(test_features):
         # |x - m|^2 less what all classes share
-        near.append(((means**2).sum(axis=1) - 2 * block.numpy().astype(np.float64) @ means.T).argmin(axis=1))
+        near.append((means.square().sum(dim=1) - 2 * block.double() @ means.T).argmin(dim=1).numpy())
     return classes[np.concatenate(near)]

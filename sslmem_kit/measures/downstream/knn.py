@@ -10,8 +10,12 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 
+from sslmem_kit.measures.downstream.logistic import blocks
+
 TEMPERATURE = 0.07
 """Temperature of the votes."""
+TRAINING_BLOCK = 2**14
+"""Number of training samples that are read at a time."""
 BLOCK_ENTRIES = 2**25
 """Number of similarities that are held at a time: 128 MiB."""
 
@@ -29,7 +33,7 @@ def knn_predictions(
     Parameters
     ----------
     features, test_features
-        (sample, feature) float32.
+        (sample, feature) float32; the training samples' in memory or on disk.
     labels
         (sample,) integer.
     neighbours
@@ -44,13 +48,17 @@ def knn_predictions(
     array([3])
     """
     classes, codes = np.unique(labels, return_inverse=True)
-    units = normalize(torch.from_numpy(features).to(device), dim=1)
-    codes = torch.from_numpy(codes).to(device)
-    count = min(neighbours, len(units))
-    winners = [np.empty(0, np.int64)]
-    for block in torch.from_numpy(test_features).split(max(1, BLOCK_ENTRIES // len(units))):
-        similarity, nearest = (normalize(block.to(device), dim=1) @ units.T).topk(count, dim=1)
-        votes = torch.zeros(len(block), len(classes), device=device, dtype=similarity.dtype)
-        votes.scatter_add_(1, codes[nearest], torch.exp(similarity / TEMPERATURE))
-        winners.append(votes.argmax(dim=1).cpu().numpy())
-    return classes[np.concatenate(winners)]
+    tests = torch.from_numpy(np.require(test_features, np.float32, ["C", "W"])).to(device)
+    count = min(neighbours, len(features))
+    similarity = torch.full((len(tests), count), -torch.inf, device=device)
+    nearest = torch.zeros(len(tests), count, dtype=torch.int64, device=device)
+    for start, block in blocks(features, TRAINING_BLOCK):
+        units = normalize(block.to(device), dim=1)
+        for part in torch.arange(len(tests), device=device).split(max(1, BLOCK_ENTRIES // len(units))):
+            found, places = (normalize(tests[part], dim=1) @ units.T).topk(min(count, len(units)), dim=1)
+            both = torch.cat([similarity[part], found], dim=1).topk(count, dim=1)
+            similarity[part] = both.values
+            nearest[part] = torch.cat([nearest[part], places + start], dim=1).gather(1, both.indices)
+    votes = torch.zeros(len(tests), len(classes), device=device)
+    votes.scatter_add_(1, torch.from_numpy(codes).to(device)[nearest], torch.exp(similarity / TEMPERATURE))
+    return classes[votes.argmax(dim=1).cpu().numpy()]

@@ -52,6 +52,11 @@ def test_blocks_make_no_difference(sides: Sides, monkeypatch: pytest.MonkeyPatch
     whole = knn_accuracy(*sides, neighbours=20)
     monkeypatch.setattr(knn, "BLOCK_ENTRIES", 7 * 400)
     assert knn_accuracy(*sides, neighbours=20) == whole
+    features, labels, test_features, _ = sides
+    expected = knn_predictions(features, labels, test_features, neighbours=20)
+    monkeypatch.setattr(knn, "TRAINING_BLOCK", 15)  # fewer than neighbours, and a rest
+    monkeypatch.setattr(knn, "BLOCK_ENTRIES", 7 * 15)
+    np.testing.assert_array_equal(knn_predictions(features, labels, test_features, neighbours=20), expected)
 
 
 def test_invariances(sides: Sides) -> None:

@@ -8,6 +8,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from sslmem_kit.errors import UserError
 from sslmem_kit.measures.downstream import logistic
 from sslmem_kit.measures.downstream.logistic import fit_logistic, moments
 
@@ -36,6 +37,26 @@ def test_probabilities_are_those_of_scikit_learn(
     found = fit_logistic(values, labels, classes, C=strength)
     given = torch.softmax(torch.from_numpy(values) @ found.weight.T + found.bias, dim=1).numpy()
     np.testing.assert_allclose(given, oracle.predict_proba(scaled), atol=2e-3)
+
+
+def test_the_gradient_is_zero_at_the_optimum(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the objective as its docstring gives it, by autograd in float64."""
+    monkeypatch.setattr(logistic, "TOLERANCE", 1e-10)
+    for classes, strength in ((2, 0.1), (5, 3.0)):
+        values, labels = drawn(600, 25, classes)
+        found = fit_logistic(values, labels, classes, C=strength)
+        inputs, targets = torch.from_numpy(values).double(), torch.from_numpy(labels)
+        spread = inputs.std(dim=0, correction=0)
+        weight, bias = found.weight.double().requires_grad_(), found.bias.double().requires_grad_()
+        loss = torch.nn.functional.cross_entropy(inputs @ weight.T + bias, targets, reduction="sum")
+        penalty = (
+            (weight * spread).square().sum() / 2 * (2 if classes == 2 else 1)
+        )  # two classes share one vector of twice the length
+        (strength * loss + penalty).backward()
+        scale = strength * len(labels)
+        assert (weight.grad / spread.clamp_min(1e-3)).abs()[:, 1:].max() / scale < 1e-4  # the first feature is constant
+        assert bias.grad.abs().max() / scale < 1e-4
+        assert (weight.detach() * spread).abs().max() > 0.1
 
 
 def test_it_ends_where_the_loss_falls_no_more() -> None:
@@ -71,3 +92,20 @@ def test_moments_far_from_zero_lose_no_digits() -> None:
     np.testing.assert_allclose(mean, values.astype(float).mean(axis=0), rtol=1e-9)
     np.testing.assert_allclose(scale[:2], values[:, :2].astype(float).std(axis=0), rtol=1e-4)
     assert scale[2] == torch.inf
+
+
+def test_constant_features_alone_give_the_most_frequent_class() -> None:
+    found = fit_logistic(np.full((9, 3), 2.5, np.float32), np.array([0, 1, 1, 1, 1, 2, 2, 0, 1]), 3, C=0.1)
+    assert (found.predict(np.array([[2.5, 2.5, 2.5], [9, 9, 9]], np.float32)) == 1).all()
+    assert torch.equal(found.weight, torch.zeros(3, 3))
+    torch.testing.assert_close(torch.softmax(found.bias, dim=0), torch.tensor([2.0, 5.0, 2.0]) / 9, atol=1e-3, rtol=0)
+
+
+def test_what_is_not_finite_and_what_did_not_end_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    values, labels = drawn(300, 12, 3)
+    monkeypatch.setattr(logistic, "MAX_ITERATIONS", 3)
+    with pytest.warns(RuntimeWarning, match=r"not at its optimum after 3 steps; a smaller downstream.linear.C helps"):
+        fit_logistic(values, labels, 3, C=0.1)
+    values[7, 5] = np.nan
+    with pytest.raises(UserError, match="are not finite: their encoder's training diverged"):
+        fit_logistic(values, labels, 3, C=0.1)
