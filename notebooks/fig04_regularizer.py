@@ -22,7 +22,7 @@
 # %%
 from IPython.display import display
 
-from sslmem_kit import open_study, studies_by_weight
+from sslmem_kit import check_parameters, open_study, studies_by_weight
 from sslmem_kit.figures import fig04, interactive_figures, save_figure, show, warn
 from sslmem_kit.statistics import memorization_by_weight
 
@@ -33,10 +33,12 @@ out = ""  # folder that figures are written to; by default figures/ of the study
 probe = "linear"  # linear or knn: whose accuracy is plotted
 
 # %%
+check_parameters(probe=probe)
 opened = open_study(study)
 studies = studies_by_weight(opened, others)
-for one in studies:
-    print(one.path.name)
+print(", ".join(one.path.name for one in studies))
+display(warn(opened))
+for one in studies[1:]:
     display(warn(one))
 if len(studies) < 2:
     print(

@@ -300,13 +300,13 @@ def studies_by_weight(study: Study, others: Sequence[Path | str] = ()) -> list[S
     Raises
     ------
     UserError
-        A named one does not exist, or is an audit.
+        A named one does not exist, or one is an audit.
     """
+    named = [study, *(open_study(path) for path in others)]
+    for one in named:
+        _ = Study(one.path).spec  # an audit is refused
     if others:
-        found = [open_study(path) for path in others]
-        for one in found:
-            _ = one.spec if isinstance(one, Study) else Study(one.path).spec  # refused
-        return [study, *(one for one in found if isinstance(one, Study))]
+        return [Study(one.path) for one in named]
     own, found = without_places(study.spec.as_dict()), [study]
     for file in sorted(study.path.absolute().parent.glob(f"*/{study.spec_path.name}")):
         one = Study(file.parent)

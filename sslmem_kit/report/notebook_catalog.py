@@ -27,8 +27,8 @@ STUDY = "study"
 OUT = "out"
 """The parameter of notebooks that write figures: the folder; set by the runner too."""
 
-OF_TRAINING = ("monitor",)
-"""Notebooks that watch encoders being trained."""
+OF_TRAINING = ("fig04_regularizer", "monitor")
+"""Notebooks on how encoders are trained, which audits do not know."""
 
 OF_TREES = ("fig03_removal",)
 """Notebooks on removal trees; all others are on studies."""

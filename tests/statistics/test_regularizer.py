@@ -16,9 +16,10 @@ from sslmem_kit import studies_by_weight
 from sslmem_kit.errors import UserError
 from sslmem_kit.figures import fig04, save_figure
 from sslmem_kit.scores import _example
+from sslmem_kit.spec.audit import AuditSpec
 from sslmem_kit.spec.loading import parse_spec
 from sslmem_kit.statistics import memorization_by_weight
-from sslmem_kit.store.directory import create_or_resume
+from sslmem_kit.store.directory import StudyFolder, create_or_resume
 from tests.support.fake_study import make_study
 
 WEIGHTS = (0.0, 0.1, 0.3)
@@ -183,3 +184,12 @@ def test_studies_beside_one_another_are_found(tmp_path: Path) -> None:
     assert [one.path.name for one in studies_by_weight(opened, [tmp_path / "longer"])] == ["none", "longer"]
     with pytest.raises(UserError, match="STUDY"):
         studies_by_weight(opened, [tmp_path / "nowhere"])
+
+
+def test_an_audit_is_refused_by_name(tmp_path: Path) -> None:
+    audit = AuditSpec.model_construct(name="audit")
+    study = make_study(tmp_path / "one", samples=60, seeds=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StudyFolder, "read_spec", lambda self: audit)
+        with pytest.raises(UserError, match="is an audit of encoders that were trained elsewhere"):
+            studies_by_weight(type(study)(study.path))
