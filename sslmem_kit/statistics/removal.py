@@ -95,7 +95,7 @@ def paired(differences: np.ndarray) -> Paired:
     --------
     >>> found = paired(np.array([[-0.03, -0.01], [-0.02, -0.02], [-0.04, -0.02]]))
     >>> round(found.mean, 4), round(found.error, 4), found.crossed
-    (-0.0233, 0.0053, True)
+    (-0.0233, 0.0067, True)
     """
     seeds, draws = differences.shape
     mean = float(differences.mean())
