@@ -110,7 +110,7 @@ def test_no_encoder_is_trained_twice_and_amount_0_is_the_studys_own(whole: tuple
     by = results["encoder"].sel(amount=10, draw=0)
     assert by.sel(removed="highest by shrunken").values.tolist() == by.sel(removed="highest by pairs").values.tolist()
     study = Study(path / "parent")
-    own = study.tree["downstream"]["accuracy"].sel(encoder="f-0", probe=["linear", "knn"]).values[0]
+    own = study.tree["downstream"]["accuracy"].sel(encoder="f-0", probe=results["probe"].values).values[0]
     np.testing.assert_allclose(results["accuracy"].sel(removed="random", amount=0, draw=0, seed=0, task="digits"), own)
 
 
