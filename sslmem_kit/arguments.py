@@ -37,9 +37,9 @@ def complete_studies(context: Context, parameter: Parameter, typed: str) -> list
 def complete_specs(context: Context, parameter: Parameter, typed: str) -> list[Any]:
     """Return names of bundled specs and presets; where none fits, files."""
     from sslmem_kit.spec.places import bundled_specs
-    from sslmem_kit.spec.presets import presets, tree_presets
+    from sslmem_kit.spec.presets import all_presets
 
-    return _fitting([*bundled_specs(), *presets(), *tree_presets()], typed) or [CompletionItem(typed, type="file")]
+    return _fitting([*bundled_specs(), *all_presets()], typed) or [CompletionItem(typed, type="file")]
 
 
 def complete_dense(context: Context, parameter: Parameter, typed: str) -> list[Any]:

@@ -34,7 +34,7 @@ def app() -> None:
 )
 @click.option(
     "--schema",
-    type=click.Choice(["study", "audit", "removal"]),
+    type=click.Choice(["study", "audit", "removal", "frontier"]),
     is_flag=False,
     flag_value="study",
     help="Print the JSON schema of a spec, for editors: of a study (the default), an audit or a removal tree.",

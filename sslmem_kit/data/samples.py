@@ -112,6 +112,13 @@ class StudySamples:
         plans = self.spec.encoders
         return grouped(plans, [(plan.design, *self.batches(plan)) for plan in plans], self.spec.design.together)
 
+    @cached_property
+    def parts(self) -> list[list[tuple[EncoderPlan, ...]]]:
+        """Return :attr:`groups` in parts that are trained one after the other: g first, where f is scored against it on the way."""
+        if self.spec.training.mitigation is None:
+            return [self.groups]
+        return [[plans for plans in self.groups if plans[0].family == family] for family in ("g", "f")]
+
     def training(self, plan: EncoderPlan) -> np.ndarray:
         """Return the ids of the samples that an encoder trains on."""
         ids = self.slots(plan)

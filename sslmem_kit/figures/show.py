@@ -16,6 +16,7 @@ from sslmem_kit.figures.save import bokeh_model, item_json, libraries, png
 from sslmem_kit.store.files import read_beside
 
 if TYPE_CHECKING:
+    from sslmem_kit.store.frontier import Frontier
     from sslmem_kit.store.removal_tree import RemovalTree
     from sslmem_kit.study import Study
 
@@ -65,7 +66,7 @@ def show(figure: Any, *, interactive: bool = True) -> Shown:
     return Shown(html)
 
 
-def warn(study: Study | RemovalTree) -> Shown:
+def warn(study: Study | RemovalTree | Frontier) -> Shown:
     """Warn of what is wrong with a study or limits its numbers (:func:`sslmem_kit.statistics.caveats.caveats`); empty where nothing is.
 
     Examples

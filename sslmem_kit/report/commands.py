@@ -33,27 +33,41 @@ from sslmem_kit.arguments import Place, json_option, protocol_option, study_argu
 )
 @json_option
 def report(study: Path, protocol: str | None, fdr: float | None, reliability: bool, estimators: bool, as_json: bool) -> None:
-    """Show what a study or a removal tree has found.
+    """Show what a study, a removal tree or a mitigation frontier has found.
 
-    Of a study: scores by partition, tests and probe accuracies. Of a removal tree: differences in accuracy, and what they decide.
+    Of a study: scores by partition, tests and probe accuracies. Of a tree or a frontier: differences, and what they decide.
     """
     from sslmem_kit.report.build import build_report
     from sslmem_kit.report.text import as_text
-    from sslmem_kit.store.removal_tree import find_tree, open_tree
+    from sslmem_kit.store.frontier import find_frontier
+    from sslmem_kit.store.removal_tree import find_tree
     from sslmem_kit.study import open_study
 
-    if find_tree(study) is not None:
+    kind = "a removal tree" if find_tree(study) else "a mitigation frontier" if find_frontier(study) else ""
+    if kind:
         from sslmem_kit.errors import UserError
-        from sslmem_kit.report import removal
 
         for name, value in (("--protocol", protocol), ("--fdr", fdr), ("--reliability", reliability), ("--estimators", estimators)):
             if value:
-                raise UserError(f"{name}: {study} is a removal tree, which has no scores of its own; ask for it of its study")
-        found = removal.build(open_tree(study))
-        click.echo(json.dumps(found, indent=2) if as_json else "\n".join(removal.as_text(found)))
+                raise UserError(f"{name}: {study} is {kind}, which has no scores of its own; ask for it of a study")
+        lines, found = _of_several(study)
+        click.echo(json.dumps(found, indent=2) if as_json else "\n".join(lines))
         return
     built = build_report(open_study(study), protocol=protocol, fdr=fdr, with_reliability=reliability, with_estimators=estimators)
     click.echo(json.dumps(built, indent=2) if as_json else as_text(built))
+
+
+def _of_several(path: Path) -> tuple[list[str], dict[str, Any]]:
+    """Return the report on a removal tree or a mitigation frontier, in lines and in JSON's types."""
+    from sslmem_kit.report import frontier, removal
+    from sslmem_kit.store.frontier import find_frontier, open_frontier
+    from sslmem_kit.store.removal_tree import open_tree
+
+    if find_frontier(path) is not None:
+        found = frontier.build(open_frontier(path))
+        return frontier.as_text(found), found
+    found = removal.build(open_tree(path))
+    return removal.as_text(found), found
 
 
 @click.command(short_help="Execute notebooks on a study.")

@@ -18,6 +18,7 @@ from sslmem_kit.spec.places import NOTEBOOKS as FOLDERS
 from sslmem_kit.spec.places import find_study as find_study
 from sslmem_kit.spec.places import notebooks_in
 from sslmem_kit.store import PROBES
+from sslmem_kit.store.frontier import Frontier
 from sslmem_kit.store.removal_tree import RemovalTree
 from sslmem_kit.study import Study
 
@@ -30,8 +31,8 @@ OUT = "out"
 OF_TRAINING = ("fig04_regularizer", "monitor")
 """Notebooks on how encoders are trained, which audits do not know."""
 
-OF_TREES = ("fig03_removal",)
-"""Notebooks on removal trees; all others are on studies."""
+OF_TREES, OF_FRONTIERS = ("fig03_removal",), ("frontier",)
+"""Notebooks on removal trees, and on mitigation frontiers; all others are on studies."""
 
 CHOICES = {"protocol": tuple(PROTOCOLS), "probe": PROBES}
 """Legal values of parameters that have a fixed set of them."""
@@ -163,21 +164,25 @@ def _chosen(names: Sequence[str] | None) -> dict[str, Path]:
     return {name: every[name] for name in dict.fromkeys(names or every)}
 
 
-def _without(study: Study | RemovalTree, names: Sequence[str] | None) -> tuple[str, ...]:
-    """Notebooks that do not apply to the results of a study or a removal tree.
+def _without(study: Study | RemovalTree | Frontier, names: Sequence[str] | None) -> tuple[str, ...]:
+    """Notebooks that do not apply to the results of a study, a removal tree or a mitigation frontier.
 
     Raises
     ------
     UserError
         None does, or one of ``names`` does not.
     """
-    is_tree = isinstance(study, RemovalTree)
-    of_others = tuple(name for name in available() if (name in OF_TREES) is not is_tree)
+    kinds = {"removal trees": OF_TREES, "mitigation frontiers": OF_FRONTIERS}
+    kinds["studies"] = tuple(name for name in available() if not any(name in own for own in kinds.values()))
+    here = (
+        "removal trees" if isinstance(study, RemovalTree) else "mitigation frontiers" if isinstance(study, Frontier) else "studies"
+    )
+    of_others = tuple(name for name in available() if name not in kinds[here])
     for name in names or ():
         if name in of_others:
-            kinds = ("removal trees", "studies")
-            raise UserError(f"NOTEBOOK: {name} is on {kinds[is_tree]}, {study.path} is one of the {kinds[not is_tree]}")
-    if isinstance(study, RemovalTree):
+            kind = next(kind for kind, own in kinds.items() if name in own)
+            raise UserError(f"NOTEBOOK: {name} is on {kind}, {study.path} is one of the {here}")
+    if isinstance(study, RemovalTree | Frontier):
         _ = study.results  # refused unless it is finished
         return of_others
     mode = mode_of(study.tree)

@@ -27,6 +27,7 @@ from sslmem_kit.report.notebook_catalog import OUT, STUDY, _checked_values, _cho
 from sslmem_kit.spec.paths import no_more_files
 from sslmem_kit.spec.places import PACKAGE
 from sslmem_kit.store.files import hold, remove, write_atomically
+from sslmem_kit.store.frontier import find_frontier, open_frontier
 from sslmem_kit.store.removal_tree import find_tree, open_tree
 from sslmem_kit.study import Study, open_study
 
@@ -93,8 +94,8 @@ def render(
     values = _checked_values(notebooks, parameters or {})
     if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
         raise UserError(f"--jobs: a number of processes from 1 on is needed, got {jobs!r}")
-    tree = find_tree(study_path)
-    study = open_study(study_path) if tree is None else open_tree(tree)
+    tree, frontier = find_tree(study_path), find_frontier(study_path)
+    study = open_tree(tree) if tree else open_frontier(frontier) if frontier else open_study(study_path)
     left_out = _without(study, names)
     notebooks = {name: path for name, path in notebooks.items() if names or name not in left_out}
     place = Study(study.path if out is None else Path(out))

@@ -21,7 +21,7 @@ from sslmem_kit.run.removal import study_samples
 from sslmem_kit.run.versions import arithmetic, versions
 from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.training.objectives import Batch, StepInfo, make_training_views
-from sslmem_kit.training.setup import make_private, new_objective
+from sslmem_kit.training.setup import check_mitigation, make_private, new_objective
 from sslmem_kit.training.stacked import check_stackable, seconds_per_epoch
 from sslmem_kit.views import sample_keys
 
@@ -61,6 +61,7 @@ def calibrate(
     ids = samples.training(plan)
     size, steps_an_epoch = min(samples.batches(encoder, ranks=devices) for encoder in spec.encoders[:2])
     check_precision(training, device)
+    check_mitigation(spec, samples, ranks=devices)
     groups = [group for group in samples.groups if len(group) > 1 and devices == 1]  # ranks train one by one
     if groups:
         check_stackable(spec, groups, samples, image_loader(samples.dataset, device))

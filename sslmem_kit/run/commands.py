@@ -24,6 +24,7 @@ from sslmem_kit.report.commands import _render
 from sslmem_kit.spec.places import SPEC_FILE
 
 if TYPE_CHECKING:
+    from sslmem_kit.spec.frontier import FrontierSpec
     from sslmem_kit.spec.removal_tree import RemovalTreeSpec
 
 
@@ -50,7 +51,7 @@ def demo(out: Path | None, **options: Any) -> None:
 @run_options
 @tensorboard_option
 def run(spec: str, out: Path | None, **options: Any) -> None:
-    """Train, score and evaluate the study or the removal tree of SPEC, a name that `sslmem studies` lists or a YAML file.
+    """Train, score and evaluate the study, removal tree or mitigation frontier of SPEC, a name that `sslmem studies` lists or a YAML file.
 
     Run again after any interruption, it resumes where it stopped.
     """
@@ -75,10 +76,11 @@ def plan(spec: str, seed: int | None, remove: Path | None, data: str | None, pre
          **options: Any) -> None:  # fmt: skip
     """Show what SPEC will train, and its cost by a short calibration; nothing is written."""
     from sslmem_kit.run.plan import plan as make_plan
+    from sslmem_kit.spec.frontier import FrontierSpec
     from sslmem_kit.spec.removal_tree import RemovalTreeSpec, load_any
 
     loaded, precision = load_any(spec, seed=seed, remove=remove, data=data), None
-    if isinstance(loaded, RemovalTreeSpec):
+    if isinstance(loaded, RemovalTreeSpec | FrontierSpec):
         _plan_tree(loaded, precision_from, as_json=as_json, **options)
         return
     if precision_from is not None:
@@ -123,15 +125,21 @@ def plan(spec: str, seed: int | None, remove: Path | None, data: str | None, pre
             click.echo(f"{'precision':<16}{line}")
 
 
-def _plan_tree(tree: RemovalTreeSpec, precision_from: Path | None, *, as_json: bool, **options: Any) -> None:
-    """Print the plan of a removal tree."""
+def _plan_tree(tree: RemovalTreeSpec | FrontierSpec, precision_from: Path | None, *, as_json: bool, **options: Any) -> None:
+    """Print the plan of a removal tree or a mitigation frontier."""
     from sslmem_kit.errors import UserError
-    from sslmem_kit.run.removal_plan import as_text, plan_tree
+    from sslmem_kit.run import frontier, removal_plan
+    from sslmem_kit.spec.removal_tree import RemovalTreeSpec
 
     if precision_from is not None:
-        raise UserError("--precision-from: a removal tree has no scores of its own to plan; give the spec of its study")
+        raise UserError(
+            "--precision-from: several studies' worth of encoders have no scores of their own to plan; give the spec of one study"
+        )
     with _long_steps_shown() as on_event:
-        facts = plan_tree(tree, on_event=on_event, **options)
+        if isinstance(tree, RemovalTreeSpec):
+            facts, as_text = removal_plan.plan_tree(tree, on_event=on_event, **options), removal_plan.as_text
+        else:
+            facts, as_text = frontier.plan_frontier(tree, on_event=on_event, **options), frontier.as_text
     click.echo(json.dumps(facts, indent=2) if as_json else "\n".join(as_text(facts)))
 
 
@@ -234,6 +242,7 @@ def _run(
     from sslmem_kit.run.progress.tensorboard import logged
     from sslmem_kit.run.schedulers.ranks import launched
     from sslmem_kit.run.study import run_study
+    from sslmem_kit.spec.frontier import FrontierSpec
     from sslmem_kit.spec.removal_tree import RemovalTreeSpec, load_any
 
     loaded = load_any(spec, seed=seed, remove=remove, data=data)
@@ -242,6 +251,10 @@ def _run(
         on_event = stack.enter_context(shown())
         if tensorboard:
             on_event = stack.enter_context(logged(path, on_event))
+        if isinstance(loaded, FrontierSpec):
+            from sslmem_kit.run.frontier import run_frontier
+
+            return run_frontier(loaded, path, on_event=on_event, **options)
         if isinstance(loaded, RemovalTreeSpec):
             from sslmem_kit.run.removal_tree import run_tree
 

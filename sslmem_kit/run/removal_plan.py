@@ -26,17 +26,26 @@ def parent_spec(spec: RemovalTreeSpec) -> StudySpec:
     Raises
     ------
     UserError
-        There is none, or it is an audit of encoders that were trained elsewhere.
+        There is none, it is an audit of encoders that were trained elsewhere, or it treats samples while they are trained.
     """
     if not isinstance(spec.scores_of, str):
-        return spec.scores_of
+        return _untreated(spec.scores_of)
     try:
         study = open_study(spec.scores_of)
         if isinstance(study, Study):
-            return study.spec
+            return _untreated(study.spec)
     except UserError as error:
         raise UserError(f"scores_of: {error}") from None
     raise UserError(f"scores_of: {spec.scores_of} is an audit of encoders from elsewhere, a study is needed")
+
+
+def _untreated(study: StudySpec) -> StudySpec:
+    if study.training.mitigation:
+        raise UserError(
+            f"scores_of: the study {study.name} has training.mitigation, and what f memorizes without some samples would be treated otherwise; "
+            "take a study without it"
+        )
+    return study
 
 
 def for_evaluation(spec: RemovalTreeSpec, parent: StudySpec) -> tuple[StudySpec, str]:

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
 
 from sslmem_kit import store
-from sslmem_kit.data.loader import image_loader
+from sslmem_kit.data.loader import ImageLoader, image_loader
 from sslmem_kit.data.samples import StudySamples
 from sslmem_kit.encoders.backbone import build_encoder
 from sslmem_kit.encoders.device import use_device
@@ -27,12 +30,14 @@ from sslmem_kit.run.removal_sets import Child, without
 from sslmem_kit.run.repair import WEIGHTS
 from sslmem_kit.run.resources import processor
 from sslmem_kit.run.versions import arithmetic, versions
+from sslmem_kit.spec.design import EncoderPlan
 from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.store.files import remove, write_json
 from sslmem_kit.store.provenance import RULES
 from sslmem_kit.training.checkpoints import is_resumable, load_progress, save_progress
 from sslmem_kit.training.distributed import DeviceGroup
 from sslmem_kit.training.loop import train
+from sslmem_kit.training.mitigation import Chooser
 
 ACCURACY = "accuracy.json"
 
@@ -87,30 +92,8 @@ def complete_child(
     loader = image_loader(samples.dataset, device)
     folder.mkdir(parents=True, exist_ok=True)
     if weights is None:
-        weights = folder / WEIGHTS
-        if not _is_trained(folder, child, emit):
-            own = without(samples, child.removed)
-            encoder, progress = train(spec, child.plan, own, loader, folder, device_group=DeviceGroup(device), emit=emit)
-            save_weights(encoder, weights)
-            write_json(
-                folder / "config.json",
-                {
-                    **child.plan.model_dump(),
-                    "identity": child.identity,
-                    "method": spec.objective.method,
-                    "encoder": spec.encoder.model_dump(mode="json"),
-                    "samples": len(own.training(child.plan)),
-                    "removed": len(child.removed),
-                    "weights_sha256": _sha256(weights),
-                    "training_seconds": round(progress.seconds, 3),
-                    "device": device,
-                    "threads": threads,
-                    "versions": versions(),
-                    "machine": f"{processor()}; {arithmetic(device)}",
-                    "rules": dict(RULES),
-                },
-            )
-            save_progress(folder / "resume" / "state.pt", progress)
+        own = without(samples, child.removed)
+        weights = train_once(own, child.plan, loader, folder, child.identity, threads, emit, facts={"removed": len(child.removed)})
     mean, std = samples.channel_statistics
     encoder = build_encoder(spec.encoder, samples.dataset.image_shape, mean=mean, std=std).to(device)
     load_weights(encoder, weights, device=device)
@@ -128,7 +111,62 @@ def complete_child(
     emit(Completed(child.plan.id))
 
 
-def _is_trained(folder: Path, child: Child, emit: OnEvent) -> bool:
+def train_once(
+    samples: StudySamples,
+    plan: EncoderPlan,
+    loader: ImageLoader,
+    folder: Path,
+    identity: str,
+    threads: int,
+    emit: OnEvent,
+    *,
+    chooser: Chooser | None = None,
+    facts: Mapping[str, Any] = MappingProxyType({}),
+) -> Path:
+    """Train an encoder in a folder of its own, unless it is trained there already, and return the path of its weights.
+
+    Parameters
+    ----------
+    samples, plan, loader
+        Samples of its study, its plan, and the images.
+    folder, identity
+        Folder that is named by the hash of what determines it, and this hash.
+    chooser
+        As of :func:`sslmem_kit.training.loop.train`.
+    facts
+        What its ``config.json`` holds beside.
+    """
+    spec, weights = samples.spec, folder / WEIGHTS
+    if _is_trained(folder, plan.id, emit):
+        return weights
+    encoder, progress = train(
+        spec, plan, samples, loader, folder, chooser=chooser, device_group=DeviceGroup(loader.device), emit=emit
+    )
+    save_weights(encoder, weights)
+    write_json(
+        folder / "config.json",
+        {
+            **plan.model_dump(),
+            "identity": identity,
+            "method": spec.objective.method,
+            "encoder": spec.encoder.model_dump(mode="json"),
+            "samples": len(samples.training(plan)),
+            **facts,
+            "weights_sha256": _sha256(weights),
+            "training_seconds": round(progress.seconds, 3),
+            "epsilon": progress.epsilon,
+            "device": loader.device,
+            "threads": threads,
+            "versions": versions(),
+            "machine": f"{processor()}; {arithmetic(loader.device)}",
+            "rules": dict(RULES),
+        },
+    )
+    save_progress(folder / "resume" / "state.pt", progress)
+    return weights
+
+
+def _is_trained(folder: Path, name: str, emit: OnEvent) -> bool:
     """Return whether an encoder's training is done and its weights are those that it ended with; others are removed."""
     config, weights, checkpoint = folder / "config.json", folder / WEIGHTS, folder / "resume" / "state.pt"
     try:
@@ -139,7 +177,7 @@ def _is_trained(folder: Path, child: Child, emit: OnEvent) -> bool:
         if is_resumable(checkpoint):  # killed between the record and the end of the checkpoint
             save_progress(checkpoint, load_progress(checkpoint))
         return True
-    emit(Warned(child.plan.id, f"{weights} is gone or damaged; it is trained again"))
+    emit(Warned(name, f"{weights} is gone or damaged; it is trained again"))
     for path in (config, weights, checkpoint):
         remove(path)
     return False

@@ -169,7 +169,8 @@ def _run_as_rank(ranks: RankInfo, on_event: OnEvent, spec: StudySpec, out: Path,
         samples = study_samples(spec)
         _report_data(samples, on_event, share)
         try:
-            todo = _todo(study)
+            incomplete = {plan.id for plan in _todo(study)}
+            todo = [plan for part in samples.parts for plans in part for plan in plans if plan.id in incomplete]
             shared.wait()
             on_event(Planned(tuple(plan.id for plan in todo), spec.training.epochs, _blocks(study, samples)))
             options = {"samples": samples, "device_group": shared, "emit": True}
@@ -262,17 +263,20 @@ def _complete(
 ) -> None:
     incomplete = {plan.id for plan in _todo(study)}
     # Whole groups as long as one of their encoders is incomplete: a run that resumes forms the same ones.
-    todo = [plans for plans in samples.groups if any(plan.id in incomplete for plan in plans)]
-    on_event(Planned(tuple(plans[0].id for plans in todo), study.spec.training.epochs, _blocks(study, samples)))
+    parts = [[plans for plans in part if any(plan.id in incomplete for plan in plans)] for part in samples.parts]
+    on_event(Planned(tuple(plans[0].id for part in parts for plans in part), study.spec.training.epochs, _blocks(study, samples)))
     shared = _for_workers(study.spec, samples)
-    tasks: dict[Future, str] = {}
-    for plans in todo:
-        function, name = ("complete_encoder", plans[0].id) if len(plans) == 1 else ("complete_group", [plan.id for plan in plans])
-        tasks[
-            executor.submit(call_worker, f"{WORKER}:{function}", study.path, name, device, threads, samples=shared, emit=True)
-        ] = plans[0].id
-    for _ in _results(tasks):
-        pass
+    for part in parts:
+        tasks: dict[Future, str] = {}
+        for plans in part:
+            function, name = (
+                ("complete_encoder", plans[0].id) if len(plans) == 1 else ("complete_group", [plan.id for plan in plans])
+            )
+            tasks[
+                executor.submit(call_worker, f"{WORKER}:{function}", study.path, name, device, threads, samples=shared, emit=True)
+            ] = plans[0].id
+        for _ in _results(tasks):
+            pass
 
 
 def _add_details(

@@ -21,6 +21,7 @@ from sslmem_kit.encoders.device import use_device
 from sslmem_kit.encoders.weights import load_weights, save_weights
 from sslmem_kit.errors import UserError
 from sslmem_kit.events import Completed, OnEvent, Scored, Warned, ignore
+from sslmem_kit.measures import mitigation as mitigate
 from sslmem_kit.measures.alignment import scored_images
 from sslmem_kit.measures.evaluation import downstream_rows, record, score_again, score_layers, score_together, score_units
 from sslmem_kit.measures.features import nearest, pooled_features
@@ -219,12 +220,29 @@ def _trained(
     spec, folder = study.spec, study.encoder(plan.id)
 
     emit = emit if device_group.first else ignore
+    mitigation, chooser = spec.training.mitigation, None
+    if mitigation and plan.design == "pair":
+        epochs = mitigation.choice_epochs(spec.training.epochs)
+        if plan.family == "f":
+            partner = next(other for other in spec.pairs if (other.family, other.seed) == ("g", plan.seed))
+            chooser = mitigate.chooser(spec, plan, samples, loader, mitigation, study.encoder(partner.id))
+        elif mitigation.by == "memorization":
+            chooser = mitigate.recorder(spec, samples, loader, folder, epochs)
+            if (folder / WEIGHTS).exists() and not mitigate.has_recorded(samples, folder, epochs):
+                emit(
+                    Warned(
+                        plan.id, f"what f is treated by is gone or damaged ({folder / 'mitigation'}); {plan.id} is trained again"
+                    )
+                )
+                forget(folder)
     done = _finished(study, plan, emit, first=device_group.first)
     device_group.wait()  # all have looked before the first removes anything, and it has before they train
     if done:
         return _load_encoder(study, plan.id, samples, loader.device), done
 
-    encoder, progress = train(spec, plan, samples, loader, folder, record=record, device_group=device_group, emit=emit)
+    encoder, progress = train(
+        spec, plan, samples, loader, folder, record=record, chooser=chooser, device_group=device_group, emit=emit
+    )
     if device_group.first:
         _save_encoder(study, plan, samples, encoder, progress, threads, device_group)
     device_group.wait()

@@ -58,24 +58,24 @@ def with_changes(loaded: dict[str, Any], *, seed: int | None, data: str | None) 
 
 def is_name(spec: str) -> bool:
     """Return whether a spec comes by this name, as ``sslmem studies`` lists them."""
-    from sslmem_kit.spec.presets import presets, tree_presets
+    from sslmem_kit.spec.presets import all_presets
 
-    return spec in presets() or spec in tree_presets() or spec in bundled_specs()
+    return spec in all_presets() or spec in bundled_specs()
 
 
 def find_spec(spec: str) -> tuple[dict[str, Any], Path]:
     """Return the mapping that a spec's name or path stands for, and the folder that its relative paths are seen from."""
-    from sslmem_kit.spec.presets import presets, tree_presets
+    from sslmem_kit.spec.presets import all_presets
 
     bundled = bundled_specs()
-    if preset := presets().get(spec) or tree_presets().get(spec):
+    if preset := all_presets().get(spec):
         return preset.spec, absolute(".")
     names = f"{', '.join(bundled)} and what `sslmem studies` lists"
     path = bundled.get(spec) or expanded(spec)
     if path.is_dir():
         raise UserError(f"SPEC: {spec!r} is a folder, a YAML file is needed (of a study: its study.yaml) or one of {names}")
     if not path.is_file():
-        close = difflib.get_close_matches(spec, [*presets(), *tree_presets()], n=3)
+        close = difflib.get_close_matches(spec, all_presets(), n=3)
         more = f"; near are {', '.join(close)}" if close else ""
         raise UserError(f"SPEC: there is no file {spec!r} and no bundled study of that name; bundled are {names}{more}")
     return read_yaml(path), absolute(path.parent).resolve()
@@ -83,6 +83,10 @@ def find_spec(spec: str) -> tuple[dict[str, Any], Path]:
 
 def parse_spec(loaded: Mapping[str, Any], *, where: str) -> StudySpec:
     """Validate a mapping; a :class:`UserError` names the first thing that is wrong with it in one sentence."""
+    if "arms" in loaded:
+        raise UserError(
+            f"{where}: this is a mitigation frontier, which `sslmem run`, `sslmem plan` and `sslmem report` take; a study is needed"
+        )
     if "scores_of" in loaded:
         raise UserError(
             f"{where}: this is a removal tree, which `sslmem run`, `sslmem plan` and `sslmem report` take; a study is needed"

@@ -113,6 +113,10 @@ def no_study(path: Path | str) -> UserError:
             f"STUDY: {path} is a removal tree, which `sslmem report` and `sslmem render` take; the study whose scores it rests on is the one "
             f"that its removal.yaml names, or {path / 'parent'}"
         )
+    if (path / "frontier.yaml").is_file():
+        return UserError(
+            f"STUDY: {path} is a mitigation frontier, which `sslmem report` and `sslmem render` take; a study is needed"
+        )
     if path.is_dir():
         what = f"{path} is not a study directory, it has no study.yaml"
     elif path.is_file():

@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from sslmem_kit.errors import UserError
 from sslmem_kit.spec.data import DataSpec
 from sslmem_kit.spec.downstream import check_tasks
+from sslmem_kit.spec.frontier import FrontierSpec, is_frontier, parse_frontier
 from sslmem_kit.spec.loading import find_spec, is_name, load_spec, parse_spec, with_changes
 from sslmem_kit.spec.messages import first_error
 from sslmem_kit.spec.moved import ANYWHERE, HashedSpec
@@ -152,13 +153,13 @@ def parse_tree(loaded: Mapping[str, Any], *, where: str) -> RemovalTreeSpec:
 
 def load_any(
     spec: str | Path, *, seed: int | None = None, remove: Path | None = None, data: str | None = None
-) -> StudySpec | RemovalTreeSpec:
-    """Return the resolved spec of a study or of a removal tree, by a name or the path of a YAML file.
+) -> StudySpec | RemovalTreeSpec | FrontierSpec:
+    """Return the resolved spec of a study, a removal tree or a mitigation frontier, by a name or the path of a YAML file.
 
     Parameters
     ----------
     spec, seed, remove, data
-        As :func:`sslmem_kit.load_spec`; of a tree, ``seed`` and ``data`` are those of the study that is trained as part of it.
+        As :func:`sslmem_kit.load_spec`; of a tree or a frontier, ``seed`` and ``data`` are those of the study that is trained as part of it.
 
     Raises
     ------
@@ -166,6 +167,10 @@ def load_any(
         As :func:`sslmem_kit.load_spec`; a change to a study that is finished, or ``remove`` for a tree.
     """
     loaded, base = find_spec(str(spec))
+    if is_frontier(loaded):
+        if remove is not None:
+            raise UserError(f"--remove: {spec} is a mitigation frontier, whose arms remove nothing; leave it out")
+        return parse_frontier(loaded, where=str(spec), base=base, seed=seed, data=data)
     if not is_tree(loaded):
         return load_spec(spec, seed=seed, remove=remove, data=data)
     if remove is not None:

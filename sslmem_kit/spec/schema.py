@@ -16,14 +16,16 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema
 
 from sslmem_kit.spec.audit import AuditSpec
+from sslmem_kit.spec.frontier import FrontierSpec
 from sslmem_kit.spec.moved import HashedSpec
 from sslmem_kit.spec.places import SCHEMAS
 from sslmem_kit.spec.removal_tree import RemovalTreeSpec
 from sslmem_kit.spec.study import StudySpec
 
-KINDS: dict[str, type[HashedSpec]] = {"study": StudySpec, "audit": AuditSpec, "removal": RemovalTreeSpec}
+KINDS: dict[str, type[HashedSpec]] = {"study": StudySpec, "audit": AuditSpec, "removal": RemovalTreeSpec,
+                                     "frontier": FrontierSpec}  # fmt: skip
 """Kinds of specs, and their models."""
-_TITLES = {"study": "a study", "audit": "an audit", "removal": "a removal tree"}
+_TITLES = {"study": "a study", "audit": "an audit", "removal": "a removal tree", "frontier": "a mitigation frontier"}
 DIALECT = "http://json-schema.org/draft-07/schema#"
 """Draft 7, which the language servers for YAML know in full."""
 

@@ -85,6 +85,17 @@ class StudySpec(HashedSpec):
             )
         return self
 
+    @model_validator(mode="after")
+    def _mitigation_is_of_pairs(self) -> StudySpec:
+        mitigation = self.training.mitigation
+        if mitigation and mitigation.action == "regularize" and self.objective.regularizer:
+            raise ValueError("training.mitigation regularizes the samples it chooses, objective.regularizer all of them: give one")
+        if mitigation and (self.design.subsets or self.design.leave_one_out):
+            raise ValueError(
+                "training.mitigation treats encoders of pairs, design asks for others, which would be untreated: leave one out"
+            )
+        return self
+
     def resolved(self, base: Path) -> StudySpec:
         """Return the spec with what depends on other fields filled in, and relative paths made absolute against ``base``."""
         scoring = self.scoring.model_copy(update={"policy": self.scoring.policy or self.training.policy})
@@ -132,7 +143,7 @@ _YOUNGER: dict[tuple[str, str], Any] = {
     **{
         ("training", field): value
         for field, value in TrainingSpec().model_dump(mode="json").items()
-        if field in ("betas", "clip_norm", "clip_by", "compile", "channels_last", "privacy")
+        if field in ("betas", "clip_norm", "clip_by", "compile", "channels_last", "privacy", "mitigation")
     },
     **{("downstream", field): value for field, value in DownstreamSpec().model_dump(mode="json").items()},
     **{("design", field): value for field, value in DesignSpec().model_dump(mode="json").items()},

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from sslmem_kit.spec.mitigation import MitigationSpec
 from sslmem_kit.spec.policy import Policy
 from sslmem_kit.spec.section import Count, Positive, Section
 
@@ -68,6 +69,8 @@ class TrainingSpec(Section):
     """True: images and the weights of convolutions are stored channels last, which tensor cores prefer."""
     privacy: PrivacySpec | None = None
     """Differentially private training by DP-SGD; null: none."""
+    mitigation: MitigationSpec | None = None
+    """Treatment of the candidates that f memorizes most, while it trains; null: none."""
     record_every: Annotated[int, Field(ge=0)] = 10
     """Epochs between records of mean alignment and probe accuracy (figure 2b); 0: only after the last epoch."""
     checkpoint_seconds: Positive = 60
@@ -93,6 +96,24 @@ class TrainingSpec(Section):
             )
         if self.privacy and self.compile:
             raise ValueError("compile is true, gradients of single samples are not compiled: with privacy leave it at false")
+        return self
+
+    @model_validator(mode="after")
+    def _mitigation_is_supported(self) -> TrainingSpec:
+        if self.mitigation is None:
+            return self
+        if self.mitigation.every >= self.epochs:
+            raise ValueError(
+                f"mitigation.every is {self.mitigation.every}, it must be below epochs, which is {self.epochs}, or nothing is ever treated"
+            )
+        if self.privacy:
+            raise ValueError(
+                "mitigation and privacy are both given: what is treated follows from the samples, so epsilon would not hold"
+            )
+        if self.compile:
+            raise ValueError(
+                "compile is true, a training that treats other samples from time to time is not compiled: leave it at false"
+            )
         return self
 
     @property

@@ -53,11 +53,25 @@ def caveats(tree: xr.DataTree) -> list[str]:
         *_of_seeds(tree),
         *_of_data(tree),
         *_of_older_means(tree),
+        *_of_mitigation(tree),
         *training_caveats({str(name): value for name, value in tree.attrs.items()}),
         *([_UNITS] if UNITS in tree.children and "rule" not in tree[UNITS].attrs else []),
         *filter(None, [crossing_twins(tree)]),
         *([DAMAGED_PICTURES] if tree.attrs.get("damaged_pictures") else []),
         *([] if SEAL in tree.attrs else [NO_CHECKSUMS]),
+    ]
+
+
+def _of_mitigation(tree: xr.DataTree) -> list[str]:
+    """Sentences on what treating f's samples while it trained does to scores."""
+    mitigation = (json.loads(tree.attrs.get("spec", "{}")).get("training") or {}).get("mitigation")
+    if not mitigation:
+        return []
+    share, every, action = 100 * mitigation["share"], mitigation["every"], mitigation["action"]
+    which = "most memorized candidates" if mitigation["by"] == "memorization" else "candidates at random"
+    return [
+        f"training.mitigation ({action}, every {every} epochs, {share:g} % of the candidates: the {which}) acted on f alone, g was not "
+        "treated: (C-I)/2 is half of what f memorizes so and half of what g memorizes without"
     ]
 
 

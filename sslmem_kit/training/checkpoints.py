@@ -23,6 +23,9 @@ HISTORY = ("epoch", "loss", "learning_rate", "seconds", "probe_accuracy", "mean_
            "embedding_std")  # fmt: skip
 """Columns of ``history.csv``; values that were not recorded in an epoch are empty."""
 
+_ARRAYS = ("trajectory", "treated")
+"""Fields of :class:`Progress` that hold arrays by epoch."""
+
 
 class Record(NamedTuple):
     """Measurements of an encoder while it trains; accuracy and collapse by the first rank alone."""
@@ -54,6 +57,8 @@ class Progress:
     trajectory: dict[int, np.ndarray] = field(default_factory=dict)
     epsilon: float | None = None
     """Epsilon spent by DP-SGD when the training is done."""
+    treated: dict[int, np.ndarray] = field(default_factory=dict)
+    """Ids of the samples that ``training.mitigation`` treats, by the number of finished epochs from which it does."""
 
     def rows(self, epochs: int, recorded: tuple[int, ...]) -> dict[str, np.ndarray]:
         """Return the rows of the results store, by ``group/variable``."""
@@ -124,6 +129,12 @@ def write_history(path: Path, progress: Progress) -> None:
     write_atomically(path, text.getvalue().encode())
 
 
+def write_treated(path: Path, progress: Progress) -> None:
+    """Write the samples that were treated as CSV: the number of finished epochs from which a sample was, and its id."""
+    rows = [f"{epoch},{sample}" for epoch, samples in progress.treated.items() for sample in samples.tolist()]
+    write_atomically(path, "\n".join(["epoch,sample", *rows, ""]).encode())
+
+
 def _write(checkpoint: Path, state: dict[str, Any]) -> None:
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
@@ -132,12 +143,16 @@ def _write(checkpoint: Path, state: dict[str, Any]) -> None:
 
 
 def _recorded(progress: Progress) -> dict[str, Any]:
-    return {**vars(progress), "trajectory": {epoch: torch.from_numpy(values) for epoch, values in progress.trajectory.items()}}
+    return {
+        **vars(progress),
+        **{name: {epoch: torch.from_numpy(values) for epoch, values in getattr(progress, name).items()} for name in _ARRAYS},
+    }
 
 
 def _progress(state: dict[str, Any]) -> Progress:
     content = state["progress"]
-    return Progress(**{**content, "trajectory": {epoch: values.cpu().numpy() for epoch, values in content["trajectory"].items()}})
+    arrays = {name: {epoch: values.cpu().numpy() for epoch, values in content.get(name, {}).items()} for name in _ARRAYS}
+    return Progress(**{**content, **arrays})
 
 
 def read(checkpoint: Path, device: str) -> dict[str, Any]:

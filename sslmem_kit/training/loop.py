@@ -27,9 +27,18 @@ from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.training import checkpoints
 from sslmem_kit.training.checkpoints import Progress, Record
 from sslmem_kit.training.distributed import DeviceGroup
+from sslmem_kit.training.mitigation import Chooser, Treatment, filled
 from sslmem_kit.training.objectives import Batch, Objective, StepInfo, make_training_views
 from sslmem_kit.training.optimizer import build_optimizer, clip_gradients, learning_rate
-from sslmem_kit.training.setup import encoder_seed, epoch_order, labels_of, make_private, new_objective
+from sslmem_kit.training.setup import (
+    check_mitigation,
+    encoder_seed,
+    epoch_order,
+    labels_of,
+    make_private,
+    mitigation_of,
+    new_objective,
+)
 from sslmem_kit.views import sample_keys
 
 EVENT_SECONDS = 1
@@ -50,6 +59,7 @@ def train(
     folder: Path,
     *,
     record: Recorder | None = None,
+    chooser: Chooser | None = None,
     device_group: DeviceGroup | None = None,
     emit: OnEvent = ignore,
 ) -> tuple[Encoder, Progress]:
@@ -66,6 +76,8 @@ def train(
     record
         Function that measures the encoder after the epochs that the spec names: :func:`sslmem_kit.measures.evaluation.record`; None:
         nothing is measured.
+    chooser
+        Chooses the samples that ``training.mitigation`` treats, of f, or records what g knows of them: :mod:`sslmem_kit.measures.mitigation`.
     device_group
         Ranks that train it together; by default the loader's device alone.
     emit
@@ -73,10 +85,12 @@ def train(
 
     Raises
     ------
+    ValueError
+        Samples are to be treated, and no chooser is given.
     UserError
         The loss or the weights are not finite (the last good checkpoint is kept), or there are too few samples for a batch.
     """
-    training = _Training(spec, plan, samples, loader, folder, record, device_group or DeviceGroup(loader.device), emit)
+    training = _Training(spec, plan, samples, loader, folder, record, chooser, device_group or DeviceGroup(loader.device), emit)
     gpus = list(range(torch.cuda.device_count())) if loader.device.startswith("cuda") else []
     with torch.random.fork_rng(devices=gpus), plain_float32(), same_every_time(loader.device, training.objective):
         for epoch in range(training.progress.epoch, spec.training.epochs):
@@ -95,18 +109,12 @@ class _Training:
         loader: ImageLoader,
         folder: Path,
         record: Recorder | None,
+        chooser: Chooser | None,
         device_group: DeviceGroup,
         emit: OnEvent,
     ) -> None:
-        self.spec, self.plan, self.samples, self.loader, self.record, self.device_group, self.emit = (
-            spec,
-            plan,
-            samples,
-            loader,
-            record,
-            device_group,
-            emit,
-        )
+        self.spec, self.plan, self.samples, self.loader = spec, plan, samples, loader
+        self.record, self.chooser, self.device_group, self.emit = record, chooser, device_group, emit
         self.folder, self.checkpoint = folder, folder / "resume" / "state.pt"
         folder.mkdir(parents=True, exist_ok=True)
         training = spec.training
@@ -120,11 +128,18 @@ class _Training:
         if training.compile:
             self.objective.compile()
         self.view_specs = self.objective.view_specs(training.policy)
+        mitigation = mitigation_of(spec, plan)
+        check_mitigation(spec, samples, ranks=device_group.size)
+        if mitigation and chooser is None:
+            raise ValueError("training.mitigation treats samples of this encoder, and no chooser is given")
+        self.treatment = Treatment(mitigation, self.ids, training.policy, self.view_specs) if mitigation else None
         self.module = device_group.prepare(self.objective)
         self.optimizer = build_optimizer(self.objective, training)
         self.scaler = torch.amp.GradScaler(torch.device(loader.device).type, enabled=training.precision == "fp16")
         self.parts = {"objective": self.objective, "optimizer": self.optimizer, "scaler": self.scaler}
         self.progress = checkpoints.load(self.checkpoint, self.parts, loader.device) if self.checkpoint.exists() else Progress()
+        if self.treatment and self.progress.treated:
+            self.treatment.treat(self.progress.treated[max(self.progress.treated)])
         device_group.wait()  # all have read it before the first writes another
         batch = self.micro_batch * training.accumulate
         self.private = make_private(training, self.objective, int(self.occupied.sum()), batch, self.steps, ranks=device_group.size)
@@ -135,7 +150,7 @@ class _Training:
     def train_epoch(self, epoch: int) -> None:
         """Train the rest of one epoch, record it, and write what is due."""
         training, progress = self.spec.training, self.progress
-        order = epoch_order(self.occupied, self.seed("order", epoch))
+        order = self.order(epoch)
         self.objective.train()
         loss_sum = torch.tensor(progress.loss_sum, dtype=torch.float64, device=self.loader.device)
         every = 1 if self.loader.device == "cpu" else CHECK_STEPS
@@ -175,6 +190,8 @@ class _Training:
             if measured.warning and not self.warned:
                 self.emit(Warned(self.plan.id, f"epoch {epoch + 1}: {measured.warning}"))
                 self.warned = True
+        if self.chooser and epoch + 1 in self.chooser.epochs:
+            self.choose(epoch + 1)
         self.take_time()
         row["seconds"] = round(progress.seconds, 3)
         progress.history.append(row)
@@ -188,6 +205,26 @@ class _Training:
         if last or time.monotonic() - self.saved > training.checkpoint_seconds:
             self.save()
         self.emit(Trained(self.plan.id, epoch + 1, row["loss"], images_per_second))
+
+    def choose(self, epoch: int) -> None:
+        """Have the samples chosen that are treated from now on, after ``epoch`` epochs."""
+        self.objective.eval()
+        try:
+            chosen = self.chooser.choose(self.objective.encoder, epoch)
+        except FloatingPointError:
+            raise self.diverged(epoch - 1, f"representations of {self.plan.id} are") from None
+        if self.treatment and chosen is not None:
+            self.progress.treated[epoch] = chosen
+            self.treatment.treat(chosen)
+            checkpoints.write_treated(self.folder / "treated.csv", self.progress)
+
+    def order(self, epoch: int) -> Tensor:
+        """Return the slots of an epoch in their order, without those that are dropped."""
+        seed = self.seed("order", epoch)
+        if self.treatment is None:
+            return epoch_order(self.occupied, seed)
+        order, count = epoch_order(self.treatment.occupied(self.occupied), seed), self.steps * self.spec.training.accumulate
+        return filled(order, count * self.micro_batch, batch=self.micro_batch)
 
     def take_step(self, step_info: StepInfo, batches: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
         """Take one optimizer step on micro-batches of (slots, images); return its loss, [] float64 on the device."""
@@ -221,10 +258,11 @@ class _Training:
         training = self.spec.training
         total = torch.zeros((), dtype=torch.float64, device=self.loader.device)
         for number, (slots, images) in enumerate(batches, start=1):
-            batch = self.batch(slots.to(self.loader.device), images, step_info.epoch)
+            batch_slots = slots.to(self.loader.device)
+            batch = self.batch(batch_slots, images, step_info.epoch)
             with self.device_group.unsynchronized(self.module, waits=number < training.accumulate):
                 with autocast(images.device.type, training.precision):
-                    loss = self.module(batch) / training.accumulate
+                    loss = self.module(batch, *self.regularized(batch_slots)) / training.accumulate
                 self.scaler.scale(loss).backward()
             total += loss.detach()
         return total
@@ -239,11 +277,18 @@ class _Training:
 
     def batch(self, slots: Tensor, images: Tensor, epoch: int) -> Batch:
         """Return the views of a micro-batch."""
-        seed = self.seed("views")
-        views = make_training_views(self.view_specs, images, slots, first=epoch * len(self.view_specs), seed=seed)
+        seed, first = self.seed("views"), epoch * len(self.view_specs)
+        views = make_training_views(self.view_specs, images, slots, first=first, seed=seed)
+        if self.treatment:
+            views = self.treatment.make_views(views, images, slots, first=first, seed=seed)
         if self.spec.training.channels_last:
             views = tuple(view.contiguous(memory_format=torch.channels_last) for view in views)
         return Batch(views, sample_keys(seed, slots, -1 - epoch), self.labels[slots])
+
+    def regularized(self, slots: Tensor) -> tuple[Tensor, ...]:
+        """Return which samples of a batch are regularized by themselves, as the objective takes it; nothing where none ever are."""
+        chosen = self.treatment.regularized(slots) if self.treatment else None
+        return () if chosen is None else (chosen,)
 
     def batches(self, order: Tensor, first: int) -> Iterator[tuple[int, Iterator[tuple[Tensor, Tensor]]]]:
         """Yield, from step ``first`` on, the number of a step and this rank's part of its micro-batches as (slots, images).

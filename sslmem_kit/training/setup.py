@@ -9,7 +9,9 @@ from torch import Tensor
 from sslmem_kit.data.samples import StudySamples
 from sslmem_kit.encoders.backbone import build_encoder
 from sslmem_kit.errors import UserError
+from sslmem_kit.names import PARTITION_CODE
 from sslmem_kit.spec.design import EncoderPlan
+from sslmem_kit.spec.mitigation import MitigationSpec
 from sslmem_kit.spec.seeds import derive_seed
 from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.spec.training import TrainingSpec
@@ -23,7 +25,31 @@ def new_objective(spec: StudySpec, plan: EncoderPlan, samples: StudySamples, dev
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(encoder_seed(spec, plan, "init"))
         encoder = build_encoder(spec.encoder, samples.dataset.image_shape, mean=mean, std=std)
-        return build_objective(encoder, spec.objective, classes=len(samples.dataset.class_names)).to(device)
+        objective = build_objective(encoder, spec.objective, classes=len(samples.dataset.class_names)).to(device)
+    if mitigation := mitigation_of(spec, plan):
+        objective.weight_of_chosen = mitigation.weight
+    return objective
+
+
+def mitigation_of(spec: StudySpec, plan: EncoderPlan) -> MitigationSpec | None:
+    """Return how samples are treated while an encoder trains; None where none are: of pairs family f is treated alone."""
+    return spec.training.mitigation if (plan.design, plan.family) == ("pair", "f") else None
+
+
+def check_mitigation(spec: StudySpec, samples: StudySamples, *, ranks: int = 1) -> None:
+    """Refuse a treatment of samples that cannot be done.
+
+    Raises
+    ------
+    UserError
+        Several devices share a training, or the share of the candidates is none of them.
+    """
+    mitigation = spec.training.mitigation
+    if mitigation is None:
+        return
+    if ranks > 1:
+        raise UserError(f"--devices: {ranks} cannot share a training with training.mitigation, use 1")
+    mitigation.count(int((samples.codes == PARTITION_CODE["candidate"]).sum()))
 
 
 def epoch_order(occupied: Tensor, seed: int) -> Tensor:

@@ -24,7 +24,7 @@ from sslmem_kit.run.removal import chosen_by_scores, study_samples
 from sslmem_kit.spec.loading import load_spec, parse_spec
 from sslmem_kit.spec.partition import RemovalSpec
 from sslmem_kit.spec.places import bundled_specs
-from sslmem_kit.spec.presets import Preset, presets, tree_presets
+from sslmem_kit.spec.presets import Preset, frontier_presets, presets, tree_presets
 from sslmem_kit.spec.presets.cost import TRAIN_SIZES, _counted, estimate, estimate_tree, key
 from sslmem_kit.spec.presets.listing import listed
 from sslmem_kit.spec.removal_tree import load_any
@@ -259,7 +259,7 @@ def test_representations_and_sizes_are_the_papers() -> None:
 
 def test_every_study_has_a_cost() -> None:
     rows = {row["name"]: row for row in listed()}
-    assert set(rows) == {*presets(), *bundled_specs(), *tree_presets()}
+    assert set(rows) == {*presets(), *bundled_specs(), *tree_presets(), *frontier_presets()}
     for name, row in rows.items():
         assert row["flops"] > 0, "run python benchmarks/preset_flops.py"
         assert (row["gpu_hours"] is None) == (not name.startswith("paper/"))

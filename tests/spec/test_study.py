@@ -63,6 +63,7 @@ CHANGES = {
     "training.coupled": False,
     "training.precision": "bf16",
     "training.record_every": 5,
+    "training.mitigation": {"action": "drop"},
     "design.subsets": {"folds": 2, "repeats": 2},
     "design.leave_one_out": {"samples": 2, "seeds": 2},
     "design.together": 2,

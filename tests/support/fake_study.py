@@ -207,6 +207,6 @@ def workers_in_this_process() -> Iterator[None]:
         yield InThisProcess(on_event)
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("study", "plan", "removal_tree"):
+        for module in ("study", "plan", "removal_tree", "frontier"):
             patch.setattr(f"sslmem_kit.run.{module}.pool", pool)
         yield

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from sslmem_kit.spec.frontier import FrontierSpec
 from sslmem_kit.spec.partition import PartitionSpec, RemovalSpec
 from sslmem_kit.spec.removal_cells import counts_of, names_of_sets
 from sslmem_kit.spec.removal_tree import RemovalTreeSpec
@@ -120,6 +121,23 @@ def estimate_tree(tree: RemovalTreeSpec) -> Cost | None:
         batch = min(training.batch_size, samples) * training.accumulate
         seen += samples // batch * batch * training.epochs
     return Cost(whole.encoders + len(gone), whole.train_flops + seen * _counted()[key(parent)]["train_flops"], whole.score_flops)
+
+
+def estimate_frontier(frontier: FrontierSpec) -> Cost | None:
+    """Return the cost of a mitigation frontier, as :func:`estimate`: of arms that treat f alone, f alone is trained.
+
+    What choosing samples on the way and a regularizer cost is small beside it, and left out.
+    """
+    baseline = frontier.baseline
+    whole = estimate(baseline)
+    if whole is None:
+        return None
+    shares = [
+        (0.5 if arm.kind in ("memorized", "random") else 1) * arm.spec.training.epochs / baseline.training.epochs
+        for arm in frontier.all_arms()
+    ]
+    encoders = sum(baseline.training.seeds * (1 if arm.kind in ("memorized", "random") else 2) for arm in frontier.all_arms())
+    return Cost(encoders, whole.train_flops * sum(shares), whole.score_flops * encoders / whole.encoders)
 
 
 def _sizes(partition: PartitionSpec, total: int) -> dict[str, int]:

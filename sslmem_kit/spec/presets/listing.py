@@ -7,9 +7,10 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from sslmem_kit.errors import UserError
+from sslmem_kit.spec.frontier import FrontierSpec
 from sslmem_kit.spec.places import bundled_specs
-from sslmem_kit.spec.presets import Preset, presets, tree_presets
-from sslmem_kit.spec.presets.cost import CPU_RATE, GPU_RATE, SMALL_RATE, estimate, estimate_tree, gpu_rate
+from sslmem_kit.spec.presets import Preset, all_presets
+from sslmem_kit.spec.presets.cost import CPU_RATE, GPU_RATE, SMALL_RATE, estimate, estimate_frontier, estimate_tree, gpu_rate
 from sslmem_kit.spec.removal_tree import RemovalTreeSpec, load_any
 from sslmem_kit.spec.study import StudySpec
 
@@ -29,7 +30,7 @@ def listed(pattern: str | None = None) -> list[dict[str, Any]]:
     UserError
         Nothing fits.
     """
-    chosen = {name: presets().get(name) or tree_presets().get(name) for name in (*bundled_specs(), *presets(), *tree_presets())}
+    chosen = {name: all_presets().get(name) for name in (*bundled_specs(), *all_presets())}
     if pattern is not None:
         chosen = {name: preset for name, preset in chosen.items() if _fits(pattern, name, preset)}
     if not chosen:
@@ -55,10 +56,13 @@ def _fits(pattern: str, name: str, preset: Preset | None) -> bool:
     return wanted in name.lower() or any(whole.search(artifact.lower()) for artifact in artifacts)
 
 
-def _row(name: str, preset: Preset | None, spec: StudySpec | RemovalTreeSpec) -> dict[str, Any]:
-    is_tree = isinstance(spec, RemovalTreeSpec)
-    cost = estimate_tree(spec) if is_tree else estimate(spec)
-    study = spec.scores_of if isinstance(spec, RemovalTreeSpec) else spec
+def _row(name: str, preset: Preset | None, spec: StudySpec | RemovalTreeSpec | FrontierSpec) -> dict[str, Any]:
+    if isinstance(spec, RemovalTreeSpec):
+        kind, cost, study = "removal", estimate_tree(spec), spec.scores_of
+    elif isinstance(spec, FrontierSpec):
+        kind, cost, study = "frontier", estimate_frontier(spec), spec.baseline
+    else:
+        kind, cost, study = "study", estimate(spec), spec
     rate = gpu_rate(study.encoder.backbone) if isinstance(study, StudySpec) and name.startswith("paper/") else None
     return {
         "name": name,
@@ -66,8 +70,8 @@ def _row(name: str, preset: Preset | None, spec: StudySpec | RemovalTreeSpec) ->
         "description": spec.description,
         "mini": preset.mini if preset else None,
         "paper": {"sslmem": preset.sslmem, "accuracy": preset.accuracy} if preset else None,
-        "kind": "removal" if is_tree else "study",
-        "encoders": (cost.encoders if cost else None) if is_tree else len(spec.encoders),
+        "kind": kind,
+        "encoders": len(spec.encoders) if isinstance(spec, StudySpec) else cost and cost.encoders,
         "flops": cost and cost.flops,
         "gpu_hours": round(cost.flops / rate / 3600, 2) if cost and rate else None,
         "cpu_minutes": round(cost.flops / CPU_RATE / 60, 1) if cost and not rate else None,

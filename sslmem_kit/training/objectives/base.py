@@ -90,10 +90,13 @@ class Objective(nn.Module):
         self.encoder = encoder
         self.regularizer = regularizer
         self.regularized = False
+        self.weight_of_chosen: float | None = None
+        """lambda of eq. 3 for the samples that :meth:`forward` is told to regularize; None: none ever are."""
 
     def view_specs(self, policy: Policy) -> tuple[ViewSpec, ...]:
         """Return the specs of the views in a batch, under a training policy."""
-        return (ViewSpec(policy),) * (max(self.views, 2) if self.regularizer else self.views)
+        compares = self.regularizer or self.weight_of_chosen
+        return (ViewSpec(policy),) * (max(self.views, 2) if compares else self.views)
 
     def losses(self, batch: Batch) -> Losses:
         """Return the method's own loss."""
@@ -113,14 +116,23 @@ class Objective(nn.Module):
     def after_update(self, step_info: StepInfo) -> None:
         """Do nothing unless overridden; called after the optimizer's update."""
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Return the loss that is minimized: the method's own, or with the regularizer (1 - weight) L - weight d."""
+    def forward(self, batch: Batch, chosen: Tensor | None = None) -> Tensor:
+        """Return the loss that is minimized: the method's own, or with the regularizer (1 - weight) L - weight d.
+
+        With ``chosen``, [batch] bool, the regularizer acts on these samples alone: (1 - weight share) L - weight share d, d the mean distance
+        of the chosen and ``share`` theirs of the batch. It is eq. 3 where all are chosen, and the method's own loss where none is.
+        """
         loss, outputs = self.losses(batch)
-        if not self.regularized:
+        if chosen is None and not self.regularized:
+            return loss
+        if chosen is not None and not chosen.any():
             return loss
         first, second = outputs or (self.encoder(batch.views[0]), self.encoder(batch.views[1]))
-        weight = self.regularizer.weight
-        return (1 - weight) * loss - weight * mean_distance(first, second)
+        if chosen is None:
+            weight = self.regularizer.weight
+            return (1 - weight) * loss - weight * mean_distance(first, second)
+        weight = self.weight_of_chosen * chosen.float().mean()
+        return (1 - weight) * loss - weight * mean_distance(first[chosen], second[chosen])
 
 
 def full_precision(like: Tensor) -> torch.autocast:
