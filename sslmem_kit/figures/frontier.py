@@ -12,12 +12,9 @@ from sslmem_kit.statistics.frontier import ACCURACY, ARM, MEASURE, MEMORIZATION
 
 _KINDS = {"untreated": INK, "memorized": "#D55E00", "random": GUIDE, "all": "#0072B2"}
 """Colour of arms, by the samples that they treat."""
-_NAMES = {
-    "untreated": "untreated",
-    "memorized": "the most memorized treated",
-    "random": "as many treated at random",
-    "all": "all trained otherwise",
-}
+_NAMES = {"untreated": "untreated", "memorized": "the most memorized", "random": "as many at random", "all": "all samples"}
+_MARKERS = (("circle", "o"), ("square", "s"), ("triangle", "^"), ("inverted_triangle", "v"), ("diamond", "D"), ("star", "*"))
+"""Of Bokeh and of Matplotlib, for the arms of one colour in turn."""
 _AXES = {
     MEMORIZATION: "memorization of f: candidates less extra samples, g untreated",
     "effect": "effect of membership (C - I) / 2, own pair",
@@ -47,7 +44,7 @@ def plot(means: xr.Dataset, task: str, *, measure: str = MEMORIZATION) -> hv.Ove
     >>> from sslmem_kit.statistics.frontier import _example, frontier_means, frontier_measures
     >>> figure = plot(frontier_means(frontier_measures(_example())), "digits")
     >>> [points.label for points in figure.traverse(lambda part: part, [hv.Scatter])]
-    ['untreated', 'the most memorized treated']
+    ['baseline (untreated)', 'drop (the most memorized)']
     """
     x, y = (means.sel({MEASURE: name}) for name in (measure, f"{ACCURACY}{task}"))
     if not np.isfinite(x["interval"]).all():
@@ -55,41 +52,31 @@ def plot(means: xr.Dataset, task: str, *, measure: str = MEMORIZATION) -> hv.Ove
     at, height = x["mean"].values, 100 * y["mean"].values
     low_x, high_x = x["interval"].transpose(BOUND, ARM).values
     low_y, high_y = 100 * y["interval"].transpose(BOUND, ARM).values
-    parts, names = [], np.array(means[ARM].values.tolist(), object)
-    for kind, colour in _KINDS.items():
-        here = means["kind"].values == kind
-        if not here.any():
-            continue
-        across = hv.ErrorBars((height[here], at[here], (at - low_x)[here], (high_x - at)[here]), "accuracy", [measure, "below", "above"],
-                              horizontal=True)  # fmt: skip
-        upright = hv.ErrorBars((at[here], height[here], (height - low_y)[here], (high_y - height)[here]), measure,
-                               ["accuracy", "below", "above"])  # fmt: skip
-        parts += [
-            dress(bars, both={"alpha": 0.45}, bokeh={"line_color": colour}, matplotlib={"ecolor": colour})
-            for bars in (across, upright)
-        ]
-        points = hv.Scatter((at[here], height[here]), measure, "accuracy", label=_NAMES[kind])
-        parts.append(dress(points, both={"color": colour}, bokeh={"size": 8}, matplotlib={"s": 36}))
-    labels = hv.Labels((at, height, names), [measure, "accuracy"], "name")
-    parts.append(
-        dress(
-            labels,
-            bokeh={"text_font_size": "8pt", "text_align": "left", "text_baseline": "bottom", "text_color": INK},
-            matplotlib={"size": 8, "horizontalalignment": "left", "verticalalignment": "bottom", "color": INK},
+    sides = [(low_x, height, high_x, height), (at, low_y, at, high_y)]
+    parts, seen = [], dict.fromkeys(_KINDS, 0)
+    arms = list(zip(means[ARM].values.tolist(), means["kind"].values.tolist(), strict=True))
+    for place in sorted(range(len(arms)), key=lambda place: list(_KINDS).index(arms[place][1])):
+        (name, kind), colour = arms[place], _KINDS[arms[place][1]]
+        bars = hv.Segments([tuple(end[place] for end in ends) for ends in sides], [measure, "accuracy", "to", "up to"])
+        parts.append(dress(bars, both={"alpha": 0.5, "color": colour}, bokeh={"line_width": 1.5}, matplotlib={"linewidth": 1.2}))
+        number, seen[kind] = seen[kind] % len(_MARKERS), seen[kind] + 1
+        bokeh, matplotlib = _MARKERS[number]
+        points = hv.Scatter(([at[place]], [height[place]]), measure, "accuracy", label=f"{name} ({_NAMES[kind]})")
+        parts.append(
+            dress(points, both={"color": colour}, bokeh={"size": 9, "marker": bokeh}, matplotlib={"s": 44, "marker": matplotlib})
         )
-    )
     room_x, room_y = 0.06 * (high_x.max() - low_x.min() or 1), 0.06 * (high_y.max() - low_y.min() or 1)
     return frame(
         hv.Overlay(parts),
         title=f"{means.attrs.get('name', '')}: {task}",
-        width=560,
+        width=760,
         height=420,
         both={
             "xlabel": _AXES[measure],
             "ylabel": "accuracy (%), 95 % over seeds",
-            "xlim": (float(low_x.min() - room_x), float(high_x.max() + 3 * room_x)),
+            "xlim": (float(low_x.min() - room_x), float(high_x.max() + room_x)),
             "ylim": (float(low_y.min() - room_y), float(high_y.max() + room_y)),
             "show_legend": True,
-            "legend_position": "bottom_right",
+            "legend_position": "right",
         },
     )
