@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import holoviews as hv
 import numpy as np
 import pytest
 
@@ -169,6 +170,11 @@ def test_the_report_the_plan_and_the_figure(whole: tuple[Path, Log], tmp_path: P
     assert main(["report", str(whole[0]), "--fdr", "0.05"]) == 2
     assert "is a mitigation frontier, which has no scores of its own" in capsys.readouterr().err
     means = frontier_means(frontier_measures(open_frontier(whole[0]).results))
+    (first, *_) = figure.plot(means, "digits").traverse(lambda part: part, [hv.Segments])
+    own = means.sel(arm="baseline")
+    for scale, measure, ends in ((1, "memorization", (0, 2)), (100, "accuracy: digits", (1, 3))):
+        drawn = np.concatenate([first.dimension_values(end) for end in ends])
+        assert [drawn.min(), drawn.max()] == pytest.approx((scale * own["interval"].sel(measure=measure).values).tolist())
     for measure in ("memorization", "effect", "auc"):
         assert all(
             path.stat().st_size > 1000 for path in save_figure(figure.plot(means, "digits", measure=measure), tmp_path, measure)
