@@ -81,13 +81,18 @@ def planned_runs(study: Study | RemovalTree, spec: DenseSpec) -> list[DenseRun]:
 def _of_tree(tree: RemovalTree) -> dict[str, tuple[EncoderPlan, str]]:
     """Return plan and folder of every encoder of a finished tree by name, those of its study first."""
     study, found = Study(tree.parent), {}
+    if tree.results.attrs.get("study_hash", study.spec.hash) != study.spec.hash:
+        raise UserError(f"STUDY: {study.path} is another study than the one that the tree in {tree.path} went by; restore it")
     plans = {plan.id: plan for plan in study.spec.pairs}
     for cell in dict.fromkeys(tree.results["encoder"].values.ravel().tolist()):
-        if cell.startswith(f"{study.path.name}/"):
+        if "/" in cell:  # of the study, by the name that its folder had then
             plan = plans[cell.partition("/")[2]]
             found[plan.id] = (plan, f"{os.path.relpath(study.path, tree.path)}/encoders/{plan.id}")
         elif cell:
             config = read_json(tree.encoder(cell) / "config.json")
+            weights = tree.encoder(cell) / WEIGHTS
+            if weights.is_file() and hash_of_file(weights) != config["weights_sha256"]:
+                raise UserError(f"STUDY: {weights} is damaged; remove it, `sslmem run` of the tree trains it again")
             plan = EncoderPlan(**{name: config[name] for name in EncoderPlan.model_fields})
             found[plan.id] = (plan, f"encoders/{cell}")
     return found

@@ -106,7 +106,8 @@ def run_tree(
         if not tree.spec_path.is_file() or tree.spec != spec:  # a run that resumes has shown it
             for line in as_text(plan_tree(spec, on_event=on_event, out=out, **options)):
                 on_event(Message(line))
-        tree.write_spec(spec)
+        if not tree.spec_path.is_file():  # one that grows keeps what it has until that is done
+            tree.write_spec(spec)
         if study is None:
             study = run_study(parent, spec.parent_folder(out), devices=devices, on_event=on_event, **options)
         with_tasks, evaluation = for_evaluation(spec, parent)
@@ -116,8 +117,9 @@ def run_tree(
         found = children(spec, samples, orders, draws)
         _complete(tree, study, with_tasks, evaluation, found, samples, on_event, **options)
         collected = collect(
-            tree, study, with_tasks, evaluation, found, counts, len(candidates), facts, overlaps(spec, orders, counts)
+            tree, spec, study, with_tasks, evaluation, found, counts, len(candidates), facts, overlaps(spec, orders, counts)
         )
+        tree.write_spec(spec)
         tree.write_results(collected)
     return RemovalTree(out)
 
@@ -145,7 +147,10 @@ def finished_study(spec: RemovalTreeSpec, samples: StudySamples) -> Study:
 
 def _is_complete(tree: RemovalTree, spec: RemovalTreeSpec) -> bool:
     try:
-        return tree.spec_path.is_file() and tree.spec == spec and bool(tree.results.sizes)
+        if not (tree.spec_path.is_file() and tree.spec == spec):
+            return False
+        cells = {str(cell) for cell in tree.results["encoder"].values.ravel() if cell and "/" not in str(cell)}
+        return all((tree.encoder(cell) / WEIGHTS).is_file() for cell in cells)
     except UserError:
         return False
 
@@ -175,7 +180,12 @@ def _complete(
     device: str,
 ) -> None:
     """Have the encoders trained and probed whose accuracies are missing."""
-    todo = [child for child in found if read_accuracy(tree.encoder(child.identity) / ACCURACY, evaluation) is None]
+    todo = [
+        child
+        for child in found
+        if read_accuracy(tree.encoder(child.identity) / ACCURACY, evaluation) is None
+        or not (child.in_parent or (tree.encoder(child.identity) / WEIGHTS).is_file())
+    ]
     on_event(Message(f"{len(found) - len(todo)} of {len(found)} encoders of the tree are trained and probed"))
     on_event(Planned(tuple(child.plan.id for child in todo), spec.training.epochs, 0))
     if not todo:
@@ -203,6 +213,7 @@ def _complete(
 
 def collect(
     tree: RemovalTree,
+    own: RemovalTreeSpec,
     study: Study,
     spec: StudySpec,
     evaluation: str,
@@ -213,7 +224,6 @@ def collect(
     shared: list[dict[str, Any]],
 ) -> xr.Dataset:
     """Return the table of all accuracies, of the tree's own ``accuracy.json`` files, with what its orders rest on."""
-    own = tree.spec
     names = [spec.data.name, *(task.name for task in spec.downstream.tasks)]
     measured = {child.identity: read_accuracy(tree.encoder(child.identity) / ACCURACY, evaluation) for child in found}
     first = next(iter(measured.values()))
@@ -258,14 +268,13 @@ def collect(
             "overlaps": json.dumps(shared),
             "encoders": len(found),
             "in_parent": sum(child.in_parent for child in found),
-            "caveats": json.dumps(_caveats(tree, study, found, orders)),
+            "caveats": json.dumps(_caveats(tree, own, study, found, orders)),
         },
     )
 
 
-def _caveats(tree: RemovalTree, study: Study, found: list[Child], orders: list[dict[str, Any]]) -> list[str]:
+def _caveats(tree: RemovalTree, spec: RemovalTreeSpec, study: Study, found: list[Child], orders: list[dict[str, Any]]) -> list[str]:
     """Return what limits a tree's conclusions: faults of the study, how encoders were trained, unreliable orders, too few seeds."""
-    spec = tree.spec
     sentences = [f"study {study.spec.name}: {sentence}" for sentence in study.caveats]
     configs = {}
     for child in found:

@@ -138,19 +138,14 @@ def dense_table(results: xr.Dataset, dense: dict[str, Any]) -> xr.Dataset:
     ``accuracy``, with the task as ``task`` and its measures as ``probe``; NaN where an encoder was not fine-tuned. Of the error in depth it is
     the negative, so that more is better throughout.
     """
-    own = {_cell(run): run["measures"] for run in dense["runs"] if run["start"] == "trained"}
+    # Its own encoders lie in folders named by their hashes, the study's in ones named by their ids, as the table's cells are.
+    own = {Path(run["folder"]).name: run["measures"] for run in dense["runs"] if run["start"] == "trained"}
     names = list(dense["runs"][0]["measures"])
     values = np.full((*results["encoder"].shape, 1, len(names)), np.nan)
     for place, cell in np.ndenumerate(results["encoder"].values):
-        if str(cell) in own:
-            values[(*place, 0)] = [own[str(cell)][name]["value"] * (-1 if name == "rmse" else 1) for name in names]
+        if (key := str(cell).rpartition("/")[2]) in own:
+            values[(*place, 0)] = [own[key][name]["value"] * (-1 if name == "rmse" else 1) for name in names]
     kept = results.drop_dims([TASK, PROBE])
     return kept.assign(accuracy=((*results["encoder"].dims, TASK, PROBE), values)).assign_coords(
         {TASK: [dense["task"]["name"]], PROBE: [f"-{name}" if name == "rmse" else name for name in names]}
     )
-
-
-def _cell(run: dict[str, Any]) -> str:
-    """Return the name that an encoder has in a tree's table, from the folder that it was fine-tuned from: its hash, or study/id."""
-    *above, _, name = Path(run["folder"]).parts
-    return f"{above[-1]}/{name}" if above else name

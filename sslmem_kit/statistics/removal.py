@@ -68,7 +68,8 @@ class Paired(NamedTuple):
     def required(self, margin: float, tests: int) -> float:
         """Return the seeds, with as many draws, that find a difference as large as this, or show that there is none, with a power of 80 %.
 
-        ``tests`` is the number of tasks, over which Holm's first step divides the level. NaN where no number up to ``MOST_SEEDS`` does.
+        ``tests`` is the number of tasks, over which Holm's first step divides the level. Infinite where no number up to ``MOST_SEEDS``
+        does, NaN where the error is not known.
         """
         if not self.error > 0:
             return np.nan
@@ -80,7 +81,7 @@ class Paired(NamedTuple):
             found = 1 - special.nctdtr(df, abs(self.mean) / error, special.stdtrit(df, 1 - level / 2))
             sides = [1 - special.nctdtr(df, (margin + s * self.mean) / error, special.stdtrit(df, 1 - level)) for s in (-1, 1)]
         enough = np.maximum(found, sides[0] + sides[1] - 1) >= POWER
-        return float(count[enough.argmax()]) if enough.any() else np.nan
+        return float(count[enough.argmax()]) if enough.any() else np.inf
 
 
 def paired(differences: np.ndarray) -> Paired:
@@ -239,7 +240,9 @@ def removal_differences(results: xr.Dataset, *, over_amounts: bool = False) -> x
         decisions[place] = _decision(claim, *(float(numbers[name][place]) for name in ("difference", "p_holm", "p_equivalence")))
     dims = (CONTRAST, AMOUNT, TASK, PROBE)
     seeds = accuracy.sizes[SEED]
-    over = [f"{seeds} seeds" + (f" crossed with {count} random sets" if count > 1 else "") for count in draws]
+    over = [
+        f"{seeds} seed{'s' if seeds > 1 else ''}" + (f" crossed with {count} random sets" if count > 1 else "") for count in draws
+    ]
     columns = dict(zip(("order", "first", "second", "claim"), zip(*rows, strict=True), strict=True)) if rows else {}
     names = {name: (CONTRAST, np.array(column, object)) for name, column in columns.items()}
     found = xr.Dataset(
@@ -279,13 +282,14 @@ def removal_verdict(overall: xr.Dataset, orders: Sequence[str]) -> Verdict:
     ]
     found = overall.isel({PROBE: 0})
     second = ALL if action == "keeping" else "random"
-    sentences, over = [], ""
+    sentences, over, need = [], "", []
     for order in orders:
         chosen = np.flatnonzero((found["order"].values == order) & (found["second"].values == second))
         if not len(chosen):
             continue
         one = found.isel({CONTRAST: int(chosen[0])})
         over = str(one["over"].item())
+        need += one["seeds_needed"].values[one["decision"].values == UNDECIDED].tolist()
         decided = {task: str(one["decision"].sel({TASK: task}).item()) for task in one[TASK].values.tolist()}
         numbers = [_in_points(one.sel({TASK: task}), task) for task in decided]
         sentences.append(f"by {order} {_of_all(list(decided.values()))} ({'; '.join(numbers)})")
@@ -301,17 +305,21 @@ def removal_verdict(overall: xr.Dataset, orders: Sequence[str]) -> Verdict:
     if weak:
         known = ", ".join(f"{one['order']} {one['reliability']:.2f}" for one in weak).replace("nan", "unknown")
         cannot.insert(0, f"what the most memorized samples do, as far as chance chose them: reliability of the order by {known}")
-    if UNDECIDED in found["decision"].values:
-        need = found["seeds_needed"].values[found["decision"].values == UNDECIDED]
-        most = f"up to {np.nanmax(need):,.0f} seeds" if np.isfinite(need).all() else f"more than {MOST_SEEDS:,} seeds"
-        cannot.insert(0, f"what is undecided: with a power of 80 % it needs {most}, if differences and their spread are as found")
+    if need:
+        counts = [number for number in need if not np.isnan(number)]
+        takes = "two or more seeds whose differences vary are needed to say how many would decide"
+        if counts:
+            most = f"of the order of {max(counts):,.0f} seeds" if np.isfinite(counts).all() else f"more than {MOST_SEEDS:,} seeds"
+            takes = f"with a power of 80 % it needs {most}, if differences and their spread are as found"
+        cannot.insert(0, f"what is undecided: {takes}")
     return Verdict(sentence, can, cannot)
 
 
 def _in_points(one: xr.Dataset, task: str) -> str:
     """Return a difference in points, its interval and the decision, in words."""
     low, high = 100 * one["interval"].values
-    return f"{task} {100 * one['difference'].item():+.2f} [{low:+.2f}, {high:+.2f}] {one['decision'].item()}"
+    interval = f" [{low:+.2f}, {high:+.2f}]" if np.isfinite([low, high]).all() else ", no interval"
+    return f"{task} {100 * one['difference'].item():+.2f}{interval} {one['decision'].item()}"
 
 
 def _of_all(decisions: list[str]) -> str:
@@ -327,7 +335,7 @@ def _there(values: np.ndarray) -> np.ndarray:
 
 
 def _decision(claim: str, difference: float, p: float, p_equivalence: float) -> str:
-    """Return the decision on a claim; a difference within the margin contradicts one of a difference."""
+    """Return the decision on a claim; one of a difference is contradicted by one within the margin that is not significant as claimed."""
     lower, higher, equal = p < LEVEL and difference < 0, p < LEVEL and difference > 0, p_equivalence < LEVEL
     as_claimed, otherwise = {
         LOWER: (lower, higher or equal),

@@ -8,6 +8,7 @@ amount at which none is removed. ``encoder(removed, amount, draw, seed)`` names 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import warnings
 from collections.abc import Iterator
@@ -101,6 +102,8 @@ class RemovalTree:
             raise UserError(f"TREE: {self.spec_path} has changed since {self.results_path.name} was written, {again}")
         if int(np.isfinite(found["accuracy"]).sum()) != found.attrs["accuracies"]:
             raise UserError(f"{self.results_path}: accuracies are lost; remove it, {again}")
+        if found.attrs.get("checksum", _checksum(found)) != _checksum(found):  # older trees have none
+            raise UserError(f"{self.results_path}: it is not what was written; remove it, {again}")
         return found
 
     @property
@@ -137,12 +140,22 @@ class RemovalTree:
         text = {name: coord.astype(StringDType()) for name, coord in found.variables.items() if coord.dtype.kind in "OU"}
         found = found.assign({name: values for name, values in text.items() if name in found.data_vars})
         found = found.assign_coords({name: values for name, values in text.items() if name in found.coords})
-        found = found.assign_attrs(schema_version=SCHEMA_VERSION, accuracies=int(np.isfinite(found["accuracy"]).sum()))
+        found = found.assign_attrs(
+            schema_version=SCHEMA_VERSION, accuracies=int(np.isfinite(found["accuracy"]).sum()), checksum=_checksum(found)
+        )
         partial = self.results_path.with_name(f"{self.results_path.name}.partial")
         with folder_appearing(self.results_path, partial), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Consolidated metadata")
             found.to_zarr(partial, mode="w", zarr_format=3, consolidated=True)
             remove(self.results_path)
+
+
+def _checksum(found: xr.Dataset) -> str:
+    """Return the sha256 of accuracies, encoders and coordinates."""
+    digest = hashlib.sha256(np.ascontiguousarray(found["accuracy"].values, np.float64).tobytes())
+    for name in ("encoder", "removed", "amount", "draw", "seed", "task", "probe", "n_test"):
+        digest.update(json.dumps([str(value) for value in found[name].values.ravel()]).encode())
+    return digest.hexdigest()
 
 
 def check_tree_folder(path: Path, spec: RemovalTreeSpec) -> None:
@@ -157,7 +170,7 @@ def check_tree_folder(path: Path, spec: RemovalTreeSpec) -> None:
     """
     tree = RemovalTree(path)
     if tree.spec_path.is_file():
-        for field in ("name", "protocol"):
+        for field in ("name", "protocol", "action"):
             there, here = getattr(tree.spec, field), getattr(spec, field)
             if there != here:
                 raise UserError(

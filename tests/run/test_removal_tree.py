@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from sslmem_kit.data import samples as samples_module
 from sslmem_kit.data.identity import encoder_hash
 from sslmem_kit.data.loader import image_loader
 from sslmem_kit.data.samples import load_samples
+from sslmem_kit.errors import UserError
 from sslmem_kit.events import Event, Trained
 from sslmem_kit.run.removal_sets import candidates_of, removed_ids, without
 from sslmem_kit.run.removal_tree import run_tree
@@ -534,3 +536,45 @@ def test_an_unfinished_or_damaged_tree_is_named(
     shutil.rmtree(tmp_path / "tree" / "results.zarr")
     assert main(["report", "tree"]) == 2
     assert "is not finished, `sslmem run" in capsys.readouterr().err
+
+
+def test_what_is_refused_leaves_a_finished_tree_as_it_is(
+    whole: tuple[Path, Log], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a tree that cannot grow, and of one of another action; its spec was written before it was refused."""
+    path = Path(shutil.copytree(whole[0], tmp_path / "copy"))
+    before = (path / "removal.yaml").read_bytes()
+    with pytest.raises(UserError, match="action is 'remove' there and 'keep' here"):
+        run_tree(
+            parse_tree({**{name: value for name, value in TREE.items() if name != "remove"}, "keep": ["highest"]}, where="x"), path
+        )
+    monkeypatch.setattr("sslmem_kit.run.removal_tree._complete", Mock(side_effect=UserError("a task of one class")))
+    with pytest.raises(UserError, match="a task of one class"):
+        run_tree(spec(draws=3), path, device="cpu", scheduler="serial")
+    assert (path / "removal.yaml").read_bytes() == before
+    assert main(["report", str(path)]) == 0
+
+
+def test_results_that_are_not_what_was_written_are_named(
+    whole: tuple[Path, Log], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One number that was changed moved the verdict, and nothing said so."""
+    path = Path(shutil.copytree(whole[0], tmp_path / "copy"))
+    changed = open_tree(path).results.copy(deep=True)
+    changed["accuracy"][dict.fromkeys(changed["accuracy"].dims, 0)] = 0.123
+    with monkeypatch.context() as patch:
+        patch.setattr("sslmem_kit.store.removal_tree._checksum", lambda _: changed.attrs["checksum"])
+        open_tree(path).write_results(changed)
+    with pytest.raises(UserError, match="it is not what was written; remove it"):
+        _ = open_tree(path).results
+
+
+def test_weights_that_are_gone_are_trained_again(whole: tuple[Path, Log], tmp_path: Path) -> None:
+    """A finished tree's too, which dense tasks need; accuracies alone were looked at."""
+    path = Path(shutil.copytree(whole[0], tmp_path / "copy"))
+    (lost, *_) = sorted(path.glob("encoders/*/weights.safetensors"))
+    before = lost.read_bytes()
+    lost.unlink()
+    with workers_in_this_process():
+        run_tree(spec(), path, device="cpu")
+    assert lost.read_bytes() == before

@@ -92,7 +92,7 @@ def test_the_seeds_that_decide_do() -> None:
     assert power(int(needed)) > 0.7
     assert power(int(needed) // 2) < 0.75
     nothing = paired(values - values.mean())
-    assert nothing.required(1e-6, 1) != nothing.required(1e-6, 1)  # NaN: no number shows a margin as small as this
+    assert nothing.required(1e-6, 1) == np.inf, "no number shows a margin as small as this"
     assert nothing.required(0.05, 1) < MOST_SEEDS  # that there is no difference
 
 
@@ -148,6 +148,17 @@ def test_decisions_on_removal(effect: float, sd: float, decision: str) -> None:
     sentence = removal_verdict(overall, ["pairs"]).sentence
     assert f"by pairs {decision}" in sentence
     assert sentence.count(decision) >= 3
+
+
+def test_what_would_decide_is_unknown_with_one_seed_or_without_spread() -> None:
+    """It was said to be more than 1,000 seeds."""
+    one = table({"highest": -0.05}).isel(seed=[0])
+    same = table({"highest": -0.05}, sd=0.0)
+    for results in (one, same):
+        found = removal_verdict(removal_differences(results, over_amounts=True), ["pairs"])
+        assert "nan" not in found.sentence
+        assert any("two or more seeds whose differences vary" in sentence for sentence in found.cannot)
+    assert "over 1 seed " in removal_verdict(removal_differences(one, over_amounts=True), ["pairs"]).sentence
 
 
 def test_orders_that_are_chance_are_said() -> None:
