@@ -102,6 +102,7 @@ def alignment_of(spec: StudySpec, encoder: Encoder, ids: np.ndarray, loader: Ima
         batch_size=scoring.batch_size,
         precision=scoring.precision,
     )
+    assert isinstance(distances, np.ndarray), "an encoder by itself has no layers"
     found = mean_of_pairs(distances, scoring.views)
     if not np.isfinite(found).all():
         raise FloatingPointError

@@ -148,5 +148,9 @@ def as_text(found: dict[str, Any]) -> list[str]:
 def _cell(name: str, value: float, interval: list[float | None], *, signed: bool = False) -> str:
     scale, digits = (100, 1) if name.startswith(ACCURACY) else (1, 3) if name == "auc" else (1000, 1)
     sign = "+" if signed else ""
-    ends = "-" if None in interval else "[{}]".format(", ".join(f"{scale * end:{sign}.{digits}f}" for end in interval))
+    ends = (
+        "-"
+        if None in interval
+        else "[{}]".format(", ".join(f"{scale * end:{sign}.{digits}f}" for end in interval if end is not None))
+    )
     return f"{scale * value:{sign}.{digits}f} {ends}"

@@ -172,7 +172,7 @@ def _without(study: Study | RemovalTree | Frontier, names: Sequence[str] | None)
     UserError
         None does, or one of ``names`` does not.
     """
-    kinds = {"removal trees": OF_TREES, "mitigation frontiers": OF_FRONTIERS}
+    kinds: dict[str, tuple[str, ...]] = {"removal trees": OF_TREES, "mitigation frontiers": OF_FRONTIERS}
     kinds["studies"] = tuple(name for name in available() if not any(name in own for own in kinds.values()))
     here = (
         "removal trees" if isinstance(study, RemovalTree) else "mitigation frontiers" if isinstance(study, Frontier) else "studies"

@@ -233,8 +233,9 @@ def collect(
 ) -> xr.Dataset:
     """Return the table of all encoders, of what their folders hold."""
     arms, seeds = spec.all_arms(), sorted({seed for _, _, seed in found})
-    measured = {one.identity: read_measured(frontier.encoder(one.identity) / MEASURED, evaluation) for one in found.values()}
-    if any(one is None for one in measured.values()):
+    read = {one.identity: read_measured(frontier.encoder(one.identity) / MEASURED, evaluation) for one in found.values()}
+    measured = {identity: one for identity, one in read.items() if one is not None}
+    if len(measured) < len(read):
         raise UserError(f"{frontier.path}: measurements of encoders are missing; run the same command again")
     dims = ("arm", "family", "seed")
 

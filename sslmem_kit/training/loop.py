@@ -208,6 +208,8 @@ class _Training:
 
     def choose(self, epoch: int) -> None:
         """Have the samples chosen that are treated from now on, after ``epoch`` epochs."""
+        if self.chooser is None:
+            return
         self.objective.eval()
         try:
             chosen = self.chooser.choose(self.objective.encoder, epoch)

@@ -129,9 +129,9 @@ class Objective(nn.Module):
             return loss
         first, second = outputs or (self.encoder(batch.views[0]), self.encoder(batch.views[1]))
         if chosen is None:
-            weight = self.regularizer.weight
+            weight = self.regularizer.weight if self.regularizer else 0.0
             return (1 - weight) * loss - weight * mean_distance(first, second)
-        weight = self.weight_of_chosen * chosen.float().mean()
+        weight = (self.weight_of_chosen or 0.0) * chosen.float().mean()
         return (1 - weight) * loss - weight * mean_distance(first[chosen], second[chosen])
 
 
