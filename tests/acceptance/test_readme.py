@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
@@ -25,11 +25,11 @@ import yaml
 from PIL import Image
 
 from sslmem_kit import cli
-from sslmem_kit.spec import loading
+from sslmem_kit.spec import loading, removal_tree
 from sslmem_kit.spec.audit import is_audit, parse_audit
 from sslmem_kit.spec.frontier import parse_frontier
 from sslmem_kit.spec.loading import parse_spec
-from sslmem_kit.spec.presets import listing  # noqa: F401 (its load_spec is to be the real one, not what short_studies puts there)
+from sslmem_kit.spec.presets import listing  # noqa: F401 (its load_any is to be the real one, not what short_studies puts there)
 from sslmem_kit.spec.removal_tree import parse_tree
 from sslmem_kit.spec.study import StudySpec
 from tests.support import ROOT
@@ -41,8 +41,9 @@ NOT_RUN = {
     r"make (demo|test)\b.*": "installs 7 GB; no test does so",
     r"(\.venv/bin/)?jupyter lab .*": "serves JupyterLab; tests/explorer/test_lab_browser.py drives it",
     r"sslmem run paper/.*": "trains on GPUs for hours",
-    r"sslmem render \S+( reliability| layers| --html)+": "starts a kernel for every notebook; tests/report/test_notebooks.py renders",
+    r"sslmem render \S+( reliability| layers| fig04_regularizer| --html)+.*": "starts kernels; tests/report/test_notebooks.py renders",
     r"for encoder in .*": "trains on GPUs for hours",
+    r"for name in .*": "trains three studies for minutes",
     r"sslmem export STUDY --to groups.csv .*": "needs a study with groups; tests/report/test_duplicates.py exports them",
     r"sslmem dense .*": "fine-tunes for minutes; tests/run/test_dense.py does so in small",
     r"sslmem run twins(-apart)?": "trains hundreds of encoders",
@@ -307,14 +308,19 @@ def parse(arguments: list[str]) -> None:
 
 @contextmanager
 def short_studies() -> Iterator[None]:
-    real = loading.load_spec
+    real, any_kind = loading.load_spec, removal_tree.load_any
 
     def load(*given: object, **options: object) -> StudySpec:
         return short(real(*given, **options))
 
+    def load_any(*given: object, **options: object) -> Any:
+        loaded = any_kind(*given, **options)
+        return short(loaded) if isinstance(loaded, StudySpec) else loaded
+
     with pytest.MonkeyPatch.context() as patch, workers_in_this_process():
         for package in ("sslmem_kit", "sslmem_kit.spec", "sslmem_kit.spec.loading"):
             patch.setattr(f"{package}.load_spec", load)
+        patch.setattr("sslmem_kit.spec.removal_tree.load_any", load_any)
         yield
 
 
