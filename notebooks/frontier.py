@@ -21,7 +21,7 @@
 # %%
 from IPython.display import display
 
-from sslmem_kit import open_frontier
+from sslmem_kit import check_parameters, open_frontier
 from sslmem_kit.figures import frontier, interactive_figures, save_figure, show, warn
 from sslmem_kit.statistics.frontier import frontier_differences, frontier_means, frontier_measures, frontier_verdict
 
@@ -31,6 +31,7 @@ out = ""  # folder that figures are written to; by default figures/ of the front
 probe = "linear"  # linear, knn ...: the probe of the accuracies
 
 # %%
+check_parameters(probe=probe)
 opened = open_frontier(study)
 display(warn(opened))
 results = opened.results
