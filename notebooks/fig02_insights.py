@@ -67,7 +67,8 @@ if trajectory is None:
 else:
     over_training = fig02b.plot(trajectory)
     save_figure(over_training, out or opened.figures, "fig02b")
-    print(trajectory.attrs["missing"])
+    if trajectory.attrs["missing"]:
+        print(trajectory.attrs["missing"])
     display(show(over_training))
 
 # %%

@@ -52,7 +52,8 @@ for task in results["task"].values if known else ():
     figure = fig03.plot(curves, task, probe=probe)
     save_figure(figure, out or opened.figures, f"fig03_{probe}_{results['task'].values.tolist().index(task)}")
     display(show(figure))
-print("" if known else "Nothing to draw: one seed has no interval.")
+if not known:
+    print("Nothing to draw: one seed has no interval.")
 
 # %% [markdown]
 # ## Paired differences

@@ -53,7 +53,8 @@ for place, task in enumerate(results["task"].values.tolist() if known else ()):
         figure = frontier.plot(means, task, measure=measure)
         save_figure(figure, out or opened.figures, f"frontier_{probe}_{measure}_{place}")
         display(show(figure))
-print("" if known else "Nothing to draw: one seed has no interval.")
+if not known:
+    print("Nothing to draw: one seed has no interval.")
 
 # %% [markdown]
 # ## Differences
