@@ -121,7 +121,8 @@ def run_frontier(
         raise UserError("baseline.partition.extra: there are no samples that no encoder saw; give some")
     out.mkdir(parents=True, exist_ok=True)
     with frontier.lock():
-        frontier.write_spec(spec)
+        if not frontier.spec_path.is_file():  # one that grows keeps what it has until that is done
+            frontier.write_spec(spec)
         found, evaluation = encoders_of(spec, samples), evaluation_of(spec.baseline)
         each = {one.identity: one for one in found.values()}
         todo = [one for one in each.values() if not _is_complete(frontier.encoder(one.identity), one, evaluation)]
@@ -132,7 +133,9 @@ def run_frontier(
         if todo:
             options: dict[str, Any] = {"scheduler": scheduler, "workers": workers, "threads": threads, "device": device}
             _complete(frontier, spec, samples, each, todo, evaluation, on_event, **options)
-        frontier.write_results(collect(frontier, spec, samples, found, evaluation))
+        collected = collect(frontier, spec, samples, found, evaluation)
+        frontier.write_spec(spec)
+        frontier.write_results(collected)
     return Frontier(out)
 
 

@@ -16,9 +16,7 @@ import torch
 from sslmem_kit import store
 from sslmem_kit.data.loader import image_loader
 from sslmem_kit.data.samples import StudySamples
-from sslmem_kit.encoders.backbone import build_encoder
 from sslmem_kit.encoders.device import use_device
-from sslmem_kit.encoders.weights import load_weights
 from sslmem_kit.errors import UserError
 from sslmem_kit.events import Completed, OnEvent
 from sslmem_kit.measures import mitigation as mitigate
@@ -30,6 +28,7 @@ from sslmem_kit.spec.design import EncoderPlan
 from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.store.files import write_atomically
 from sslmem_kit.training.distributed import DeviceGroup
+from sslmem_kit.training.setup import trained_encoder
 
 
 def complete_arm_encoder(
@@ -74,11 +73,9 @@ def complete_arm_encoder(
             (folder / WEIGHTS).unlink()
             shutil.rmtree(folder / "resume", ignore_errors=True)
     weights = train_once(samples, plan, loader, folder, identity, threads, emit, chooser=chooser)
-    mean, std = samples.channel_statistics
-    encoder = build_encoder(spec.encoder, samples.dataset.image_shape, mean=mean, std=std).to(device)
-    load_weights(encoder, weights, device=device)
+    encoder = trained_encoder(spec, samples, weights, device)
     ids = samples.dataset.ids[samples.scored]
-    alignment = store.mean_of_pairs(score_samples(spec, encoder.eval(), ids, loader), spec.scoring.views)
+    alignment = store.mean_of_pairs(score_samples(spec, encoder, ids, loader), spec.scoring.views)
     rows = downstream_rows(spec, encoder, samples, loader, DeviceGroup(device))
     accuracy = rows["downstream/accuracy"]
     for what, values in (("scoring: alignment", alignment), ("downstream: accuracy", accuracy)):

@@ -18,9 +18,8 @@ import torch
 from sslmem_kit import store
 from sslmem_kit.data.loader import ImageLoader, image_loader
 from sslmem_kit.data.samples import StudySamples
-from sslmem_kit.encoders.backbone import build_encoder
 from sslmem_kit.encoders.device import use_device
-from sslmem_kit.encoders.weights import load_weights, save_weights
+from sslmem_kit.encoders.weights import save_weights
 from sslmem_kit.errors import UserError
 from sslmem_kit.events import Completed, OnEvent, Warned
 from sslmem_kit.measures.downstream.tasks import check_classes, load_task
@@ -38,6 +37,7 @@ from sslmem_kit.training.checkpoints import is_resumable, load_progress, save_pr
 from sslmem_kit.training.distributed import DeviceGroup
 from sslmem_kit.training.loop import train
 from sslmem_kit.training.mitigation import Chooser
+from sslmem_kit.training.setup import trained_encoder
 
 ACCURACY = "accuracy.json"
 
@@ -94,10 +94,8 @@ def complete_child(
     if weights is None:
         own = without(samples, child.removed)
         weights = train_once(own, child.plan, loader, folder, child.identity, threads, emit, facts={"removed": len(child.removed)})
-    mean, std = samples.channel_statistics
-    encoder = build_encoder(spec.encoder, samples.dataset.image_shape, mean=mean, std=std).to(device)
-    load_weights(encoder, weights, device=device)
-    rows = downstream_rows(spec, encoder.eval(), samples, loader, DeviceGroup(device))
+    encoder = trained_encoder(spec, samples, weights, device)
+    rows = downstream_rows(spec, encoder, samples, loader, DeviceGroup(device))
     accuracy, tested = (rows[f"downstream/{name}"] for name in ("accuracy", "n_test"))
     if not np.isfinite(accuracy).all():
         raise UserError(f"tasks: {child.plan.id} has no accuracy on a task, its test split is empty or of one class")

@@ -16,9 +16,9 @@ import xarray as xr
 from sslmem_kit import store
 from sslmem_kit.data.loader import ImageLoader, image_loader
 from sslmem_kit.data.samples import StudySamples, channels_first
-from sslmem_kit.encoders.backbone import Encoder, build_encoder
+from sslmem_kit.encoders.backbone import Encoder
 from sslmem_kit.encoders.device import use_device
-from sslmem_kit.encoders.weights import load_weights, save_weights
+from sslmem_kit.encoders.weights import save_weights
 from sslmem_kit.errors import UserError
 from sslmem_kit.events import Completed, OnEvent, Scored, Warned, ignore
 from sslmem_kit.measures import mitigation as mitigate
@@ -38,6 +38,7 @@ from sslmem_kit.study import Study
 from sslmem_kit.training.checkpoints import Progress, is_resumable, load_progress, save_progress, write_history
 from sslmem_kit.training.distributed import DeviceGroup
 from sslmem_kit.training.loop import train
+from sslmem_kit.training.setup import trained_encoder
 from sslmem_kit.training.stacked import StackedModules, train_together
 
 
@@ -390,7 +391,4 @@ def _write_config(
 
 
 def _load_encoder(study: Study, encoder_id: str, samples: StudySamples, device: str) -> Encoder:
-    mean, std = samples.channel_statistics
-    encoder = build_encoder(study.spec.encoder, samples.dataset.image_shape, mean=mean, std=std).to(device)
-    load_weights(encoder, study.encoder(encoder_id) / "weights.safetensors", device=device)
-    return encoder.eval()
+    return trained_encoder(study.spec, samples, study.encoder(encoder_id) / "weights.safetensors", device)

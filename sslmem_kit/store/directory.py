@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,12 @@ from sslmem_kit.errors import UserError
 from sslmem_kit.spec.audit import AuditSpec, is_audit, parse_audit
 from sslmem_kit.spec.loading import parse_spec
 from sslmem_kit.spec.moved import without_places
-from sslmem_kit.spec.paths import absolute
 from sslmem_kit.spec.places import SPEC_FILE
 from sslmem_kit.spec.reading import read_yaml, write_yaml
 from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.store import file_record, integrity
 from sslmem_kit.store.files import hold, is_leftover, remove, sweep, write_atomically
+from sslmem_kit.store.folder import ResultsFolder
 from sslmem_kit.store.metadata import root_is_whole
 
 LOCK = ".lock"
@@ -30,39 +29,10 @@ class StudyBusy(UserError):
     """Another process writes to the study."""
 
 
-@dataclass(frozen=True)
-class StudyFolder:
+class StudyFolder(ResultsFolder):
     """A study on disk: where its files are, its spec, and the lock of who writes. Opening one runs no code of its author's."""
 
-    path: Path
-    """Absolute: it stays right when the working directory changes."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "path", absolute(self.path))
-
-    @property
-    def spec_path(self) -> Path:
-        """Path of the resolved spec."""
-        return self.path / SPEC_FILE
-
-    @property
-    def results_path(self) -> Path:
-        """Path of the results store."""
-        return self.path / "results.zarr"
-
-    @property
-    def figures(self) -> Path:
-        """Folder of rendered figures."""
-        return self.path / "figures"
-
-    @property
-    def notebooks(self) -> Path:
-        """Folder of executed notebooks."""
-        return self.path / "notebooks"
-
-    def encoder(self, encoder_id: str) -> Path:
-        """Return the folder of an encoder: ``weights.safetensors``, ``config.json``, ``history.csv``, ``resume/``."""
-        return self.path / "encoders" / encoder_id
+    SPEC_FILE = SPEC_FILE
 
     def read_spec(self) -> StudySpec | AuditSpec:
         """Return the resolved spec: that of a study, or of an audit of encoders that were trained elsewhere."""

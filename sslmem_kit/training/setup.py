@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from sslmem_kit.data.samples import StudySamples
-from sslmem_kit.encoders.backbone import build_encoder
+from sslmem_kit.encoders.backbone import Encoder, build_encoder
+from sslmem_kit.encoders.weights import load_weights
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import PARTITION_CODE
 from sslmem_kit.spec.design import EncoderPlan
@@ -29,6 +32,14 @@ def new_objective(spec: StudySpec, plan: EncoderPlan, samples: StudySamples, dev
     if mitigation := mitigation_of(spec, plan):
         objective.weight_of_chosen = mitigation.weight
     return objective
+
+
+def trained_encoder(spec: StudySpec, samples: StudySamples, weights: Path, device: str) -> Encoder:
+    """Return an encoder of a study with the weights of a file, in evaluation mode."""
+    mean, std = samples.channel_statistics
+    encoder = build_encoder(spec.encoder, samples.dataset.image_shape, mean=mean, std=std).to(device)
+    load_weights(encoder, weights, device=device)
+    return encoder.eval()
 
 
 def mitigation_of(spec: StudySpec, plan: EncoderPlan) -> MitigationSpec | None:

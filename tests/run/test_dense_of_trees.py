@@ -14,14 +14,12 @@ import yaml
 from sslmem_kit.cli import main
 from sslmem_kit.errors import UserError
 from sslmem_kit.report.dense import tasks_of_tree
-from sslmem_kit.run import dense
 from sslmem_kit.run.dense import planned_runs, run_dense
 from sslmem_kit.store.removal_tree import open_tree
 from tests.run.test_dense import content, spec_of
+from tests.run.test_dense import counted as counted
 from tests.run.test_removal_tree import _here as _here
 from tests.run.test_removal_tree import whole as whole
-
-NAMES = ("rmse", "delta_1", "delta_2", "delta_3")
 
 
 @pytest.fixture
@@ -29,35 +27,12 @@ def tree(whole: tuple[Path, Any], tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole[0], tmp_path / "tree"))
 
 
-@pytest.fixture
-def made_up(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Number of each fine-tuning, by which its measures are made up."""
-    calls: list[int] = []
-
-    def fake(spec: Any, data: Any, encoder: Any, **options: Any) -> dict[str, Any]:
-        calls.append(len(calls))
-        value = 1 + calls[-1] / 100
-        return {
-            "measures": {name: {"value": value, "interval": [value - 0.1, value + 0.1]} for name in NAMES},
-            "constant": dict.fromkeys(NAMES, 3.0),
-            "loss": [1.0],
-            "n_test": 4,
-            "n_pixels": 1024,
-            "parameters": 1,
-            "seconds": 0.1,
-            "details": {},
-        }
-
-    monkeypatch.setattr(dense, "fine_tune", fake)
-    return calls
-
-
-def test_every_encoder_once_and_differences_are_those_of_the_table(tree: Path, made_up: list[int]) -> None:
+def test_every_encoder_once_and_differences_are_those_of_the_table(tree: Path, counted: list[dict[str, Any]]) -> None:
     opened, spec = open_tree(tree), spec_of(starts=["trained"])
     cells = opened.results["encoder"]
     names = {cell for cell in cells.values.ravel().tolist() if cell}
     done = run_dense(opened, spec, device="cpu")
-    assert len(made_up) == len(done["runs"]) == len(names)
+    assert len(counted) == len(done["runs"]) == len(names)
     by_cell = {}
     for run in done["runs"]:
         *above, _, last = Path(run["folder"]).parts
@@ -78,7 +53,9 @@ def test_every_encoder_once_and_differences_are_those_of_the_table(tree: Path, m
     assert row["claim"] == "lower"
 
 
-def test_the_command_the_report_and_its_warnings(tree: Path, made_up: list[int], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_the_report_and_its_warnings(
+    tree: Path, counted: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
     Path("task.yaml").write_text(yaml.safe_dump(content(starts=["trained"])))
     assert main(["dense", str(tree), "task.yaml", "--device", "cpu"]) == 0
     told = capsys.readouterr().out

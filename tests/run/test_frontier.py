@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import holoviews as hv
 import numpy as np
@@ -153,6 +155,30 @@ def test_arms_can_be_added_with_other_choices(whole: tuple[Path, Log], tmp_path:
     found, before = open_frontier(tmp_path / "f").results, open_frontier(whole[0]).results
     np.testing.assert_array_equal(found["alignment"].sel(arm="drop"), before["alignment"].sel(arm="drop"))
     assert "drop-random" not in found["arm"].values
+
+
+def test_what_cannot_grow_stays_as_it_is(whole: tuple[Path, Log], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its spec was written first, and the finished table could no longer be read."""
+    path = Path(shutil.copytree(whole[0], tmp_path / "copy"))
+    before = (path / "frontier.yaml").read_bytes()
+    monkeypatch.setattr("sslmem_kit.run.frontier._complete", Mock(side_effect=UserError("arms: short: it cannot be")))
+    with pytest.raises(UserError, match="arms: short"):
+        run_frontier(spec({"name": "short", "training": {"epochs": 2}}), path, device="cpu")
+    assert (path / "frontier.yaml").read_bytes() == before
+    assert open_frontier(path).results["arm"].size == 4
+
+
+def test_a_table_that_is_not_what_was_written_is_named(
+    whole: tuple[Path, Log], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(shutil.copytree(whole[0], tmp_path / "copy"))
+    changed = open_frontier(path).results.copy(deep=True)
+    changed["alignment"][0, 0, 0, 0] = 0.123
+    with monkeypatch.context() as patch:
+        patch.setattr("sslmem_kit.store.table.checksum", lambda _: changed.attrs["checksum"])
+        open_frontier(path).write_results(changed)
+    with pytest.raises(UserError, match="it is not what was written; remove it"):
+        _ = open_frontier(path).results
 
 
 def test_the_report_the_plan_and_the_figure(whole: tuple[Path, Log], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

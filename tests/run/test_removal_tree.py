@@ -563,7 +563,7 @@ def test_results_that_are_not_what_was_written_are_named(
     changed = open_tree(path).results.copy(deep=True)
     changed["accuracy"][dict.fromkeys(changed["accuracy"].dims, 0)] = 0.123
     with monkeypatch.context() as patch:
-        patch.setattr("sslmem_kit.store.removal_tree._checksum", lambda _: changed.attrs["checksum"])
+        patch.setattr("sslmem_kit.store.table.checksum", lambda _: changed.attrs["checksum"])
         open_tree(path).write_results(changed)
     with pytest.raises(UserError, match="it is not what was written; remove it"):
         _ = open_tree(path).results
