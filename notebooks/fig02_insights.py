@@ -20,7 +20,7 @@
 # picture.
 
 # %%
-from IPython.display import display
+from IPython.display import Markdown, display
 
 from sslmem_kit import check_parameters, open_study, statistics
 from sslmem_kit.figures import fig02a, fig02b, fig02c, interactive_figures, save_figure, show, warn
@@ -63,12 +63,12 @@ show(scatter)
 # %%
 trajectory = memorization_over_training(opened.tree) if "trajectory" in opened.tree.children else None
 if trajectory is None:
-    print("These encoders were trained elsewhere: nothing is known of their epochs.")
+    display(Markdown("These encoders were trained elsewhere: nothing is known of their epochs."))
 else:
     over_training = fig02b.plot(trajectory)
     save_figure(over_training, out or opened.figures, "fig02b")
     if trajectory.attrs["missing"]:
-        print(trajectory.attrs["missing"])
+        display(Markdown(trajectory.attrs["missing"]))
     display(show(over_training))
 
 # %%

@@ -19,7 +19,7 @@
 # has its interval over seeds and random sets, and every claim its test.
 
 # %%
-from IPython.display import display
+from IPython.display import Markdown, display
 
 from sslmem_kit import check_parameters, open_tree
 from sslmem_kit.figures import fig03, interactive_figures, save_figure, show, warn
@@ -38,7 +38,7 @@ results = opened.results
 curves, differences = removal_curves(results), removal_differences(results)
 overall = removal_differences(results, over_amounts=True)
 verdict = removal_verdict(overall, opened.spec.orders)
-print(verdict.sentence)
+display(Markdown(verdict.sentence))
 interactive_figures()
 
 # %% [markdown]
@@ -53,7 +53,7 @@ for task in results["task"].values if known else ():
     save_figure(figure, out or opened.figures, f"fig03_{probe}_{results['task'].values.tolist().index(task)}")
     display(show(figure))
 if not known:
-    print("Nothing to draw: one seed has no interval.")
+    display(Markdown("Nothing to draw: one seed has no interval."))
 
 # %% [markdown]
 # ## Paired differences
@@ -79,4 +79,5 @@ table.insert(4, "high", overall["interval"].sel(bound="high").to_series().reinde
 table.round(4)
 
 # %%
-print("\n".join(["can say:", *verdict.can, "", "cannot say:", *verdict.cannot]))
+for head, sentences in (("can say", verdict.can), ("cannot say", verdict.cannot)):
+    display(Markdown("\n".join([f"{head}:", "", *(f"- {sentence}" for sentence in sentences)])))

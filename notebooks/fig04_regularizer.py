@@ -20,7 +20,7 @@
 # paper's `paper/cifar10-mae-vit-tiny` and so on.
 
 # %%
-from IPython.display import display
+from IPython.display import Markdown, display
 
 from sslmem_kit import check_parameters, open_study, studies_by_weight
 from sslmem_kit.figures import fig04, interactive_figures, save_figure, show, warn
@@ -36,14 +36,16 @@ probe = "linear"  # linear or knn: whose accuracy is plotted
 check_parameters(probe=probe)
 opened = open_study(study)
 studies = studies_by_weight(opened, others)
-print(", ".join(one.path.name for one in studies))
+display(Markdown(", ".join(f"`{one.path.name}`" for one in studies)))
 display(warn(opened))
 for one in studies[1:]:
     display(warn(one))
 if len(studies) < 2:
-    print(
-        "There is nothing to compare: no finished study beside this one differs in objective.regularizer.weight alone. "
-        "Run some beside it, or name them by the parameter `others`."
+    display(
+        Markdown(
+            "**There is nothing to compare**: no finished study beside this one differs in `objective.regularizer.weight` alone. "
+            "Run some beside it, or name them by the parameter `others`."
+        )
     )
 found = memorization_by_weight([one.tree for one in studies], probe=probe) if len(studies) > 1 else None
 interactive_figures()
@@ -61,7 +63,7 @@ if found is not None and found.attrs["seeds"] > 1:
     save_figure(figure, out or opened.figures, "fig04")
     display(show(figure))
 elif found is not None:
-    print(found.attrs["missing"])
+    display(Markdown(found.attrs["missing"]))
 
 # %% [markdown]
 # ## Does it fall?

@@ -19,7 +19,7 @@
 # random, and of all samples. Every number has its interval over seeds, and every difference its test.
 
 # %%
-from IPython.display import display
+from IPython.display import Markdown, display
 
 from sslmem_kit import check_parameters, open_frontier
 from sslmem_kit.figures import frontier, interactive_figures, save_figure, show, warn
@@ -38,7 +38,7 @@ results = opened.results
 measures = frontier_measures(results, probe=probe)
 means, differences = frontier_means(measures), frontier_differences(measures)
 verdict = frontier_verdict(differences)
-print(verdict.sentence)
+display(Markdown(verdict.sentence))
 interactive_figures()
 
 # %% [markdown]
@@ -54,7 +54,7 @@ for place, task in enumerate(results["task"].values.tolist() if known else ()):
         save_figure(figure, out or opened.figures, f"frontier_{probe}_{measure}_{place}")
         display(show(figure))
 if not known:
-    print("Nothing to draw: one seed has no interval.")
+    display(Markdown("Nothing to draw: one seed has no interval."))
 
 # %% [markdown]
 # ## Differences
@@ -70,4 +70,5 @@ table.insert(2, "high", differences["interval"].sel(bound="high").to_series().re
 table.round(4)
 
 # %%
-print("\n".join(["can say:", *verdict.can, "", "cannot say:", *verdict.cannot]))
+for head, sentences in (("can say", verdict.can), ("cannot say", verdict.cannot)):
+    display(Markdown("\n".join([f"{head}:", "", *(f"- {sentence}" for sentence in sentences)])))
