@@ -73,7 +73,7 @@ class TableFolder(ResultsFolder, Generic[Spec]):
             )
         if lost := self.lost(found):
             raise UserError(f"{self.results_path}: {lost} are lost; remove it, {again}")
-        if found.attrs.get("checksum", checksum(found)) != checksum(found):  # older tables have none
+        if "checksum" in found.attrs and found.attrs["checksum"] != checksum(found):  # older tables have none
             raise UserError(f"{self.results_path}: it is not what was written; remove it, {again}")
         return found
 
