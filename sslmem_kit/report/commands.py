@@ -12,7 +12,7 @@ from sslmem_kit import arguments
 from sslmem_kit.arguments import Place, json_option, protocol_option, study_argument
 
 
-@click.command()
+@click.command(short_help="Show what a study, a tree or a frontier has found.")
 @study_argument
 @protocol_option
 @click.option(

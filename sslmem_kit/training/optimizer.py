@@ -23,7 +23,9 @@ def build_optimizer(
     does. With ``stacked``, the parameters of many such objectives by name, it updates these.
     """
     raw = [name for name, _ in objective.named_parameters() if name.rsplit(".", 1)[-1].endswith(("_token", "pos_embed"))]
-    groups = timm.optim.param_groups_weight_decay(objective, training.weight_decay, no_weight_decay_list=raw)
+    # Without decay timm makes one group; LARS adapts those parameters that a decay would be of.
+    groups = timm.optim.param_groups_weight_decay(objective, training.weight_decay or 1.0, no_weight_decay_list=raw)
+    groups = [group | {"weight_decay": training.weight_decay if group["weight_decay"] else 0.0} for group in groups]
     if stacked is not None:
         names = {id(parameter): name for name, parameter in objective.named_parameters()}
         for group in groups:
