@@ -1,0 +1,1 @@
+"""Comparisons: other scores beside memorization, one file each."""
