@@ -8,9 +8,10 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import Field, field_validator, model_validator
 
 from sslmem_kit.errors import UserError, near
+from sslmem_kit.spec.comparison import ComparisonSpec
 from sslmem_kit.spec.data import DataSpec
 from sslmem_kit.spec.paths import expanded
-from sslmem_kit.spec.section import Count, Section
+from sslmem_kit.spec.section import Count
 
 CROPS = ("corner", "periphery", "background")
 """Kinds of crops that leave the object out."""
@@ -68,7 +69,7 @@ share of the side above 0 and below 1, as in corner:0.3
     return Crop(kind, fraction)  # ty: ignore
 
 
-class DejaVuSpec(Section):
+class DejaVuSpec(ComparisonSpec):
     """Deja Vu memorization (Meehan et al. 2023): from a part of an image without its object, is the class of the object known?"""
 
     name: Literal["dejavu"] = "dejavu"

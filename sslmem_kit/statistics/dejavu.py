@@ -82,6 +82,25 @@ def one_encoder(held: np.ndarray, reference: np.ndarray, public_held: np.ndarray
     )
 
 
+def one_encoders(raw: xr.Dataset, chosen: np.ndarray) -> xr.Dataset:
+    """Excess of what encoders of family f name of some samples, as :func:`one_encoder`.
+
+    Parameters
+    ----------
+    raw
+        As in :func:`summary`, with what was measured of single encoders.
+    chosen
+        Whether each sample is one of these, (sample,).
+    """
+    _, of_f, _ = paired_encoders(raw)
+    columns = []
+    for name, dim in (("held_named", "sample"), ("reference_named", "sample"), ("public_held_named", "public_sample"),
+                      ("public_reference_named", "public_sample")):  # fmt: skip
+        values = raw[name].transpose(dim, "encoder").values[:, of_f]
+        columns.append(values[chosen] if dim == "sample" else values)
+    return one_encoder(*columns)
+
+
 def paired_encoders(raw: xr.Dataset) -> tuple[list[int], list[int], list[int]]:
     """Seeds that have an encoder of f and one of g, and the positions of these on ``encoder``.
 
