@@ -5,7 +5,7 @@ others too, and half the difference of two partitions whose roles are swapped ca
 
 References
 ----------
-McNemar, Psychometrika 12 (1947); Agresti and Min, Statistics in Medicine 24 (2005); Satterthwaite, Biometrics Bulletin 2 (1946).
+McNemar, Psychometrika 12 (1947); Agresti and Min, Statistics in Medicine 24 (2005); Howe, JASA 69 (1974).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def paired_shares(f: np.ndarray, g: np.ndarray) -> xr.Dataset:
     Notes
     -----
     The interval over samples has half a sample more of each outcome (Agresti and Min), without which it has no width where the encoders
-    agree on all. The variance over both is that of a two-way layout, samples + seeds - residual; degrees of freedom are Satterthwaite's.
+    agree on all. That over both adds squares of half widths (Howe): it never says less than Student's t over seeds, and is wide with two.
 
     Examples
     --------
@@ -105,14 +105,17 @@ def _intervals(difference: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarr
         return over_samples, unknown, over_samples
     seed_variance = of_seeds.var(ddof=1) / seeds
     over_seeds = student_interval(mean, seed_variance, seeds - 1)
-    residual = difference - of_samples[:, None] - of_seeds + mean
-    twice = (residual**2).sum() / ((n - 1) * (seeds - 1)) / (n * seeds)
-    beyond = seed_variance - twice
-    if beyond <= 0:
-        return over_samples, over_seeds, over_samples
-    total = variance + beyond
-    degrees = total**2 / (variance**2 / (n - 1) + seed_variance**2 / (seeds - 1))
-    return over_samples, over_seeds, student_interval(centre, total, max(degrees, 1))
+    return over_samples, over_seeds, _over_both(over_samples, seed_variance, seeds)
+
+
+def _over_both(over_samples: np.ndarray, variance: float, seeds: int) -> np.ndarray:
+    """Interval over samples, made wider by a variance over seeds with Student's t of their number: squares of half widths add (Howe 1974).
+
+    Degrees of freedom of the sum of the variances (Satterthwaite) would be too many where few seeds happen to be alike.
+    """
+    centre, reach = over_samples.mean(), np.ptp(over_samples) / 2
+    more = scipy.stats.t.ppf(0.5 + CONFIDENCE / 2, seeds - 1) * np.sqrt(max(variance, 0))
+    return centre + np.hypot(reach, more) * np.array([-1, 1])
 
 
 def _of_samples(values: np.ndarray) -> tuple[float, float]:
@@ -170,10 +173,7 @@ def half_difference(f: np.ndarray, g: np.ndarray, codes: np.ndarray) -> xr.Datas
             seed_variance = by_seed.var(ddof=1) / seeds
             intervals[1] = student_interval(value, seed_variance, seeds - 1)
             twice = sum(_residual(side) for side in sides) / 4
-            if seed_variance > twice:
-                total = variance + seed_variance - twice
-                degrees = total**2 / (variance**2 / (n - 2) + seed_variance**2 / (seeds - 1))
-                intervals[2] = student_interval(centre, total, max(degrees, 1))
+            intervals[2] = _over_both(intervals[0], seed_variance - twice, seeds)
     columns = dict(zip(("interval_samples", "interval_seeds", "interval"), ((BOUND, part) for part in intervals), strict=True))
     return xr.Dataset({"value": value, **columns, "n": n, "seeds": seeds}, {BOUND: list(BOUNDS)})
 
