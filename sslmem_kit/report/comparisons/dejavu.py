@@ -78,19 +78,19 @@ def as_text(found: Mapping[str, Any]) -> list[str]:
     lines = [f"{verdict(_decisive(found))}: {shown}"]
     if found["effect"]["value"] is not None:
         lines.append(
-            f"(candidates - independent) / 2: {_share(found['effect']['value'])} {_interval(found['effect']['interval'])}, over samples and "
+            f"(candidates - independent) / 2: {share(found['effect']['value'])} {interval(found['effect']['interval'])}, over samples and "
             "trainings; the offset of the trainings cancels"
         )
     lines.append(
         f"{'partition':<12} {'n':>7} {'f alone':>15} {'g alone':>15} {'both':>7} {'net, over samples and trainings':>36} {'p':>9}"
     )
     for name, row in found["partitions"].items():
-        alone = [_with_sd(row[key], row[f"{key}_sd"]) for key in ("memorized", "misrepresented")]
-        net = f"{_share(row['net'])} {_interval(row['interval'])}"
+        alone = [with_sd(row[key], row[f"{key}_sd"]) for key in ("memorized", "misrepresented")]
+        net = f"{share(row['net'])} {interval(row['interval'])}"
         each = " ".join(chance(p) for p in row["p_by_seed"][:3])
         lines.append(f"{name:<12} {row['n']:>7,} {alone[0]:>15} {alone[1]:>15} {_percent(row['correlated']):>7} {net:>36} {each}")
     lines.append("f alone is the paper's score (Table 4): it has a floor, which g alone shows; p: McNemar's exact test, by seed")
-    parts = [f"{row['fraction']:.0%} {_share(row['gap'])} {_interval(row['interval_samples'])}" for row in found["confident"]]
+    parts = [f"{row['fraction']:.0%} {share(row['gap'])} {interval(row['interval_samples'])}" for row in found["confident"]]
     lines.append(f"accuracy of f minus g on the candidates that each is surest of, over samples: {'; '.join(parts)}")
     if len(found["sweep"]) > 1:
         lines.append("net by crop and neighbours: " + "; ".join(_cell(row) for row in found["sweep"]))
@@ -98,7 +98,7 @@ def as_text(found: Mapping[str, Any]) -> list[str]:
         if row["excess"] is not None:
             lines.append(
                 f"one encoder, {name}: f names and a reference without encoder does not {_percent(row['share'])}, of public images "
-                f"{_percent(row['public_share'])}, excess {_share(row['excess'])} {_interval(row['interval_samples'])} over samples"
+                f"{_percent(row['public_share'])}, excess {share(row['excess'])} {interval(row['interval_samples'])} over samples"
             )
     return [*lines, found["limits"]]
 
@@ -133,17 +133,32 @@ def _percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.1%}"
 
 
-def _share(value: float | None) -> str:
+def share(value: float | None) -> str:
+    """Return a difference of shares in percent, with its sign.
+
+    >>> share(0.0123)
+    '+1.23%'
+    """
     return "-" if value is None else f"{number(100 * value, 2)}%"
 
 
-def _with_sd(value: float | None, sd: float | None) -> str:
+def with_sd(value: float | None, sd: float | None) -> str:
+    """Return a share in percent with its standard deviation.
+
+    >>> with_sd(0.3, 0.01)
+    '30.0% (sd 1.0)'
+    """
     return _percent(value) + ("" if sd is None else f" (sd {100 * sd:.1f})")
 
 
-def _interval(bounds: Sequence[float | None]) -> str:
+def interval(bounds: Sequence[float | None]) -> str:
+    """Return the bounds of an interval in percent.
+
+    >>> interval([0.01, None])
+    '[+1.00, -]'
+    """
     return f"[{', '.join(number(None if bound is None else 100 * bound, 2) for bound in bounds)}]"
 
 
 def _cell(row: Mapping[str, Any]) -> str:
-    return f"{row['crop']}, {row['neighbours']}: {_share(row['net'])} {_interval(row['interval'])}"
+    return f"{row['crop']}, {row['neighbours']}: {share(row['net'])} {interval(row['interval'])}"
