@@ -28,7 +28,16 @@ from sslmem_kit.encoders.device import plain_float32
 from sslmem_kit.errors import UserError
 from sslmem_kit.measures.comparisons.correlation import FOLDS, class_probabilities, spread_over_folds, thumbnails
 from sslmem_kit.measures.comparisons.crops import Boxes, backgrounds_of, read_boxes, show
-from sslmem_kit.measures.comparisons.neighbours import Public, confidence, consistency, named, nearest_labels, public_set, votes
+from sslmem_kit.measures.comparisons.neighbours import (
+    Public,
+    confidence,
+    consistency,
+    named,
+    nearest_of_other_folds,
+    nearest_public,
+    public_set,
+    votes,
+)
 from sslmem_kit.measures.downstream.tasks import load_task
 from sslmem_kit.measures.features import pooled_features
 from sslmem_kit.names import SAMPLE
@@ -225,7 +234,8 @@ def look(
                     rectangles = torch.from_numpy(rectangles).to(device)
                 view = show(images, crop, fill=fill, backgrounds=rectangles)
                 embedded = encoder.pool(encoder(view)).float()
-                labels = nearest_labels(public, embedded, max(neighbours), own=own)
+                nearest = nearest_public(public, embedded, max(neighbours), own=own)
+                labels = public.labels[nearest]
                 asked = torch.where(torch.from_numpy(there).to(device), classes, -1)
                 for number, count in enumerate(neighbours):
                     counts = votes(labels[:, :count], public.classes)
@@ -234,7 +244,8 @@ def look(
                     sure = torch.where(asked < 0, torch.nan, confidence(counts))
                     found["confidence"][part, place, number] = sure.cpu()
                 if place == 0:
-                    counts = votes(nearest_labels(public, embedded, neighbours[0], own=own, folds=folds), public.classes)
+                    held = nearest_of_other_folds(public, embedded, nearest, neighbours[0], own=own, folds=folds)
+                    counts = votes(public.labels[held], public.classes)
                     found["held_consistency"][part] = consistency(counts, asked).cpu()
                     found["held_named"][part] = named(counts, asked).cpu()
                     small.append(thumbnails(view).cpu().numpy())

@@ -37,10 +37,10 @@ def public_set(features: Tensor, labels: Tensor, *, folds: Tensor | None = None)
 
 
 @torch.inference_mode()
-def nearest_labels(
+def nearest_public(
     public: Public, queries: Tensor, count: int, *, own: Tensor | None = None, folds: Tensor | None = None
 ) -> Tensor:
-    """Return the classes of the nearest public samples, nearest first, (query, count) int64.
+    """Return the positions of the nearest public samples, nearest first, (query, count) int64.
 
     Parameters
     ----------
@@ -57,15 +57,15 @@ def nearest_labels(
 
     Examples
     --------
-    >>> public = public_set(torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), torch.tensor([0, 1, 2]))
-    >>> nearest_labels(public, torch.tensor([[2.0, 0.1]]), 2).tolist()
+    >>> public = public_set(torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), torch.tensor([0, 1, 1]))
+    >>> nearest_public(public, torch.tensor([[2.0, 0.1]]), 2).tolist()
     [[0, 2]]
-    >>> nearest_labels(public, torch.tensor([[2.0, 0.1]]), 2, own=torch.tensor([0])).tolist()
+    >>> nearest_public(public, torch.tensor([[2.0, 0.1]]), 2, own=torch.tensor([0])).tolist()
     [[2, 1]]
     """
     units = normalize(queries.float(), dim=1)
     best = torch.full((len(units), count), -torch.inf, device=units.device)
-    labels = torch.zeros(len(units), count, dtype=torch.int64, device=units.device)
+    positions = torch.zeros(len(units), count, dtype=torch.int64, device=units.device)
     for start in range(0, len(public.units), PUBLIC_BLOCK):
         part = slice(start, start + PUBLIC_BLOCK)
         similarity = units @ public.units[part].T
@@ -76,8 +76,22 @@ def nearest_labels(
             similarity.masked_fill_(folds[:, None] == public.folds[None, part], -torch.inf)
         found, places = similarity.topk(min(count, similarity.shape[1]), dim=1)
         merged = torch.cat([best, found], dim=1).topk(count, dim=1)
-        best, labels = merged.values, torch.cat([labels, public.labels[part][places]], dim=1).gather(1, merged.indices)
-    return labels
+        best, positions = merged.values, torch.cat([positions, places + start], dim=1).gather(1, merged.indices)
+    return positions
+
+
+def nearest_of_other_folds(public: Public, queries: Tensor, nearest: Tensor, count: int, *, own: Tensor, folds: Tensor) -> Tensor:
+    """Return the positions of the nearest public samples of other folds, as :func:`nearest_public` with ``folds``.
+
+    They are among the nearest of all, ``nearest``, wherever enough of these are of other folds; only for the other queries is there a search.
+    """
+    outside = public.folds[nearest] != folds[:, None]
+    found = nearest.gather(1, torch.argsort(~outside, dim=1, stable=True)[:, :count])
+    few = torch.nonzero((outside.sum(dim=1) < count) | (nearest.shape[1] < count))[:, 0]
+    if len(few):
+        searched = nearest_public(public, queries[few], count, own=own[few], folds=folds[few])
+        found = searched if len(few) == len(queries) else found.index_copy(0, few, searched)
+    return found
 
 
 def votes(labels: Tensor, classes: int) -> Tensor:

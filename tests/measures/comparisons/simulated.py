@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from sslmem_kit.measures.comparisons.neighbours import confidence, consistency, named, nearest_labels, public_set, votes
+from sslmem_kit.measures.comparisons.neighbours import confidence, consistency, named, nearest_public, public_set, votes
 
 
 class Case(NamedTuple):
@@ -61,7 +61,7 @@ def simulate(case: Case, rng: np.random.Generator, *, memorized: float = 0.0) ->
             features = directions[public_labels] + case.noise * rng.normal(size=(case.public, width))
             queries = directions[seen] + noise * rng.normal(size=(total, width))
             public = public_set(*map(torch.from_numpy, (features, public_labels)))
-            counts = votes(nearest_labels(public, torch.from_numpy(queries), case.neighbours), public.classes)
+            counts = votes(public.labels[nearest_public(public, torch.from_numpy(queries), case.neighbours)], public.classes)
             own = torch.from_numpy(labels)
             found[f"named_{family}"].append(named(counts, own).numpy())
             found[f"consistency_{family}"].append(consistency(counts, own).numpy())

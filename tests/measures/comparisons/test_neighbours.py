@@ -7,7 +7,15 @@ from scipy.stats import entropy
 from sklearn.neighbors import KNeighborsClassifier
 
 from sslmem_kit.measures.comparisons import neighbours
-from sslmem_kit.measures.comparisons.neighbours import confidence, consistency, named, nearest_labels, public_set, votes
+from sslmem_kit.measures.comparisons.neighbours import (
+    confidence,
+    consistency,
+    named,
+    nearest_of_other_folds,
+    nearest_public,
+    public_set,
+    votes,
+)
 
 
 @pytest.mark.parametrize("block", [7, 2**14])
@@ -24,7 +32,9 @@ def test_votes_are_those_of_scikit_learn(
     own = rng.integers(classes, size=queries)
     oracle = KNeighborsClassifier(count, metric="cosine", algorithm="brute").fit(known, labels)
     shares = oracle.predict_proba(asked)
-    found = nearest_labels(public_set(torch.from_numpy(known), torch.from_numpy(labels)), torch.from_numpy(asked), count)
+    found = torch.from_numpy(labels)[
+        nearest_public(public_set(*map(torch.from_numpy, (known, labels))), torch.from_numpy(asked), count)
+    ]
     counts = votes(found, classes)
     np.testing.assert_allclose(counts / count, shares, rtol=1e-6)
     np.testing.assert_array_equal(named(counts, torch.from_numpy(own)), oracle.predict(asked) == own)
@@ -40,13 +50,17 @@ def test_neither_itself_nor_its_fold_is_a_neighbour(monkeypatch: pytest.MonkeyPa
     rng = np.random.default_rng(0)
     known, labels, folds = torch.from_numpy(rng.normal(size=(23, 4))), torch.arange(23), torch.arange(23) % 5
     public = public_set(known, labels, folds=folds)
-    assert (nearest_labels(public, known, 1)[:, 0] == labels).all()
-    own = nearest_labels(public, known, 22, own=torch.arange(23))
+    assert (nearest_public(public, known, 1)[:, 0] == labels).all()
+    own = nearest_public(public, known, 22, own=torch.arange(23))
     assert all(sorted(row) == [other for other in range(23) if other != place] for place, row in enumerate(own.tolist()))
-    found = nearest_labels(public, known, 18, own=torch.arange(23), folds=folds)
+    found = nearest_public(public, known, 18, own=torch.arange(23), folds=folds)
     assert (folds[found] != folds[:, None]).all()
-    absent = nearest_labels(public, known, 3, own=torch.full((23,), -1))
-    np.testing.assert_array_equal(absent, nearest_labels(public, known, 3))
+    for wide in (2, 5, 20):  # among fewer than are asked for, hardly enough, and enough
+        nearest = nearest_public(public, known, wide, own=torch.arange(23))
+        same = nearest_of_other_folds(public, known, nearest, 4, own=torch.arange(23), folds=folds)
+        np.testing.assert_array_equal(same, found[:, :4])
+    absent = nearest_public(public, known, 3, own=torch.full((23,), -1))
+    np.testing.assert_array_equal(absent, nearest_public(public, known, 3))
 
 
 def test_a_class_that_is_not_public_has_no_answer() -> None:
