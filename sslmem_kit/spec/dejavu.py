@@ -66,7 +66,7 @@ share of the side above 0 and below 1, as in corner:0.3
         raise UserError(f"crops: {text!r} has no number after the colon; {_ALLOWED}") from None
     if not 0 < fraction < 1:
         raise UserError(f"crops: {text!r} shows {share} of the side; {_ALLOWED}")
-    return Crop(kind, fraction)  # ty: ignore
+    return Crop(kind, fraction)  # pyright: ignore[reportArgumentType]
 
 
 class DejaVuSpec(ComparisonSpec):

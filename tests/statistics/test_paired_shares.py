@@ -63,13 +63,17 @@ def test_agreement_on_all_leaves_an_interval() -> None:
 def _with_offsets(rng: np.random.Generator, n: int, seeds: int, offset: float) -> tuple[np.ndarray, np.ndarray]:
     """Answers of encoders of one distribution, which differ in how much they name."""
     easy = rng.normal(size=(n, 1))
-    return tuple((easy + offset * rng.normal(size=(1, seeds)) + rng.normal(size=(n, seeds)) > 0).astype(float) for _ in "fg")  # ty: ignore
+
+    def answers() -> np.ndarray:
+        return (easy + offset * rng.normal(size=(1, seeds)) + rng.normal(size=(n, seeds)) > 0).astype(float)
+
+    return answers(), answers()
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 6])
 def test_offsets_of_trainings_are_in_the_interval_over_both(seeds: int) -> None:
     rng = np.random.default_rng(seeds)
-    covered = dict.fromkeys(("interval", "interval_samples", "half"), 0)
+    covered: dict[str, int] = dict.fromkeys(("interval", "interval_samples", "half"), 0)
     codes = np.repeat([1, 2], 150)
     for _ in range(300):
         f, g = _with_offsets(rng, 300, seeds, 0.3)

@@ -144,7 +144,7 @@ def public_samples(subject: Subject, options: DejaVuSpec) -> PublicSamples:
             f"public: {own.name!r} is the study's own data, of which encoders saw a part; leave public out, or name other data"
         )
     else:
-        dataset, loader = _load(options.public, own.image_shape, subject.spec.seed, subject.loader.device)
+        dataset, loader = _load(options.public.model_dump_json(), own.image_shape, subject.spec.seed, subject.loader.device)
         positions = np.arange(len(dataset))
         what, remedy = repr(dataset.name), "name labelled data, with a folder a class"
     present, labels = np.unique(dataset.labels[positions], return_inverse=True)
@@ -161,8 +161,9 @@ def public_samples(subject: Subject, options: DejaVuSpec) -> PublicSamples:
 
 
 @lru_cache(maxsize=1)
-def _load(spec: DataSpec, image_shape: tuple[int, int, int], seed: int, device: str) -> tuple[Dataset, ImageLoader]:
-    dataset = load_task(spec, image_shape, seed=seed)
+def _load(spec: str, image_shape: tuple[int, int, int], seed: int, device: str) -> tuple[Dataset, ImageLoader]:
+    """Return public data by the JSON of their spec; the last ones are cached, because one process measures several encoders."""
+    dataset = load_task(DataSpec.model_validate_json(spec), image_shape, seed=seed)
     return dataset, ImageLoader(dataset, device)
 
 

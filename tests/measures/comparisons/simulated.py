@@ -49,7 +49,7 @@ def simulate(case: Case, rng: np.random.Generator, *, memorized: float = 0.0) ->
     public_labels = np.concatenate([np.arange(case.classes), rng.integers(case.classes, size=case.public - case.classes)])
     shows = np.where(rng.uniform(size=total) < case.cue, labels, rng.integers(case.classes, size=total))
     codes = np.repeat([1, 2], case.samples)
-    found: dict[str, list[list[np.ndarray]]] = {
+    found: dict[str, list[np.ndarray]] = {
         f"{name}_{family}": [] for name in ("named", "consistency", "confidence") for family in "fg"
     }
     for _ in range(case.seeds):

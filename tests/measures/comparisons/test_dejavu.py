@@ -31,6 +31,8 @@ SHOWN = "periphery:0.4"
 class Lookup(torch.nn.Module):
     """Encoder that knows the class of whole images, and of the parts of the samples that it was trained on; of others it says one at random."""
 
+    mean: torch.Tensor
+
     def __init__(self, subject: Subject, trained: np.ndarray) -> None:
         super().__init__()
         self.register_buffer("mean", torch.full((1, 1, 1), 0.25))
@@ -64,7 +66,7 @@ def _subject(**changes: Any) -> Subject:
     samples = load_samples(spec)
     ids = samples.dataset.ids[samples.scored]
     loader = ImageLoader(samples.dataset, "cpu")
-    return Subject(spec, spec.encoders[0], samples, torch.nn.Identity(), loader, ids)  # ty: ignore
+    return Subject(spec, spec.encoders[0], samples, torch.nn.Identity(), loader, ids)  # pyright: ignore[reportArgumentType]
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +135,27 @@ def test_backgrounds_are_those_of_boxes(subject: Subject, tmp_path: Path) -> Non
     np.testing.assert_array_equal(np.isfinite(found["named"].values[:, 0, 0]), has)
     np.testing.assert_array_equal(np.isfinite(found["reference_named"].values), has)
     np.testing.assert_array_equal(np.isfinite(found["public_held_named"].values), np.isin(found["public_sample"].values, ids))
+
+
+def test_other_data_are_matched_by_the_names_of_classes(subject: Subject, measured: dict[str, xr.Dataset], tmp_path: Path) -> None:
+    """The test split as other data, with classes in another order and without the class 9."""
+    data = subject.samples.dataset
+    test = data.ids[data.is_test & (data.labels != 9)]
+    names = [str(name) for name in range(8, -1, -1)]
+    labels = 8 - data.labels[data.positions(test)]
+    np.savez(tmp_path / "public.npz", images=data.read(test)[..., 0], labels=labels, class_names=names)
+    codes = subject.samples.codes[subject.samples.scored]
+    trained = subject.ids[np.isin(codes, [PARTITION_CODE["shared"], PARTITION_CODE["candidate"]])]
+    options = DejaVuSpec.model_validate(
+        {"crops": [SHOWN], "neighbours": [10], "public": {"name": f"npz:{tmp_path / 'public.npz'}"}}
+    )
+    found = measure(replace(subject, encoder=Lookup(subject, trained)), options)
+    nine = data.labels[data.positions(subject.ids)] == 9
+    assert np.isnan(found["named"].values[nine]).all()
+    assert np.isnan(found["reference_named"].values[nine]).all()
+    known = (codes == PARTITION_CODE["candidate"]) & ~nine
+    assert found["named"].values[known].mean() > 0.97
+    np.testing.assert_array_equal(found["public_sample"], np.arange(len(test)))
 
 
 def test_two_hundred_null_pairs_differ_by_nothing() -> None:

@@ -15,7 +15,7 @@ from sslmem_kit.report.comparisons.table4 import table4, table4_as_text
 from sslmem_kit.report.tables import without_nan
 from sslmem_kit.run.comparisons import add_scores
 from sslmem_kit.scores.comparisons.dejavu import reduce
-from sslmem_kit.study import Study, open_study
+from sslmem_kit.study import Study
 from tests.support.fake_study import make_study
 
 
@@ -48,7 +48,7 @@ def _with_dejavu(path: Path, *, memorized: float, seeds: int = 3) -> Study:
     )
     attrs = {"options": json.dumps({"name": "dejavu"}), "title": "Deja Vu", "source": "", "definition": ""}
     add_scores(study, "dejavu", reduce(raw, study.tree), raw=raw, attrs=attrs)
-    return open_study(path)
+    return Study(path)
 
 
 @pytest.mark.parametrize(
