@@ -11,23 +11,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field
 
 from sslmem_kit.errors import UserError, near
-from sslmem_kit.spec.section import Section
-
-
-class ComparisonSpec(Section):
-    """Options of one comparison; its name alone takes all defaults."""
-
-    name: str
-    """Name of the comparison."""
-    KEEPS_STATES: ClassVar[bool] = False
-    """True: training keeps the whole objective at the recorded epochs, in ``encoders/<id>/checkpoints``, which this comparison reads."""
-
-
-class DejaVuSpec(ComparisonSpec):
-    """Deja Vu (Meehan et al. 2023): what an encoder infers of an image from a crop without its object."""
-
-    name: Literal["dejavu"]
-    """Name of the comparison."""
+from sslmem_kit.spec.comparison import ComparisonSpec
+from sslmem_kit.spec.dejavu import DejaVuSpec
 
 
 class SupervisedScoreSpec(ComparisonSpec):

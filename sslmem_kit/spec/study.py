@@ -112,7 +112,8 @@ class StudySpec(HashedSpec):
         """Return the spec with what depends on other fields filled in, and relative paths made absolute against ``base``."""
         scoring = self.scoring.model_copy(update={"policy": self.scoring.policy or self.training.policy})
         sections = {name: getattr(self, name).resolved(base) for name in ("data", "partition", "downstream")}
-        return self.model_copy(update={**sections, "scoring": scoring})
+        comparisons = tuple(comparison.resolved(base) for comparison in self.comparisons)
+        return self.model_copy(update={**sections, "scoring": scoring, "comparisons": comparisons})
 
     @property
     def _counting(self) -> dict[str, Any]:
