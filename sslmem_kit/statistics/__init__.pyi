@@ -3,6 +3,7 @@ from .effect import effects, seed_summary, training_means
 from .estimators import compare_estimators
 from .extremes import cross_fitted, with_shrunken
 from .fdr import fdr_summary, null_proportion, p_values, q_values, with_significance
+from .influence import influence
 from .layers import layer_scores, layer_table, layer_tests
 from .order import order_caveat, rank_scores
 from .precision import VarianceComponents, curve_of_study, planning_curve, required_seeds, variance_shares
@@ -33,6 +34,7 @@ __all__ = [
     "fdr_summary",
     "forecast",
     "highest",
+    "influence",
     "layer_scores",
     "layer_table",
     "layer_tests",
