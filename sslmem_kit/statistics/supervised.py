@@ -114,7 +114,8 @@ def agreement_on_candidates(
     Notes
     -----
     p is of Kendall's tau over these samples, exact for few, and else by its normal approximation. The p of the paper's Table 12 is larger by
-    many orders than tau and 5,000 candidates allow (trap 4 of the paper's map).
+    many orders than tau and 5,000 candidates allow (trap 4 of the paper's map). Where both scores are of the same encoders, what a training
+    did to a sample by chance is in both, and agrees too.
 
     Examples
     --------
