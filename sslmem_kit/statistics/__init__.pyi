@@ -3,14 +3,15 @@ from .effect import effects, seed_summary, training_means
 from .estimators import compare_estimators
 from .extremes import cross_fitted, with_shrunken
 from .fdr import fdr_summary, null_proportion, p_values, q_values, with_significance
-from .influence import influence
 from .layers import layer_scores, layer_table, layer_tests
 from .order import order_caveat, rank_scores
 from .precision import VarianceComponents, curve_of_study, planning_curve, required_seeds, variance_shares
 from .regularizer import memorization_by_weight
 from .reliability import assess, forecast, spearman_brown
 from .removal import removal_curves, removal_differences, removal_verdict
+from .side_by_side import studies_side_by_side
 from .summary import bootstrap_mean_interval, by_partition, partition_summary, share_above, wilson_interval
+from .supervised import agreement_on_candidates, supervised_effect
 from .t_tests import LETTER, TABLE_2, TABLE_16, one_sample_test, partition_tests, two_sample_test
 from .trajectory import memorization_over_training
 from .units import strongest_seen, unit_table
@@ -24,6 +25,7 @@ __all__ = [
     "CrossedScores",
     "VarianceComponents",
     "Verdict",
+    "agreement_on_candidates",
     "assess",
     "bootstrap_mean_interval",
     "by_partition",
@@ -34,7 +36,6 @@ __all__ = [
     "fdr_summary",
     "forecast",
     "highest",
-    "influence",
     "layer_scores",
     "layer_table",
     "layer_tests",
@@ -58,6 +59,8 @@ __all__ = [
     "share_above",
     "spearman_brown",
     "strongest_seen",
+    "studies_side_by_side",
+    "supervised_effect",
     "top_overlap",
     "training_means",
     "two_sample_test",

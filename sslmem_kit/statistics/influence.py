@@ -49,10 +49,10 @@ def influence(
     Returns
     -------
     On (``test_sample``, ``rank``), highest first: ``influence``, its ``standard_error``, and ``influential``, the id of the training sample. On
-    ``test_sample``: ``above``, the number of training samples above the threshold, ``above_by_chance`` and ``highest_by_chance``, that number
-    and the highest influence after the exchange. The attrs hold ``threshold``, ``encoders``, ``samples`` (that some encoders were trained on
-    and some not: only these have an influence), ``replicates`` and ``errors``: ``over seeds`` where every seed has encoders of both kinds for every
-    sample, ``over encoders`` else, which takes encoders as independent.
+    ``test_sample``: ``above``, the number of training samples above the threshold, and ``above_by_chance`` and ``highest_by_chance``, that
+    number and the highest influence after the exchange. The attrs hold ``threshold``, ``encoders``, ``samples`` (only those that some
+    encoders were trained on and some not have an influence), ``replicates`` and ``errors``: ``over seeds`` where every seed has encoders of
+    both kinds for every sample, ``over encoders`` else, which takes encoders as independent.
 
     Raises
     ------
