@@ -4,8 +4,8 @@
 not; positive: i helps with j. Both are means over encoders on random subsets. The whole matrix is never in memory: it streams by in blocks of
 test samples, of which the training samples of highest influence remain.
 
-The highest of many noisy numbers is high by chance. So the same is counted once more after the encoders of each seed have exchanged
-their subsets at random: there nothing can have an influence on anything, and all else is as it was.
+The highest of many noisy numbers is high by chance. So the same is counted again after the encoders of each seed have exchanged their
+subsets at random: there nothing can have an influence on anything, and all else is as it was.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ import numpy as np
 import xarray as xr
 
 from sslmem_kit.errors import UserError
+from sslmem_kit.statistics.agreement import highest
 
 TEST_SAMPLE, RANK = "test_sample", "rank"
 THRESHOLD = 0.15
 """Influence above which a pair is counted; Feldman and Zhang's."""
+ROUNDING = 1e-9
+"""Difference of two influences that rounding can make."""
 BLOCK_BYTES = 2**25
 """Bytes of one matrix of a block of test samples by all training samples; some five are in memory at a time."""
 
@@ -28,7 +31,8 @@ def influence(
     *,
     top: int = 10,
     threshold: float = THRESHOLD,
-    shuffle: int = 0,
+    exchanges: int = 19,
+    seed: int = 0,
 ) -> xr.Dataset:
     """Estimate the influence of each training sample on each test sample, and keep the highest.
 
@@ -43,16 +47,17 @@ def influence(
         Number of training samples that are kept for each test sample.
     threshold
         Influence above which pairs are counted.
-    shuffle
-        Seed of the random exchange of subsets.
+    exchanges, seed
+        Number of random exchanges of subsets, each of which takes as long as the estimate, and their seed.
 
     Returns
     -------
     On (``test_sample``, ``rank``), highest first: ``influence``, its ``standard_error``, and ``influential``, the id of the training sample. On
-    ``test_sample``: ``above``, the number of training samples above the threshold, and ``above_by_chance`` and ``highest_by_chance``, that
-    number and the highest influence after the exchange. The attrs hold ``threshold``, ``encoders``, ``samples`` (only those that some
-    encoders were trained on and some not have an influence), ``replicates`` and ``errors``: ``over seeds`` where every seed has encoders of
-    both kinds for every sample, ``over encoders`` else, which takes encoders as independent.
+    ``test_sample``: ``above``, the number of training samples above the threshold, and means over exchanges of that number and of the highest
+    influence, ``above_by_chance`` and ``highest_by_chance``. ``p``: of the highest influence of all, against those of the exchanges; at least
+    1 / (1 + exchanges). The attrs hold ``threshold``, ``encoders``, ``samples`` (only those that some encoders were trained on and some not
+    have an influence), ``replicates`` and ``errors``: ``over seeds`` where every seed has encoders of both kinds for every sample, ``over
+    encoders`` else, which takes encoders as independent.
 
     Raises
     ------
@@ -83,32 +88,38 @@ def influence(
             "design.subsets: influence needs samples that some encoders were trained on and some not, this study has none; give it "
             "design.subsets"
         )
-    groups = _replicates(trained[kept], correct["seed"].values if "seed" in correct.coords else None)
-    exchanged = right[:, _exchange(groups, shuffle)]
-    weights = [(group, *_shares(trained[kept][:, group])) for group in groups]
+    # Samples that the same encoders were trained on have the same influences: each set of encoders is computed once.
+    patterns, of_sample, counts = np.unique(trained[kept], axis=0, return_inverse=True, return_counts=True)
+    groups = _replicates(patterns, correct["seed"].values if "seed" in correct.coords else None)
+    rng = np.random.Generator(np.random.Philox(seed))
+    others = [_exchange(groups, rng) for _ in range(exchanges)]
+    weights = [(group, *_shares(patterns[:, group])) for group in groups]
     ranks, tests = min(top, len(kept)), len(right)
     columns = {name: np.empty((tests, ranks)) for name in ("influence", "standard_error")}
     influential = np.empty((tests, ranks), ids.dtype)
-    above, by_chance, highest = np.empty(tests, int), np.empty(tests, int), np.empty(tests)
-    step = max(1, BLOCK_BYTES // (8 * len(kept)))
+    above, by_chance = np.empty(tests, int), np.full((2, exchanges, tests), np.nan)
+    step = max(1, BLOCK_BYTES // (8 * len(patterns)))
     for start in range(0, tests, step):
         part = slice(start, start + step)
         found, error = _block(right[part], weights)
-        order = _highest(found, ranks)
-        columns["influence"][part] = np.take_along_axis(found, order, 1)
-        columns["standard_error"][part] = np.take_along_axis(error, order, 1)
+        order = np.stack([highest(row[of_sample], ranks) for row in found])
+        columns["influence"][part] = np.take_along_axis(found, of_sample[order], 1)
+        columns["standard_error"][part] = np.take_along_axis(error, of_sample[order], 1)
         influential[part] = ids[kept][order]
-        above[part] = (found > threshold).sum(axis=1)
-        null = _block(exchanged[part], weights)[0]
-        by_chance[part], highest[part] = (null > threshold).sum(axis=1), null.max(axis=1)
+        above[part] = (found > threshold) @ counts
+        for place, exchanged in enumerate(others):
+            null = _block(right[part][:, exchanged], weights)[0]
+            by_chance[:, place, part] = (null > threshold) @ counts, null.max(axis=1)
+    at_least = (by_chance[1].max(axis=1, initial=-np.inf) >= columns["influence"].max(initial=-np.inf) - ROUNDING).sum()
     coords = {TEST_SAMPLE: correct[TEST_SAMPLE].values} if TEST_SAMPLE in correct.coords else {}
     return xr.Dataset(
         {
             **{name: ((TEST_SAMPLE, RANK), values) for name, values in columns.items()},
             "influential": ((TEST_SAMPLE, RANK), influential),
             "above": (TEST_SAMPLE, above),
-            "above_by_chance": (TEST_SAMPLE, by_chance),
-            "highest_by_chance": (TEST_SAMPLE, highest),
+            "above_by_chance": (TEST_SAMPLE, _mean(by_chance[0])),
+            "highest_by_chance": (TEST_SAMPLE, _mean(by_chance[1])),
+            "p": (1 + at_least) / (1 + exchanges) if exchanges else np.nan,
         },
         {**coords, RANK: np.arange(1, ranks + 1)},
         {
@@ -128,12 +139,15 @@ def _replicates(trained: np.ndarray, seed: np.ndarray | None) -> list[np.ndarray
     return seeds if whole else [np.arange(trained.shape[1])]
 
 
-def _exchange(groups: list[np.ndarray], seed: int) -> np.ndarray:
-    """Return encoders in an order in which each has the place of another of its group."""
-    rng, order = np.random.Generator(np.random.Philox(seed)), np.arange(sum(map(len, groups)))
+def _mean(values: np.ndarray) -> np.ndarray:
+    return values.mean(axis=0) if len(values) else np.full(values.shape[1], np.nan)
+
+
+def _exchange(groups: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    """Return encoders in a random order within their groups."""
+    order = np.arange(sum(map(len, groups)))
     for group in groups:
-        cycle = rng.permutation(group)
-        order[cycle] = np.roll(cycle, 1)
+        order[group] = rng.permutation(group)
     return order
 
 
@@ -160,8 +174,3 @@ def _block(right: np.ndarray, weights: list[tuple[np.ndarray, np.ndarray, np.nda
             variance = variance + np.where(n > 1, np.maximum(square - mean**2, 0) / (n - 1), np.nan)
         found = found + sign * mean
     return found, np.sqrt(variance)
-
-
-def _highest(values: np.ndarray, count: int) -> np.ndarray:
-    """Return the positions of the highest values of each row, highest first; of equal ones the earlier."""
-    return np.argsort(-values, axis=1, kind="stable")[:, :count]

@@ -11,6 +11,7 @@ from sslmem_kit.errors import UserError
 from sslmem_kit.names import PARTITION_CODE
 from sslmem_kit.scores.comparisons.supervised import reduce
 from sslmem_kit.statistics.supervised import agreement_on_candidates, supervised_effect
+from sslmem_kit.statistics.trajectory import mean_over_seeds
 
 CASES = 200
 
@@ -106,6 +107,46 @@ def test_what_is_memorized_is_found(samples: int, pairs: int, classes: int, skew
     by_seed = reduce(tree["raw"].to_dataset(), tree)["supervised"].isel(sample=slice(samples))
     of_g = tree["raw/probability"].values[:samples][:, 1::2]
     np.testing.assert_allclose(by_seed.values, 1 - of_g, atol=1e-6)
+
+
+def subsets(seed: int, *, folds: int, repeats: int, samples: int, memorized: float, skew: float) -> tuple[xr.DataTree, xr.Dataset]:
+    """Correctness under encoders that miss one fold each: with ``skew`` most samples are easy."""
+    rng = np.random.Generator(np.random.Philox(seed))
+    fold = np.stack([rng.permutation(np.arange(samples) % folds) for _ in range(repeats)])
+    trained = np.concatenate([fold[cut][:, None] != np.arange(folds) for cut in range(repeats)], axis=1)
+    difficulty = rng.beta(1 + skew, 1, (samples, 1))
+    better = rng.normal(0, 0.05, trained.shape[1])
+    correct = rng.random(trained.shape) < np.clip(difficulty + better + memorized * trained, 0, 1)
+    dims = ("sample", "encoder")
+    root = xr.Dataset(
+        {"trained_on": (dims, trained)},
+        {
+            "sample": np.arange(samples),
+            "encoder": np.arange(trained.shape[1]).astype(str),
+            "family": ("encoder", ["s"] * trained.shape[1]),
+            "design": ("encoder", ["subset"] * trained.shape[1]),
+            "seed": ("encoder", np.repeat(np.arange(repeats), folds)),
+        },
+    )
+    return xr.DataTree(root), xr.Dataset({"probability": (dims, correct + 0.0), "correct": (dims, correct + 0.0)})
+
+
+@pytest.mark.parametrize(("folds", "repeats", "samples"), [(2, 10, 100), (4, 4, 200), (3, 3, 60)])
+@pytest.mark.parametrize("skew", [0.0, 8.0])
+def test_the_ensemble_estimator_is_zero_in_the_mean_where_nothing_is_memorized(
+    folds: int, repeats: int, samples: int, skew: float
+) -> None:
+    """In 95 % of cases, up to what 200 of them can show; and lookup is found."""
+    inside = 0
+    for case in range(CASES):
+        tree, raw = subsets(case, folds=folds, repeats=repeats, samples=samples, memorized=0, skew=skew)
+        by_seed = reduce(raw, tree)["supervised_subsets"].mean("sample").values
+        _, low, high = mean_over_seeds(by_seed)
+        inside += low <= 1e-12 and high >= -1e-12
+    assert inside >= stats.binom(CASES, 0.95).ppf(0.001)
+    tree, raw = subsets(0, folds=folds, repeats=repeats, samples=samples, memorized=1, skew=skew)
+    found = reduce(raw, tree)["supervised_subsets"].mean("seed").values
+    assert found.mean() == pytest.approx(1 / (2 + skew), abs=0.1)  # what is missed by encoders that were not trained on it
 
 
 def test_atypical_samples_that_alone_are_memorized_rank_first() -> None:

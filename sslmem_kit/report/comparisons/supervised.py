@@ -19,6 +19,7 @@ from sslmem_kit.store.comparisons import stored_comparisons
 from sslmem_kit.study import StudyResults
 
 NAME = "supervised"
+LEVEL = 0.05
 LISTED = 5
 """Pairs of samples of highest influence that are listed."""
 
@@ -83,8 +84,8 @@ def _influence(group: xr.Dataset, tree: xr.DataTree) -> dict[str, Any]:
         **{name: found.attrs[name] for name in ("threshold", "encoders", "samples", "replicates", "errors")},
         "test_samples": found.sizes["test_sample"],
         "above": int(found["above"].sum()),
-        "above_by_chance": int(found["above_by_chance"].sum()),
-        "highest_by_chance": float(found["highest_by_chance"].max()),
+        "above_by_chance": float(found["above_by_chance"].sum()),
+        "p": found["p"].item(),
         "highest": [
             {
                 "test_sample": int(found["test_sample"].values[row]),
@@ -120,15 +121,13 @@ def as_text(found: Mapping[str, Any]) -> list[str]:
         )
     lines += _agreement_lines(found.get("agreement"))
     if there := found.get("influence"):
-        lines.append(
-            f"  influence above {there['threshold']}: {there['above']:,} pairs of {there['samples']:,} training and {there['test_samples']:,} "
-            f"test samples, {there['above_by_chance']:,} by chance ({there['encoders']} encoders)"
-        )
-        lines += [
-            f"    {one['sample']} on test sample {one['test_sample']}: {number(one['influence'], 2)} (standard error "
-            f"{number(one['standard_error'], 2).lstrip('+')}, {there['errors']}); highest by chance {number(there['highest_by_chance'], 2)}"
-            for one in there["highest"][:1]
-        ]
+        pairs = f"{there['above']:,} pairs of {there['samples']:,} training and {there['test_samples']:,} test samples"
+        by_chance = f"{there['above_by_chance']:,.0f} by chance, {there['encoders']} encoders"
+        lines += [f"  {_more_than_chance(there)}", f"    influence above {there['threshold']}: {pairs}, {by_chance}"]
+        for one in there["highest"][:1]:
+            error = f"standard error {number(one['standard_error'], 2).lstrip('+')} {there['errors']}"
+            pair = f"sample {one['sample']} on test sample {one['test_sample']}"
+            lines.append(f"    highest: {number(one['influence'], 2)} of {pair} ({error}), p {chance(there['p'])} of any so high")
     return lines
 
 
@@ -140,6 +139,13 @@ def _verdict(low: float | None, high: float | None) -> str:
     if high < 0:
         return "training on a sample lowers the probability of its class, which memorization does not"
     return "undecided whether labels are memorized: the interval holds 0"
+
+
+def _more_than_chance(found: Mapping[str, Any]) -> str:
+    """Return whether single samples have an influence that chance does not make."""
+    if found["p"] is not None and found["p"] <= LEVEL:
+        return "training samples have an influence on test samples that chance does not make"
+    return "no influence of a training sample on a test sample is higher than chance makes"
 
 
 def _agreement_lines(found: Mapping[str, Any] | None) -> list[str]:
