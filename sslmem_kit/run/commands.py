@@ -217,7 +217,9 @@ def dense(study: Path, task: str, data: str | None, seed: int | None, device: st
     "--with",
     "names",
     metavar="NAME,...",
-    help="Comparisons, by default those of the study's spec: " + ", ".join(COMPARISONS) + ".",
+    help="Comparisons, by default those of the study's spec: "
+    + ", ".join(COMPARISONS)
+    + "; or tables of scores, PATH or NAME=PATH.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ...")
 @click.option("--workers", type=click.IntRange(min=1), help="Worker processes; by default one per core or GPU.")
@@ -231,6 +233,7 @@ def compare(study: Path, names: str | None, device: str, workers: int | None, ag
     """
     from sslmem_kit.report import comparisons as section
     from sslmem_kit.run.comparisons import compare as run_comparisons
+    from sslmem_kit.run.external import add_table, is_table, name_and_path
     from sslmem_kit.run.progress import shown
     from sslmem_kit.spec.comparisons import by_names
     from sslmem_kit.study import open_study
@@ -238,13 +241,19 @@ def compare(study: Path, names: str | None, device: str, workers: int | None, ag
     opened = open_study(study)
     listed = getattr(opened.spec, "comparisons", ())
     own = {comparison.name: comparison for comparison in listed}
-    wanted = by_names(names.replace(" ", "").split(",")) if names else tuple(listed)
-    if not wanted:
+    given = [name.strip() for name in names.split(",")] if names else []
+    tables = [name for name in given if is_table(name)]
+    wanted = by_names([name for name in given if name not in tables]) if given else tuple(listed)
+    if not wanted and not tables:
         raise UserError(f"--with: the study's spec lists no comparisons; known are {', '.join(COMPARISONS)}")
     with shown() as on_event:
         wanted = [own.get(comparison.name, comparison) for comparison in wanted]
-        opened = run_comparisons(opened, wanted, device=device, workers=workers, again=again, on_event=on_event)
-    found = section.as_json(opened, [comparison.name for comparison in wanted])
+        if wanted:
+            opened = run_comparisons(opened, wanted, device=device, workers=workers, again=again, on_event=on_event)
+        for table in tables:
+            opened = add_table(opened, table, again=again, on_event=on_event)
+    names_of_all = [comparison.name for comparison in wanted] + [name_and_path(table)[0] for table in tables]
+    found = section.as_json(opened, names_of_all)
     click.echo(json.dumps(found, indent=2) if as_json else "\n".join(section.as_text(found)))
 
 

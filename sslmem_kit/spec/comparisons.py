@@ -20,6 +20,8 @@ class SupervisedScoreSpec(ComparisonSpec):
 
     name: Literal["supervised"]
     """Name of the comparison."""
+    over: Literal["clean", "views"] = "clean"
+    """Classified images: the clean one, as in Feldman's definition, or the views that are scored, whose mean is taken."""
     KEEPS_STATES: ClassVar[bool] = True
 
 

@@ -9,7 +9,9 @@ from .precision import VarianceComponents, curve_of_study, planning_curve, requi
 from .regularizer import memorization_by_weight
 from .reliability import assess, forecast, spearman_brown
 from .removal import removal_curves, removal_differences, removal_verdict
+from .side_by_side import studies_side_by_side
 from .summary import bootstrap_mean_interval, by_partition, partition_summary, share_above, wilson_interval
+from .supervised import agreement_on_candidates, supervised_effect
 from .t_tests import LETTER, TABLE_2, TABLE_16, one_sample_test, partition_tests, two_sample_test
 from .trajectory import memorization_over_training
 from .units import strongest_seen, unit_table
@@ -23,6 +25,7 @@ __all__ = [
     "CrossedScores",
     "VarianceComponents",
     "Verdict",
+    "agreement_on_candidates",
     "assess",
     "bootstrap_mean_interval",
     "by_partition",
@@ -56,6 +59,8 @@ __all__ = [
     "share_above",
     "spearman_brown",
     "strongest_seen",
+    "studies_side_by_side",
+    "supervised_effect",
     "top_overlap",
     "training_means",
     "two_sample_test",

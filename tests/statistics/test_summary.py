@@ -263,6 +263,10 @@ def test_the_overlap_of_the_tops_by_hand():
     assert top_overlap(first[:60], first[:60])["k"].values.tolist() == [10, 20, 50]
     assert top_overlap(first[:3], first[:3]).sizes["k"] == 0
     assert top_overlap(first[:0], first[:0]).sizes["k"] == 0
+    expected = [stats.hypergeom(100, k, k).ppf([0.025, 0.975]) / k for k in (5, 10, 100)]
+    np.testing.assert_allclose(found["chance_band"].values, expected)
+    low, high = wilson_interval(found["common"].values, found["k"].values)
+    np.testing.assert_allclose(found["share_interval"].values, np.stack([low, high], axis=1))
 
 
 def test_chance_is_what_unrelated_orders_have_on_average():

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from sslmem_kit.scores.comparisons.base import Comparison
 from sslmem_kit.scores.comparisons.dejavu import DEJAVU
+from sslmem_kit.scores.comparisons.supervised import SUPERVISED
 
-COMPARISONS: dict[str, Comparison] = {comparison.name: comparison for comparison in (DEJAVU,)}
+_ALL = (
+    DEJAVU,
+    SUPERVISED,
+)
+
+COMPARISONS: dict[str, Comparison] = {comparison.name: comparison for comparison in _ALL}
 """Comparisons by name."""
 
 COLUMNS: dict[str, str] = {column: label for each in COMPARISONS.values() for column, label in each.columns.items()}
