@@ -9,9 +9,26 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from sslmem_kit.statistics.roc import GRID, auc, needed_others, placements, roc
+from sslmem_kit.statistics import roc as module
+from sslmem_kit.statistics.roc import GRID, needed_others, placements
 
 scores = st.lists(st.integers(-5, 5).map(float), min_size=2, max_size=60).map(np.array)
+
+
+def both(members, others):
+    """Scores and who is a member, on the last axis."""
+    return np.concatenate([members, others], axis=-1), np.broadcast_to(
+        np.arange(np.shape(members)[-1] + np.shape(others)[-1]) < np.shape(members)[-1],
+        np.shape(np.concatenate([members, others], axis=-1)),
+    )
+
+
+def auc(members, others):
+    return module.auc(*both(members, others))
+
+
+def roc(members, others, **options):
+    return module.roc(*both(members, others), **options)
 
 
 @given(scores, scores)
@@ -116,3 +133,27 @@ def test_perfect_separation_has_an_interval_and_few_samples_none():
     assert np.isnan(auc(np.ones(1), np.zeros(5))["auc"].item())
     missing = auc(np.array([1.0, np.nan, 2.0]), np.array([0.0, 1.5, np.inf]))
     assert (missing["n_members"].item(), missing["n_others"].item()) == (2, 2)
+
+
+def test_members_that_differ_between_encoders():
+    """Each of 8 encoders has members of its own, all the same samples: the interval covers .5 and the truth."""
+    random, covered = np.random.default_rng(7), np.zeros(2)
+    truth = stats.norm.cdf(0.5 / np.sqrt(2))
+    for _ in range(200):
+        of_sample = random.normal(0, 1, 60)
+        half = random.random((4, 60)) < 0.5
+        member = np.repeat(half, 2, axis=0) ^ (np.arange(8) % 2 == 1)[:, None]
+        noise = random.normal(0, 1, (8, 60))
+        for number, signal in enumerate((noise + of_sample, noise + 0.5 * member)):
+            low, high = module.auc(signal, member, seed=np.arange(8) // 2)["interval"].values
+            covered[number] += low <= (0.5, truth)[number] <= high
+    assert covered.min() / 200 > 0.93
+
+
+def test_mean_over_encoders_of_a_seed_then_over_seeds():
+    random = np.random.default_rng(8)
+    signal, member = random.normal(size=(5, 40)), random.random((5, 40)) < 0.5
+    each = [module.auc(row, own)["auc"].item() for row, own in zip(signal, member, strict=True)]
+    found = module.auc(signal, member, seed=np.array([0, 0, 0, 1, 1]))
+    assert found["auc"].item() == pytest.approx((np.mean(each[:3]) + np.mean(each[3:])) / 2)
+    assert (found["n_seeds"].item(), found["n_encoders"].item()) == (2, 5)
