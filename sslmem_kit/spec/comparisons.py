@@ -8,10 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from sslmem_kit.errors import UserError, near
-from sslmem_kit.spec.section import Section
+from sslmem_kit.spec.section import Count, Section, Share
+
+
+def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise ValueError(f"got {bounds}, but the first number must not exceed the second")
+    return bounds
 
 
 class ComparisonSpec(Section):
@@ -46,10 +52,14 @@ class MembershipSpec(ComparisonSpec):
 
 
 class PartCropSpec(ComparisonSpec):
-    """Membership inference from parts of an image (Zhu et al. 2024)."""
+    """Membership inference from parts of an image (Zhu et al. 2024), by two means over its parts."""
 
     name: Literal["partcrop"]
     """Name of the comparison."""
+    parts: Count = 6
+    """Number of parts of each image; each is a forward pass, as a scored view is."""
+    scale: Annotated[tuple[Share, Share], AfterValidator(_ascending)] = (0.08, 0.2)
+    """Least and largest area of a part, as fractions of the image's."""
 
 
 class PrivacyAuditSpec(ComparisonSpec):
