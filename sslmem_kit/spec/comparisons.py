@@ -67,6 +67,12 @@ class PrivacyAuditSpec(ComparisonSpec):
 
     name: Literal["privacy"]
     """Name of the comparison."""
+    delta: Share | None = None
+    """Delta that epsilon is bounded at; null: that of training.privacy, 1e-5 without it."""
+    confidence: Share = 0.95
+    """Confidence of the bound of one encoder."""
+    guesses: Count | None = None
+    """Number of coins that are guessed, fixed beforehand; null: the best of four shares, for which the confidence pays."""
 
 
 class GradientsSpec(ComparisonSpec):

@@ -1,7 +1,8 @@
 """Membership attacks on the encoders of a study: how often they are right, and on which samples.
 
 Who is a member is known: candidates were trained on by f and not by g, independents the other way round, and of random subsets every
-sample is in half of the encoders. ``extra`` is a second set of non-members, of the test split: another distribution may be told apart without
+sample is in half of the encoders. ``f and g`` is the mean of both ways round: what candidates and independents differ by as images, which one
+way takes for membership, is cancelled. ``extra`` is a second set of non-members, of the test split: another distribution may be told apart without
 any memory, so that an AUC against it is no membership alone.
 
 Whether the memorized are the exposed is asked by quantiles of SSLMem. Signal and SSLMem are made of the same alignments: cut by a score
@@ -20,12 +21,12 @@ import numpy as np
 import scipy
 import xarray as xr
 
-from sslmem_kit.names import BOUND, BOUNDS, ENCODER, PAIR, PARTITION_CODE, SAMPLE, SEED, SUBSET, TRAINED_ON
+from sslmem_kit.names import BOUND, BOUNDS, ENCODER, FAMILIES, PAIR, PARTITION_CODE, SAMPLE, SEED, SUBSET, TRAINED_ON
 from sslmem_kit.scores.comparisons.membership import RATIOS, attack, missing_subsets, signals
 from sslmem_kit.scores.comparisons.replicates import contrast_by_seed, designs, in_out_by_seed
 from sslmem_kit.statistics.roc import FPR, RATES, auc, roc
 
-ROW = "row"
+ROW, BOTH = "row", "f and g"
 FEWEST_OF_QUANTILE = 20
 """Members, and others, of a quantile at least; with fewer there are fewer quantiles."""
 
@@ -34,9 +35,9 @@ class Game(NamedTuple):
     """Who attacks whom: encoders, and the members and others among the samples of each."""
 
     target: str
-    """``f``, ``g`` or ``subset``."""
+    """``f``, ``g``, ``f and g`` or ``subset``."""
     others: str
-    """Non-members: a partition, or ``out`` of random subsets."""
+    """Non-members: a partition, ``not trained on`` of both families, or ``out`` of random subsets."""
     encoders: np.ndarray
     """Positions."""
     member: np.ndarray
@@ -52,7 +53,7 @@ def games(results: xr.Dataset) -> Iterator[Game]:
     --------
     >>> from sslmem_kit.scores import _example
     >>> [(game.target, game.others) for game in games(_example.design())]
-    [('f', 'independent'), ('g', 'candidate'), ('f', 'extra'), ('subset', 'out')]
+    [('f', 'independent'), ('g', 'candidate'), ('f', 'extra'), ('f and g', 'not trained on'), ('subset', 'out')]
     """
     design, family = designs(xr.DataTree(results)), results["family"].values
     if "partition" in results.coords:
@@ -67,6 +68,11 @@ def games(results: xr.Dataset) -> Iterator[Game]:
             if len(encoders) and min(member.sum(), other.sum()) > 1:
                 shape = (len(encoders), len(codes))
                 yield Game(target, others, encoders, np.broadcast_to(member, shape), np.broadcast_to(member | other, shape))
+        encoders = np.flatnonzero((design == PAIR) & np.isin(family, FAMILIES))
+        candidate, independent = (codes == PARTITION_CODE[name] for name in ("candidate", "independent"))
+        if len(np.unique(family[encoders])) > 1 and min(candidate.sum(), independent.sum()) > 1:
+            member = np.stack([candidate if family[e] == "f" else independent for e in encoders])
+            yield Game(BOTH, "not trained on", encoders, member, np.broadcast_to(candidate | independent, member.shape))
     encoders = np.flatnonzero(design == SUBSET)
     if len(encoders):
         member = results[TRAINED_ON].transpose(SAMPLE, ENCODER).values.astype(bool)[:, encoders].T
@@ -79,7 +85,9 @@ def played(results: xr.Dataset) -> Iterator[tuple[str, Game, np.ndarray]]:
     found = {name: attack(results, name).transpose(ENCODER, SAMPLE).values for name in names}
     for game in games(results):
         for name in names:
-            if name == "calibrated" and game.target != "f":  # of g it is the mirror image, of subsets there is none
+            if (
+                name == "calibrated" and game.target != "f"
+            ):  # of g, and so of both, it is the mirror image, of subsets there is none
                 continue
             if name in RATIOS and game.others == "extra":  # which no reference was trained on
                 continue
@@ -100,7 +108,7 @@ def attacks(results: xr.Dataset, *, rates: tuple[float, ...] = RATES) -> xr.Data
 
     Returns
     -------
-    On ``row``, with ``attack``, ``target`` (``f``, ``g``, ``subset``) and ``others`` (a partition, ``out``): ``auc``, ``interval``
+    On ``row``, with ``attack``, ``target`` (of :class:`Game`) and ``others``: ``auc``, ``interval``
     (``bound``), ``p``, ``n_members``, ``n_others``, ``n_encoders`` and ``n_seeds`` of :func:`sslmem_kit.statistics.roc.auc`, and on ``fpr``
     ``tpr``, ``tpr_interval`` and ``needed`` of :func:`sslmem_kit.statistics.roc.roc`.
 
@@ -110,7 +118,7 @@ def attacks(results: xr.Dataset, *, rates: tuple[float, ...] = RATES) -> xr.Data
     >>> found = attacks(_example.results())
     >>> found.set_index(row=("attack", "target", "others"))["auc"].to_series().round(2).to_dict()
     {('alignment', 'f', 'independent'): 0.94, ('calibrated', 'f', 'independent'): 1.0, ('alignment', 'g', 'candidate'): 1.0, \
-('alignment', 'f', 'extra'): 0.96, ('calibrated', 'f', 'extra'): 1.0}
+('alignment', 'f', 'extra'): 0.96, ('calibrated', 'f', 'extra'): 1.0, ('alignment', 'f and g', 'not trained on'): 0.97}
     """
     rows, keys = [], []
     for name, game, values in played(results):

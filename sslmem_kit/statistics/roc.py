@@ -101,7 +101,7 @@ def auc(scores: np.ndarray, member: np.ndarray, *, seed: np.ndarray | None = Non
                 own = weight[e] * (part - values[e]) / np.sqrt(len(part) * (len(part) - 1))
                 influence[kind] += own
                 sides[side] += (own**2).sum()
-        value = float(weight @ values)
+        value = float(values[0] if (values == values[0]).all() else weight @ values)
         samples = float((influence**2).sum())
         each = [side[0] if encoders == 1 else side.mean() for side in n]
         variances, degrees = [samples], [_satterthwaite(sides, [count - 1 for count in each])]

@@ -30,7 +30,7 @@ def test_auc_of_null_pairs_is_one_half_within_its_interval(each, pairs, subsets,
             low, high = auc(values, game.member, seed=results["seed"].values[game.encoders])["interval"].values
             key = (name, game.target, game.others)
             covered[key] = covered.get(key, 0) + (low <= 0.5 <= high)
-    assert len(covered) == (5 if not subsets else 15)
+    assert len(covered) == (6 if not subsets else 19)
     # 95 % less two standard errors of 200 cases for a single row; all rows together at least 95 %
     assert min(covered.values()) / cases >= 0.92, covered
     assert sum(covered.values()) / cases / len(covered) >= 0.945, covered
@@ -98,5 +98,5 @@ def test_few_samples_or_one_seed_have_no_quantiles():
     one = by_quantile(ensembles(np.random.default_rng(6), each=100, pairs=1, subsets=0))
     assert np.isnan(one["auc"]).all()
     assert [(game.target, game.others) for game in games(_example.results())] == [
-        ("f", "independent"), ("g", "candidate"), ("f", "extra"),
+        ("f", "independent"), ("g", "candidate"), ("f", "extra"), ("f and g", "not trained on"),
     ]  # fmt: skip

@@ -5,7 +5,7 @@ every position, as a softmax), takes the divergence of these answers from unifor
 them, with known members. Here nothing is trained, and no member needs to be known: what is kept are two numbers, means over few parts.
 
 - ``similarity``: cosine of the pooled representations of part and whole, in [-1, 1];
-- ``sharpness``: Kullback-Leibler divergence of the softmax from the uniform answer, in nats, from 0 to log(positions).
+- ``sharpness``: Kullback-Leibler divergence of the softmax from the uniform answer, in nats, from 0 to log(positions); NaN of one position.
 """
 
 from __future__ import annotations
@@ -64,6 +64,8 @@ def responses(part: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
     """Return similarity and sharpness of the answer of one part to the whole image, [batch] each, from [batch, position, feature]."""
     pooled = part.mean(dim=1)
     similarity = torch.cosine_similarity(pooled, whole.mean(dim=1), dim=1)
+    if whole.shape[1] == 1:
+        return similarity, torch.full_like(similarity, torch.nan)
     log_share = (torch.cosine_similarity(pooled[:, None], whole, dim=2) / TEMPERATURE).log_softmax(dim=1)
     sharpness = (log_share.exp() * log_share).sum(dim=1) + np.log(whole.shape[1])
     return similarity, sharpness

@@ -11,6 +11,7 @@ import xarray as xr
 
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import PARTITION_CODE, SEED
+from sslmem_kit.report.comparisons import membership, privacy
 from sslmem_kit.report.tables import without_nan
 from sslmem_kit.scores.comparisons.base import BY_SEED
 from sslmem_kit.statistics.numbers import number
@@ -25,7 +26,10 @@ class SectionOf(NamedTuple):
     as_text: Callable[[Mapping[str, Any]], list[str]]
 
 
-SECTIONS: dict[str, SectionOf] = {}
+SECTIONS: dict[str, SectionOf] = {
+    "membership": SectionOf(membership.as_json, membership.as_text),
+    "privacy": SectionOf(privacy.as_json, privacy.as_text),
+}
 """Sections of comparisons that say more than their scores, by name."""
 
 

@@ -55,7 +55,7 @@ def signals(results: xr.Dataset | xr.DataTree) -> xr.DataArray:
     Frozen({'sample': 40, 'encoder': 6})
     """
     root = results.to_dataset() if isinstance(results, xr.DataTree) else results
-    mean = -mean_over_pairs(select_protocol(root[ALIGNMENT], default_protocol(root))).transpose(SAMPLE, ENCODER)
+    mean = -mean_over_pairs(select_protocol(root[ALIGNMENT], default_protocol(root))).transpose(SAMPLE, ENCODER).compute()
     return mean - mean.where(np.isfinite(mean)).mean(SAMPLE)
 
 
@@ -262,10 +262,12 @@ def reduce(raw: xr.Dataset | None, results: xr.DataTree) -> xr.Dataset:
 
     Returns
     -------
-    ``membership(sample, seed)``, in nats. With random subsets of three seeds: LiRA's mean log-likelihood ratio under encoders that were trained
-    on the sample minus that under those that were not, with references of other seeds, so that its expectation is the squared distance of
-    both in standard deviations. Of pairs alone: log-odds of the calibrated signal, positive where f rather was trained on the sample, with
-    candidates as members and independents as others; within a seed it orders samples as SSLMem does, for its signal is that difference.
+    ``membership(sample, seed)``. With random subsets of three seeds: LiRA's offline signal under encoders that were trained on the sample minus
+    that under those that were not, with references of other seeds: how far in and out are apart, in standard deviations. With fewer than
+    64 references the standard deviation is one for all, and samples are ordered as by SSLMem of the subsets. (The online ratio is no
+    better here: its mean is the square of this distance, without a sign, and with few references mostly noise.) Of pairs alone: log-odds
+    of the calibrated signal, positive where f rather was trained on the sample, with candidates as members and independents as others;
+    within a seed it orders samples as SSLMem does, for its signal is that difference.
 
     Examples
     --------
@@ -276,8 +278,8 @@ def reduce(raw: xr.Dataset | None, results: xr.DataTree) -> xr.Dataset:
     """
     root = results.to_dataset()
     if not missing_subsets(root):
-        found = in_out_by_seed(attack(root, "lira"), results)
-        return xr.Dataset({"membership": found.assign_attrs(long_name="exposure (LiRA)", by="lira")})
+        found = in_out_by_seed(attack(root, "lira_offline"), results)
+        return xr.Dataset({"membership": found.assign_attrs(long_name="exposure (standard deviations)", by="lira_offline")})
     codes = root["partition"].values
     difference = contrast_by_seed(signals(root), results)
     members, others = (codes == PARTITION_CODE[name] for name in ("candidate", "independent"))
@@ -303,7 +305,7 @@ MEMBERSHIP = Comparison(
     name="membership",
     title="Membership inference",
     source="Liu et al. 2021 (EncoderMI); Carlini et al. 2022 (LiRA); Zarifzadeh et al. 2024 (RMIA)",
-    definition="log-odds that an encoder was trained on a sample, by the alignment of its views; higher: more exposed",
+    definition="how plainly the alignment of a sample's views says that an encoder was trained on it; higher: more exposed",
     columns={"membership": "Exposure to membership inference"},
     reduce=reduce,
     problem=_problem,

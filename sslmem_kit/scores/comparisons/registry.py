@@ -5,8 +5,9 @@ from __future__ import annotations
 from sslmem_kit.scores.comparisons.base import Comparison
 from sslmem_kit.scores.comparisons.membership import MEMBERSHIP
 from sslmem_kit.scores.comparisons.partcrop import PARTCROP
+from sslmem_kit.scores.comparisons.privacy import PRIVACY
 
-COMPARISONS: dict[str, Comparison] = {comparison.name: comparison for comparison in (MEMBERSHIP, PARTCROP)}
+COMPARISONS: dict[str, Comparison] = {comparison.name: comparison for comparison in (MEMBERSHIP, PARTCROP, PRIVACY)}
 """Comparisons by name."""
 
 COLUMNS: dict[str, str] = {column: label for each in COMPARISONS.values() for column, label in each.columns.items()}

@@ -25,6 +25,12 @@ def test_responses_are_those_by_hand():
         assert sharpness[row] == pytest.approx(stats.entropy(share, np.full(6, 1 / 6)))
 
 
+def test_one_position_has_no_sharpness():
+    similarity, sharpness = responses(torch.ones(2, 1, 3), torch.ones(2, 1, 3))
+    assert similarity.tolist() == pytest.approx([1, 1])
+    assert sharpness.isnan().all()
+
+
 def test_positions_of_maps_tokens_and_vectors():
     maps = torch.arange(24.0).reshape(1, 2, 3, 4)
     assert positions(maps).shape == (1, 12, 2)

@@ -127,7 +127,7 @@ def test_members_are_found_by_every_attack():
 def test_exposure_of_subsets_and_of_pairs():
     design = xr.DataTree(ensembles(np.random.default_rng(4), effect=2.0))
     found = reduce(None, design)["membership"]
-    assert found.attrs["by"] == "lira"
+    assert found.attrs["by"] == "lira_offline"
     assert found.sizes["seed"] == 4
     codes = design["partition"].values
     trained = codes < 3
@@ -147,13 +147,13 @@ def test_log_odds_are_those_of_a_discriminant_analysis():
     np.testing.assert_allclose(log_odds(signal, members, ~members), fitted.decision_function(signal[:, None]) * 78 / 80, rtol=1e-6)
 
 
-def test_expected_exposure_is_the_squared_distance_and_0_of_null():
-    """2,000 samples, 6 seeds of 2 subsets: an unbiased estimate of squared d'."""
+def test_expected_exposure_is_the_distance_and_0_of_null():
+    """2,000 samples, 6 seeds of 2 subsets: an unbiased estimate of d'."""
     effect = np.where(np.arange(2000) < 1000, 1.5, 0.0)
     results = ensembles(np.random.default_rng(3), each=500, subsets=6, effect=effect)
     found = reduce(None, xr.DataTree(results))["membership"].mean("seed").values
     trained = results["partition"].values < 3
-    for part, expected in ((found[:1000][trained[:1000]], 1.5**2), (found[1000:][trained[1000:]], 0.0)):
+    for part, expected in ((found[:1000][trained[:1000]], 1.5), (found[1000:][trained[1000:]], 0.0)):
         error = part.std(ddof=1) / np.sqrt(len(part))
         assert abs(part.mean() - expected) < 4 * error + 0.05 * expected
 
