@@ -2,8 +2,8 @@
 
 Who is a member is known: candidates were trained on by f and not by g, independents the other way round, and of random subsets every
 sample is in half of the encoders. ``f and g`` is the mean of both ways round: what candidates and independents differ by as images, which one
-way takes for membership, is cancelled. ``extra`` is a second set of non-members, of the test split: another distribution may be told apart without
-any memory, so that an AUC against it is no membership alone.
+way takes for membership, is cancelled. ``extra`` is a second set of non-members, of the test split: another distribution may be told apart
+without any memory, so that an AUC against it is no membership alone.
 
 Whether the memorized are the exposed is asked by quantiles of SSLMem. Signal and SSLMem are made of the same alignments: cut by a score
 that the attacked encoder is part of, the highest quantile has the largest AUC even where nothing is memorized. So quantiles are cut by the

@@ -1,9 +1,9 @@
 """Privacy audit of the encoders of a study whose candidates were chosen by coin (``partition.coin``).
 
 The coin of a candidate fell heads for encoders of f, that of an independent for those of g. The signal of a sample is minus its alignment
-under the audited encoder alone; with three seeds of random subsets it is LiRA's offline signal, whose references are trained on random cuts of all
-samples, whatever the coins. Other encoders of pairs are no references: all of them are trained by the same coins. Of groups that share a coin,
-the mean over members is the signal of one coin, and epsilon is that of a group.
+under the audited encoder alone; with three seeds of random subsets it is LiRA's offline signal, whose references are trained on random cuts
+of all samples, whatever the coins. Other encoders of pairs are no references: all of them are trained by the same coins. Of groups that share
+a coin, the mean over members is the signal of one coin, and epsilon is that of a group.
 """
 
 from __future__ import annotations
