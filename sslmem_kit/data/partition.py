@@ -2,6 +2,10 @@
 
 The paper's partition (section 4): shared S_S seen by f and g, candidates S_C by f only, independents S_I by g only (so that g is
 not trained on less), extra S_E from the test split by neither. Overlap variants change the fractions; disjoint halves share nothing.
+
+By coin (``partition.coin``) candidates and independents are one pool, whose samples are one or the other by a fair coin each. Of the pool
+slot j holds a sample under f and is empty under g, or the other way round, so that all others keep their slots and views: f and g then differ
+by whether a sample is there, not by what is there in its place, as add-or-remove neighbours of differential privacy do.
 """
 
 from __future__ import annotations
@@ -15,6 +19,12 @@ from sslmem_kit.spec.partition import PartitionSpec, RemovalSpec
 
 UNUSED = -1
 """Code of a sample that belongs to no partition."""
+EMPTY = -1
+"""Position in a slot that holds no sample."""
+FEWEST_COINS = 20
+"""Number of coins below which a pool is refused: an audit of fewer shows next to nothing, even of a full leak."""
+COIN = 0xC011
+"""Second word of the key of the coins, so that they are independent of the order that makes the pool."""
 
 
 def assign(
@@ -38,12 +48,13 @@ def assign(
 
     Returns
     -------
-    (sample,) int8: 0 shared, 1 candidate, 2 independent, 3 extra, -1 in none of them.
+    (sample,) int8: 0 shared, 1 candidate, 2 independent, 3 extra, -1 in none of them. With ``spec.coin`` the numbers of candidates and
+    independents are random, and their sum is what is asked for both.
 
     Raises
     ------
     UserError
-        More samples are asked for than there are, or no candidates.
+        More samples are asked for than there are, no candidates, or too few coins.
     """
     train, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)
     if groups is not None:
@@ -88,7 +99,52 @@ def assign(
             raise UserError(
                 f"partition.{name}: no group of data.groups has room in {sizes[name]} samples; ask for more, or for smaller groups"
             )
-    return codes
+    return by_coin(codes, seed=seed, groups=groups) if spec.coin else codes
+
+
+def by_coin(codes: np.ndarray, *, seed: int, groups: np.ndarray | None = None) -> np.ndarray:
+    """Assign the candidates and independents anew, each by its own fair coin: heads is a candidate.
+
+    The coin of a sample follows from the seed and its position alone (Philox, a counter), whatever else is in the pool; a group has that of
+    its first member.
+
+    Parameters
+    ----------
+    codes
+        Partition codes, (sample,).
+    seed
+        Seed of the coins.
+    groups
+        Position of the first member of each sample's group, (sample,).
+
+    Raises
+    ------
+    UserError
+        The pool has fewer than 20 coins, or all fell on one side.
+
+    Examples
+    --------
+    >>> by_coin(np.repeat([0, 1, 2], 12), seed=0)[12:]
+    array([1, 1, 2, 2, 1, 1, 1, 2, 1, 2, 1, 2, 1, 2, 1, 1, 2, 1, 2, 2, 2, 1,
+           1, 2])
+    """
+    sides = np.array([PARTITION_CODE["independent"], PARTITION_CODE["candidate"]], codes.dtype)
+    pool = np.flatnonzero(np.isin(codes, sides))
+    own = np.arange(len(codes)) if groups is None else groups
+    coins = len(np.unique(own[pool]))
+    if coins < FEWEST_COINS:
+        raise UserError(
+            f"partition.coin: candidates and independents together are {coins} {'samples' if groups is None else 'groups'}, at least "
+            f"{FEWEST_COINS} coins are needed; ask for more candidates and independents"
+        )
+    key = np.array([seed, COIN], np.uint64)
+    heads = np.random.Generator(np.random.Philox(key=key)).integers(0, 2, len(codes), dtype=np.uint8)
+    assigned = codes.copy()
+    assigned[pool] = sides[heads[own[pool]]]
+    for name in ("candidate", "independent"):
+        if not (assigned == PARTITION_CODE[name]).any():
+            raise UserError(f"partition.coin: none of the {coins} coins made a sample {name}; take another seed")
+    return assigned
 
 
 def _whole_groups(
@@ -134,15 +190,20 @@ def trained_on(codes: np.ndarray, families: list[str]) -> np.ndarray:
     return np.stack([np.isin(codes, [PARTITION_CODE[name] for name in seen[family]]) for family in families], axis=1)
 
 
-def training_slots(codes: np.ndarray, labels: np.ndarray, family: str) -> np.ndarray:
-    """Return the positions of the samples that a family trains on, in the order of their slots.
+def training_slots(codes: np.ndarray, labels: np.ndarray, family: str, *, coin: bool = False) -> np.ndarray:
+    """Return the positions of the samples that a family trains on, in the order of their slots, -1 in empty ones.
 
     Slot s of f and slot s of g hold the same shared sample, or candidate i and independent i; these are matched by class as far as
-    the classes go, so that coupled encoders differ by as little as possible.
+    the classes go, so that coupled encoders differ by as little as possible. With ``coin`` every sample of both has a slot of its own, which
+    is empty under the family that does not train on it.
     """
     shared = np.flatnonzero(codes == PARTITION_CODE["shared"])
     candidate = np.flatnonzero(codes == PARTITION_CODE["candidate"])
     independent = np.flatnonzero(codes == PARTITION_CODE["independent"])
+    if coin:
+        pool = np.sort(np.concatenate([candidate, independent]))
+        own = PARTITION_CODE["candidate" if family == "f" else "independent"]
+        return np.concatenate([shared, np.where(codes[pool] == own, pool, EMPTY)])
     matched = _match(labels[candidate], labels[independent])
     own = candidate[matched[0]] if family == "f" else independent[matched[1]]
     return np.concatenate([shared, own])

@@ -17,7 +17,7 @@ from sslmem_kit.data.datasets.known import FOLDERS, stand_in
 from sslmem_kit.data.duplicates import Progress, Twins, find_twins
 from sslmem_kit.data.folds import folds, left_out_candidates
 from sslmem_kit.data.groups import units
-from sslmem_kit.data.partition import UNUSED, as_many, assign, partition_sizes, take_out, training_slots
+from sslmem_kit.data.partition import EMPTY, UNUSED, as_many, assign, partition_sizes, take_out, training_slots
 from sslmem_kit.data.record import across as copies_across
 from sslmem_kit.errors import NotThere, UserError
 from sslmem_kit.names import FAMILIES, FILE, PARTITION_CODE
@@ -48,14 +48,16 @@ class StudySamples:
     def slots(self, plan: EncoderPlan) -> np.ndarray:
         """Return the ids that an encoder trains on, by slot; -1 where a sample was left out, so that all others keep slots and views."""
         labels, spec = self.dataset.labels, self.spec
+        coin = spec.partition.coin
         if plan.design == "pair":
-            positions = training_slots(self.assigned, labels, plan.family)
+            positions = training_slots(self.assigned, labels, plan.family, coin=coin)
         elif plan.design == "leave_one_out":
-            positions = training_slots(self.assigned, labels, "f")
+            positions = training_slots(self.assigned, labels, "f", coin=coin)
         else:
-            f, g = (training_slots(self.assigned, labels, family) for family in FAMILIES)
-            positions = np.concatenate([f, g[self.assigned[g] == PARTITION_CODE["independent"]]])
-        ids = np.where(self.codes[positions] == UNUSED, -1, self.dataset.ids[positions])
+            f, g = (training_slots(self.assigned, labels, family, coin=coin) for family in FAMILIES)
+            rest = g[self.assigned[g] == PARTITION_CODE["independent"]]
+            positions = np.where(f == EMPTY, g, f) if coin else np.concatenate([f, rest])
+        ids = np.where((positions == EMPTY) | (self.codes[positions] == UNUSED), -1, self.dataset.ids[positions])
         if plan.design == "subset":
             if plan.seed not in self._cuts:
                 seed, count = derive_seed(spec.seed, "folds", plan.seed), spec.design.subsets.folds
@@ -74,9 +76,14 @@ class StudySamples:
         return {}
 
     def batches(self, plan: EncoderPlan, *, ranks: int = 1) -> tuple[int, int]:
-        """Return samples in an encoder's micro-batch over all ranks, and its optimizer steps per epoch: :func:`epoch_batches`."""
+        """Return samples in an encoder's micro-batch over all ranks, and its optimizer steps per epoch: :func:`epoch_batches`.
+
+        By coin f and g train on random numbers of samples, and take the steps that the smaller has for.
+        """
         count = len(self.training(plan))
-        if plan.design == "leave_one_out":  # trained for as long as those that miss a sample, or the largest group
+        if plan.design == "pair" and self.spec.partition.coin:
+            count = self.sampled_from(plan) if self.spec.training.privacy else self._smaller_family
+        elif plan.design == "leave_one_out":  # trained for as long as those that miss a sample, or the largest group
             count += 0 if plan.left_out is None else len(self.left_out[plan.left_out])
             count -= max(map(len, self.left_out))
         elif (
@@ -99,6 +106,11 @@ class StudySamples:
             out = self.assigned[(self.codes == UNUSED) & (self.assigned != UNUSED)]
             counts = {name: int((out == code).sum()) for name, code in PARTITION_CODE.items()}
             more["removed"] = {name: count for name, count in counts.items() if count}
+        if self.spec.partition.coin:
+            pool = np.isin(self.assigned, [PARTITION_CODE[name] for name in ("candidate", "independent")])
+            heads = int((self.assigned == PARTITION_CODE["candidate"]).sum())
+            coins = int(pool.sum()) if self.dataset.groups is None else len(np.unique(self.dataset.groups[pool]))
+            more["coin"] = {"coins": coins, "candidate": heads, "independent": int(pool.sum()) - heads}
         if "groups" in read:
             more["groups"] = {**read["groups"], "short": self._short()}
         if read["copies"] is None:
@@ -119,6 +131,20 @@ class StudySamples:
             return [self.groups]
         return [[plans for plans in self.groups if plans[0].family == family] for family in ("g", "f")]
 
+    def sampled_from(self, plan: EncoderPlan) -> int:
+        """Return the number of samples that DP-SGD samples its batches from: those that an encoder trains on; by coin the number expected of
+        both families, for its rate and steps must not depend on who is in."""
+        if plan.design == "pair" and self.spec.partition.coin:
+            pool = np.isin(self.codes, [PARTITION_CODE[name] for name in ("candidate", "independent")]).sum()
+            return int((self.codes == PARTITION_CODE["shared"]).sum() + pool // 2)
+        return len(self.training(plan))
+
+    @cached_property
+    def _smaller_family(self) -> int:
+        """Return the number of samples that the smaller family trains on."""
+        own = min(int((self.codes == PARTITION_CODE[name]).sum()) for name in ("candidate", "independent"))
+        return int((self.codes == PARTITION_CODE["shared"]).sum()) + own
+
     def training(self, plan: EncoderPlan) -> np.ndarray:
         """Return the ids of the samples that an encoder trains on."""
         ids = self.slots(plan)
@@ -133,6 +159,8 @@ class StudySamples:
         """Return size and asked size of each partition that whole groups have left room in."""
         asked = partition_sizes(self.spec.partition, int((~self.dataset.is_test).sum()))
         counts = {name: int((self.assigned == code).sum()) for name, code in PARTITION_CODE.items()}
+        if self.spec.partition.coin:  # the numbers of these are random
+            counts = {name: count for name, count in counts.items() if name in ("shared", "extra")}
         return {name: (count, asked[name]) for name, count in counts.items() if count < asked[name]}
 
     @cached_property

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from sslmem_kit.errors import UserError, near
 from sslmem_kit.spec.comparison import ComparisonSpec
 from sslmem_kit.spec.dejavu import DejaVuSpec
+from sslmem_kit.spec.section import Count, Share
 
 
 class SupervisedScoreSpec(ComparisonSpec):
@@ -33,10 +34,14 @@ class MembershipSpec(ComparisonSpec):
 
 
 class PartCropSpec(ComparisonSpec):
-    """Membership inference from parts of an image (Zhu et al. 2024)."""
+    """Membership inference from parts of an image (Zhu et al. 2024), by two means over its parts."""
 
     name: Literal["partcrop"]
     """Name of the comparison."""
+    parts: Count = 6
+    """Number of parts of each image; each is a forward pass, as a scored view is."""
+    scale: Annotated[tuple[Share, Share], AfterValidator(_ascending)] = (0.08, 0.2)
+    """Least and largest area of a part, as fractions of the image's."""
 
 
 class PrivacyAuditSpec(ComparisonSpec):
@@ -44,6 +49,12 @@ class PrivacyAuditSpec(ComparisonSpec):
 
     name: Literal["privacy"]
     """Name of the comparison."""
+    delta: Share | None = None
+    """Delta that epsilon is bounded at; null: that of training.privacy, 1e-5 without it."""
+    confidence: Share = 0.95
+    """Confidence of the bound of one encoder."""
+    guesses: Count | None = None
+    """Number of coins that are guessed, fixed beforehand; null: the best of four shares, for which the confidence pays."""
 
 
 class GradientsSpec(ComparisonSpec):

@@ -95,6 +95,9 @@ class PartitionSpec(Section):
     """Samples of the test split that no encoder trains on: a count, or a fraction of the train split."""
     stratified: bool = True
     """True: every partition holds the classes in the proportions of the data."""
+    coin: bool = False
+    """True: candidates and independents are asked for together, and an independent fair coin of each sample, or group, says which of both it
+    is, so that their numbers are random. A privacy audit (``comparisons: [privacy]``) needs it: a split of fixed size is no coins."""
     remove: Annotated[
         Annotated[str, Tag(_FILE)] | Annotated[RemovalSpec, Tag(_SCORES)],
         Discriminator(lambda value: _SCORES if isinstance(value, dict | RemovalSpec) else _FILE),
@@ -110,6 +113,14 @@ class PartitionSpec(Section):
                 raise ValueError(f"there is no partition of that name, named ones are {', '.join(NAMED)}{near(value, NAMED)}")
             return NAMED[value]
         return value
+
+    @model_validator(mode="after")
+    def _coins_stay(self) -> PartitionSpec:
+        if self.coin and self.remove is not None:
+            raise ValueError(
+                "remove takes samples out by something else than coin's coins, which an audit rests on: give one of both"
+            )
+        return self
 
     def resolved(self, base: Path) -> PartitionSpec:
         """Return the same spec with a relative path made absolute, seen from the folder ``base``."""

@@ -158,6 +158,7 @@ class StudySpec(HashedSpec):
 _YOUNGER: dict[tuple[str, str], Any] = {
     ("data", "groups"): None,
     ("partition", "remove"): None,
+    ("partition", "coin"): False,
     ("objective", "regularizer"): None,
     ("scoring", "layers"): [],
     ("scoring", "common_policy"): None,

@@ -142,7 +142,9 @@ class _Training:
             self.treatment.treat(self.progress.treated[max(self.progress.treated)])
         device_group.wait()  # all have read it before the first writes another
         batch = self.micro_batch * training.accumulate
-        self.private = make_private(training, self.objective, int(self.occupied.sum()), batch, self.steps, ranks=device_group.size)
+        self.private = make_private(
+            training, self.objective, samples.sampled_from(plan), batch, self.steps, ranks=device_group.size
+        )
         self.saved = time.monotonic()
         self.last_event = self.written = -math.inf
         self.warned = False

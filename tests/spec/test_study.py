@@ -35,6 +35,7 @@ CHANGES = {
     "partition.independent": 0.05,
     "partition.extra": 0.05,
     "partition.stratified": False,
+    "partition.coin": True,
     "partition.remove": "/removed.npz",
     "encoder.backbone": "resnet34",
     "encoder.stem": "small",

@@ -22,6 +22,7 @@ from sslmem_kit.spec.loading import parse_spec
 from sslmem_kit.spec.objective import MAESpec, RegularizerSpec, SupervisedSpec
 from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.spec.training import PrivacySpec
+from sslmem_kit.statistics.privacy_audit import epsilon_of_gaussian
 from sslmem_kit.training import privacy
 from sslmem_kit.training.loop import train
 from sslmem_kit.training.objectives import Batch, Objective, build_objective
@@ -239,6 +240,28 @@ def test_epsilon_of_one_full_step_is_that_of_the_gaussian_mechanism() -> None:
     assert delta < 1e-5
     tighter = epsilon - 0.03
     assert norm.cdf(0.5 / sigma - tighter * sigma) - math.exp(tighter) * norm.cdf(-0.5 / sigma - tighter * sigma) > 1e-5
+
+
+@pytest.mark.parametrize(("sigma", "rate", "steps", "delta"), [(0.7, 0.02, 500, 1e-5), (1.2, 0.1, 300, 1e-4), (4.0, 0.5, 50, 1e-6)])
+def test_epsilon_is_that_of_opacus_and_below_renyis(sigma: float, rate: float, steps: int, delta: float) -> None:
+    from opacus.accountants import PRVAccountant, RDPAccountant
+
+    renyi, loss_variables = RDPAccountant(), PRVAccountant()
+    for accountant in (renyi, loss_variables):
+        accountant.history = [(sigma, rate, steps)]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Optimal order is the", category=UserWarning)
+        upper, expected = renyi.get_epsilon(delta), loss_variables.get_epsilon(delta, eps_error=0.01)
+    found = spent_epsilon(sigma, delta, rate=rate, steps=steps, error=0.01)
+    assert found == pytest.approx(expected, abs=1e-9)
+    assert 0.6 * upper < found <= upper + 0.01  # Renyi's conversion to epsilon is the looser bound
+
+
+@pytest.mark.parametrize(("sigma", "steps", "delta"), [(2.0, 4, 1e-5), (10.0, 100, 1e-3)])
+def test_epsilon_of_full_steps_is_that_of_gaussian_noise(sigma: float, steps: int, delta: float) -> None:
+    """Without sampling the steps are one Gaussian mechanism, mu = sqrt(steps) / sigma: what audits compare with."""
+    exact = epsilon_of_gaussian(math.sqrt(steps) / sigma, delta)
+    assert exact <= spent_epsilon(sigma, delta, rate=1 - 1e-9, steps=steps, error=0.01) <= exact + 0.03
 
 
 def test_noise_too_little_for_the_accountants_numbers_promises_nothing() -> None:

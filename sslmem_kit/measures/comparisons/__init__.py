@@ -7,11 +7,12 @@ from typing import Any
 
 import xarray as xr
 
-from sslmem_kit.measures.comparisons import dejavu, supervised
+from sslmem_kit.measures.comparisons import dejavu, partcrop, supervised
 from sslmem_kit.measures.comparisons.subject import Subject
 
 MEASURES: dict[str, Callable[[Subject, Any], xr.Dataset]] = {
     "dejavu": dejavu.measure,
+    "partcrop": partcrop.measure,
     "supervised": supervised.measure,
 }
 """Functions from an encoder and a comparison's options to what is measured, on ``sample`` and further dimensions."""

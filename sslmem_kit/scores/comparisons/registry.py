@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from sslmem_kit.scores.comparisons.base import Comparison
 from sslmem_kit.scores.comparisons.dejavu import DEJAVU
+from sslmem_kit.scores.comparisons.membership import MEMBERSHIP
+from sslmem_kit.scores.comparisons.partcrop import PARTCROP
+from sslmem_kit.scores.comparisons.privacy import PRIVACY
 from sslmem_kit.scores.comparisons.supervised import SUPERVISED
 
 _ALL = (
     DEJAVU,
     SUPERVISED,
+    MEMBERSHIP,
+    PARTCROP,
+    PRIVACY,
 )
 
 COMPARISONS: dict[str, Comparison] = {comparison.name: comparison for comparison in _ALL}
