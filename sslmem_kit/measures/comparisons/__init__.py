@@ -7,7 +7,12 @@ from typing import Any
 
 import xarray as xr
 
+from sslmem_kit.measures.comparisons import curvature, gradients, typicality
 from sslmem_kit.measures.comparisons.subject import Subject
 
-MEASURES: dict[str, Callable[[Subject, Any], xr.Dataset]] = {}
+MEASURES: dict[str, Callable[[Subject, Any], xr.Dataset]] = {
+    "gradients": gradients.measure,
+    "curvature": curvature.measure,
+    "typicality": typicality.measure,
+}
 """Functions from an encoder and a comparison's options to what is measured, on ``sample`` and further dimensions."""

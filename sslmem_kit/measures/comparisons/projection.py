@@ -1,0 +1,68 @@
+"""Random projection of gradients to few dimensions, a parameter at a time, without a matrix.
+
+A count sketch (Charikar et al. 2002): every number of a gradient goes, with a random sign, into one of k sums,
+
+    phi_j = sum over p with h(p) = j of s_p g_p
+
+so that E[phi . phi'] = g . g' with a variance of at most (|g|^2 |g'|^2 + (g . g')^2) / k. It takes one multiplication a number, where a full
+matrix takes k. Places and signs are hashes of (seed, parameter, position): no matrix is kept, and all encoders of a study have the same.
+Blocks of k numbers are shifted by a random amount each: two numbers of a block never meet, two of different blocks with probability 1 / k.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from sslmem_kit.training.sample_gradients import Gradients
+from sslmem_kit.views import CounterRNG, sample_keys
+
+
+def project(gradients: Gradients, dimensions: int, *, seed: int) -> Tensor:
+    """Return gradients in few dimensions that keep inner products on average.
+
+    Parameters
+    ----------
+    gradients
+        {name of a parameter: [sample, ...]}; the order of the parameters counts, their names do not.
+    dimensions
+        Number of dimensions, k.
+    seed
+        Seed of places and signs.
+
+    Returns
+    -------
+    [sample, dimension] float32.
+
+    Examples
+    --------
+    >>> found = project({"weight": torch.eye(3)}, 16, seed=0)
+    >>> (found @ found.T).equal(torch.eye(3))
+    True
+    """
+    first = next(iter(gradients.values()))
+    total = torch.zeros(len(first), dimensions, device=first.device)
+    for number, gradient in enumerate(gradients.values()):
+        flat = gradient.flatten(1).float()
+        places, signs, rest = _places(flat.shape[1], dimensions, seed, number, flat.device)
+        signed = flat.index_select(1, places) * signs
+        whole = signed.shape[1] - len(rest)
+        total += signed[:, :whole].unflatten(1, (-1, dimensions)).sum(dim=1)
+        total.index_add_(1, rest, signed[:, whole:])
+    return total
+
+
+@lru_cache(maxsize=4096)
+def _places(count: int, dimensions: int, seed: int, number: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the number of a parameter that stands at each place of the shifted blocks, its sign, and the sums that those of the last, shorter
+    block go into."""
+    key, blocks = sample_keys(seed, torch.tensor([number]), 0), count // dimensions
+    signs = 1 - 2 * (CounterRNG(key, 0).bits(count)[0] & 1).float()
+    shifts = (CounterRNG(key, 1).uniform(blocks + 1)[0] * dimensions).long()
+    inside = (torch.arange(dimensions) + shifts[:blocks, None]) % dimensions
+    shifted = (inside + dimensions * torch.arange(blocks)[:, None]).flatten()
+    places = torch.cat([shifted, torch.arange(blocks * dimensions, count)])
+    rest = (torch.arange(count - blocks * dimensions) + shifts[blocks]) % dimensions
+    return places.to(device), signs[places].to(device), rest.to(device)
