@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from sslmem_kit.scores.comparisons import alignment_only, curvature, gradients, learning, typicality
 from sslmem_kit.scores.comparisons.base import Comparison
 
-COMPARISONS: dict[str, Comparison] = {comparison.name: comparison for comparison in ()}
+_ALL = (
+    gradients.COMPARISON,
+    curvature.COMPARISON,
+    typicality.COMPARISON,
+    learning.COMPARISON,
+    alignment_only.COMPARISON,
+)
+
+COMPARISONS: dict[str, Comparison] = {comparison.name: comparison for comparison in _ALL}
 """Comparisons by name."""
 
 COLUMNS: dict[str, str] = {column: label for each in COMPARISONS.values() for column, label in each.columns.items()}
