@@ -66,10 +66,10 @@ def sample_gradients(objective: Objective, batch: Batch, precision: Precision = 
     def loss(parameters: Gradients, views: tuple[Tensor, ...], keys: Tensor, labels: Tensor) -> Tensor:
         # MAE holds its ViT under two names. To replace a tensor under all its names would put the stand-in back at the end, for good;
         # under one it is enough, for the ViT is one module.
-        return functional_call(objective, parameters, (_alone(views, keys, labels),), tie_weights=False)
+        return functional_call(objective, parameters, (alone(views, keys, labels),), tie_weights=False)
 
     per_sample = vmap(grad_and_value(loss), in_dims=(None, 0, 0, 0), randomness="different")
-    for part in _parts(batch, chunk_size(_bytes(parameters))):
+    for part in parts_of(batch, chunk_size(_bytes(parameters))):
         # Fused attention has no rule for vmap, which would go through it sample by sample. The backward pass is under autocast too,
         # without it vmap's layer norm meets two dtypes.
         with sdpa_kernel(SDPBackend.MATH), autocast(batch.keys.device.type, precision):
@@ -101,17 +101,17 @@ def gradient_shares(objective: Objective, batches: Sequence[Batch]) -> Iterator[
     mean_share : Mean of the shares of some samples, in a tenth of the time.
     """
     parameters = {f"objective.{name}": value for name, value in _values(objective).items()}
-    pulled = [_pulls(objective, batch, _joined(objective, batch)) for batch in batches]
-    module = _SampleOutputs(objective)
+    pulled = [pulls_of_batch(objective, batch) for batch in batches]
+    module = SampleOutputs(objective)
 
     def pull(parameters: Gradients, views: tuple[Tensor, ...], keys: Tensor, labels: Tensor, pulls: tuple[Tensor, ...]) -> Tensor:
-        outputs = functional_call(module, parameters, (_alone(views, keys, labels),), tie_weights=False)
+        outputs = functional_call(module, parameters, (alone(views, keys, labels),), tie_weights=False)
         pairs = zip((output for output in outputs if output.is_floating_point()), pulls, strict=True)
         return sum((output[0] * towards).sum() for output, towards in pairs)
 
     per_sample = vmap(grad(pull), in_dims=(None, 0, 0, 0, 0))
     size = chunk_size(_bytes(parameters), SHARED_BYTES)
-    for start, parts in enumerate(zip(*(_parts(batch, size) for batch in batches), strict=True)):
+    for start, parts in enumerate(zip(*(parts_of(batch, size) for batch in batches), strict=True)):
         total: Gradients = {}
         for part, pulls in zip(parts, pulled, strict=True):
             own = tuple(towards[start * size : (start + 1) * size] / len(batches) for towards in pulls)
@@ -150,7 +150,7 @@ def mean_share(objective: Objective, batch: Batch, chosen: Tensor | None = None)
     return dict(zip(names, gradients, strict=True))
 
 
-class _SampleOutputs(nn.Module):
+class SampleOutputs(nn.Module):
     """Objective whose forward pass ends before samples are compared."""
 
     def __init__(self, objective: Objective) -> None:
@@ -174,7 +174,7 @@ def _outputs(objective: Objective, batch: Batch) -> tuple[Tensor, ...]:
 @torch.no_grad()
 def _joined(objective: Objective, batch: Batch) -> tuple[Tensor, ...]:
     """Return :func:`_outputs` of a batch that goes through the networks in parts."""
-    parts = [_outputs(objective, Batch(*part)) for part in _parts(batch, CHUNK_SAMPLES)]
+    parts = [_outputs(objective, Batch(*part)) for part in parts_of(batch, CHUNK_SAMPLES)]
     return tuple(torch.cat(values) for values in zip(*parts, strict=True))
 
 
@@ -189,6 +189,11 @@ def _pulls(objective: Objective, batch: Batch, outputs: Sequence[Tensor]) -> tup
     return torch.autograd.grad(loss * len(batch.keys), floating, allow_unused=True, materialize_grads=True)
 
 
+def pulls_of_batch(objective: Objective, batch: Batch) -> tuple[Tensor, ...]:
+    """Return B dL/dz of every output z of a batch, [batch, ...] each: what pulls at the outputs of its samples."""
+    return _pulls(objective, batch, _joined(objective, batch))
+
+
 def _values(objective: Objective) -> Gradients:
     return {name: parameter.detach() for name, parameter in trained(objective)}
 
@@ -197,11 +202,12 @@ def _bytes(parameters: Gradients) -> int:
     return sum(value.numel() * value.element_size() for value in parameters.values())
 
 
-def _alone(views: tuple[Tensor, ...], keys: Tensor, labels: Tensor) -> Batch:
+def alone(views: tuple[Tensor, ...], keys: Tensor, labels: Tensor) -> Batch:
+    """Return the batch of one sample."""
     return Batch(tuple(view[None] for view in views), keys[None], labels[None])
 
 
-def _parts(batch: Batch, size: int) -> Iterator[tuple[tuple[Tensor, ...], Tensor, Tensor]]:
+def parts_of(batch: Batch, size: int) -> Iterator[tuple[tuple[Tensor, ...], Tensor, Tensor]]:
     """Yield (views, keys, labels) of parts of a batch."""
     for start in range(0, len(batch.keys), size):
         part = slice(start, start + size)

@@ -26,13 +26,14 @@ from torch import Tensor
 from sslmem_kit.encoders.device import plain_float32
 from sslmem_kit.measures.comparisons.alignment_loss import AlignmentLoss
 from sslmem_kit.measures.comparisons.leverage import leverage
-from sslmem_kit.measures.comparisons.projection import project
+from sslmem_kit.measures.comparisons.projection import project, project_factors
 from sslmem_kit.measures.comparisons.subject import Checkpoint, Subject
 from sslmem_kit.names import SAMPLE
 from sslmem_kit.spec.comparisons import GradientsSpec
 from sslmem_kit.spec.seeds import derive_seed
+from sslmem_kit.training.factored_gradients import FactoredGradients, Factors
 from sslmem_kit.training.objectives import Batch, Objective, make_training_views
-from sslmem_kit.training.sample_gradients import Gradients, gradient_shares, mean_share
+from sslmem_kit.training.sample_gradients import Gradients, mean_share
 from sslmem_kit.training.setup import labels_of
 from sslmem_kit.views import sample_keys
 
@@ -156,14 +157,14 @@ def statistics(
     squared_total = sum(float(value.double().square().sum()) for value in total.values())
     squares, products = np.full((2, len(members)), np.nan)
     projected = np.empty((len(members), options.projection), np.float32)
+    factored = None
     for part, sets in batches:
-        start = 0
-        for shares in gradient_shares(objective, sets):
-            flat = [value.flatten(1) for value in shares.values()]
-            own = part[start : start + len(flat[0])]
-            squares[own] = _sum(value.square().sum(dim=1) for value in flat)
-            products[own] = _sum(value @ total[name].flatten() for name, value in zip(shares, flat, strict=True))
-            projected[own] = project(shares, options.projection, seed=seed).cpu().numpy()
+        factored, start = factored or FactoredGradients(objective, sets[0]), 0
+        for direct, factors in factored.chunks(sets):
+            found = _of_chunk(direct, factors, total, dimensions=options.projection, seed=seed)
+            own = part[start : start + len(found[0])]
+            squares[own], products[own] = (values.cpu().numpy() for values in found[:2])
+            projected[own] = found[2].cpu().numpy()
             start += len(own)
     inside = members.astype(float)
     with np.errstate(invalid="ignore", divide="ignore"):  # a sample without any gradient has no direction
@@ -187,5 +188,20 @@ def _sum_of_members(
     return total
 
 
-def _sum(values: Iterator[Tensor]) -> np.ndarray:
-    return sum(value.double() for value in values).cpu().numpy()
+def _of_chunk(
+    direct: Gradients, factors: dict[str, Factors], total: Gradients, *, dimensions: int, seed: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return |g|^2 and <g, total>, [sample] float64, and the projection [sample, dimension] of some samples' gradients."""
+    squares, products, projected = [], [], []
+    for number, (name, others) in enumerate(total.items()):
+        one = factors.get(name)
+        if one is not None and one.is_thin:
+            squares.append(one.squared_norm())
+            products.append(one.inner_product(others.flatten(1)))
+            projected.append(project_factors(one, dimensions, seed=seed, number=number))
+        else:
+            flat = direct[name].flatten(1) if one is None else one.product().flatten(1)
+            squares.append(flat.square().sum(dim=1))
+            products.append(flat @ others.flatten())
+            projected.append(project(flat, dimensions, seed=seed, number=number))
+    return sum(value.double() for value in squares), sum(value.double() for value in products), sum(projected)

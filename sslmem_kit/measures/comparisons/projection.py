@@ -16,21 +16,28 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from sslmem_kit.training.sample_gradients import Gradients
+from sslmem_kit.training.factored_gradients import Factors
 from sslmem_kit.views import CounterRNG, sample_keys
 
+SIDE = 128
+"""Number of dimensions that inputs and outputs of a layer are brought to at most, before their product is projected."""
+SIDES_APART = 2**20
+"""Number of parameters beyond any: sides have places and signs apart from those of parameters."""
 
-def project(gradients: Gradients, dimensions: int, *, seed: int) -> Tensor:
-    """Return gradients in few dimensions that keep inner products on average.
+
+def project(gradient: Tensor, dimensions: int, *, seed: int, number: int = 0) -> Tensor:
+    """Return gradients of a parameter in few dimensions that keep inner products on average.
 
     Parameters
     ----------
-    gradients
-        {name of a parameter: [sample, ...]}; the order of the parameters counts, their names do not.
+    gradient
+        [sample, ...].
     dimensions
         Number of dimensions, k.
     seed
         Seed of places and signs.
+    number
+        Number of the parameter: each has places and signs of its own, so that the sum over parameters keeps inner products of the whole.
 
     Returns
     -------
@@ -38,20 +45,36 @@ def project(gradients: Gradients, dimensions: int, *, seed: int) -> Tensor:
 
     Examples
     --------
-    >>> found = project({"weight": torch.eye(3)}, 16, seed=0)
+    >>> found = project(torch.eye(3), 16, seed=0)
     >>> (found @ found.T).equal(torch.eye(3))
     True
     """
-    first = next(iter(gradients.values()))
-    total = torch.zeros(len(first), dimensions, device=first.device)
-    for number, gradient in enumerate(gradients.values()):
-        flat = gradient.flatten(1).float()
-        places, signs, rest = _places(flat.shape[1], dimensions, seed, number, flat.device)
-        signed = flat.index_select(1, places) * signs
-        whole = signed.shape[1] - len(rest)
-        total += signed[:, :whole].unflatten(1, (-1, dimensions)).sum(dim=1)
-        total.index_add_(1, rest, signed[:, whole:])
-    return total
+    flat = gradient.flatten(1).float()
+    places, signs, rest = _places(flat.shape[1], dimensions, seed, number, flat.device)
+    signed = flat.index_select(1, places) * signs
+    whole = signed.shape[1] - len(rest)
+    total = signed[:, :whole].unflatten(1, (-1, dimensions)).sum(dim=1)
+    return total.index_add_(1, rest, signed[:, whole:])
+
+
+def project_factors(factors: Factors, dimensions: int, *, seed: int, number: int = 0) -> Tensor:
+    """Return what :func:`project` does of the product of two factors, whose sides are brought to :data:`SIDE` dimensions before.
+
+    Inner products are kept on average; each side that is shortened adds 1 / SIDE to their relative variance. Not the numbers of
+    :func:`project` where a side is.
+    """
+    sides = []
+    for place, side in enumerate((factors.inputs, factors.outputs), start=1):
+        if side.shape[2] > SIDE:
+            side = side @ _matrix(side.shape[2], seed, place * SIDES_APART + number, side.device)
+        sides.append(side)
+    return project(Factors(*sides).product(), dimensions, seed=seed, number=number)
+
+
+@lru_cache(maxsize=4096)
+def _matrix(count: int, seed: int, number: int, device: torch.device) -> Tensor:
+    """Return the count sketch of a side as a matrix, [count, SIDE]: one number a row."""
+    return project(torch.eye(count, device=device), SIDE, seed=seed, number=number)
 
 
 @lru_cache(maxsize=4096)

@@ -1,0 +1,197 @@
+"""Gradients of single samples without the gradients themselves: those of large layers as a product of two small factors.
+
+The gradient of a linear layer's weight through one sample is a sum over its T tokens (of a convolution: places) of outer products,
+
+    G = sum over t of d_t a_t^T        a_t the layer's input, d_t the gradient in its output
+
+of which a and d take far less memory than G, and less time to read. All that is asked of G follows from them (Goodfellow 2015; for
+convolutions Rochette et al. 2019; the choice between both ways Bu et al. 2022):
+
+    |G|^2 = sum over t, u of (d_t . d_u) (a_t . a_u)        <G, M> = sum over t of d_t . M a_t        Q G P^T = sum of (Q d_t) (P a_t)^T
+
+Everything comes from one pass by ``vmap`` through the objective: d is the gradient in a zero that is added to the layer's output.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from sslmem_kit.encoders.fast_linear import ConvLinear
+from sslmem_kit.training.objectives.base import Batch, Objective
+from sslmem_kit.training.sample_gradients import CHUNK_SAMPLES, Gradients, SampleOutputs, alone, parts_of, pulls_of_batch, trained
+
+LEAST_NUMBERS = 4096
+"""Number of weights of a layer from which its gradient is kept as factors."""
+CHUNK_BYTES = 2**26
+"""Maximum of bytes of factors that are held at a time."""
+
+
+@dataclass(frozen=True)
+class Factors:
+    """Gradients of one weight through some samples, G_i = sum over t of outputs_it inputs_it^T."""
+
+    inputs: Tensor
+    """[sample, token, in]."""
+    outputs: Tensor
+    """[sample, token, out]."""
+
+    @property
+    def is_thin(self) -> bool:
+        """True where factors are quicker to compute with than their product."""
+        tokens, width, height = self.inputs.shape[1], self.inputs.shape[2], self.outputs.shape[2]
+        return tokens * (width + height) < width * height
+
+    def product(self) -> Tensor:
+        """Return G, [sample, out, in]."""
+        return self.outputs.transpose(1, 2) @ self.inputs
+
+    def squared_norm(self) -> Tensor:
+        """Return |G|^2, [sample]."""
+        return ((self.inputs @ self.inputs.transpose(1, 2)) * (self.outputs @ self.outputs.transpose(1, 2))).sum(dim=(1, 2))
+
+    def inner_product(self, other: Tensor) -> Tensor:
+        """Return <G, M> with M [out, in], [sample]."""
+        return ((self.inputs @ other.T) * self.outputs).sum(dim=(1, 2))
+
+
+class FactoredGradients:
+    """Shares of samples in the gradients of their batches, as :func:`sslmem_kit.training.sample_gradients.gradient_shares` yields them, with
+    those of large layers as factors.
+
+    Parameters
+    ----------
+    objective
+        Objective of any method, in evaluation mode.
+    example
+        A batch, by whose first sample the layers and the sizes of their outputs are found.
+    """
+
+    def __init__(self, objective: Objective, example: Batch) -> None:
+        self.objective, self.module = objective, SampleOutputs(objective)
+        self.layers = _layers(objective)
+        self.calls: list[tuple[nn.Module, Tensor]] = []
+        self.probes: Iterator[Tensor] | None = None
+        first = next(parts_of(example, 1))
+        with torch.no_grad(), self._hooked():
+            self.module(Batch(*first))
+        self.order = [module for module, _ in self.calls]
+        self.shapes = [tuple(output.shape) for _, output in self.calls]
+        called = set(self.order)
+        self.layers = {module: name for module, name in self.layers.items() if module in called}
+        self.direct = {
+            f"objective.{name}": value.detach() for name, value in trained(objective) if name not in {*self.layers.values()}
+        }
+
+    def chunks(self, batches: Sequence[Batch]) -> Iterator[tuple[Gradients, dict[str, Factors]]]:
+        """Yield gradients by name and factors by name of some samples after the other; the arguments are those of ``gradient_shares``."""
+        pulled = [tuple(pull / len(batches) for pull in pulls_of_batch(self.objective, batch)) for batch in batches]
+        size = self._chunk(len(batches))
+        for start, parts in enumerate(zip(*(parts_of(batch, size) for batch in batches), strict=True)):
+            direct: Gradients = {}
+            factors: dict[str, list[tuple[Tensor, Tensor]]] = {}
+            for part, pulls in zip(parts, pulled, strict=True):
+                found, outputs, inputs = self._pass(part, tuple(pull[start * size : (start + 1) * size] for pull in pulls))
+                direct = {name: direct[name] + value for name, value in found.items()} if direct else found
+                for module, given, output in zip(self.order, inputs, outputs, strict=True):
+                    factors.setdefault(self.layers[module], []).append(_factors(module, given, output))
+            yield (
+                {name.removeprefix("objective."): value for name, value in direct.items()},
+                {
+                    name: Factors(*(torch.cat(values, dim=1) for values in zip(*pairs, strict=True)))
+                    for name, pairs in factors.items()
+                },
+            )
+
+    def _pass(self, part: tuple[tuple[Tensor, ...], Tensor, Tensor], pulls: tuple[Tensor, ...]) -> tuple[Gradients, tuple, tuple]:
+        """Return gradients of single parameters, gradients in the outputs of layers, and the inputs of these."""
+
+        def pull(values, views, keys, labels, pulls):
+            direct, probes = values
+            self.calls, self.probes = [], iter(probes)
+            outputs = functional_call(self.module, direct, (alone(views, keys, labels),), tie_weights=False)
+            pairs = zip((output for output in outputs if output.is_floating_point()), pulls, strict=True)
+            return sum((output[0] * towards).sum() for output, towards in pairs), tuple(given for _, given in self.calls)
+
+        count = len(part[1])
+        probes = tuple(torch.zeros(count, *shape, device=part[1].device) for shape in self.shapes)
+        per_sample = vmap(grad(pull, has_aux=True), in_dims=((None, 0), 0, 0, 0, 0))
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), self._hooked():
+            (direct, outputs), inputs = per_sample((self.direct, probes), *part, pulls)
+        self.calls, self.probes = [], None
+        return direct, outputs, inputs
+
+    def _hooked(self) -> _Hooks:
+        return _Hooks([module.register_forward_hook(self._on_forward) for module in self.layers])
+
+    def _on_forward(self, module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+        if self.probes is None:  # looking for the sizes of outputs
+            self.calls.append((module, output))
+            return None
+        self.calls.append((module, arguments[0]))
+        return output + next(self.probes)
+
+    def _chunk(self, sets: int) -> int:
+        """Return the number of samples that go through at a time."""
+        one = sum(value.numel() * value.element_size() for value in self.direct.values())
+        for module, shape in zip(self.order, self.shapes, strict=True):
+            width, height = module.weight[0].numel(), module.weight.shape[0]
+            one += 4 * sets * math.prod(shape) // height * (width + height)
+        return max(1, min(CHUNK_SAMPLES, CHUNK_BYTES // max(1, one)))
+
+
+class _Hooks:
+    """Hooks that are removed at the end of a ``with`` block."""
+
+    def __init__(self, handles: list) -> None:
+        self.handles = handles
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self.handles:
+            handle.remove()
+
+
+def _layers(objective: Objective) -> dict[nn.Module, str]:
+    """Return the layers whose weights' gradients are factors, with the names of these weights: of one owner, used as they are."""
+    names = {id(value): name for name, value in trained(objective)}
+    owners: dict[int, set[int]] = {}
+    for module in objective.modules():
+        for value in module._parameters.values():
+            owners.setdefault(id(value), set()).add(id(module))
+    return {
+        module: names[id(module.weight)]
+        for module in objective.modules()
+        if _is_plain(module)
+        and id(module.weight) in names
+        and len(owners[id(module.weight)]) == 1
+        and module.weight.numel() >= LEAST_NUMBERS
+    }
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """True for a linear layer, or a convolution of all channels with all; not for those whose weight is made of other parameters."""
+    if "weight" not in module._parameters:
+        return False
+    if type(module) is nn.Conv2d:
+        return module.groups == 1 and module.padding_mode == "zeros" and not isinstance(module.padding, str)
+    return type(module) in (nn.Linear, ConvLinear)
+
+
+def _factors(module: nn.Module, given: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
+    """Return inputs [sample, token, in] and gradients in outputs [sample, token, out] of one call of a layer."""
+    if isinstance(module, nn.Linear):
+        return given.flatten(1, -2), output.flatten(1, -2)
+    patches = nn.functional.unfold(
+        given.flatten(0, 1), module.kernel_size, dilation=module.dilation, padding=module.padding, stride=module.stride
+    )
+    patches = patches.unflatten(0, given.shape[:2]).transpose(2, 3).flatten(1, 2)
+    return patches, output.flatten(3).transpose(2, 3).flatten(1, 2)
