@@ -65,7 +65,7 @@ class GradientsSpec(ComparisonSpec):
     name: Literal["gradients"]
     """Name of the comparison."""
     KEEPS_STATES: ClassVar[bool] = True
-    checkpoints: Count = 3
+    checkpoints: Count = 2
     """Number of states of the training that are measured, evenly spaced among those that were kept (training.record_every); each stands for
     the learning rates of its part of the training."""
     views: Count = 1

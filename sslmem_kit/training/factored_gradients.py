@@ -25,9 +25,18 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sslmem_kit.encoders.fast_linear import ConvLinear
 from sslmem_kit.training.objectives.base import Batch, Objective
-from sslmem_kit.training.sample_gradients import CHUNK_SAMPLES, Gradients, SampleOutputs, alone, parts_of, pulls_of_batch, trained
+from sslmem_kit.training.sample_gradients import (
+    CHUNK_SAMPLES,
+    Gradients,
+    Pulls,
+    SampleOutputs,
+    alone,
+    parts_of,
+    pulls_of_batch,
+    trained,
+)
 
-LEAST_NUMBERS = 4096
+LEAST_NUMBERS = 1024
 """Number of weights of a layer from which its gradient is kept as factors."""
 CHUNK_BYTES = 2**26
 """Maximum of bytes of factors that are held at a time."""
@@ -89,15 +98,26 @@ class FactoredGradients:
             f"objective.{name}": value.detach() for name, value in trained(objective) if name not in {*self.layers.values()}
         }
 
-    def chunks(self, batches: Sequence[Batch]) -> Iterator[tuple[Gradients, dict[str, Factors]]]:
-        """Yield gradients by name and factors by name of some samples after the other; the arguments are those of ``gradient_shares``."""
-        pulled = [tuple(pull / len(batches) for pull in pulls_of_batch(self.objective, batch)) for batch in batches]
+    def chunks(
+        self, batches: Sequence[Batch], pulls: Sequence[Pulls] | None = None
+    ) -> Iterator[tuple[Gradients, dict[str, Factors]]]:
+        """Yield gradients by name and factors by name of some samples after the other.
+
+        Parameters
+        ----------
+        batches
+            As in :func:`sslmem_kit.training.sample_gradients.gradient_shares`.
+        pulls
+            :func:`sslmem_kit.training.sample_gradients.pulls_of_batch` of each, where they are known.
+        """
+        pulls = pulls or [pulls_of_batch(self.objective, batch) for batch in batches]
+        pulled = [tuple(pull / len(batches) for pull in each) for each in pulls]
         size = self._chunk(len(batches))
         for start, parts in enumerate(zip(*(parts_of(batch, size) for batch in batches), strict=True)):
             direct: Gradients = {}
             factors: dict[str, list[tuple[Tensor, Tensor]]] = {}
-            for part, pulls in zip(parts, pulled, strict=True):
-                found, outputs, inputs = self._pass(part, tuple(pull[start * size : (start + 1) * size] for pull in pulls))
+            for part, whole in zip(parts, pulled, strict=True):
+                found, outputs, inputs = self._pass(part, tuple(pull[start * size : (start + 1) * size] for pull in whole))
                 direct = {name: direct[name] + value for name, value in found.items()} if direct else found
                 for module, given, output in zip(self.order, inputs, outputs, strict=True):
                     factors.setdefault(self.layers[module], []).append(_factors(module, given, output))
@@ -109,7 +129,7 @@ class FactoredGradients:
                 },
             )
 
-    def _pass(self, part: tuple[tuple[Tensor, ...], Tensor, Tensor], pulls: tuple[Tensor, ...]) -> tuple[Gradients, tuple, tuple]:
+    def _pass(self, part: tuple[tuple[Tensor, ...], Tensor, Tensor], pulls: Pulls) -> tuple[Gradients, tuple, tuple]:
         """Return gradients of single parameters, gradients in the outputs of layers, and the inputs of these."""
 
         def pull(values, views, keys, labels, pulls):

@@ -33,6 +33,8 @@ SHARED_BYTES = 2**25
 
 Gradients = dict[str, Tensor]
 """Gradients by the name of their parameter."""
+Pulls = tuple[Tensor, ...]
+"""B dL/dz of every output z of a batch, [batch, ...] each."""
 
 
 def trained(objective: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
@@ -104,7 +106,7 @@ def gradient_shares(objective: Objective, batches: Sequence[Batch]) -> Iterator[
     pulled = [pulls_of_batch(objective, batch) for batch in batches]
     module = SampleOutputs(objective)
 
-    def pull(parameters: Gradients, views: tuple[Tensor, ...], keys: Tensor, labels: Tensor, pulls: tuple[Tensor, ...]) -> Tensor:
+    def pull(parameters: Gradients, views: tuple[Tensor, ...], keys: Tensor, labels: Tensor, pulls: Pulls) -> Tensor:
         outputs = functional_call(module, parameters, (alone(views, keys, labels),), tie_weights=False)
         pairs = zip((output for output in outputs if output.is_floating_point()), pulls, strict=True)
         return sum((output[0] * towards).sum() for output, towards in pairs)
@@ -121,7 +123,7 @@ def gradient_shares(objective: Objective, batches: Sequence[Batch]) -> Iterator[
         yield {name.removeprefix("objective."): value for name, value in total.items()}
 
 
-def mean_share(objective: Objective, batch: Batch, chosen: Tensor | None = None) -> Gradients:
+def mean_share(objective: Objective, batch: Batch, chosen: Tensor | None = None) -> tuple[Gradients, Pulls]:
     """Return the mean of :func:`gradient_shares` over the chosen samples of a batch, by one backward pass.
 
     Parameters
@@ -132,6 +134,10 @@ def mean_share(objective: Objective, batch: Batch, chosen: Tensor | None = None)
         The samples.
     chosen
         Samples whose shares are averaged, [batch] bool; None: all, which is the gradient of the batch.
+
+    Returns
+    -------
+    The mean, and what :func:`pulls_of_batch` returns, which is computed on the way.
 
     Raises
     ------
@@ -147,7 +153,7 @@ def mean_share(objective: Objective, batch: Batch, chosen: Tensor | None = None)
         own = towards if chosen is None else towards * chosen.view(-1, *(1,) * (towards.ndim - 1))
         loss = loss + (output * own).sum() / max(1, count)
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
-    return dict(zip(names, gradients, strict=True))
+    return dict(zip(names, gradients, strict=True)), pulls
 
 
 class SampleOutputs(nn.Module):
@@ -178,7 +184,7 @@ def _joined(objective: Objective, batch: Batch) -> tuple[Tensor, ...]:
     return tuple(torch.cat(values) for values in zip(*parts, strict=True))
 
 
-def _pulls(objective: Objective, batch: Batch, outputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def _pulls(objective: Objective, batch: Batch, outputs: Sequence[Tensor]) -> Pulls:
     """Return B dL/dz of every output z of a batch; zeros where the loss does not follow it."""
     leaves = tuple(output.detach().requires_grad_(output.is_floating_point()) for output in outputs)
     compared = leaves[:-2] if objective.regularized else leaves
@@ -189,7 +195,7 @@ def _pulls(objective: Objective, batch: Batch, outputs: Sequence[Tensor]) -> tup
     return torch.autograd.grad(loss * len(batch.keys), floating, allow_unused=True, materialize_grads=True)
 
 
-def pulls_of_batch(objective: Objective, batch: Batch) -> tuple[Tensor, ...]:
+def pulls_of_batch(objective: Objective, batch: Batch) -> Pulls:
     """Return B dL/dz of every output z of a batch, [batch, ...] each: what pulls at the outputs of its samples."""
     return _pulls(objective, batch, _joined(objective, batch))
 

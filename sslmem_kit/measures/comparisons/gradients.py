@@ -33,10 +33,12 @@ from sslmem_kit.spec.comparisons import GradientsSpec
 from sslmem_kit.spec.seeds import derive_seed
 from sslmem_kit.training.factored_gradients import FactoredGradients, Factors
 from sslmem_kit.training.objectives import Batch, Objective, make_training_views
-from sslmem_kit.training.sample_gradients import Gradients, mean_share
+from sslmem_kit.training.sample_gradients import Gradients, Pulls, mean_share
 from sslmem_kit.training.setup import labels_of
 from sslmem_kit.views import sample_keys
 
+KEPT_BYTES = 2**27
+"""Maximum of bytes of gradients in outputs that are kept from one pass over the samples to the next."""
 CHECKPOINT = "checkpoint"
 """Dimension of states; its coordinate is the number of finished epochs."""
 
@@ -153,14 +155,14 @@ def statistics(
     seed
         Seed of the projection.
     """
-    total = _sum_of_members(batches, objective, members)
+    total, pulls = _sum_of_members(batches, objective, members)
     squared_total = sum(float(value.double().square().sum()) for value in total.values())
     squares, products = np.full((2, len(members)), np.nan)
     projected = np.empty((len(members), options.projection), np.float32)
     factored = None
-    for part, sets in batches:
+    for number, (part, sets) in enumerate(batches):
         factored, start = factored or FactoredGradients(objective, sets[0]), 0
-        for direct, factors in factored.chunks(sets):
+        for direct, factors in factored.chunks(sets, pulls[number] if number < len(pulls) else None):
             found = _of_chunk(direct, factors, total, dimensions=options.projection, seed=seed)
             own = part[start : start + len(found[0])]
             squares[own], products[own] = (values.cpu().numpy() for values in found[:2])
@@ -176,16 +178,25 @@ def statistics(
 
 def _sum_of_members(
     batches: _Reference | list[tuple[np.ndarray, list[Batch]]], objective: Objective, members: np.ndarray
-) -> Gradients:
-    """Return the sum of the shares of the samples that an objective was trained on, by backward passes of whole batches."""
+) -> tuple[Gradients, list[list[Pulls]]]:
+    """Return the sum of the shares of the samples that an objective was trained on, by backward passes of whole batches; and the pulls at the
+    outputs of the first batches, as far as :data:`KEPT_BYTES` allow."""
     total: Gradients = {}
+    kept: list[list[Pulls]] = []
+    room = KEPT_BYTES
     for part, sets in batches:
         chosen = torch.from_numpy(members[part])
+        found = []
         for batch in sets:
             scale = int(chosen.sum()) / len(sets)
-            for name, value in mean_share(objective, batch, chosen.to(batch.keys.device)).items():
+            gradients, pulls = mean_share(objective, batch, chosen.to(batch.keys.device))
+            found.append(pulls)
+            for name, value in gradients.items():
                 total[name] = total[name] + scale * value if name in total else scale * value
-    return total
+        room -= sum(pull.nbytes for pulls in found for pull in pulls)
+        if room >= 0:
+            kept.append(found)
+    return total, kept
 
 
 def _of_chunk(
@@ -198,10 +209,13 @@ def _of_chunk(
         if one is not None and one.is_thin:
             squares.append(one.squared_norm())
             products.append(one.inner_product(others.flatten(1)))
-            projected.append(project_factors(one, dimensions, seed=seed, number=number))
         else:
             flat = direct[name].flatten(1) if one is None else one.product().flatten(1)
             squares.append(flat.square().sum(dim=1))
             products.append(flat @ others.flatten())
-            projected.append(project(flat, dimensions, seed=seed, number=number))
+        projected.append(
+            project_factors(one, dimensions, seed=seed, number=number)
+            if one is not None
+            else project(direct[name], dimensions, seed=seed, number=number)
+        )
     return sum(value.double() for value in squares), sum(value.double() for value in products), sum(projected)

@@ -19,7 +19,7 @@ from torch import Tensor
 from sslmem_kit.training.factored_gradients import Factors
 from sslmem_kit.views import CounterRNG, sample_keys
 
-SIDE = 128
+SIDE = 64
 """Number of dimensions that inputs and outputs of a layer are brought to at most, before their product is projected."""
 SIDES_APART = 2**20
 """Number of parameters beyond any: sides have places and signs apart from those of parameters."""
