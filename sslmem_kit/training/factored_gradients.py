@@ -123,10 +123,7 @@ class FactoredGradients:
                     factors.setdefault(self.layers[module], []).append(_factors(module, given, output))
             yield (
                 {name.removeprefix("objective."): value for name, value in direct.items()},
-                {
-                    name: Factors(*(torch.cat(values, dim=1) for values in zip(*pairs, strict=True)))
-                    for name, pairs in factors.items()
-                },
+                {name: Factors(*(_joined(values) for values in zip(*pairs, strict=True))) for name, pairs in factors.items()},
             )
 
     def _pass(self, part: tuple[tuple[Tensor, ...], Tensor, Tensor], pulls: Pulls) -> tuple[Gradients, tuple, tuple]:
@@ -215,3 +212,8 @@ def _factors(module: nn.Module, given: Tensor, output: Tensor) -> tuple[Tensor, 
     )
     patches = patches.unflatten(0, given.shape[:2]).transpose(2, 3).flatten(1, 2)
     return patches, output.flatten(3).transpose(2, 3).flatten(1, 2)
+
+
+def _joined(values: tuple[Tensor, ...]) -> Tensor:
+    """Join the tokens of several calls of a layer; of one call without a copy."""
+    return values[0] if len(values) == 1 else torch.cat(values, dim=1)

@@ -26,7 +26,7 @@ from torch import Tensor
 from sslmem_kit.encoders.device import plain_float32
 from sslmem_kit.measures.comparisons.alignment_loss import AlignmentLoss
 from sslmem_kit.measures.comparisons.leverage import leverage
-from sslmem_kit.measures.comparisons.projection import project, project_factors
+from sslmem_kit.measures.comparisons.projection import project, project_layer
 from sslmem_kit.measures.comparisons.subject import Checkpoint, Subject
 from sslmem_kit.names import SAMPLE
 from sslmem_kit.spec.comparisons import GradientsSpec
@@ -209,13 +209,12 @@ def _of_chunk(
         if one is not None and one.is_thin:
             squares.append(one.squared_norm())
             products.append(one.inner_product(others.flatten(1)))
-        else:
-            flat = direct[name].flatten(1) if one is None else one.product().flatten(1)
-            squares.append(flat.square().sum(dim=1))
-            products.append(flat @ others.flatten())
-        projected.append(
-            project_factors(one, dimensions, seed=seed, number=number)
-            if one is not None
-            else project(direct[name], dimensions, seed=seed, number=number)
-        )
+            projected.append(project_layer(one, dimensions, seed=seed, number=number))
+            continue
+        value = direct[name] if one is None else one.product()
+        flat = value.flatten(1)
+        squares.append(flat.square().sum(dim=1))
+        products.append(flat @ others.flatten())
+        shorten = project if one is None else project_layer
+        projected.append(shorten(value, dimensions, seed=seed, number=number))
     return sum(value.double() for value in squares), sum(value.double() for value in products), sum(projected)

@@ -57,18 +57,31 @@ def project(gradient: Tensor, dimensions: int, *, seed: int, number: int = 0) ->
     return total.index_add_(1, rest, signed[:, whole:])
 
 
-def project_factors(factors: Factors, dimensions: int, *, seed: int, number: int = 0) -> Tensor:
-    """Return what :func:`project` does of the product of two factors, whose sides are brought to :data:`SIDE` dimensions before.
+def project_layer(gradient: Factors | Tensor, dimensions: int, *, seed: int, number: int = 0) -> Tensor:
+    """Return what :func:`project` does of the gradient of a layer, whose sides are brought to :data:`SIDE` dimensions before.
 
     Inner products are kept on average; each side that is shortened adds 1 / SIDE to their relative variance. Not the numbers of
     :func:`project` where a side is.
+
+    Parameters
+    ----------
+    gradient
+        Factors of the gradient, or their product [sample, out, in]; the result is the same.
+    dimensions, seed, number
+        As in :func:`project`.
     """
-    sides = []
-    for place, side in enumerate((factors.inputs, factors.outputs), start=1):
-        if side.shape[2] > SIDE:
-            side = side @ _matrix(side.shape[2], seed, place * SIDES_APART + number, side.device)
-        sides.append(side)
-    return project(Factors(*sides).product(), dimensions, seed=seed, number=number)
+    if isinstance(gradient, Factors):
+        inputs = _short(gradient.inputs, seed, number + SIDES_APART)
+        short = Factors(inputs, _short(gradient.outputs, seed, number + 2 * SIDES_APART)).product()
+    else:
+        of_inputs = _short(gradient, seed, number + SIDES_APART)
+        short = _short(of_inputs.transpose(1, 2), seed, number + 2 * SIDES_APART).transpose(1, 2)
+    return project(short, dimensions, seed=seed, number=number)
+
+
+def _short(side: Tensor, seed: int, number: int) -> Tensor:
+    """Bring the last dimension to :data:`SIDE` where it is longer."""
+    return side @ _matrix(side.shape[2], seed, number, side.device) if side.shape[2] > SIDE else side
 
 
 @lru_cache(maxsize=4096)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sslmem_kit.measures.comparisons import projection
-from sslmem_kit.measures.comparisons.projection import project, project_factors
+from sslmem_kit.measures.comparisons.projection import project, project_layer
 from sslmem_kit.training.factored_gradients import Factors
 
 SHAPES = {"a": (7, 5), "b": (3,), "c": (40,), "d": (2, 3, 4)}
@@ -82,16 +82,20 @@ def make_factors(width: int, height: int) -> Factors:
 def test_factors_with_short_sides_are_projected_as_their_product() -> None:
     factors = make_factors(20, 30)
     expected = project(factors.product(), 16, seed=3, number=5)
-    torch.testing.assert_close(project_factors(factors, 16, seed=3, number=5), expected)
+    torch.testing.assert_close(project_layer(factors, 16, seed=3, number=5), expected)
 
 
 def test_inner_products_are_kept_on_average_where_sides_are_shortened(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(projection, "SIDE", 8)
+    projection._matrix.cache_clear()
     factors = make_factors(30, 40)
+    torch.testing.assert_close(
+        project_layer(factors, 32, seed=1), project_layer(factors.product(), 32, seed=1), rtol=1e-4, atol=1e-4
+    )
     product = factors.product().flatten(1).double()
     found = []
     for seed in range(2000):
-        one = project_factors(factors, 32, seed=seed).double()
+        one = project_layer(factors, 32, seed=seed).double()
         found.append([float(one[0] @ one[0]), float(one[0] @ one[1])])
     found, exact = np.array(found), np.array([float(product[0] @ product[0]), float(product[0] @ product[1])])
     assert (np.abs(found.mean(axis=0) - exact) < 4 * found.std(axis=0) / np.sqrt(len(found))).all()
