@@ -44,30 +44,32 @@ CHUNK_BYTES = 2**26
 
 @dataclass(frozen=True)
 class Factors:
-    """Gradients of one weight through some samples, G_i = sum over t of outputs_it inputs_it^T."""
+    """Gradients of one weight through some samples, G_i = sum over parts and t of outputs_it inputs_it^T."""
 
-    inputs: Tensor
-    """[sample, token, in]."""
-    outputs: Tensor
-    """[sample, token, out]."""
+    inputs: tuple[Tensor, ...]
+    """Parts of the tokens, such as those of a view: [sample, token, in] each."""
+    outputs: tuple[Tensor, ...]
+    """[sample, token, out] each."""
 
     @property
     def is_thin(self) -> bool:
         """True where factors are quicker to compute with than their product."""
-        tokens, width, height = self.inputs.shape[1], self.inputs.shape[2], self.outputs.shape[2]
+        tokens, width, height = sum(part.shape[1] for part in self.inputs), self.inputs[0].shape[2], self.outputs[0].shape[2]
         return tokens * (width + height) < width * height
 
     def product(self) -> Tensor:
         """Return G, [sample, out, in]."""
-        return self.outputs.transpose(1, 2) @ self.inputs
+        return sum(output.transpose(1, 2) @ given for given, output in zip(self.inputs, self.outputs, strict=True))
 
     def squared_norm(self) -> Tensor:
         """Return |G|^2, [sample]."""
-        return ((self.inputs @ self.inputs.transpose(1, 2)) * (self.outputs @ self.outputs.transpose(1, 2))).sum(dim=(1, 2))
+        given, output = torch.cat(self.inputs, dim=1), torch.cat(self.outputs, dim=1)
+        return ((given @ given.transpose(1, 2)) * (output @ output.transpose(1, 2))).sum(dim=(1, 2))
 
     def inner_product(self, other: Tensor) -> Tensor:
         """Return <G, M> with M [out, in], [sample]."""
-        return ((self.inputs @ other.T) * self.outputs).sum(dim=(1, 2))
+        pairs = zip(self.inputs, self.outputs, strict=True)
+        return sum(((given @ other.T) * output).sum(dim=(1, 2)) for given, output in pairs)
 
 
 class FactoredGradients:
@@ -120,10 +122,10 @@ class FactoredGradients:
                 found, outputs, inputs = self._pass(part, tuple(pull[start * size : (start + 1) * size] for pull in whole))
                 direct = {name: direct[name] + value for name, value in found.items()} if direct else found
                 for module, given, output in zip(self.order, inputs, outputs, strict=True):
-                    factors.setdefault(self.layers[module], []).append(_factors(module, given, output))
+                    factors.setdefault(self.layers[module], []).extend(_factors(module, given, output))
             yield (
                 {name.removeprefix("objective."): value for name, value in direct.items()},
-                {name: Factors(*(_joined(values) for values in zip(*pairs, strict=True))) for name, pairs in factors.items()},
+                {name: Factors(*zip(*pairs, strict=True)) for name, pairs in factors.items()},
             )
 
     def _pass(self, part: tuple[tuple[Tensor, ...], Tensor, Tensor], pulls: Pulls) -> tuple[Gradients, tuple, tuple]:
@@ -203,17 +205,13 @@ def _is_plain(module: nn.Module) -> bool:
     return type(module) in (nn.Linear, ConvLinear)
 
 
-def _factors(module: nn.Module, given: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
-    """Return inputs [sample, token, in] and gradients in outputs [sample, token, out] of one call of a layer."""
+def _factors(module: nn.Module, given: Tensor, output: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Return inputs [sample, token, in] and gradients in outputs [sample, token, out] of one call of a layer, in parts."""
     if isinstance(module, nn.Linear):
-        return given.flatten(1, -2), output.flatten(1, -2)
+        return [(given.flatten(1, -2), output.flatten(1, -2))]
     patches = nn.functional.unfold(
         given.flatten(0, 1), module.kernel_size, dilation=module.dilation, padding=module.padding, stride=module.stride
-    )
-    patches = patches.unflatten(0, given.shape[:2]).transpose(2, 3).flatten(1, 2)
-    return patches, output.flatten(3).transpose(2, 3).flatten(1, 2)
-
-
-def _joined(values: tuple[Tensor, ...]) -> Tensor:
-    """Join the tokens of several calls of a layer; of one call without a copy."""
-    return values[0] if len(values) == 1 else torch.cat(values, dim=1)
+    ).unflatten(0, given.shape[:2])
+    # One part an image: to join the places of all would copy the largest tensors that there are.
+    pairs = zip(patches.unbind(dim=1), output.flatten(3).unbind(dim=1), strict=True)
+    return [(of_image.transpose(1, 2), gradient.transpose(1, 2)) for of_image, gradient in pairs]

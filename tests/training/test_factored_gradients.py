@@ -40,10 +40,10 @@ def test_products_are_the_shares_of_samples(
 def test_norms_and_inner_products_are_those_of_the_product() -> None:
     generator = torch.Generator().manual_seed(0)
     inputs, outputs, other = (torch.randn(shape, generator=generator) for shape in ((3, 7, 5), (3, 7, 4), (4, 5)))
-    factors = Factors(inputs, outputs)
+    factors = Factors(inputs.split([3, 4], dim=1), outputs.split([3, 4], dim=1))
     product = factors.product()
     torch.testing.assert_close(product, torch.einsum("sto,sti->soi", outputs, inputs))
     torch.testing.assert_close(factors.squared_norm(), product.square().sum(dim=(1, 2)))
     torch.testing.assert_close(factors.inner_product(other), (product * other).sum(dim=(1, 2)))
     assert not factors.is_thin
-    assert Factors(torch.zeros(1, 2, 100), torch.zeros(1, 2, 50)).is_thin
+    assert Factors((torch.zeros(1, 2, 100),), (torch.zeros(1, 2, 50),)).is_thin

@@ -71,8 +71,8 @@ def project_layer(gradient: Factors | Tensor, dimensions: int, *, seed: int, num
         As in :func:`project`.
     """
     if isinstance(gradient, Factors):
-        inputs = _short(gradient.inputs, seed, number + SIDES_APART)
-        short = Factors(inputs, _short(gradient.outputs, seed, number + 2 * SIDES_APART)).product()
+        inputs = tuple(_short(part, seed, number + SIDES_APART) for part in gradient.inputs)
+        short = Factors(inputs, tuple(_short(part, seed, number + 2 * SIDES_APART) for part in gradient.outputs)).product()
     else:
         of_inputs = _short(gradient, seed, number + SIDES_APART)
         short = _short(of_inputs.transpose(1, 2), seed, number + 2 * SIDES_APART).transpose(1, 2)

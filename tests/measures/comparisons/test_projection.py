@@ -76,7 +76,8 @@ def test_it_follows_from_the_seed_alone() -> None:
 
 def make_factors(width: int, height: int) -> Factors:
     generator = torch.Generator().manual_seed(4)
-    return Factors(torch.randn(2, 3, width, generator=generator), torch.randn(2, 3, height, generator=generator))
+    inputs, outputs = (tuple(torch.randn(2, tokens, side, generator=generator) for tokens in (1, 2)) for side in (width, height))
+    return Factors(inputs, outputs)
 
 
 def test_factors_with_short_sides_are_projected_as_their_product() -> None:
