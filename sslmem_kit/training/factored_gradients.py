@@ -57,13 +57,17 @@ class Factors:
         tokens, width, height = sum(part.shape[1] for part in self.inputs), self.inputs[0].shape[2], self.outputs[0].shape[2]
         return tokens * (width + height) < width * height
 
+    def joined(self) -> Factors:
+        """Return the same in one part: a copy, and fewer and larger products from then on."""
+        return self if len(self.inputs) == 1 else Factors((torch.cat(self.inputs, dim=1),), (torch.cat(self.outputs, dim=1),))
+
     def product(self) -> Tensor:
         """Return G, [sample, out, in]."""
         return sum(output.transpose(1, 2) @ given for given, output in zip(self.inputs, self.outputs, strict=True))
 
     def squared_norm(self) -> Tensor:
         """Return |G|^2, [sample]."""
-        given, output = torch.cat(self.inputs, dim=1), torch.cat(self.outputs, dim=1)
+        (given,), (output,) = vars(self.joined()).values()
         return ((given @ given.transpose(1, 2)) * (output @ output.transpose(1, 2))).sum(dim=(1, 2))
 
     def inner_product(self, other: Tensor) -> Tensor:

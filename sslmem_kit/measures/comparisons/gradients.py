@@ -8,6 +8,10 @@ With g_i the share of sample i in the gradient of its batch (:mod:`sslmem_kit.tr
 - ``leverage``: phi_i^T (Phi^T Phi + lambda)^-1 phi_i, of the projected gradients of the samples that f was trained on, i left out (TRAK,
   Park et al. 2023, of a sample on itself).
 
+The first pass over the samples sums the gradients of members, by whole batches; the second looks at single ones, those of large layers as
+factors (:mod:`sslmem_kit.training.factored_gradients`). Memory depends on neither the number of samples nor, beyond a copy of the weights,
+that of parameters; but for the projections, ``projection`` numbers a sample.
+
 Batches are fixed: the scored samples in a random order, the same for all encoders and states, in parts as large as a training batch. So
 losses that compare samples compare each with the same others. Views are those of the training policy, by fixed keys. Where no states were
 kept the loss is the alignment of eq. 1 under the final encoder.
@@ -207,6 +211,7 @@ def _of_chunk(
     for number, (name, others) in enumerate(total.items()):
         one = factors.get(name)
         if one is not None and one.is_thin:
+            one = one.joined()
             squares.append(one.squared_norm())
             products.append(one.inner_product(others.flatten(1)))
             projected.append(project_layer(one, dimensions, seed=seed, number=number))

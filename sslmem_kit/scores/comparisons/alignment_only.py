@@ -1,7 +1,8 @@
 """Score by the alignment of one encoder f, without g: what SSLMem is before anything is taken off.
 
 The sign is minus: what f has memorized it represents alike under all views, so that its alignment distance is low, and low enters SSLMem
-= d(g) - d(f) as high. But a sample that is easy for every encoder has a low distance too, which g takes off and this score does not.
+= d(g) - d(f) as high. But a sample that is easy for every encoder has a low distance too, which g takes off and this score does not: where
+samples are memorized because they are hard, the score points the other way, as on the bundled digits.
 """
 
 from __future__ import annotations
