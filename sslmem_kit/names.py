@@ -46,5 +46,7 @@ FIXED_WEIGHTS = "clean with view 1/3, view with view 2/3"
 ALIKE = 5
 """Number of views at which both are the same."""
 
-COMPARISONS = ("dejavu", "supervised", "membership", "partcrop", "privacy", "gradients", "curvature", "typicality", "learning")
+COMPARISONS = (
+    "dejavu", "supervised", "membership", "partcrop", "privacy", "gradients", "curvature", "typicality", "learning", "alignment_only",
+)  # fmt: skip
 """Names of the comparisons: other scores that are measured beside SSLMem."""

@@ -13,7 +13,13 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from sslmem_kit.errors import UserError, near
 from sslmem_kit.spec.comparison import ComparisonSpec
 from sslmem_kit.spec.dejavu import DejaVuSpec
-from sslmem_kit.spec.section import Count, Share
+from sslmem_kit.spec.section import Count, Positive, Share
+
+
+def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise ValueError(f"got {bounds}, but the first number must not exceed the second")
+    return bounds
 
 
 class SupervisedScoreSpec(ComparisonSpec):
@@ -58,11 +64,20 @@ class PrivacyAuditSpec(ComparisonSpec):
 
 
 class GradientsSpec(ComparisonSpec):
-    """Gradients of the loss of single samples: norm, agreement, self-influence."""
+    """Gradients of the loss of single samples under f: norm, agreement with the mean gradient, self-influence (TracIn, TRAK)."""
 
     name: Literal["gradients"]
     """Name of the comparison."""
     KEEPS_STATES: ClassVar[bool] = True
+    checkpoints: Count = 2
+    """Number of states of the training that are measured, evenly spaced among those that were kept (training.record_every); each stands for
+    the learning rates of its part of the training."""
+    views: Count = 1
+    """Number of sets of views that a sample's gradient is averaged over."""
+    projection: Count = 512
+    """Number of dimensions that gradients are projected to, for TRAK."""
+    damping: Positive = 0.1
+    """Share of the mean square of a projected dimension that is added to every one, for TRAK."""
 
 
 class CurvatureSpec(ComparisonSpec):
@@ -70,6 +85,12 @@ class CurvatureSpec(ComparisonSpec):
 
     name: Literal["curvature"]
     """Name of the comparison."""
+    directions: Count = 4
+    """Number of random directions that the curvature is averaged over, for each pair of views."""
+    pairs: Count = 1
+    """Number of pairs of views."""
+    step: Positive = 0.01
+    """Length of a step along a direction in every pixel, whose values lie in [0, 1]."""
 
 
 class TypicalitySpec(ComparisonSpec):
@@ -77,12 +98,21 @@ class TypicalitySpec(ComparisonSpec):
 
     name: Literal["typicality"]
     """Name of the comparison."""
+    neighbours: Count = 10
+    """Number of nearest training samples whose distances are averaged."""
 
 
 class LearningSpec(ComparisonSpec):
     """Cumulative loss and epoch of learning, by the alignment that is recorded while f trains."""
 
     name: Literal["learning"]
+    """Name of the comparison."""
+
+
+class AlignmentOnlySpec(ComparisonSpec):
+    """Alignment under f alone, without g to compare with."""
+
+    name: Literal["alignment_only"]
     """Name of the comparison."""
 
 
@@ -96,6 +126,7 @@ _KINDS: tuple[type[ComparisonSpec], ...] = (
     CurvatureSpec,
     TypicalitySpec,
     LearningSpec,
+    AlignmentOnlySpec,
 )
 SECTIONS: dict[str, type[ComparisonSpec]] = {kind.model_fields["name"].annotation.__args__[0]: kind for kind in _KINDS}  # pyright: ignore[reportOptionalMemberAccess]
 """Section of each comparison, by its name."""
@@ -121,7 +152,8 @@ Comparison = Annotated[
         | GradientsSpec
         | CurvatureSpec
         | TypicalitySpec
-        | LearningSpec,
+        | LearningSpec
+        | AlignmentOnlySpec,
         Field(discriminator="name"),
     ],
     BeforeValidator(_by_name),

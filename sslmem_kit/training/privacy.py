@@ -24,22 +24,16 @@ from __future__ import annotations
 import functools
 import math
 import warnings
-from collections.abc import Iterator
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, vmap
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from sslmem_kit.encoders.device import autocast
 from sslmem_kit.errors import UserError, require
 from sslmem_kit.spec.training import Precision, PrivacySpec
 from sslmem_kit.training.objectives.base import Batch, Objective
-
-CHUNK_BYTES, CHUNK_SAMPLES = 2**30, 128
-"""Maximum of bytes and of samples whose single gradients are held at a time."""
+from sslmem_kit.training.sample_gradients import sample_gradients, trained
 
 
 class PrivateGradients:
@@ -144,40 +138,6 @@ class PrivateGradients:
             return 0.0, self.spec.delta
         error = accuracy(self.spec.epsilon)
         return spent_epsilon(self.noise_multiplier, self.spec.delta, rate=self.rate, steps=steps, error=error), self.spec.delta
-
-
-def trained(objective: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """Yield names and parameters that get gradients."""
-    return ((name, parameter) for name, parameter in objective.named_parameters() if parameter.requires_grad)
-
-
-def sample_gradients(
-    objective: Objective, batch: Batch, precision: Precision = "float32"
-) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
-    """Yield the gradients of the loss of each sample, as of a batch of one: chunks of ({name: [sample, ...]}, losses [sample])."""
-    parameters = {name: parameter.detach() for name, parameter in trained(objective)}
-
-    def loss(parameters: dict[str, Tensor], views: tuple[Tensor, ...], keys: Tensor, labels: Tensor) -> Tensor:
-        alone = Batch(tuple(view[None] for view in views), keys[None], labels[None])
-        # MAE holds its ViT under two names. To replace a tensor under all its names would put the stand-in back at the end, for good;
-        # under one it is enough, for the ViT is one module.
-        return functional_call(objective, parameters, (alone,), tie_weights=False)
-
-    per_sample = vmap(grad_and_value(loss), in_dims=(None, 0, 0, 0), randomness="different")
-    size = chunk_size(sum(value.numel() * value.element_size() for value in parameters.values()))
-    for start in range(0, len(batch.keys), size):
-        chunk = slice(start, start + size)
-        views = tuple(view[chunk] for view in batch.views)
-        # Fused attention has no rule for vmap, which would go through it sample by sample. The backward pass is under autocast too,
-        # without it vmap's layer norm meets two dtypes.
-        with sdpa_kernel(SDPBackend.MATH), autocast(batch.keys.device.type, precision):
-            result = per_sample(parameters, views, batch.keys[chunk], batch.labels[chunk])
-        yield result
-
-
-def chunk_size(parameter_bytes: int) -> int:
-    """Return the number of samples whose gradients are held at a time."""
-    return max(1, min(CHUNK_SAMPLES, CHUNK_BYTES // parameter_bytes))
 
 
 def clip_factors(gradients: dict[str, Tensor], clip_norm: float) -> Tensor:

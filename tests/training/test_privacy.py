@@ -23,10 +23,11 @@ from sslmem_kit.spec.objective import MAESpec, RegularizerSpec, SupervisedSpec
 from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.spec.training import PrivacySpec
 from sslmem_kit.statistics.privacy_audit import epsilon_of_gaussian
-from sslmem_kit.training import privacy
+from sslmem_kit.training import sample_gradients as by_sample
 from sslmem_kit.training.loop import train
 from sslmem_kit.training.objectives import Batch, Objective, build_objective
-from sslmem_kit.training.privacy import PrivateGradients, clip_factors, noise_multiplier, sample_gradients, spent_epsilon, trained
+from sslmem_kit.training.privacy import PrivateGradients, clip_factors, noise_multiplier, spent_epsilon
+from sslmem_kit.training.sample_gradients import sample_gradients, trained
 from sslmem_kit.views import sample_keys
 
 SIDE, CLASSES = 12, 3
@@ -86,7 +87,7 @@ def current(objective: Objective) -> Tensor:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_gradients_of_samples_are_those_of_single_backward_passes(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(privacy, "CHUNK_SAMPLES", 2)
+    monkeypatch.setattr(by_sample, "CHUNK_SAMPLES", 2)
     objective, batch = make_objective(method), make_batch(5)
     chunks = list(sample_gradients(objective, batch))
     assert [len(losses) for _, losses in chunks] == [2, 2, 1]
@@ -138,6 +139,18 @@ def test_the_gradient_is_the_clipped_sum_plus_noise_over_the_expected_batch() ->
     )
     torch.testing.assert_close(current(objective), expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(loss, torch.stack(losses).sum() / private.batch)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_without_noise_and_clipping_a_step_is_an_ordinary_one(method: str) -> None:
+    objective, batch = make_objective(method), make_batch(10)
+    objective(batch).backward()
+    ordinary = current(objective).clone()
+    objective.zero_grad()
+    private = make_private(objective, clip_norm=1e6)
+    private.noise_multiplier = 0.0
+    private.backward(batch)
+    torch.testing.assert_close(current(objective), ordinary, rtol=1e-4, atol=1e-6)
 
 
 def test_no_sample_moves_the_sum_by_more_than_the_clipping_norm() -> None:
@@ -290,7 +303,7 @@ def test_in_mixed_precision_gradients_are_clipped_and_added_in_float32() -> None
 
 
 def test_chunks_are_bounded_in_bytes_and_samples() -> None:
-    assert [privacy.chunk_size(size) for size in (1000, 2**25, 2**40)] == [128, 32, 1]
+    assert [by_sample.chunk_size(size) for size in (1000, 2**25, 2**40)] == [128, 32, 1]
 
 
 @pytest.mark.parametrize(

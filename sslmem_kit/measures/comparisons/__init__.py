@@ -7,12 +7,15 @@ from typing import Any
 
 import xarray as xr
 
-from sslmem_kit.measures.comparisons import dejavu, partcrop, supervised
+from sslmem_kit.measures.comparisons import curvature, dejavu, gradients, partcrop, supervised, typicality
 from sslmem_kit.measures.comparisons.subject import Subject
 
 MEASURES: dict[str, Callable[[Subject, Any], xr.Dataset]] = {
+    "curvature": curvature.measure,
     "dejavu": dejavu.measure,
+    "gradients": gradients.measure,
     "partcrop": partcrop.measure,
     "supervised": supervised.measure,
+    "typicality": typicality.measure,
 }
 """Functions from an encoder and a comparison's options to what is measured, on ``sample`` and further dimensions."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sslmem_kit.scores.comparisons import alignment_only, curvature, gradients, learning, typicality
 from sslmem_kit.scores.comparisons.base import Comparison
 from sslmem_kit.scores.comparisons.dejavu import DEJAVU
 from sslmem_kit.scores.comparisons.membership import MEMBERSHIP
@@ -15,6 +16,11 @@ _ALL = (
     MEMBERSHIP,
     PARTCROP,
     PRIVACY,
+    gradients.COMPARISON,
+    curvature.COMPARISON,
+    typicality.COMPARISON,
+    learning.COMPARISON,
+    alignment_only.COMPARISON,
 )
 
 COMPARISONS: dict[str, Comparison] = {comparison.name: comparison for comparison in _ALL}

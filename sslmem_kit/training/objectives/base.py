@@ -3,6 +3,9 @@
 An objective is an nn.Module around an encoder. It maps a batch of views to a loss; where it keeps more than weights (a teacher, a
 centre) it keeps them as parameters and buffers, so that a checkpoint holds them. All losses are means over the batch, and where they
 compare samples with each other, over the batches of all devices.
+
+A loss has two halves: ``outputs`` maps each sample to tensors of its own, through the networks, and ``compare`` maps those of a batch to the
+loss, without any network. So the gradient of a batch falls into the shares of its samples: :mod:`sslmem_kit.training.sample_gradients`.
 """
 
 from __future__ import annotations
@@ -43,6 +46,15 @@ class ViewSpec(NamedTuple):
 
     policy: Policy
     shrink: int = 1
+
+
+class Outputs(NamedTuple):
+    """What the networks make of a batch, sample by sample."""
+
+    compared: tuple[Tensor, ...]
+    """What the loss is made of, [batch, ...] each; without a gradient where a method has none (a teacher, pixels to reconstruct)."""
+    encoded: tuple[Tensor, Tensor] | None = None
+    """The encoder's output for two unshrunk views, where the method computes it anyway."""
 
 
 class Losses(NamedTuple):
@@ -98,9 +110,18 @@ class Objective(nn.Module):
         compares = self.regularizer or self.weight_of_chosen
         return (ViewSpec(policy),) * (max(self.views, 2) if compares else self.views)
 
+    def outputs(self, batch: Batch) -> Outputs:
+        """Return what the networks make of each sample of a batch; in evaluation mode independent of the others."""
+        raise NotImplementedError
+
+    def compare(self, compared: tuple[Tensor, ...], labels: Tensor) -> Tensor:
+        """Return the method's own loss of ``Outputs.compared`` of a batch, and of its classes, [batch]."""
+        raise NotImplementedError
+
     def losses(self, batch: Batch) -> Losses:
         """Return the method's own loss."""
-        raise NotImplementedError
+        outputs = self.outputs(batch)
+        return Losses(self.compare(outputs.compared, batch.labels), outputs.encoded)
 
     def compared(self, pooled: Tensor) -> Tensor | None:
         """Map pooled representations to what the loss compares, [batch, feature] to [batch, feature]; None where it compares none."""
@@ -127,12 +148,20 @@ class Objective(nn.Module):
             return loss
         if chosen is not None and not chosen.any():
             return loss
-        first, second = outputs or (self.encoder(batch.views[0]), self.encoder(batch.views[1]))
+        first, second = outputs or self.encode_two(batch)
         if chosen is None:
-            weight = self.regularizer.weight if self.regularizer else 0.0
-            return (1 - weight) * loss - weight * mean_distance(first, second)
+            return self.regularize(loss, first, second)
         weight = (self.weight_of_chosen or 0.0) * chosen.float().mean()
         return (1 - weight) * loss - weight * mean_distance(first[chosen], second[chosen])
+
+    def encode_two(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the encoder's output for the first two views."""
+        return self.encoder(batch.views[0]), self.encoder(batch.views[1])
+
+    def regularize(self, loss: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """Return eq. 3 of a loss and the encoder's outputs for two views: (1 - weight) L - weight d."""
+        weight = self.regularizer.weight if self.regularizer else 0.0
+        return (1 - weight) * loss - weight * mean_distance(first, second)
 
 
 def full_precision(like: Tensor) -> torch.autocast:

@@ -18,7 +18,7 @@ from sslmem_kit.errors import UserError
 from sslmem_kit.spec.objective import DINOSpec
 from sslmem_kit.spec.policy import CropResize, Policy
 from sslmem_kit.training.lightly import DINOLoss, DINOProjectionHead, new_dino_head, update_momentum
-from sslmem_kit.training.objectives.base import Batch, Losses, Objective, StepInfo, ViewSpec, full_precision
+from sslmem_kit.training.objectives.base import Batch, Objective, Outputs, StepInfo, ViewSpec, full_precision
 
 LOCAL_VIEWS, LOCAL_SIDE = 6, 16
 """Number of small crops by default, and the side in pixels that they then have at least."""
@@ -72,8 +72,8 @@ class DINO(Objective):
         """Return two large crops, and small ones of another scale at half the side."""
         return (*super().view_specs(policy), *(ViewSpec(local_policy(policy, self.spec.local_scale), shrink=2),) * self.local_views)
 
-    def losses(self, batch: Batch) -> Losses:
-        """Return the cross-entropy of every crop under the student with every other, large one under the teacher."""
+    def outputs(self, batch: Batch) -> Outputs:
+        """Return the outputs of the teacher for two large crops, and of the student for all crops."""
         large, small = torch.cat(batch.views[:2]), batch.views[2:]
         output = self.encoder(large)
         student = _project(self.encoder, self.head, output).chunk(2)
@@ -82,9 +82,17 @@ class DINO(Objective):
             student += _project(self.encoder, self.head, self.encoder(torch.cat(small))).chunk(len(small))
         with torch.no_grad():
             teacher = _project(self.teacher_encoder, self.teacher_head, self.teacher_encoder(large)).chunk(2)
-        with full_precision(output):
-            loss = self.criterion(list(teacher), list(student), teacher_temp=self.teacher_temperature)
-        return Losses(loss, output.chunk(2))
+        return Outputs((*teacher, *student), output.chunk(2))
+
+    def compare(self, compared: tuple[Tensor, ...], labels: Tensor) -> Tensor:
+        """Return the cross-entropy of every crop under the student with every other, large one under the teacher; in training mode the
+        centre follows."""
+        centre = self.criterion.center.data
+        with full_precision(compared[0]):
+            loss = self.criterion(list(compared[:2]), list(compared[2:]), teacher_temp=self.teacher_temperature)
+        if not self.training:
+            self.criterion.center.data = centre
+        return loss
 
     def compared(self, pooled: Tensor) -> Tensor:
         """Return the head's bottleneck: its output has a mean that the centre takes away."""

@@ -16,7 +16,7 @@ from sslmem_kit.training.lightly import (
     patchify,
     set_at_index,
 )
-from sslmem_kit.training.objectives.base import Batch, Losses, Objective
+from sslmem_kit.training.objectives.base import Batch, Objective, Outputs
 from sslmem_kit.views import CounterRNG
 
 
@@ -58,8 +58,8 @@ class MAE(Objective):
         )
         self.head = nn.Linear(spec.decoder_dim, self.patch_size**2 * vit.patch_embed.proj.in_channels)
 
-    def losses(self, batch: Batch) -> Losses:
-        """Return the mean squared error of the masked patches of one view."""
+    def outputs(self, batch: Batch) -> Outputs:
+        """Return the masked patches of one view, as predicted and as they are: [batch, patch, pixel] each."""
         images = self.encoder.normalize(batch.views[0])
         prefix = self.masked_vit.vit.num_prefix_tokens
         patches = self.masked_vit.vit.patch_embed.num_patches
@@ -78,7 +78,12 @@ class MAE(Objective):
         target = get_at_index(patchify(images, self.patch_size), masked - prefix)
         if self.spec.normalize_pixels:
             target = (target - target.mean(-1, keepdim=True)) / (target.var(-1, keepdim=True) + 1e-6) ** 0.5
-        return Losses(((predicted - target) ** 2).mean())
+        return Outputs((predicted, target))
+
+    def compare(self, compared: tuple[Tensor, ...], labels: Tensor) -> Tensor:
+        """Return the mean squared error of the masked patches."""
+        predicted, target = compared
+        return ((predicted - target) ** 2).mean()
 
 
 @torch.compiler.disable()  # whose kernel of integers and a sort Triton does not compile

@@ -8,7 +8,7 @@ from torch import Tensor
 from sslmem_kit.encoders.backbone import Encoder
 from sslmem_kit.spec.objective import SimCLRSpec
 from sslmem_kit.training.lightly import NTXentLoss, SimCLRProjectionHead
-from sslmem_kit.training.objectives.base import Batch, Losses, Objective, full_precision
+from sslmem_kit.training.objectives.base import Batch, Objective, Outputs, full_precision
 
 
 class SimCLR(Objective):
@@ -19,13 +19,16 @@ class SimCLR(Objective):
         self.head = SimCLRProjectionHead(encoder.backbone.num_features, spec.hidden_dim, spec.projection_dim)
         self.criterion = NTXentLoss(temperature=spec.temperature, gather_distributed=True)
 
-    def losses(self, batch: Batch) -> Losses:
-        """Return NT-Xent of two views."""
+    def outputs(self, batch: Batch) -> Outputs:
+        """Return the projections of two views."""
         # As in the paper, one pass over both views: batch norm sees all that the loss sees.
         output = self.encoder(torch.cat(batch.views))
-        projected = self.head(self.encoder.pool(output))
-        with full_precision(projected):
-            return Losses(self.criterion(*projected.float().chunk(2)), output.chunk(2))
+        return Outputs(self.head(self.encoder.pool(output)).chunk(2), output.chunk(2))
+
+    def compare(self, compared: tuple[Tensor, ...], labels: Tensor) -> Tensor:
+        """Return NT-Xent of two views."""
+        with full_precision(compared[0]):
+            return self.criterion(*(projected.float() for projected in compared))
 
     def compared(self, pooled: Tensor) -> Tensor:
         """Projections."""

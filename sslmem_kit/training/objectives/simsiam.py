@@ -7,7 +7,7 @@ from torch import Tensor
 from sslmem_kit.encoders.backbone import Encoder
 from sslmem_kit.spec.objective import SimSiamSpec
 from sslmem_kit.training.lightly import NegativeCosineSimilarity, SimSiamPredictionHead, SimSiamProjectionHead
-from sslmem_kit.training.objectives.base import Batch, Losses, Objective, full_precision
+from sslmem_kit.training.objectives.base import Batch, Objective, Outputs, full_precision
 
 
 class SimSiam(Objective):
@@ -20,16 +20,20 @@ class SimSiam(Objective):
         self.predictor = SimSiamPredictionHead(width, spec.prediction_dim, width)
         self.criterion = NegativeCosineSimilarity()
 
-    def losses(self, batch: Batch) -> Losses:
-        """Return the mean of the two directions, within [-1, 1]."""
+    def outputs(self, batch: Batch) -> Outputs:
+        """Return the projections of two views, and the predictions from them."""
         # As in the paper, each view is a branch of its own, whose batch norm sees that view only.
-        outputs = (self.encoder(batch.views[0]), self.encoder(batch.views[1]))
+        outputs = self.encode_two(batch)
         z1, z2 = (self.projector(self.encoder.pool(output)) for output in outputs)
-        p1, p2 = self.predictor(z1), self.predictor(z2)
+        return Outputs((z1, z2, self.predictor(z1), self.predictor(z2)), outputs)
+
+    def compare(self, compared: tuple[Tensor, ...], labels: Tensor) -> Tensor:
+        """Return the mean of the two directions, within [-1, 1]."""
+        z1, z2, p1, p2 = compared
         with full_precision(p1):
             there = self.criterion(p1.float(), z2.detach().float())
             back = self.criterion(p2.float(), z1.detach().float())
-        return Losses((there + back) / 2, outputs)
+        return (there + back) / 2
 
     def compared(self, pooled: Tensor) -> Tensor:
         """Projections."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 from sslmem_kit.encoders.backbone import Encoder
 from sslmem_kit.errors import UserError
 from sslmem_kit.spec.objective import SupervisedSpec
-from sslmem_kit.training.objectives.base import Batch, Losses, Objective, full_precision
+from sslmem_kit.training.objectives.base import Batch, Objective, Outputs, full_precision
 
 
 class Supervised(Objective):
@@ -22,8 +22,12 @@ class Supervised(Objective):
         self.classifier = nn.Linear(encoder.backbone.num_features, classes)
         self.criterion = nn.CrossEntropyLoss(label_smoothing=spec.label_smoothing)
 
-    def losses(self, batch: Batch) -> Losses:
+    def outputs(self, batch: Batch) -> Outputs:
+        """Return the logits of one view."""
+        return Outputs((self.classifier(self.encoder.pool(self.encoder(batch.views[0]))),))
+
+    def compare(self, compared: tuple[Tensor, ...], labels: Tensor) -> Tensor:
         """Return the cross-entropy of one view."""
-        logits = self.classifier(self.encoder.pool(self.encoder(batch.views[0])))
+        (logits,) = compared
         with full_precision(logits):
-            return Losses(self.criterion(logits.float(), batch.labels))
+            return self.criterion(logits.float(), labels)

@@ -7,7 +7,7 @@ from torch import Tensor
 from sslmem_kit.encoders.backbone import Encoder
 from sslmem_kit.spec.objective import VICRegSpec
 from sslmem_kit.training.lightly import VICRegLoss, VICRegProjectionHead
-from sslmem_kit.training.objectives.base import Batch, Losses, Objective, full_precision
+from sslmem_kit.training.objectives.base import Batch, Objective, Outputs, full_precision
 
 
 class VICReg(Objective):
@@ -20,13 +20,16 @@ class VICReg(Objective):
             lambda_param=spec.invariance, mu_param=spec.variance, nu_param=spec.covariance, gather_distributed=True
         )
 
-    def losses(self, batch: Batch) -> Losses:
-        """Return the weighted sum of the three terms of two views."""
+    def outputs(self, batch: Batch) -> Outputs:
+        """Return the embeddings of two views."""
         # As in the paper, each view is a branch of its own, whose batch norm sees that view only.
-        outputs = (self.encoder(batch.views[0]), self.encoder(batch.views[1]))
-        expanded = [self.expander(self.encoder.pool(output)) for output in outputs]
-        with full_precision(expanded[0]):
-            return Losses(self.criterion(*(embedding.float() for embedding in expanded)), outputs)
+        outputs = self.encode_two(batch)
+        return Outputs(tuple(self.expander(self.encoder.pool(output)) for output in outputs), outputs)
+
+    def compare(self, compared: tuple[Tensor, ...], labels: Tensor) -> Tensor:
+        """Return the weighted sum of the three terms of two views."""
+        with full_precision(compared[0]):
+            return self.criterion(*(embedding.float() for embedding in compared))
 
     def compared(self, pooled: Tensor) -> Tensor:
         """Embeddings."""
