@@ -17,7 +17,7 @@ import click
 from sslmem_kit.arguments import complete_specs, json_option
 from sslmem_kit.explorer.serving.commands import app_user, explore
 from sslmem_kit.report.commands import export, notebooks, render, report, validate
-from sslmem_kit.run.commands import demo, dense, duplicates, plan, run, score
+from sslmem_kit.run.commands import compare, demo, dense, duplicates, plan, run, score
 from sslmem_kit.spec import paths
 
 
@@ -64,7 +64,7 @@ def studies(pattern: str | None, show: str | None, schema: str | None, as_json: 
     click.echo(json.dumps(rows, indent=2) if as_json else as_text(rows))
 
 
-for command in (demo, run, plan, duplicates, dense, score, report, render, validate, export, notebooks, explore, app_user):
+for command in (demo, run, plan, duplicates, dense, compare, score, report, render, validate, export, notebooks, explore, app_user):
     app.add_command(command)
 
 

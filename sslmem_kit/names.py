@@ -45,3 +45,6 @@ FIXED_WEIGHTS = "clean with view 1/3, view with view 2/3"
 """Its value; earlier versions, which have no such attribute, weighed all pairs alike, as 1/3 and 2/3 with five views alone."""
 ALIKE = 5
 """Number of views at which both are the same."""
+
+COMPARISONS = ("dejavu", "supervised", "membership", "partcrop", "privacy", "gradients", "curvature", "typicality", "learning")
+"""Names of the comparisons: other scores that are measured beside SSLMem."""

@@ -36,6 +36,7 @@ from sslmem_kit.statistics.extremes import with_shrunken
 from sslmem_kit.statistics.fdr import with_significance
 from sslmem_kit.statistics.order import has_order, rank_scores, with_order
 from sslmem_kit.statistics.regularizer import other_difference, weight_of
+from sslmem_kit.store.comparisons import with_comparisons
 from sslmem_kit.store.directory import StudyFolder
 from sslmem_kit.store.metadata import DOCUMENT, REPAIR_HINT
 
@@ -82,7 +83,8 @@ class StudyResults(StudyFolder):
         Without a protocol it is ``corrected``, or ``released`` where there is one random view. See :func:`sslmem_kit.scores.score` for
         the former, :mod:`sslmem_kit.statistics.fdr` and :mod:`sslmem_kit.statistics.extremes` for the latter. A study with encoders
         that order single samples has ``rank_score``, ``rank_error`` and ``rank`` too, of
-        :func:`sslmem_kit.statistics.order.with_order`, unless encoders are named.
+        :func:`sslmem_kit.statistics.order.with_order`, and one with comparisons their scores and errors
+        (:func:`sslmem_kit.store.comparisons.with_comparisons`), unless encoders are named.
 
         Raises
         ------
@@ -105,10 +107,13 @@ class StudyResults(StudyFolder):
             order = rank_scores(results, protocol=protocol) if encoders is None and not of_subsets and has_order(results) else None
         store.check_whole(self.results_path, result["difference"])
         result = result if of_subsets else with_significance(result)
-        if order is None:
+        if order is not None:
+            store.check_whole(self.results_path, order[SSLMEM])
+            result = with_order(result, order)
+        if encoders is not None:
             return result
-        store.check_whole(self.results_path, order[SSLMEM])
-        return with_order(result, order)
+        with store.reading(self.results_path):
+            return with_comparisons(result, self.tree)
 
     def common_scores(self, protocol: str | None = None) -> xr.Dataset:
         """Return the scores of every sample by ``scoring.common_policy``, as :meth:`scores` does those by the study's own policy.

@@ -2,7 +2,7 @@
 
 Every variable on ``sample`` of a group counts, so that groups which later versions add appear by themselves. A variable on ``encoder``
 too becomes three quantities: its mean over family f, over family g, and g minus f. One further dimension with a coordinate (layer,
-epoch, task ...) is spelled out. Excluded: pictures, references to samples, and variables of more dimensions.
+epoch, task ...) is spelled out. Excluded: pictures, references to samples, replicates of scores, and variables of more dimensions.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def of_store(tree: xr.DataTree) -> Iterator[Quantity]:
 
 
 def _counts(variable: xr.DataArray) -> bool:
-    numeric = variable.dtype.kind in "fiub" and "references" not in variable.attrs
+    numeric = variable.dtype.kind in "fiub" and not {"references", "replicates"} & set(variable.attrs)
     rest = [dim for dim in variable.dims if dim not in (SAMPLE, ENCODER)]
     spelled = not rest or (len(rest) == 1 and rest[0] in variable.coords and variable.sizes[rest[0]] <= MOST)
     return SAMPLE in variable.dims and numeric and spelled and AUGMENTATION not in rest

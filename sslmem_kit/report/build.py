@@ -10,7 +10,7 @@ from sslmem_kit import statistics, store
 from sslmem_kit.data.record import stored_record
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import ALIGNMENT, ENCODER, MODE, PAIR, PARTITION
-from sslmem_kit.report import common, dense, duplicates, estimators, groups, layers, order, probes, reliability
+from sslmem_kit.report import common, comparisons, dense, duplicates, estimators, groups, layers, order, probes, reliability
 from sslmem_kit.report import fdr as discoveries
 from sslmem_kit.report.audit import one_model_report
 from sslmem_kit.report.tables import by_coordinate, rows_of_tests, without_nan
@@ -32,6 +32,7 @@ def build_report(
     fdr: float | None = None,
     with_reliability: bool = False,
     with_estimators: bool = False,
+    with_comparisons: bool = False,
 ) -> dict[str, Any]:
     """Mapping that ``sslmem report --json`` prints.
 
@@ -43,7 +44,7 @@ def build_report(
         ``paper``, ``released`` or ``corrected``; None: ``corrected``, or ``released`` where there is one random view.
     fdr
         False-discovery rate at which memorized samples are listed, between 0 and 1; None: none are.
-    with_reliability, with_estimators
+    with_reliability, with_estimators, with_comparisons
         Whether these sections are in it.
 
     Returns
@@ -63,7 +64,8 @@ def build_report(
     nobody looked), and with subset encoders and groups ``group_influence``; with ``fdr`` ``discoveries``, of
     :func:`sslmem_kit.statistics.fdr.fdr_summary`; ``with_reliability`` a ``reliability`` of the candidates and of the independent
     samples, each of :func:`sslmem_kit.statistics.reliability.assess`; ``with_estimators`` the comparison of
-    :func:`sslmem_kit.statistics.estimators.compare_estimators`. NaN is None. An audit has its ``mode`` and no probes; of one model the
+    :func:`sslmem_kit.statistics.estimators.compare_estimators`; ``with_comparisons`` those of
+    :func:`sslmem_kit.report.comparisons.as_json`. NaN is None. An audit has its ``mode`` and no probes; of one model the
     report is :func:`sslmem_kit.report.audit.one_model_report`.
 
     Raises
@@ -90,10 +92,11 @@ def build_report(
         raise UserError(f"--reliability: it rests on seeds with an encoder of f and one of g, this audit has the mode {mode!r}")
     if with_estimators and mode:
         raise UserError("--estimators: it needs a study that was trained with design.leave_one_out, this is an audit")
+    more = comparisons.as_json(study) if with_comparisons else {}
     if is_one_model(study.tree):
-        return without_nan(one_model_report(study, protocol=protocol))
+        return without_nan(one_model_report(study, protocol=protocol) | more)
     with store.reading(study.results_path):
-        return without_nan(_report(study, protocol, fdr, with_reliability, with_estimators))
+        return without_nan(_report(study, protocol, fdr, with_reliability, with_estimators) | more)
 
 
 def _report(study: Study, protocol: str, fdr: float | None, with_reliability: bool, with_estimators: bool) -> dict[str, Any]:

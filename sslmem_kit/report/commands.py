@@ -31,8 +31,13 @@ from sslmem_kit.arguments import Place, json_option, protocol_option, study_argu
     is_flag=True,
     help="Also how pairs and random subsets compare with the exact leave-one-out that the study's design has.",
 )
+@click.option(
+    "--compare", is_flag=True, help="Also what the other scores say that `sslmem compare` has measured, and how all agree."
+)
 @json_option
-def report(study: Path, protocol: str | None, fdr: float | None, reliability: bool, estimators: bool, as_json: bool) -> None:
+def report(
+    study: Path, protocol: str | None, fdr: float | None, reliability: bool, estimators: bool, compare: bool, as_json: bool
+) -> None:
     """Show what a study, a removal tree or a mitigation frontier has found.
 
     Of a study: scores by partition, tests and probe accuracies. Of a tree or a frontier: differences, and what they decide.
@@ -47,13 +52,21 @@ def report(study: Path, protocol: str | None, fdr: float | None, reliability: bo
     if kind:
         from sslmem_kit.errors import UserError
 
-        for name, value in (("--protocol", protocol), ("--fdr", fdr), ("--reliability", reliability), ("--estimators", estimators)):
+        for name, value in (("--protocol", protocol), ("--fdr", fdr), ("--reliability", reliability), ("--estimators", estimators),
+                            ("--compare", compare)):  # fmt: skip
             if value:
                 raise UserError(f"{name}: {study} is {kind}, which has no scores of its own; ask for it of a study")
         lines, found = _of_several(study)
         click.echo(json.dumps(found, indent=2) if as_json else "\n".join(lines))
         return
-    built = build_report(open_study(study), protocol=protocol, fdr=fdr, with_reliability=reliability, with_estimators=estimators)
+    built = build_report(
+        open_study(study),
+        protocol=protocol,
+        fdr=fdr,
+        with_reliability=reliability,
+        with_estimators=estimators,
+        with_comparisons=compare,
+    )
     click.echo(json.dumps(built, indent=2) if as_json else as_text(built))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from sslmem_kit.data.record import as_line
 from sslmem_kit.names import MODE, ONE_MODEL
-from sslmem_kit.report import common, dense, duplicates, estimators, fdr, groups, layers, order, probes, reliability
+from sslmem_kit.report import common, comparisons, dense, duplicates, estimators, fdr, groups, layers, order, probes, reliability
 from sslmem_kit.report.audit import one_model_text
 from sslmem_kit.statistics.effect import OVER, UNITS
 from sslmem_kit.statistics.numbers import chance, number
@@ -64,6 +64,8 @@ def as_text(report: dict[str, Any]) -> str:
     lines += ["", *probes.as_text(report)]
     if "dense" in report:
         lines += ["", *dense.as_text(report["dense"])]
+    if "comparisons" in report:
+        lines += ["", *comparisons.as_text(report)]
     if report["seconds"]:
         lines.append(f"made in {report['seconds']:,.0f} s")
     lines.append(f"computed on {in_words(report['computed_on'])}; {BITS}")

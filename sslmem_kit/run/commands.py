@@ -17,9 +17,9 @@ import click
 
 from sslmem_kit import arguments
 from sslmem_kit.arguments import Place, json_option, out_option, run_options, spec_argument, study_argument, tensorboard_option
-from sslmem_kit.errors import require
+from sslmem_kit.errors import UserError, require
 from sslmem_kit.events import Event, Message, OnEvent
-from sslmem_kit.names import RUNS
+from sslmem_kit.names import COMPARISONS, RUNS
 from sslmem_kit.report.commands import _render
 from sslmem_kit.spec.places import SPEC_FILE
 
@@ -209,6 +209,43 @@ def dense(study: Path, task: str, data: str | None, seed: int | None, device: st
         found = section.as_json(results)
         lines = section.as_text({loaded.name: found})
     click.echo(json.dumps(found, indent=2) if as_json else "\n".join(lines))
+
+
+@click.command(short_help="Measure other scores beside SSLMem on a study.")
+@study_argument
+@click.option(
+    "--with",
+    "names",
+    metavar="NAME,...",
+    help="Comparisons, by default those of the study's spec: " + ", ".join(COMPARISONS) + ".",
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ...")
+@click.option("--workers", type=click.IntRange(min=1), help="Worker processes; by default one per core or GPU.")
+@click.option("--again", is_flag=True, help="Measure anew, in place of it, what the study has with other options.")
+@json_option
+def compare(study: Path, names: str | None, device: str, workers: int | None, again: bool, as_json: bool) -> None:
+    """Measure other scores on the samples and encoders of STUDY, and add them to its results.
+
+    They are columns of its scores and exports from then on, and `sslmem report --compare` says how they agree. Run again after any
+    interruption, it resumes.
+    """
+    from sslmem_kit.report import comparisons as section
+    from sslmem_kit.run.comparisons import compare as run_comparisons
+    from sslmem_kit.run.progress import shown
+    from sslmem_kit.spec.comparisons import by_names
+    from sslmem_kit.study import open_study
+
+    opened = open_study(study)
+    listed = getattr(opened.spec, "comparisons", ())
+    own = {comparison.name: comparison for comparison in listed}
+    wanted = by_names(names.replace(" ", "").split(",")) if names else tuple(listed)
+    if not wanted:
+        raise UserError(f"--with: the study's spec lists no comparisons; known are {', '.join(COMPARISONS)}")
+    with shown() as on_event:
+        wanted = [own.get(comparison.name, comparison) for comparison in wanted]
+        opened = run_comparisons(opened, wanted, device=device, workers=workers, again=again, on_event=on_event)
+    found = section.as_json(opened, [comparison.name for comparison in wanted])
+    click.echo(json.dumps(found, indent=2) if as_json else "\n".join(section.as_text(found)))
 
 
 @click.command(short_help="Score encoders that were trained elsewhere.")

@@ -19,6 +19,7 @@ from sslmem_kit.errors import UserError
 from sslmem_kit.spec.audit import AuditSpec
 from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.store import file_record, integrity
+from sslmem_kit.store.comparisons import remove_all
 from sslmem_kit.store.directory import StudyFolder, as_yaml, is_of, started_as
 from sslmem_kit.store.file_record import ADDED, COMPLETENESS, STORE, Damage
 from sslmem_kit.store.files import remove, write_atomically
@@ -120,7 +121,7 @@ def repair_results(study: StudyFolder, create: Callable[[Path], None], *, encode
         if found:
             write_root(path, attributes={}, consolidated=False)
         for group in {damage.name.split("/")[0] for damage in added}:
-            shutil.rmtree(path / group, ignore_errors=True)
+            _remove_group(path, group)
         static = [damage.name for damage in found if _is_static(damage)]
         _copy(path, again, create, static)
         taken = {}
@@ -144,6 +145,14 @@ def repair_results(study: StudyFolder, create: Callable[[Path], None], *, encode
     return repairs
 
 
+def _remove_group(path: Path, group: str) -> None:
+    """Remove a group that was added to a store: it is made again, comparisons from what is kept of them beside the store."""
+    if group == store.COMPARISONS:
+        remove_all(path)
+    else:
+        shutil.rmtree(path / group, ignore_errors=True)
+
+
 def _clear_folders(path: Path, found: Sequence[Damage]) -> None:
     """Remove folders that stand in a file's place in the store, which nothing overwrites; raise an error for those outside it."""
     for file in (file_record.file_of(path, damage.name) for damage in found):
@@ -160,7 +169,8 @@ def _folder_in_the_way(file: Path) -> UserError:
 def forget(folder: Path) -> None:
     """Remove an encoder's weights and checkpoint: it is trained again."""
     remove(folder / WEIGHTS)
-    shutil.rmtree(folder / "resume", ignore_errors=True)
+    for name in ("resume", "checkpoints"):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def _repair_documents(path: Path, again: Path, create: Callable[[Path], None], repairs: Repairs) -> None:
@@ -171,7 +181,7 @@ def _repair_documents(path: Path, again: Path, create: Callable[[Path], None], r
     if broken or not root_is_whole(path):
         repairs.messages += [f"{name} is damaged" for name in (broken if root_is_whole(path) else [DOCUMENT, *broken])]
         for group in {name.split("/")[0] for name in broken} & set(ADDED):
-            shutil.rmtree(path / group, ignore_errors=True)
+            _remove_group(path, group)
         _copy(path, again, create, [name for name in broken if name.split("/")[0] not in ADDED])
         if not root_is_whole(path):
             _copy(path, again, create, [DOCUMENT])

@@ -23,6 +23,7 @@ from sslmem_kit.data.samples import StudySamples
 from sslmem_kit.errors import Failure, UserError, require
 from sslmem_kit.events import DetailsAdded, Message, OnEvent, Planned, Warned, ignore
 from sslmem_kit.run import repair
+from sslmem_kit.run.comparisons import compare
 from sslmem_kit.run.new_store import _create_store
 from sslmem_kit.run.removal import study_samples
 from sslmem_kit.run.resources import WORKER, Scheduler, Share, _for_workers, _gpus, _share_cores, share_cores
@@ -90,10 +91,30 @@ def run_study(
         A worker was killed, most often because memory ran out.
     """
     require("torch", "timm", "lightly")
-    started, out = time.monotonic(), absolute(out)
+    out = absolute(out)
     if not isinstance(spec, StudySpec):
         spec = load_spec(spec)
+    options = {"device": device, "workers": workers, "threads": threads, "on_event": on_event}
+    study = _trained_and_scored(spec, out, scheduler=scheduler, devices=devices, **options)
     ranks = launched()
+    if not spec.comparisons or (ranks and ranks.rank):
+        return study
+    return Study(compare(Study(out), spec.comparisons, **options).path)
+
+
+def _trained_and_scored(
+    spec: StudySpec,
+    out: Path,
+    *,
+    scheduler: Scheduler,
+    workers: int | None,
+    threads: int | None,
+    device: str,
+    devices: int,
+    on_event: OnEvent,
+) -> Study:
+    """Return the study, complete but for its comparisons."""
+    started, ranks = time.monotonic(), launched()
     given = on_event
     if ranks and ranks.rank:
         on_event = ignore

@@ -35,9 +35,10 @@ from sslmem_kit.store import details, file_record, integrity
 from sslmem_kit.store.files import write_json
 from sslmem_kit.store.provenance import RULES
 from sslmem_kit.study import Study
-from sslmem_kit.training.checkpoints import Progress, is_resumable, load_progress, save_progress, write_history
+from sslmem_kit.training.checkpoints import Progress, is_resumable, keep_state, load_progress, save_progress, write_history
 from sslmem_kit.training.distributed import DeviceGroup
 from sslmem_kit.training.loop import train
+from sslmem_kit.training.objectives import Objective
 from sslmem_kit.training.setup import trained_encoder
 from sslmem_kit.training.stacked import StackedModules, train_together
 
@@ -305,7 +306,11 @@ def _trained_together(
         checkpoint.unlink(missing_ok=True)
         return [load(plan, progress) for plan, progress in zip(plans, finished, strict=True)]
 
-    trained = train_together(study.spec, plans, samples, loader, checkpoint, emit=emit)
+    def keep(plan: EncoderPlan, objective: Objective) -> None:
+        for epoch in study.spec.kept_epochs(plan):
+            keep_state(study.encoder(plan.id), epoch, objective)
+
+    trained = train_together(study.spec, plans, samples, loader, checkpoint, keep=keep, emit=emit)
     for number, (plan, folder, there, (encoder, progress)) in enumerate(zip(plans, folders, finished, trained, strict=True)):
         if there:
             trained[number] = load(plan, there)  # an interrupted run, or ranks, had trained it: the weights on disk are scored

@@ -46,7 +46,7 @@ def without_places(content: dict[str, Any]) -> dict[str, Any]:
 
     Folders of ``downstream.tasks`` stay, for no fingerprint of them is recorded.
     """
-    changed = {**content}
+    changed = {name: section for name, section in content.items() if name != "comparisons"}  # which change no training
     if content.get("data"):
         changed["data"] = _data(content["data"])
     if remove := (content.get("partition") or {}).get("remove"):

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
+from sslmem_kit.spec.comparisons import Comparison
 from sslmem_kit.spec.data import DataSpec
 from sslmem_kit.spec.design import DesignSpec, EncoderPlan, plans
 from sslmem_kit.spec.downstream import DownstreamSpec
@@ -54,6 +55,17 @@ class StudySpec(HashedSpec):
     """Probes of the representations."""
     design: DesignSpec = DesignSpec()
     """Encoders beside the pairs of f and g; none by default."""
+    comparisons: tuple[Comparison, ...] = ()
+    """Other scores that are measured beside SSLMem: names, or mappings of ``name`` and options. They change no training: a finished study
+    takes more."""
+
+    @model_validator(mode="after")
+    def _comparisons_are_different(self) -> StudySpec:
+        names = [comparison.name for comparison in self.comparisons]
+        twice = next((name for position, name in enumerate(names) if name in names[:position]), None)
+        if twice:
+            raise ValueError(f"comparisons: {twice!r} is listed twice, list it once with all options")
+        return self
 
     @model_validator(mode="after")
     def _vicreg_warms_up(self) -> StudySpec:
@@ -105,11 +117,19 @@ class StudySpec(HashedSpec):
     @property
     def _counting(self) -> dict[str, Any]:
         content = self.as_dict()
+        content.pop("comparisons")
         for (section, field), default in _YOUNGER.items():
             # Studies that were started before a field existed can be resumed: at its default it does not count.
             if content[section].get(field) == default:
                 content[section].pop(field, None)
         return {name: section for name, section in content.items() if section != {}}
+
+    def kept_epochs(self, plan: EncoderPlan) -> tuple[int, ...]:
+        """Epochs after which an encoder's whole objective is kept, for comparisons that read it: of pairs those that are recorded, of
+        other encoders the last."""
+        if not any(comparison.KEEPS_STATES for comparison in self.comparisons):
+            return ()
+        return self.training.recorded_epochs if plan.design == "pair" else (self.training.epochs,)
 
     @property
     def second_policy(self) -> Policy | None:

@@ -3,6 +3,7 @@ from .layout import CHECKED, create
 from .read import READ_ENCODERS, IncompleteStore, check_whole, command, open_results, reading
 from .schema import (
     COMMON,
+    COMPARISONS,
     DETAILS,
     DUPLICATES,
     KEPT,
@@ -42,6 +43,7 @@ from .write import (
 __all__ = [
     "CHECKED",
     "COMMON",
+    "COMPARISONS",
     "DETAILS",
     "DUPLICATES",
     "KEPT",

@@ -27,7 +27,7 @@ SPEC = "../study.yaml"
 ROWS = ("training", "trajectory", "downstream")
 """Groups that an encoder's evaluation fills."""
 
-ADDED = ("views", "neighbours", "units", "duplicates")
+ADDED = ("views", "neighbours", "units", "duplicates", "comparisons")
 """Groups that are moved into a scored store."""
 
 _TAIL, _AT_ONCE = 4, 2**20

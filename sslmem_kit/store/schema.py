@@ -72,6 +72,9 @@ LOCALIZED = {
 """Groups of a study with ``scoring.layers``: alignment by layer, the mean over augmentations, written with each block of scores; and what
 :mod:`sslmem_kit.store.details` adds about units."""
 
+COMPARISONS = "comparisons"
+"""Group of the groups that :mod:`sslmem_kit.store.comparisons` adds, one a comparison."""
+
 UNIT_RULE = "strongest sample chosen on one half of the views and measured on the other, both ways"
 OLD_UNIT_RULE = "strongest sample chosen and measured on the same views, which for pure noise gives .26 to .69"
 """Rules of UnitMem, attribute ``rule`` of ``/units``, which older stores do not have; nor do they have ``null``, what chance gives."""

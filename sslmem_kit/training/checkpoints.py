@@ -14,6 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
+from safetensors.torch import save as as_bytes
+from torch import nn
 
 from sslmem_kit.errors import UserError
 from sslmem_kit.store import RECORDED
@@ -22,6 +25,9 @@ from sslmem_kit.store.files import write_atomically
 HISTORY = ("epoch", "loss", "learning_rate", "seconds", "probe_accuracy", "mean_alignment", "feature_std", "effective_rank",
            "embedding_std")  # fmt: skip
 """Columns of ``history.csv``; values that were not recorded in an epoch are empty."""
+
+STATES = "checkpoints"
+"""Folder of an encoder with the states of its objective that comparisons read."""
 
 _ARRAYS = ("trajectory", "treated")
 """Fields of :class:`Progress` that hold arrays by epoch."""
@@ -163,3 +169,44 @@ def read(checkpoint: Path, device: str) -> dict[str, Any]:
         raise UserError(
             f"{checkpoint}: the checkpoint is damaged ({' '.join(str(error).split())[:120]}); delete it to train anew"
         ) from None
+
+
+def keep_state(folder: Path, epoch: int, objective: nn.Module) -> None:
+    """Write an objective after some epochs, encoder and heads, as safetensors into an encoder's folder."""
+    path = state_path(folder, epoch)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = objective.state_dict()
+    once = {tensor.data_ptr(): name for name, tensor in reversed(state.items()) if tensor.numel()}  # MAE's ViT has two names
+    write_atomically(
+        path, as_bytes({name: state[name].contiguous() for name in state if once.get(state[name].data_ptr(), name) == name})
+    )
+
+
+def state_path(folder: Path, epoch: int) -> Path:
+    """Return the path of the state after some epochs."""
+    return folder / STATES / f"{epoch}.safetensors"
+
+
+def kept_epochs(folder: Path) -> list[int]:
+    """Return the epochs whose states were kept, ascending."""
+    return sorted(int(path.stem) for path in (folder / STATES).glob("*.safetensors") if path.stem.isdecimal())
+
+
+def load_state(folder: Path, epoch: int, objective: nn.Module, device: str) -> None:
+    """Load the state that :func:`keep_state` wrote into an objective of the same spec.
+
+    Raises
+    ------
+    UserError
+        The file is damaged, or of another training.
+    """
+    path = state_path(folder, epoch)
+    try:
+        own, state = objective.state_dict(), load_file(path, device=device)
+        missing, unexpected = objective.load_state_dict(state, strict=False)
+        known = {own[name].data_ptr() for name in state if name in own}
+        wrong = [*unexpected, *(name for name in missing if own[name].data_ptr() not in known)]
+        if wrong:
+            raise ValueError(f"it does not fit at {wrong[0]}")
+    except Exception as error:  # safetensors raises its own base class, torch a RuntimeError
+        raise UserError(f"{path}: the kept state cannot be loaded ({' '.join(str(error).split())[:160]})") from None

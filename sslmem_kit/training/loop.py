@@ -192,6 +192,8 @@ class _Training:
                 self.warned = True
         if self.chooser and epoch + 1 in self.chooser.epochs:
             self.choose(epoch + 1)
+        if self.device_group.first and epoch + 1 in self.spec.kept_epochs(self.plan):
+            checkpoints.keep_state(self.folder, epoch + 1, self.objective)
         self.take_time()
         row["seconds"] = round(progress.seconds, 3)
         progress.history.append(row)

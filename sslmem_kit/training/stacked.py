@@ -13,7 +13,7 @@ import io
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +91,7 @@ def train_together(
     loader: ImageLoader,
     checkpoint: Path,
     *,
+    keep: Callable[[EncoderPlan, Objective], None] | None = None,
     emit: OnEvent = ignore,
 ) -> list[tuple[Encoder, Progress]]:
     """Train encoders of one design in step, resuming from their checkpoint where there is one.
@@ -103,6 +104,8 @@ def train_together(
         Samples of the study and their images on the device.
     checkpoint
         File of the state from which an interrupted run resumes.
+    keep
+        Called with each plan and its trained objective, before any encoder is returned.
     emit
         Called with :class:`sslmem_kit.events.Trained` about once per second; its loss is the mean over encoders.
 
@@ -128,7 +131,10 @@ def train_together(
             if time.monotonic() - group.last_event > EVENT_SECONDS or group.epoch == spec.training.epochs:
                 emit(Trained(plans[0].id, group.epoch, float(group.losses[-1].mean()), rate))
                 group.last_event = time.monotonic()
-    return group.finish()
+    finished = group.finish()
+    for plan, objective in zip(plans, group.objectives, strict=True) if keep else ():
+        keep(plan, objective)
+    return finished
 
 
 def seconds_per_epoch(spec: StudySpec, plans: Sequence[EncoderPlan], samples: StudySamples, loader: ImageLoader) -> float:
