@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sslmem_kit import store
-from sslmem_kit.data.groups import ids_of_groups
-from sslmem_kit.data.record import lines, read_before
+from sslmem_kit.data.record import lines
 from sslmem_kit.data.samples import StudySamples
 from sslmem_kit.errors import Failure, UserError, require
 from sslmem_kit.events import DetailsAdded, Message, OnEvent, Planned, Warned, ignore
@@ -27,6 +26,7 @@ from sslmem_kit.run.comparisons import compare
 from sslmem_kit.run.new_store import _create_store
 from sslmem_kit.run.removal import study_samples
 from sslmem_kit.run.resources import WORKER, Scheduler, Share, _for_workers, _gpus, _share_cores, share_cores
+from sslmem_kit.run.same_samples import check_same_samples
 from sslmem_kit.run.schedulers.pool import InThisProcess, as_completed, call_worker, pool, result
 from sslmem_kit.run.schedulers.ranks import RankInfo, launched
 from sslmem_kit.run.schedulers.ranks import start as start_ranks
@@ -127,7 +127,7 @@ def _trained_and_scored(
     )  # a contradiction is reported for a finished study too
     if study.results_path.exists():
         if root_is_whole(study.results_path):
-            _check_same_samples(study, spec)
+            check_same_samples(study, spec)
         if repair.is_whole(study.results_path) and _is_complete(study):
             _report_data(study_samples(spec), on_event)
             on_event(Planned((), spec.training.epochs, 0))
@@ -384,33 +384,3 @@ def _finish(study: Study) -> None:
 def _todo(study: Study) -> list[EncoderPlan]:
     """Return the plans of the encoders whose results are not complete."""
     return [plan for plan, whole in zip(study.spec.encoders, store.complete(study.results_path), strict=True) if not whole]
-
-
-def _check_same_samples(study: Study, spec: StudySpec) -> None:
-    """Refuse data, wherever they lie now, that are not those that the study was started with."""
-    path, name = spec.data.path, spec.data.name
-    if path is not None and not path.exists():
-        raise UserError(
-            f"data.name: {str(path)!r} is not there, and a run of {study.path} has to read the data (a complete study is reported, rendered "
-            f"and served without them); where they have moved, name their place, --data {spec.data.kind}:PATH"
-        )
-    samples = study_samples(spec)
-    recorded = store.attributes(study.results_path)
-    if recorded.get("data_fingerprint") != samples.dataset.fingerprint:
-        if study.spec.data.name != name:
-            raise UserError(
-                f"data.name: {name!r} holds other data than those that this study started with, which were at {study.spec.data.name!r}"
-                f"{read_before(recorded)}; name the place of the same data, or choose another --out"
-            )
-        raise UserError(
-            f"data.name: {name!r} has changed since this study started{read_before(recorded)}; restore it, or choose another --out"
-        )
-    groups = store.sample_groups(study.results_path)
-    if groups is not None and not np.array_equal(groups, ids_of_groups(samples.dataset)[samples.scored]):
-        raise UserError(
-            "data.groups: it groups samples otherwise than when this study started; restore what it names, or choose another --out"
-        )
-    if spec.partition.remove and not np.array_equal(store.sample_ids(study.results_path), samples.dataset.ids[samples.scored]):
-        raise UserError(
-            "partition.remove: it takes out other samples than when this study started; restore what it names, or choose another --out"
-        )

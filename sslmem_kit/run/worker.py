@@ -307,7 +307,7 @@ def _trained_together(
         return [load(plan, progress) for plan, progress in zip(plans, finished, strict=True)]
 
     def keep(plan: EncoderPlan, objective: Objective) -> None:
-        for epoch in study.spec.kept_epochs(plan):
+        for epoch in study.spec.kept_epochs(plan)[-1:]:  # what is trained at once is not recorded on the way
             keep_state(study.encoder(plan.id), epoch, objective)
 
     trained = train_together(study.spec, plans, samples, loader, checkpoint, keep=keep, emit=emit)

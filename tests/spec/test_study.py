@@ -112,7 +112,8 @@ def test_the_study_directory_holds_every_default(tmp_path: Path):
     spec = parse_spec(MINIMAL, where="test").resolved(tmp_path)
     study = create_or_resume(tmp_path / "study", spec)
     written = yaml.safe_load(study.spec_path.read_text())
-    assert fields(written) == set(CHANGES) | {"training.privacy"}  # which SimCLR refuses
+    # SimCLR refuses privacy, and comparisons change no training.
+    assert fields(written) == set(CHANGES) | {"training.privacy", "comparisons"}
     assert written["scoring"]["policy"]["steps"][0]["scale"] == [0.08, 1.0]
     assert open_study(study.path).spec == spec
     assert load_spec(study.spec_path) == spec
