@@ -5,10 +5,15 @@ from .extremes import cross_fitted, with_shrunken
 from .fdr import fdr_summary, null_proportion, p_values, q_values, with_significance
 from .layers import layer_scores, layer_table, layer_tests
 from .order import order_caveat, rank_scores
+from .planted import planted_table
 from .precision import VarianceComponents, curve_of_study, planning_curve, required_seeds, variance_shares
 from .regularizer import memorization_by_weight
 from .reliability import assess, forecast, spearman_brown
 from .removal import removal_curves, removal_differences, removal_verdict
+from .score_agreement import score_agreement
+from .score_overlap import chance_band, score_overlap
+from .score_replicates import mean_scores, study_replicates
+from .score_studies import match_studies
 from .summary import bootstrap_mean_interval, by_partition, partition_summary, share_above, wilson_interval
 from .t_tests import LETTER, TABLE_2, TABLE_16, one_sample_test, partition_tests, two_sample_test
 from .trajectory import memorization_over_training
@@ -26,6 +31,7 @@ __all__ = [
     "assess",
     "bootstrap_mean_interval",
     "by_partition",
+    "chance_band",
     "compare_estimators",
     "cross_fitted",
     "curve_of_study",
@@ -36,6 +42,8 @@ __all__ = [
     "layer_scores",
     "layer_table",
     "layer_tests",
+    "match_studies",
+    "mean_scores",
     "memorization_by_weight",
     "memorization_over_training",
     "null_proportion",
@@ -45,6 +53,7 @@ __all__ = [
     "partition_summary",
     "partition_tests",
     "planning_curve",
+    "planted_table",
     "q_values",
     "rank_agreement",
     "rank_scores",
@@ -52,10 +61,13 @@ __all__ = [
     "removal_differences",
     "removal_verdict",
     "required_seeds",
+    "score_agreement",
+    "score_overlap",
     "seed_summary",
     "share_above",
     "spearman_brown",
     "strongest_seen",
+    "study_replicates",
     "top_overlap",
     "training_means",
     "two_sample_test",
