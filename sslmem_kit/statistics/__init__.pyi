@@ -13,7 +13,7 @@ from .removal import removal_curves, removal_differences, removal_verdict
 from .score_agreement import score_agreement
 from .score_overlap import chance_band, score_overlap
 from .score_replicates import mean_scores, study_replicates
-from .score_studies import match_studies
+from .score_studies import match_studies, scores_of_studies
 from .summary import bootstrap_mean_interval, by_partition, partition_summary, share_above, wilson_interval
 from .t_tests import LETTER, TABLE_2, TABLE_16, one_sample_test, partition_tests, two_sample_test
 from .trajectory import memorization_over_training
@@ -63,6 +63,7 @@ __all__ = [
     "required_seeds",
     "score_agreement",
     "score_overlap",
+    "scores_of_studies",
     "seed_summary",
     "share_above",
     "spearman_brown",

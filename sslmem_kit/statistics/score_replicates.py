@@ -47,8 +47,8 @@ def study_replicates(scores: xr.Dataset, tree: xr.DataTree, *, partition: str | 
     if RANK_SCORE in scores:
         found[RANK_SCORE] = scores[RANK_SCORE].assign_attrs(long_name="SSLMem by encoders on subsets")
     pairs = _pair_seeds(tree)
-    for group in stored_comparisons(tree).values():
-        for column in scores_of(group):
+    for _, group in sorted(stored_comparisons(tree).items()):  # a store has no order
+        for column in sorted(scores_of(group)):
             array = group[f"{column}{BY_SEED}"]
             seeds = array[SEED].values if SEED in array.coords else np.arange(array.sizes[SEED])
             design = array.attrs.get(DESIGN, PAIR if np.isin(seeds, pairs).all() else SUBSET)

@@ -13,7 +13,8 @@ import numpy as np
 import xarray as xr
 
 from sslmem_kit.errors import UserError, join_names
-from sslmem_kit.names import PARTITION, PARTITION_CODE, SAMPLE
+from sslmem_kit.names import PARTITION, PARTITION_CODE, SAMPLE, SEED, SSLMEM
+from sslmem_kit.statistics.score_replicates import study_replicates
 
 FINGERPRINT = "data_fingerprint"
 """Attribute of a study's scores that says which data they are of."""
@@ -61,9 +62,48 @@ def match_studies(studies: Mapping[str, xr.Dataset], *, partition: str | None = 
             )
         for column, array in here.data_vars.items():
             key = name if len(here.data_vars) == 1 else f"{name} {column}"
-            seeds = [f"{name}/{seed}" for seed in array["seed"].values]
+            seeds = [f"{name}/{seed}" for seed in array[SEED].values]
             found[key] = array.assign_coords(seed=seeds).reset_coords(drop=True)
     return found
+
+
+def scores_of_studies(
+    studies: Mapping[str, tuple[xr.Dataset, xr.DataTree]], *, partition: str | None = "candidate"
+) -> dict[str, xr.DataArray]:
+    """Replicates of all scores of one study, or of SSLMem of several.
+
+    Parameters
+    ----------
+    studies
+        Scores, of :meth:`sslmem_kit.study.Study.scores`, and results by name of study.
+    partition
+        Whose samples are kept; None: all.
+
+    Raises
+    ------
+    UserError
+        As :func:`match_studies`; or one of several studies has no pairs of f and g with seeds, and no replicates of SSLMem.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import _example, score
+    >>> results = _example.results()
+    >>> one = score(results), xr.DataTree(results.assign_attrs(data_fingerprint="a"))
+    >>> list(scores_of_studies({"simclr": one})), list(scores_of_studies({"simclr": one, "dino": one}))
+    (['sslmem'], ['simclr', 'dino'])
+    """
+    if len(studies) == 1:
+        ((scores, tree),) = studies.values()
+        return study_replicates(scores, tree, partition=partition)
+    tables = {}
+    for name, (scores, tree) in studies.items():
+        own = study_replicates(scores, tree, partition=None).get(SSLMEM)
+        if own is None or SEED not in own.dims:
+            raise UserError(f"studies: {name} has no pairs of f and g with seeds, whose scores can be compared; leave it out")
+        coords = {PARTITION: (SAMPLE, scores[PARTITION].values)}
+        attrs = {FINGERPRINT: tree.attrs.get(FINGERPRINT, "")}
+        tables[name] = own.rename(SSLMEM).to_dataset().assign_coords(coords).assign_attrs(attrs)
+    return match_studies(tables, partition=partition)
 
 
 def _check(studies: Mapping[str, xr.Dataset]) -> None:

@@ -117,8 +117,9 @@ def as_text(found: Mapping[str, Any]) -> list[str]:
     """
     pairs = found["pairs"]
     if not pairs:
-        one = join_names([row["score"] for row in found["scores"]]) or "none"
-        return [f"agreement: there is one score, {one}; `sslmem compare` measures others"]
+        names = [row["score"] for row in found["scores"]]
+        there = f"there is one score, {names[0]}" if names else "there is no score"
+        return [f"agreement: {there}; `sslmem compare` measures others"]
     lines = [f"agreement of {len(found['scores'])} scores over {found['partition']}s: {_verdict(pairs)}"]
     several = any((row["seeds"] or 0) > 1 for row in found["scores"])
     lines += [
@@ -140,6 +141,17 @@ def as_text(found: Mapping[str, Any]) -> list[str]:
         "(- where a reliability may be 0, ! an estimate above 1)"
     )
     return lines + [f"  {_overlap(row)}" for row in pairs if row["overlap"]]
+
+
+def agreement_as_text(replicates: Mapping[str, xr.DataArray], *, partition: str = "candidate") -> list[str]:
+    """Return lines for a person on the agreement of replicates, of :func:`of_replicates` and :func:`as_text`.
+
+    Examples
+    --------
+    >>> agreement_as_text({})
+    ['agreement: there is no score; `sslmem compare` measures others']
+    """
+    return as_text(of_replicates(replicates, partition=partition))
 
 
 def _verdict(pairs: list[Mapping[str, Any]]) -> str:

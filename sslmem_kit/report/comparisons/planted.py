@@ -71,6 +71,18 @@ def as_text(found: Mapping[str, Any] | None) -> list[str]:
     return lines
 
 
+def planted_as_text(study: StudyResults, *, protocol: str | None = None) -> list[str]:
+    """Return lines for a person on a study's planted samples, of :func:`as_json` and :func:`as_text`; none where nothing is planted.
+
+    Examples
+    --------
+    >>> from sslmem_kit import open_study
+    >>> planted_as_text(open_study("papermill_runs/digits"))
+    []
+    """
+    return as_text(as_json(study, protocol=protocol))
+
+
 def _verdict(rows: list[Mapping[str, Any]]) -> str:
     """Sentence on which score finds which kind: those whose interval is above .5 are found, below .5 hidden."""
     parts = []
