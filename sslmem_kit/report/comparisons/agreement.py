@@ -33,6 +33,10 @@ _OF_PAIR = (
 )
 
 
+LEVEL = 0.05
+"""Level of p-values that are adjusted for all pairs; a verdict needs the interval over samples and trainings to exclude 0, too."""
+
+
 def as_json(study: StudyResults, *, protocol: str | None = None, partition: str = "candidate") -> dict[str, Any]:
     """Return ``agreement`` of a report.
 
@@ -89,6 +93,7 @@ def of_replicates(replicates: Mapping[str, xr.DataArray], *, partition: str = "c
     tested = [row for row in pairs if np.isfinite(row["p"])]
     for row, adjusted in zip(tested, holm(np.array([row["p"] for row in tested])) if tested else (), strict=True):
         row["p_holm"] = float(adjusted)
+        row["verdict"] = row["verdict"] if adjusted < LEVEL else "undecided"
     return without_nan({"partition": partition, "scores": scores, "pairs": pairs})
 
 

@@ -37,7 +37,8 @@ def as_json(study: StudyResults, names: Sequence[str] | None = None) -> dict[str
     Returns
     -------
     Of each ``title``, ``definition``, ``source``, ``options``, ``seconds`` of all encoders together, ``scores`` (by column ``n`` samples,
-    ``seeds``, ``mean`` over candidates and its standard error over seeds), and ``found``, what the comparison's own section says.
+    ``seeds``, ``mean`` over candidates and its standard error over seeds), and ``found``, what the comparison's own section says;
+    beside them ``agreement``, of :func:`sslmem_kit.report.comparisons.agreement.as_json`, and with ``data.plant`` ``planted``.
 
     Raises
     ------
