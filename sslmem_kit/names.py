@@ -10,6 +10,12 @@ FILE = "file"
 """Coordinate on ``sample``: path of the image file below the folder of the data, with ``/``; absent where samples have none."""
 GROUP = "group"
 """Coordinate on ``sample``: id of the first member of the group that a sample belongs to by ``data.groups``; absent without it."""
+PLANTED, PLANTED_OF = "planted", "planted_of"
+"""Coordinates on ``sample``: kind of a planted sample by ``data.plant`` (CF ``flag_meanings``), and the id that a duplicate copies; absent
+without it."""
+PLANTED_KINDS = ("clean", "duplicate", "mislabelled", "out_of_distribution", "noisy", "original")
+"""Meanings of the codes 0..5 of ``planted``; an original is one that a duplicate copies."""
+PLANTED_CODE = {name: code for code, name in enumerate(PLANTED_KINDS)}
 ALIGNMENT, TRAINED_ON, SSLMEM = "alignment", "trained_on", "sslmem"
 
 PARTITIONS = ("shared", "candidate", "independent", "extra")

@@ -116,6 +116,8 @@ def lines(record: Mapping[str, Any]) -> list[str]:
         messages.append(_copies(found))
     if "groups" in record:
         messages.append(_groups(record["groups"]))
+    if "planted" in record:
+        messages.append(_planted(record["planted"]))
     if "removed" in record:
         messages.append(f"taken out by partition.remove: {_removed(record['removed'])}")
     if "batch_size" in record:
@@ -135,6 +137,16 @@ def _groups(found: Mapping[str, Any]) -> str:
         )
     short = [f"{name} {got:,} of {asked:,}" for name, (got, asked) in found.get("short", {}).items()]
     return message + (f"; whole groups leave room: {', '.join(short)}" if short else "")
+
+
+def _planted(found: Mapping[str, Any]) -> str:
+    """Kinds of planted samples, by partition where this is known."""
+    parts = []
+    for kind, counts in found.items():
+        total = counts if isinstance(counts, int) else sum(counts.values())
+        where = "" if isinstance(counts, int) else f" ({', '.join(f'{count:,} {name}' for name, count in counts.items())})"
+        parts.append(f"{total:,} {kind.replace('_', ' ')}{where}")
+    return f"planted by data.plant: {', '.join(parts)}"
 
 
 def _removed(counts: Mapping[str, int]) -> str:

@@ -18,6 +18,7 @@ from sslmem_kit.data.duplicates import Progress, Twins, find_twins
 from sslmem_kit.data.folds import folds, left_out_candidates
 from sslmem_kit.data.groups import units
 from sslmem_kit.data.partition import EMPTY, UNUSED, as_many, assign, partition_sizes, take_out, training_slots
+from sslmem_kit.data.plant import by_partition, strata
 from sslmem_kit.data.record import across as copies_across
 from sslmem_kit.errors import NotThere, UserError
 from sslmem_kit.names import FAMILIES, FILE, PARTITION_CODE
@@ -113,6 +114,8 @@ class StudySamples:
             more["coin"] = {"coins": coins, "candidate": heads, "independent": int(pool.sum()) - heads}
         if "groups" in read:
             more["groups"] = {**read["groups"], "short": self._short()}
+        if self.dataset.planted is not None:
+            more["planted"] = by_partition(self.dataset.planted, self.assigned)
         if read["copies"] is None:
             return {**read, **more}
         across = copies_across(self.dataset.keys[self.scored], self.codes[self.scored])
@@ -274,7 +277,7 @@ def _with_partition(
     read = dataset.record.get("read", True)
     try:
         codes = assigned = assign(
-            dataset.labels, dataset.is_test, partition, seed=derive_seed(seed, "partition"), groups=dataset.groups
+            strata(dataset), dataset.is_test, partition, seed=derive_seed(seed, "partition"), groups=dataset.groups
         )
     except UserError as error:
         counts = np.bincount(dataset.labels)

@@ -4,6 +4,7 @@ Each module plots one: ``fig02a.plot(scores)``. Nothing here reads files or comp
 """
 
 from sslmem_kit.figures import (
+    agreement,
     error_parts,
     fig02a,
     fig02b,
@@ -24,6 +25,7 @@ from sslmem_kit.figures.save import save_figure
 from sslmem_kit.figures.show import interactive_figures, show, warn
 
 __all__ = [
+    "agreement",
     "error_parts",
     "fig02a",
     "fig02b",

@@ -11,7 +11,7 @@ import xarray as xr
 from sslmem_kit import store
 from sslmem_kit.data.groups import ids_of_groups
 from sslmem_kit.data.samples import StudySamples
-from sslmem_kit.names import FILE, GROUP
+from sslmem_kit.names import FILE, GROUP, PLANTED, PLANTED_KINDS, PLANTED_OF
 from sslmem_kit.run.resources import _check_space, processor
 from sslmem_kit.store import details
 from sslmem_kit.store.provenance import RULES
@@ -34,6 +34,7 @@ def _create_store(study: Study, samples: StudySamples, facts: dict[str, Any], th
                 "label": ("sample", dataset.labels[samples.scored], {"class_names": list(dataset.class_names)}),
                 "partition": ("sample", codes),
                 **({} if dataset.groups is None else {GROUP: ("sample", ids_of_groups(dataset)[samples.scored])}),
+                **_planted(samples),
                 **({} if dataset.files is None else {FILE: ("sample", dataset.files[samples.scored])}),
             }
         ),
@@ -66,3 +67,19 @@ def _create_store(study: Study, samples: StudySamples, facts: dict[str, Any], th
         layers=tuple(facts["layers"]),
         common_policy=spec.second_policy.name if spec.second_policy else None,
     )
+
+
+def _planted(samples: StudySamples) -> dict[str, Any]:
+    """Return the coordinates of planted samples; none where nothing is planted."""
+    dataset = samples.dataset
+    if dataset.planted is None or dataset.planted_of is None:
+        return {}
+    flags = {"flag_values": list(range(len(PLANTED_KINDS))), "flag_meanings": " ".join(PLANTED_KINDS)}
+    return {
+        PLANTED: ("sample", dataset.planted[samples.scored], flags),
+        PLANTED_OF: (
+            "sample",
+            dataset.planted_of[samples.scored],
+            {"long_name": "id of the sample that a duplicate copies, -1: no copy"},
+        ),
+    }

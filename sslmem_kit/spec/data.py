@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from sslmem_kit.errors import UserError, near
 from sslmem_kit.spec.paths import expanded
+from sslmem_kit.spec.plant import PlantSpec
 from sslmem_kit.spec.section import Section
 
 BUILTIN = ("digits", "digits_twins", "mnist5k", "mnist5k_textured", "mnist", "fashion_mnist", "cifar10", "cifar100", "svhn", "stl10",
@@ -42,6 +43,9 @@ class DataSpec(Section):
     )
     """Samples that belong together, which partitions and subsets keep whole: ``near_duplicates`` (those that are found), ``csv:PATH:COLUMN`` (a
     table with a column ``sample`` or ``file`` and one of groups), ``npz:PATH:ARRAY`` (one value a sample); null: each sample is alone."""
+    plant: PlantSpec | None = None
+    """Samples of the train split that are made duplicates, mislabelled, out of distribution or noisy, as a truth that scores are held against;
+    null: none."""
     memory_limit_mb: int = Field(2048, ge=0)
     """Largest size in MiB, as final uint8 images, of data that are held in memory; larger data are decoded at every read."""
 
@@ -65,6 +69,12 @@ class DataSpec(Section):
                     f"{near(groups, [NEAR_DUPLICATES])}"
                 )
         return groups
+
+    @model_validator(mode="after")
+    def _planted_samples_have_no_groups(self) -> "DataSpec":
+        if self.plant and self.groups:
+            raise ValueError("data.plant replaces images, data.groups is of those before: give one")
+        return self
 
     @property
     def groups_file(self) -> tuple[str, Path, str]:

@@ -76,6 +76,8 @@ def check_tasks(tasks: Sequence[DataSpec], *, field: str = "downstream.tasks") -
     for position, task in enumerate(tasks):
         if task.name in names[:position]:
             raise UserError(f"{field}: {task.name!r} is listed twice, every task needs a data set of its own")
+        if task.plant is not None:
+            raise UserError(f"{field}.{position}.plant: samples are planted in the study's own data alone; leave it out")
         if task.image_size is not None:
             raise UserError(
                 f"{field}.{position}.image_size is {task.image_size}, it must be left out: images take the size of the study's"

@@ -28,12 +28,12 @@ class HashedSpec(Section):
     @property
     def hash(self) -> str:
         """Hash of the spec but for where things lie, 16 hex digits."""
-        return content_hash(without_places(self._counting))
+        return content_hash(_without_plant(without_places(self._counting)))
 
     @property
     def hash_with_places(self) -> str:
         """Hash that earlier versions recorded."""
-        return content_hash(self._counting)
+        return content_hash(_without_plant(self._counting))
 
     @property
     def _counting(self) -> dict[str, Any]:
@@ -65,6 +65,13 @@ def without_places(content: dict[str, Any]) -> dict[str, Any]:
 def content_hash(content: dict[str, Any]) -> str:
     """Return the sha256 of the canonical JSON, 16 hex digits."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _without_plant(content: Any) -> Any:
+    """Return content without ``plant: null``, in sections of data at any depth: what is older than it can be resumed."""
+    if isinstance(content, dict):
+        return {name: _without_plant(value) for name, value in content.items() if (name, value) != ("plant", None)}
+    return [_without_plant(value) for value in content] if isinstance(content, list) else content
 
 
 def _data(data: dict[str, Any]) -> dict[str, Any]:

@@ -5,10 +5,15 @@ from .extremes import cross_fitted, with_shrunken
 from .fdr import fdr_summary, null_proportion, p_values, q_values, with_significance
 from .layers import layer_scores, layer_table, layer_tests
 from .order import order_caveat, rank_scores
+from .planted import planted_table
 from .precision import VarianceComponents, curve_of_study, planning_curve, required_seeds, variance_shares
 from .regularizer import memorization_by_weight
 from .reliability import assess, forecast, spearman_brown
 from .removal import removal_curves, removal_differences, removal_verdict
+from .score_agreement import score_agreement
+from .score_overlap import chance_band, score_overlap
+from .score_replicates import mean_scores, study_replicates
+from .score_studies import match_studies, scores_of_studies
 from .side_by_side import studies_side_by_side
 from .summary import bootstrap_mean_interval, by_partition, partition_summary, share_above, wilson_interval
 from .supervised import agreement_on_candidates, supervised_effect
@@ -29,6 +34,7 @@ __all__ = [
     "assess",
     "bootstrap_mean_interval",
     "by_partition",
+    "chance_band",
     "compare_estimators",
     "cross_fitted",
     "curve_of_study",
@@ -39,6 +45,8 @@ __all__ = [
     "layer_scores",
     "layer_table",
     "layer_tests",
+    "match_studies",
+    "mean_scores",
     "memorization_by_weight",
     "memorization_over_training",
     "null_proportion",
@@ -48,6 +56,7 @@ __all__ = [
     "partition_summary",
     "partition_tests",
     "planning_curve",
+    "planted_table",
     "q_values",
     "rank_agreement",
     "rank_scores",
@@ -55,11 +64,15 @@ __all__ = [
     "removal_differences",
     "removal_verdict",
     "required_seeds",
+    "score_agreement",
+    "score_overlap",
+    "scores_of_studies",
     "seed_summary",
     "share_above",
     "spearman_brown",
     "strongest_seen",
     "studies_side_by_side",
+    "study_replicates",
     "supervised_effect",
     "top_overlap",
     "training_means",

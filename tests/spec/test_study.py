@@ -23,6 +23,7 @@ CHANGES = {
     "seed": 1,
     "data.name": "mnist",
     "data.groups": "near_duplicates",
+    "data.plant": {"noisy": 5},
     "data.image_size": 16,
     "data.max_image_size": 100,
     "data.test_fraction": 0.3,
@@ -83,7 +84,7 @@ CHANGES = {
 """Another legal value of every field."""
 
 
-SINGLE = ("encoder.options", "training.policy", "scoring.policy", "scoring.common_policy", "downstream.linear")
+SINGLE = ("encoder.options", "data.plant", "training.policy", "scoring.policy", "scoring.common_policy", "downstream.linear")
 """Mappings that are one value."""
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from sslmem_kit.data.datasets import torchvision_sets
 from sslmem_kit.data.datasets.source import Source
+from sslmem_kit.data.plant import near_copies
 from sslmem_kit.errors import require
 
 if TYPE_CHECKING:
@@ -43,9 +44,7 @@ def digits_twins(spec: DataSpec) -> Source:
     chosen = rng.permutation(len(whole.labels))[: ORIGINALS + 360]
     images, labels = np.asarray(whole.images)[chosen], whole.labels[chosen]
     of = planted_copies()
-    noisy = images[of] * rng.uniform(0.95, 1.05, (len(of), 1, 1, 1)) + rng.normal(0, 6, images[of].shape)
-    copies = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
-    order = np.concatenate([images[:ORIGINALS], copies, images[ORIGINALS:]])
+    order = np.concatenate([images[:ORIGINALS], near_copies(images[of], rng), images[ORIGINALS:]])
     split = np.zeros(len(order), np.int8)
     split[ORIGINALS + len(of) :] = 1
     return Source(order, np.concatenate([labels[:ORIGINALS], labels[of], labels[ORIGINALS:]]), whole.class_names, split)

@@ -18,8 +18,10 @@ from sslmem_kit.data.datasets.source import Source
 from sslmem_kit.data.datasets.test_split import stratified_test_split
 from sslmem_kit.data.duplicates import Twins, find_twins
 from sslmem_kit.data.groups import read_groups, summary
+from sslmem_kit.data.plant import Overlay, plant
 from sslmem_kit.errors import UserError
 from sslmem_kit.spec.data import NEAR_DUPLICATES, DataSpec
+from sslmem_kit.spec.seeds import derive_seed
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +59,10 @@ class Dataset:
         Group of each sample by ``data.groups``: the position of its first member; None where each is alone.
     twins : `sslmem_kit.data.duplicates.Twins`, or None
         Near-duplicates, where ``data.groups`` asks for them; else `sslmem_kit.data.samples.StudySamples.twins` finds them.
+    planted : int8 (n,), or None
+        Kind of each planted sample by ``data.plant``, the codes of `sslmem_kit.names.PLANTED_KINDS`; None where nothing is planted.
+    planted_of : int64 (n,), or None
+        Id of the sample that a planted duplicate copies, -1 of others.
     record : dict
         Facts of what was read, of JSON's types; `sslmem_kit.data.record.lines` puts them into words.
     """
@@ -69,12 +75,14 @@ class Dataset:
     image_shape: tuple[int, int, int]
     skipped: tuple[str, ...]
     fingerprint: str
-    pixels: np.ndarray | Lazy | Noise = field(repr=False)
+    pixels: np.ndarray | Lazy | Noise | Overlay = field(repr=False)
     files: np.ndarray | None = field(default=None, repr=False)
     original_shapes: np.ndarray | None = field(default=None, repr=False)
     keys: np.ndarray | None = field(default=None, repr=False)
     groups: np.ndarray | None = field(default=None, repr=False)
     twins: Twins | None = field(default=None, repr=False)
+    planted: np.ndarray | None = field(default=None, repr=False)
+    planted_of: np.ndarray | None = field(default=None, repr=False)
     record: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -164,7 +172,7 @@ def load(spec: DataSpec, *, seed: int = 0, channels: int | None = None, progress
     header = json.dumps({"classes": source.class_names, "shape": shape, "pixels": found.pixel_hash}).encode()
     parts = (header, ids.astype("<i8").tobytes(), labels.astype("<i8").tobytes(), is_test.tobytes())
     shapes = np.array([(header.height, header.width) for header in found.headers], dtype=np.int32)
-    return Dataset(
+    dataset = Dataset(
         name=spec.name,
         ids=ids,
         labels=labels,
@@ -201,6 +209,7 @@ def load(spec: DataSpec, *, seed: int = 0, channels: int | None = None, progress
             "several_frames": sum(header.several for header in found.headers),
         },
     )
+    return dataset if spec.plant is None else plant(dataset, spec.plant, seed=derive_seed(seed, "planted"))
 
 
 def _never_held_out(class_names: Sequence[str], labels: np.ndarray, is_test: np.ndarray) -> dict[str, Any]:

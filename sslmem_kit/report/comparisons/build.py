@@ -11,8 +11,9 @@ import xarray as xr
 
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import PARTITION_CODE, SEED
-from sslmem_kit.report.comparisons import dejavu, membership, privacy, supervised
+from sslmem_kit.report.comparisons import agreement, dejavu, membership, planted, privacy, supervised
 from sslmem_kit.report.tables import without_nan
+from sslmem_kit.scores.audit import is_one_model
 from sslmem_kit.scores.comparisons.base import BY_SEED
 from sslmem_kit.statistics.numbers import number
 from sslmem_kit.store.comparisons import options_of, scores_of, stored_comparisons
@@ -41,7 +42,8 @@ def as_json(study: StudyResults, names: Sequence[str] | None = None) -> dict[str
     Returns
     -------
     Of each ``title``, ``definition``, ``source``, ``options``, ``seconds`` of all encoders together, ``scores`` (by column ``n`` samples,
-    ``seeds``, ``mean`` over candidates and its standard error over seeds), and ``found``, what the comparison's own section says.
+    ``seeds``, ``mean`` over candidates and its standard error over seeds), and ``found``, what the comparison's own section says;
+    beside them ``agreement``, of :func:`sslmem_kit.report.comparisons.agreement.as_json`, and with ``data.plant`` ``planted``.
 
     Raises
     ------
@@ -58,7 +60,12 @@ def as_json(study: StudyResults, names: Sequence[str] | None = None) -> dict[str
     if names is None and not there:
         raise UserError(f"--compare: {study.path} has no comparisons; `sslmem compare {study.path} --with NAME,...` measures them")
     chosen = {name: there[name] for name in (there if names is None else names)}
-    return without_nan({"comparisons": {name: _one(study, name, group) for name, group in chosen.items()}})
+    found: dict[str, Any] = {"comparisons": {name: _one(study, name, group) for name, group in chosen.items()}}
+    if chosen and not is_one_model(study.tree):
+        found["agreement"] = agreement.as_json(study)
+    if chosen and (of_planted := planted.as_json(study)) is not None:
+        found["planted"] = of_planted
+    return without_nan(found)
 
 
 def _one(study: StudyResults, name: str, group: xr.Dataset) -> dict[str, Any]:
@@ -110,4 +117,8 @@ def as_text(found: Mapping[str, Any]) -> list[str]:
             lines.append(
                 f"  {column}: {score['n']:,} samples, mean of {score['candidates']:,} candidates {number(score['mean'])}{error}"
             )
+    if "agreement" in found:
+        lines += ["", *agreement.as_text(found["agreement"])]
+    if "planted" in found:
+        lines += ["", *planted.as_text(found["planted"])]
     return lines[1:]

@@ -143,6 +143,10 @@ def load_data(spec: AuditSpec) -> Samples:
         return from_arrays(call(spec.source, field="source"), field=f"source: {spec.source.function}")
     if spec.data and spec.data.groups is not None:
         raise UserError("data.groups: an audit takes every sample alone, groups are for studies that train encoders; leave it out")
+    if spec.data and spec.data.plant is not None:
+        raise UserError(
+            "data.plant: an audit scores samples as they are, planting is for studies that train encoders; leave it out"
+        )
     dataset = load(spec.data, seed=derive_seed(spec.seed, "test side"))
     return from_images(dataset)
 
