@@ -38,6 +38,8 @@ from sslmem_kit.study import Study
 
 SHIPPED = Path(__file__).resolve().parents[1] / "tests" / "support" / "truth.npz"
 RESAMPLES = 1000
+OF_ONE = ("gradients", "curvature", "typicality", "learning", "alignment_only")
+"""Comparisons that need one encoder alone."""
 
 
 def reference(name: str) -> tuple[np.ndarray, np.ndarray, float]:
@@ -108,7 +110,7 @@ def table(path: str, name: str) -> dict[str, Any]:
         if not each.size:
             continue
         # What a score needs: f alone, or f and g.
-        alone = column != SSLMEM and of[column] in ("gradients", "curvature", "typicality", "learning", "alignment")
+        alone = column != SSLMEM and of[column] in OF_ONE
         taken = [value for value in seconds.get(of.get(column, ""), {}).values() if value]
         rows.append(
             {
@@ -139,8 +141,9 @@ def main() -> None:
         for row in sorted(part["rows"], key=lambda row: -abs(row["all"])):
             ends = [f"[{low:+.2f}, {high:+.2f}]" for low, high in (row["one_interval"], row["all_interval"])]
             print(
-                f"  {row['score']:<24} cost {row['cost']:>6,.0f} {row['seconds']:6.1f} s  one {row['one']:+.2f} {ends[0]}  {row["seeds"]} seeds "
-                f"{row['all']:+.2f} {ends[1]}  of ceiling {row['of_ceiling']:+.2f}  reliability {row['reliability']:.2f}"
+                f"  {row['score']:<24} cost {row['cost']:>6,.0f} {row['seconds']:6.1f} s  one {row['one']:+.2f} {ends[0]}  "
+                f"{row['seeds']} seeds {row['all']:+.2f} {ends[1]}  of ceiling {row['of_ceiling']:+.2f}  "
+                f"reliability {row['reliability']:.2f}"
             )
 
 
