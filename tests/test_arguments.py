@@ -44,8 +44,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["plan"], "paper/imagenet-vic", ["paper/imagenet-vicreg-resnet50"]),
         (["studies", "--show"], "ground", ["ground_truth"]),
         (["plan", "digits", "--precision-from"], "fi", ["first"]),
-        (["render", "first"], "t", ["tab02_tests"]),
-        (["render", "first", "tab02_tests"], "t", []),
+        (["render", "first"], "t", ["tab02_tests", "tab13_agreement"]),
+        (["render", "first", "tab02_tests"], "t", ["tab13_agreement"]),
     ],
 )
 def test_names_complete(words: list[str], typed: str, wanted: list[str], here: Path) -> None:
