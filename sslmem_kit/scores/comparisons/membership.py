@@ -230,8 +230,11 @@ def missing_subsets(results: xr.Dataset | xr.DataTree) -> str:
     return NEEDS_SUBSETS.format(seeds=seeds) if seeds < FEWEST_SEEDS else ""
 
 
-def log_odds(signal: np.ndarray, members: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Log-odds of membership at even odds, by Gaussians of one variance for members and others.
+def deviations(signal: np.ndarray, members: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Signal from the middle between members and others, in standard deviations within the two.
+
+    Log-odds by Gaussians of one variance are this times the distance of the two means; they are not taken, because where an attack is worse
+    than chance, as where f and g were trained on different numbers of samples, that distance is negative and turns the order round.
 
     Parameters
     ----------
@@ -242,19 +245,19 @@ def log_odds(signal: np.ndarray, members: np.ndarray, others: np.ndarray) -> np.
 
     Returns
     -------
-    (sample,), in nats: (m1 - m0) (s - (m1 + m0) / 2) / variance; NaN with fewer than 2 of a kind.
+    (sample,): (s - (m1 + m0) / 2) / sd, increasing in the signal; NaN with fewer than 2 of a kind.
 
     Examples
     --------
-    >>> log_odds(np.array([1.0, 3.0, -1.0, -3.0, 0.0]), np.arange(5) < 2, (np.arange(5) > 1) & (np.arange(5) < 4))
-    array([ 2.,  6., -2., -6.,  0.])
+    >>> deviations(np.array([1.0, 3.0, -1.0, -3.0, 0.0]), np.arange(5) < 2, (np.arange(5) > 1) & (np.arange(5) < 4)).round(2)
+    array([ 0.71,  2.12, -0.71, -2.12,  0.  ])
     """
     first, second = (signal[kind & np.isfinite(signal)] for kind in (members, others))
     if min(len(first), len(second)) < 2:
         return np.full(len(signal), np.nan)
     variance = (first.var() * len(first) + second.var() * len(second)) / (len(first) + len(second) - 2)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (first.mean() - second.mean()) * (signal - (first.mean() + second.mean()) / 2) / variance
+        return (signal - (first.mean() + second.mean()) / 2) / np.sqrt(variance)
 
 
 def reduce(raw: xr.Dataset | None, results: xr.DataTree) -> xr.Dataset:
@@ -265,9 +268,9 @@ def reduce(raw: xr.Dataset | None, results: xr.DataTree) -> xr.Dataset:
     ``membership(sample, seed)``. With random subsets of three seeds: LiRA's offline signal under encoders that were trained on the sample minus
     that under those that were not, with references of other seeds: how far in and out are apart, in standard deviations. With fewer than
     64 references the standard deviation is one for all, and samples are ordered as by SSLMem of the subsets. (The online ratio is no
-    better here: its mean is the square of this distance, without a sign, and with few references mostly noise.) Of pairs alone: log-odds
-    of the calibrated signal, positive where f rather was trained on the sample, with candidates as members and independents as others;
-    within a seed it orders samples as SSLMem does, for its signal is that difference.
+    better here: its mean is the square of this distance, without a sign, and with few references mostly noise.) Of pairs alone: the
+    calibrated signal from the middle between candidates and independents, in standard deviations (:func:`deviations`); within a seed it
+    orders samples as SSLMem does, for its signal is that difference.
 
     Examples
     --------
@@ -283,10 +286,10 @@ def reduce(raw: xr.Dataset | None, results: xr.DataTree) -> xr.Dataset:
     codes = root["partition"].values
     difference = contrast_by_seed(signals(root), results)
     members, others = (codes == PARTITION_CODE[name] for name in ("candidate", "independent"))
-    columns = [log_odds(column, members, others) for column in difference.values.T]
+    columns = [deviations(column, members, others) for column in difference.values.T]
     table = np.stack(columns, axis=1) if columns else difference.values
     found = difference.copy(data=table)
-    return xr.Dataset({"membership": found.assign_attrs(long_name="exposure (log-odds)", by="calibrated")})
+    return xr.Dataset({"membership": found.assign_attrs(long_name="exposure (standard deviations)", by="calibrated")})
 
 
 def _problem(results: xr.DataTree) -> str:

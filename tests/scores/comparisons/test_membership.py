@@ -12,8 +12,8 @@ from sslmem_kit.scores import _example
 from sslmem_kit.scores.comparisons.membership import (
     MEMBERSHIP,
     attack,
+    deviations,
     likelihood_ratio,
-    log_odds,
     moments,
     reduce,
     references,
@@ -137,14 +137,25 @@ def test_exposure_of_subsets_and_of_pairs():
     assert (pairs.attrs["by"], pairs.sizes["seed"]) == ("calibrated", 3)
 
 
-def test_log_odds_are_those_of_a_discriminant_analysis():
+def test_deviations_are_a_discriminant_analysis_over_its_slope():
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
     random = np.random.default_rng(2)
     signal, members = random.normal(size=80), np.arange(80) < 30
     signal[members] += 1
     fitted = LinearDiscriminantAnalysis(priors=[0.5, 0.5]).fit(signal[:, None], members)
-    np.testing.assert_allclose(log_odds(signal, members, ~members), fitted.decision_function(signal[:, None]) * 78 / 80, rtol=1e-6)
+    found, odds = deviations(signal, members, ~members), fitted.decision_function(signal[:, None])
+    np.testing.assert_allclose(found / found.std(), odds / odds.std(), rtol=1e-6)
+    within = np.concatenate([found[kind] - found[kind].mean() for kind in (members, ~members)])
+    assert (within**2).sum() / 78 == pytest.approx(1)
+
+
+def test_an_attack_worse_than_chance_does_not_turn_the_order_round():
+    """Where f and g were trained on different numbers of samples candidates may look less trained on than independents: log-odds would."""
+    random = np.random.default_rng(3)
+    signal, members = random.normal(size=80), np.arange(80) < 40
+    signal[members] -= 2
+    assert stats.spearmanr(deviations(signal, members, ~members), signal)[0] == pytest.approx(1)
 
 
 def test_expected_exposure_is_the_distance_and_0_of_null():
