@@ -19,7 +19,7 @@ from sslmem_kit.errors import UserError
 from sslmem_kit.spec.audit import AuditSpec
 from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.store import file_record, integrity
-from sslmem_kit.store.comparisons import remove_all
+from sslmem_kit.store.comparisons import remove_comparison, write_group
 from sslmem_kit.store.directory import StudyFolder, as_yaml, is_of, started_as
 from sslmem_kit.store.file_record import ADDED, COMPLETENESS, STORE, Damage
 from sslmem_kit.store.files import remove, write_atomically
@@ -117,10 +117,11 @@ def repair_results(study: StudyFolder, create: Callable[[Path], None], *, encode
         _clear_folders(path, found)
         added = [damage for damage in found if damage.name.split("/")[0] in ADDED]
         repairs.messages += integrity.describe([damage for damage in found if damage not in added], documents, encoders)
-        repairs.messages += [f"{group} is damaged" for group in sorted({damage.name.split("/")[0] for damage in added})]
+        groups = sorted({_group_of(damage.name) for damage in added})
+        repairs.messages += [f"{group} is damaged{_again(group)}" for group in groups]
         if found:
             write_root(path, attributes={}, consolidated=False)
-        for group in {damage.name.split("/")[0] for damage in added}:
+        for group in groups:
             _remove_group(path, group)
         static = [damage.name for damage in found if _is_static(damage)]
         _copy(path, again, create, static)
@@ -145,10 +146,30 @@ def repair_results(study: StudyFolder, create: Callable[[Path], None], *, encode
     return repairs
 
 
+def _group_of(name: str) -> str:
+    """Return the group that a file was added to a store with; a comparison is one by itself, other comparisons stay.
+
+    Examples
+    --------
+    >>> _group_of("views/image/c/0"), _group_of("comparisons/mine/score/c/0"), _group_of("comparisons/zarr.json")
+    ('views', 'comparisons/mine', 'comparisons/zarr.json')
+    """
+    return "/".join(name.split("/")[: 2 if name.startswith(f"{store.COMPARISONS}/") else 1])
+
+
+def _again(group: str) -> str:
+    """Return what a message says of a comparison that is removed: a run measures those of its spec alone."""
+    name = group.removeprefix(f"{store.COMPARISONS}/")
+    return "" if name in (group, DOCUMENT) else f" (unless the spec lists it, wait for `sslmem compare --with {name}`)"
+
+
 def _remove_group(path: Path, group: str) -> None:
-    """Remove a group that was added to a store: it is made again, comparisons from what is kept of them beside the store."""
-    if group == store.COMPARISONS:
-        remove_all(path)
+    """Remove a group that was added to a store: it is made again, a comparison from what is kept of it beside the store."""
+    if group == f"{store.COMPARISONS}/{DOCUMENT}":
+        remove(path / group)
+        write_group(path)
+    elif group.startswith(f"{store.COMPARISONS}/"):
+        remove_comparison(path, group.split("/")[1])
     else:
         shutil.rmtree(path / group, ignore_errors=True)
 
@@ -179,8 +200,10 @@ def _repair_documents(path: Path, again: Path, create: Callable[[Path], None], r
     documents = {name: entry for name, entry in entries.items() if name.endswith(f"/{DOCUMENT}") and not name.startswith("../")}
     broken = [name for name, entry in documents.items() if file_record.how_wholly(path / name, entry)]
     if broken or not root_is_whole(path):
-        repairs.messages += [f"{name} is damaged" for name in (broken if root_is_whole(path) else [DOCUMENT, *broken])]
-        for group in {name.split("/")[0] for name in broken} & set(ADDED):
+        repairs.messages += [
+            f"{name} is damaged{_again(_group_of(name))}" for name in (broken if root_is_whole(path) else [DOCUMENT, *broken])
+        ]
+        for group in {_group_of(name) for name in broken if name.split("/")[0] in ADDED}:
             _remove_group(path, group)
         _copy(path, again, create, [name for name in broken if name.split("/")[0] not in ADDED])
         if not root_is_whole(path):

@@ -8,7 +8,6 @@ kept beside the store, in ``comparisons/NAME/<encoder>.nc``, from which an inter
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ import zarr
 from numpy.dtypes import StringDType
 
 from sslmem_kit.errors import UserError
-from sslmem_kit.names import FAMILIES, FILE, GROUP, PARTITION, SAMPLE, SSLMEM
-from sslmem_kit.scores.comparisons.base import ERROR
+from sslmem_kit.names import ENCODER, FAMILIES, FILE, GROUP, PARTITION, SAMPLE, SEED, SSLMEM
+from sslmem_kit.scores.comparisons.base import BY_SEED, ERROR
 from sslmem_kit.store import file_record, integrity
 from sslmem_kit.store.files import folder_appearing, remove, write_atomically
 from sslmem_kit.store.layout import CHECKED
@@ -99,11 +98,10 @@ def read_part(path: Path, key: str) -> xr.Dataset | None:
 
 def write_comparison(path: Path, name: str, group: xr.Dataset) -> None:
     """Write a comparison into a results store, in place of one of that name; the last step is to consolidate the metadata."""
-    parent, place = path / COMPARISONS, path / COMPARISONS / name
+    place = path / COMPARISONS / name
     write_root(path, attributes={}, consolidated=False)
-    if not (parent / DOCUMENT).is_file():
-        zarr.open_group(parent, mode="w-", zarr_format=3)
-        file_record.note(path, file_record.STORE, [f"{COMPARISONS}/{DOCUMENT}"])
+    if not (path / COMPARISONS / DOCUMENT).is_file():
+        write_group(path)
     remove_comparison(path, name)
     text = [key for key, variable in group.variables.items() if variable.dtype.kind in "OUT"]
     group = group.assign_coords({key: (group[key].dims, group[key].values.astype(StringDType())) for key in text})
@@ -117,25 +115,24 @@ def write_comparison(path: Path, name: str, group: xr.Dataset) -> None:
     integrity.note_group(path, f"{COMPARISONS}/{name}")
 
 
+def write_group(path: Path) -> None:
+    """Write the document of the group that comparisons are in, and record it; those that are there stay."""
+    zarr.open_group(path / COMPARISONS, mode="a", zarr_format=3)
+    file_record.note(path, file_record.STORE, [f"{COMPARISONS}/{DOCUMENT}"])
+
+
 def remove_comparison(path: Path, name: str) -> None:
-    """Remove a comparison from a store and from its record."""
+    """Remove a comparison, or what is recorded of one that is gone, from a store and from its record."""
     place = path / COMPARISONS / name
-    if not place.exists():
-        return
     entries, _ = file_record.read_record(path)
     names = [entry for entry in entries if entry.startswith(f"{COMPARISONS}/{name}/")]
     gone = path.with_name(f"{path.name}.{name}.partial")
     remove(gone)
-    place.rename(gone)
-    file_record.forget(path, file_record.STORE, names)
-    shutil.rmtree(gone, ignore_errors=True)
-
-
-def remove_all(path: Path) -> None:
-    """Remove all comparisons from a store and from its record."""
-    entries, _ = file_record.read_record(path)
-    shutil.rmtree(path / COMPARISONS, ignore_errors=True)
-    file_record.forget(path, file_record.STORE, [entry for entry in entries if entry.startswith(f"{COMPARISONS}/")])
+    if place.exists():
+        place.rename(gone)
+    if names:
+        file_record.forget(path, file_record.STORE, names)
+    remove(gone)
 
 
 def check_names(tree: xr.DataTree, columns: Sequence[str], name: str) -> None:
@@ -146,16 +143,29 @@ def check_names(tree: xr.DataTree, columns: Sequence[str], name: str) -> None:
     UserError
         A column's name is taken.
     """
-    taken = {column: other for other, group in stored_comparisons(tree).items() if other != name for column in scores_of(group)}
+    others = {column: other for other, group in stored_comparisons(tree).items() if other != name for column in scores_of(group)}
+    taken = {made: other for column, other in others.items() for made in (column, *_beside(column))}
     for column in columns:
+        for made in _beside(column):
+            if made in columns or made in others or made in OWN:
+                raise UserError(
+                    f"--with: the column {made!r} would be the error or the seeds of {column!r} of {name}; rename one of them"
+                )
         if column in taken or column in OWN:
             other = taken.get(column, "the scores of the study")
             raise UserError(f"--with: the column {column!r} of {name} is one of {other} already; give it another name")
 
 
+def _beside(column: str) -> tuple[str, str]:
+    """Return the names of what is kept beside a score."""
+    return f"{column}{ERROR}", f"{column}{BY_SEED}"
+
+
 OWN = frozenset(
     {
         SAMPLE,
+        SEED,
+        ENCODER,
         SSLMEM,
         PARTITION,
         FILE,

@@ -10,11 +10,13 @@ import xarray as xr
 
 from sslmem_kit import open_study, store
 from sslmem_kit.errors import UserError
+from sslmem_kit.report import comparisons as section
 from sslmem_kit.report.export import score_table
 from sslmem_kit.run.comparisons import add_scores
 from sslmem_kit.run.repair import repair_results
 from sslmem_kit.store import integrity
 from sslmem_kit.store.comparisons import check_names, read_part, remove_comparison, scores_of, stored_comparisons, write_part
+from sslmem_kit.store.files import remove
 from sslmem_kit.store.metadata import read_documents
 from tests.support.fake_study import make_study
 
@@ -59,6 +61,7 @@ def test_it_is_replaced_and_removed_with_its_checksums(study) -> None:
 
 def test_damage_is_found_and_its_repair_removes_comparisons_alone(study) -> None:
     add_scores(study, "mine", replicates(study, 1.0), attrs={})
+    add_scores(study, "theirs", replicates(study, 3.0, "third"), attrs={})
     chunk = next(
         path
         for path in (study.results_path / "comparisons" / "mine" / "other").rglob("*")
@@ -69,12 +72,30 @@ def test_damage_is_found_and_its_repair_removes_comparisons_alone(study) -> None
     chunk.write_bytes(content)
     with pytest.raises(UserError, match=r"what was written|checksum|damaged"):
         open_study(study.path).scores()
+    with pytest.raises(UserError, match="sslmem run"):
+        section.as_json(open_study(study.path))
     encoders = [str(name) for name in store.open_results(study.results_path)["encoder"].values]
     repairs = repair_results(study, lambda path: None, encoders=encoders)
-    assert repairs.messages == ["comparisons is damaged"]
+    assert repairs.messages == ["comparisons/mine is damaged (unless the spec lists it, wait for `sslmem compare --with mine`)"]
     assert not repairs.retrain
     store.finish(study.results_path)
-    assert "other" not in open_study(study.path).scores()
+    scores = open_study(study.path).scores()
+    assert "other" not in scores
+    assert (scores["third"] == 3.5).all()
+    assert not integrity.damages(study.results_path, read_documents(study.results_path), whole=True)
+
+
+@pytest.mark.parametrize("lost", ["mine", "zarr.json"])
+def test_a_part_of_the_comparisons_that_is_gone_costs_no_other(study, lost: str) -> None:
+    add_scores(study, "mine", replicates(study, 1.0), attrs={})
+    add_scores(study, "theirs", replicates(study, 3.0, "third"), attrs={})
+    encoders = [str(name) for name in study.results["encoder"].values]
+    remove(study.results_path / "comparisons" / lost)
+    repair_results(study, lambda path: None, encoders=encoders)
+    store.finish(study.results_path)
+    scores = open_study(study.path).scores()
+    assert ("other" in scores) == (lost != "mine")
+    assert (scores["third"] == 3.5).all()
     assert not integrity.damages(study.results_path, read_documents(study.results_path), whole=True)
 
 
@@ -85,6 +106,14 @@ def test_a_name_that_is_taken_is_refused(study) -> None:
     for column in ("other", "sslmem", "q_value"):
         with pytest.raises(UserError, match=f"column {column!r} of yours is one of"):
             check_names(tree, [column], "yours")
+
+
+def test_a_name_of_what_is_kept_beside_a_score_is_refused(study) -> None:
+    add_scores(study, "mine", replicates(study, 1.0), attrs={})
+    tree = store.open_results(study.results_path)
+    for columns in (["x_error", "x"], ["x", "x_by_seed"], ["other_error"], ["seed"], ["encoder"]):
+        with pytest.raises(UserError, match=r"rename one of them|another name"):
+            check_names(tree, columns, "yours")
 
 
 def test_a_part_is_that_of_its_key_alone(tmp_path: Path) -> None:

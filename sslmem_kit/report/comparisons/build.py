@@ -17,6 +17,7 @@ from sslmem_kit.scores.audit import is_one_model
 from sslmem_kit.scores.comparisons.base import BY_SEED
 from sslmem_kit.statistics.numbers import number
 from sslmem_kit.store.comparisons import options_of, scores_of, stored_comparisons
+from sslmem_kit.store.read import reading
 from sslmem_kit.study import StudyResults
 
 
@@ -60,11 +61,12 @@ def as_json(study: StudyResults, names: Sequence[str] | None = None) -> dict[str
     if names is None and not there:
         raise UserError(f"--compare: {study.path} has no comparisons; `sslmem compare {study.path} --with NAME,...` measures them")
     chosen = {name: there[name] for name in (there if names is None else names)}
-    found: dict[str, Any] = {"comparisons": {name: _one(study, name, group) for name, group in chosen.items()}}
-    if chosen and not is_one_model(study.tree):
-        found["agreement"] = agreement.as_json(study)
-    if chosen and (of_planted := planted.as_json(study)) is not None:
-        found["planted"] = of_planted
+    with reading(study.results_path):
+        found: dict[str, Any] = {"comparisons": {name: _one(study, name, group) for name, group in chosen.items()}}
+        if chosen and not is_one_model(study.tree):
+            found["agreement"] = agreement.as_json(study)
+        if chosen and (of_planted := planted.as_json(study)) is not None:
+            found["planted"] = of_planted
     return without_nan(found)
 
 
