@@ -27,6 +27,7 @@ from sslmem_kit.scores.comparisons.replicates import designs
 from sslmem_kit.spec.audit import AuditSpec
 from sslmem_kit.spec.comparisons import ComparisonSpec
 from sslmem_kit.spec.moved import content_hash
+from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.store.comparisons import (
     check_names,
     options_of,
@@ -85,6 +86,20 @@ def compare(
         for each in todo:
             _compare(study, each, device, workers, threads, on_event)
     return open_study(study.path)
+
+
+def check_listed(spec: StudySpec) -> None:
+    """Refuse comparisons that no study of a spec can have, before its encoders are trained.
+
+    Raises
+    ------
+    UserError
+        The supervised score without a classifier, or the privacy audit without coins.
+    """
+    described = xr.DataTree(xr.Dataset(attrs={"spec": spec.model_dump_json()}))
+    for name in {each.name for each in spec.comparisons} & {"supervised", "privacy"}:
+        if problem := COMPARISONS[name].problem(described):
+            raise UserError(f"comparisons: {name} is not for this study: {problem}, or leave {name} out of comparisons")
 
 
 def _is_done(study: StudyResults, there: xr.Dataset | None, options: ComparisonSpec, *, again: bool) -> bool:

@@ -22,7 +22,7 @@ from sslmem_kit.data.samples import StudySamples
 from sslmem_kit.errors import Failure, UserError, require
 from sslmem_kit.events import DetailsAdded, Message, OnEvent, Planned, Warned, ignore
 from sslmem_kit.run import repair
-from sslmem_kit.run.comparisons import compare
+from sslmem_kit.run.comparisons import check_listed, compare
 from sslmem_kit.run.new_store import _create_store
 from sslmem_kit.run.removal import study_samples
 from sslmem_kit.run.resources import WORKER, Scheduler, Share, _for_workers, _gpus, _share_cores, share_cores
@@ -94,6 +94,7 @@ def run_study(
     out = absolute(out)
     if not isinstance(spec, StudySpec):
         spec = load_spec(spec)
+    check_listed(spec)
     options = {"device": device, "workers": workers, "threads": threads, "on_event": on_event}
     study = _trained_and_scored(spec, out, scheduler=scheduler, devices=devices, **options)
     ranks = launched()

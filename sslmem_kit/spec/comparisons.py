@@ -136,8 +136,12 @@ def _by_name(value: Any) -> Any:
     """Return the mapping that a bare name stands for; an unknown name is answered with those that there are."""
     if isinstance(value, str):
         value = {"name": value}
-    if isinstance(value, dict) and value.get("name") not in SECTIONS:
+    if isinstance(value, dict) and (not isinstance(value.get("name"), str) or value["name"] not in SECTIONS):
         name = value.get("name")
+        if name is None:
+            raise ValueError(
+                f"a comparison with options needs its name, as in {{name: dejavu, neighbours: [20]}}; known are {', '.join(SECTIONS)}"
+            )
         raise ValueError(f"there is no comparison {name!r}, known are {', '.join(SECTIONS)}{near(str(name), SECTIONS)}")
     return value
 
