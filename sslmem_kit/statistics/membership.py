@@ -10,6 +10,10 @@ that the attacked encoder is part of, the highest quantile has the largest AUC e
 encoders of *other* seeds, random subsets where there are three seeds of them, else pairs; ``naive`` is what the circular cut would give. Of
 pairs, the memorization of an independent is that by g, so that members and non-members of a quantile are equally memorizable, and only one of
 them is in the encoder.
+
+Cut by pairs, a quantile of one target says this only where f and g differ by a common offset. Where one of them has all distances larger in
+proportion, as of fewer samples to train on, the highest quantile of candidates is of hard images and that of independents of easy ones: with
+distances 1.2 times as large under g, and nothing memorized, AUCs of ``f`` by quarters were .73, .57, .44 and .27, of ``f and g`` .50 each.
 """
 
 from __future__ import annotations
