@@ -6,6 +6,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
@@ -36,7 +38,8 @@ count = 10  # number of samples in a row of the galleries
 check_parameters(protocol=protocol, count=count)
 opened = open_study(study)
 studies = {one.path.name: one for one in (opened, *map(open_study, others))}
-for one in studies.values():
+display(warn(opened))
+for one in [*studies.values()][1:]:
     display(warn(one))
 replicates = statistics.scores_of_studies({name: (one.scores(protocol), one.tree) for name, one in studies.items()})
 enough = len(replicates) > 1

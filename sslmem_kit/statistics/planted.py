@@ -124,11 +124,11 @@ def planted_table(replicates: Mapping[str, xr.DataArray], samples: xr.Dataset, *
             counts["n_planted"][i, j], counts["n_clean"][i, j] = own.sum(), clean.sum()
             if min(own.sum(), clean.sum()) < 2:
                 continue
-            mean = table.mean(axis=0)
-            found = auc(mean[None, own], mean[None, clean])
+            chosen = own | clean
+            found = auc(table[:, chosen].mean(axis=0), own[chosen])
             values["auc"][i, j], values["p"][i, j], ends["interval"][i, j] = found["auc"], found["p"], found["interval"]
             if len(table) > 1:
-                single = auc(table[:, own], table[:, clean])
+                single = auc(table[:, chosen], np.broadcast_to(own[chosen], (len(table), chosen.sum())))
                 values["auc_of_seed"][i, j], ends["interval_of_seed"][i, j] = single["auc"], single["interval"]
     both = ("score", "kind")
     return xr.Dataset(

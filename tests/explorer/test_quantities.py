@@ -19,7 +19,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
     n, encoders = study.results.sizes["sample"], study.results.sizes["encoder"]
     rng = np.random.default_rng(1)
     groups = {
-        "comparisons": xr.Dataset(
+        "later": xr.Dataset(
             {"feldman": ("sample", rng.normal(size=n)), "nearest": ("sample", np.arange(n), {"references": "sample"})}
         ),
         "layers": xr.Dataset({"alignment": (("sample", "encoder", "layer"), rng.random((n, encoders, 3)))}).assign_coords(
@@ -34,7 +34,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
 
 def test_groups_of_later_versions_are_offered(session: Session) -> None:
     keys = set(session.quantities)
-    assert {"comparisons/feldman", "layers/alignment:g-f@layer=4", "layers/alignment:f@layer=9", "sslmem", "z"} <= keys
+    assert {"later/feldman", "layers/alignment:g-f@layer=4", "layers/alignment:f@layer=9", "sslmem", "z"} <= keys
     assert not {key for key in keys if "nearest" in key or "thumbnail" in key or "trained_on" in key}
     labels = [quantity.label for quantity in session.quantities.values()]
     assert len(set(labels)) == len(labels)
@@ -49,7 +49,7 @@ def test_values_against_plain_numpy(session: Session) -> None:
     one = layers[:, (family == "g") & (session.opened.tree["seed"].values == 1)][:, 0]
     assert session.column("layers/alignment:g@layer=4") == pytest.approx(one, abs=1e-6)
     session.seed = []
-    assert session.column("comparisons/feldman").tolist() == session.opened.tree["comparisons/feldman"].values.astype("f4").tolist()
+    assert session.column("later/feldman").tolist() == session.opened.tree["later/feldman"].values.astype("f4").tolist()
 
 
 def test_the_false_discovery_rate_is_a_quantity_and_a_threshold(session: Session) -> None:
