@@ -46,6 +46,7 @@ NOT_RUN = {
     r"for name in .*": "trains three studies for minutes",
     r"sslmem export STUDY --to groups.csv .*": "needs a study with groups; tests/report/test_duplicates.py exports them",
     r"sslmem dense .*": "fine-tunes for minutes; tests/run/test_dense.py does so in small",
+    r"sslmem (compare \S+ .*|report \S+ --compare)": "measures trained encoders, or reports it; tests/run/test_comparisons.py",
     r"sslmem run twins(-apart)?": "trains hundreds of encoders",
     r"python benchmarks/(twins|order|order_trainings)\.py .*": "needs hundreds of trained encoders, or trains them",
 }
