@@ -41,7 +41,7 @@ NO_ORIGINAL = -1
 class Overlay:
     """Images of which some are replaced; the others are read from below."""
 
-    def __init__(self, below: Lazy | Noise, positions: np.ndarray, images: np.ndarray) -> None:
+    def __init__(self, below: Lazy | Noise | Overlay, positions: np.ndarray, images: np.ndarray) -> None:
         """Lay images (m, height, width, channels) over ``positions``, ascending."""
         self.below, self.positions, self.images = below, positions, images
         self.shape = below.shape

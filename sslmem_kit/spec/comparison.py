@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from sslmem_kit.spec.section import Section
 
@@ -11,7 +11,7 @@ from sslmem_kit.spec.section import Section
 class ComparisonSpec(Section):
     """Options of one comparison; its name alone takes all defaults."""
 
-    name: str
+    name: Any
     """Name of the comparison."""
     KEEPS_STATES: ClassVar[bool] = False
     """True: training keeps the whole objective at the recorded epochs, in ``encoders/<id>/checkpoints``, which this comparison reads."""

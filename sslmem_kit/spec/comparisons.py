@@ -6,7 +6,7 @@ They change no training, so that they do not count in a study's hash: a finished
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -128,7 +128,7 @@ _KINDS: tuple[type[ComparisonSpec], ...] = (
     LearningSpec,
     AlignmentOnlySpec,
 )
-SECTIONS: dict[str, type[ComparisonSpec]] = {kind.model_fields["name"].annotation.__args__[0]: kind for kind in _KINDS}  # pyright: ignore[reportOptionalMemberAccess]
+SECTIONS: dict[str, type[ComparisonSpec]] = {get_args(kind.model_fields["name"].annotation)[0]: kind for kind in _KINDS}
 """Section of each comparison, by its name."""
 
 

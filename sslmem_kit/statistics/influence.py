@@ -165,7 +165,7 @@ def _block(right: np.ndarray, weights: list[tuple[np.ndarray, np.ndarray, np.nda
             total, squares = total + difference, squares + difference**2
         n = len(weights)
         variance = np.maximum(squares - total**2 / n, 0) / (n - 1) / n
-        return total / n, np.sqrt(variance)
+        return np.asarray(total / n), np.sqrt(variance)
     ((group, inside, outside),) = weights
     found = variance = 0.0
     for share, sign in ((inside, 1), (outside, -1)):

@@ -178,7 +178,7 @@ def by_quantile(results: xr.Dataset, *, quantiles: int = 10) -> xr.Dataset:
         if count < 2:
             continue
         cuts = [
-            np.stack([_part(table[own_seeds != seed] if crossed else table, *kinds, count) for seed, *kinds in
+            np.stack([_part(table[own_seeds != seed] if crossed else table, known, member, count) for seed, known, member in
                       zip(seeds, np.isfinite(values), game.member, strict=True)])
             for crossed in (True, False)
         ]  # fmt: skip

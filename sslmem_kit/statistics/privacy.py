@@ -60,7 +60,8 @@ partition: {coin: true}
     if problem := coin_problem(results):
         raise UserError(problem)
     spec = json.loads(results.attrs["spec"])
-    delta = ((spec["training"].get("privacy") or {}).get("delta", DELTA)) if delta is None else delta
+    trained_at: float = (spec["training"].get("privacy") or {}).get("delta", DELTA)
+    delta = trained_at if delta is None else delta
     name = "alignment" if missing_subsets(results) else "lira_offline"
     signal = attack(results, name).transpose(ENCODER, SAMPLE).values
     codes, family = results["partition"].values, results["family"].values

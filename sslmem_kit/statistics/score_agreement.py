@@ -270,7 +270,8 @@ def _reliability(table: Replicates, scale: Scale) -> tuple[float, tuple[float, f
     unknown = (np.nan, (np.nan, np.nan))
     if len(table.ids) < FEWEST or len(table.seeds) < 2:
         return unknown
-    x, every = _scaled(table.values, scale), (np.arange(len(table.seeds)),) * 2
+    x, seeds = _scaled(table.values, scale), np.arange(len(table.seeds))
+    every = (seeds, seeds)
     value = float(corrected_correlation(x, x, every).reliability_a)
     some, resampled = _resampled(x, x, every)
     if resampled is None or not np.isfinite(value):

@@ -111,8 +111,8 @@ def _check(studies: Mapping[str, xr.Dataset]) -> None:
     (first, reference), *others = studies.items()
     refused = "numbers that do not compare are not put side by side"
     for name, study in others:
-        prints = [one.attrs.get(FINGERPRINT) for one in (reference, study)]
-        if None in prints or "" in prints:
+        prints = [one.attrs.get(FINGERPRINT) or "" for one in (reference, study)]
+        if "" in prints:
             raise UserError(
                 f"studies: of {first} or {name} no data_fingerprint is known, so that ids may be of other samples: {refused}"
             )

@@ -86,7 +86,7 @@ def studies_side_by_side(trees: Sequence[xr.DataTree], *, protocol: str = "paper
             "probe": probe,
             "views": int(specs[0]["scoring"]["views"]),
             "policy": policy,
-            "n_candidates": int((trees[0]["partition"].values == PARTITION_CODE["candidate"]).sum()),
+            "n_candidates": int((trees[0].to_dataset()["partition"].values == PARTITION_CODE["candidate"]).sum()),
         },
     )
 
@@ -103,7 +103,7 @@ def _check_samples(trees: Sequence[xr.DataTree], specs: Sequence[dict[str, Any]]
             raise UserError(f"studies: {name} is an audit of encoders that were trained elsewhere; give studies of `sslmem run`")
         if tree.attrs.get("data_fingerprint") != trees[0].attrs.get("data_fingerprint"):
             raise UserError(f"data: {names[0]} and {name} were made from other data; compare studies of the same")
-        own, first = ({key: one[key].values for key in (SAMPLE, "partition")} for one in (tree, trees[0]))
+        own, first = ({key: one[key].values for key in (SAMPLE, "partition")} for one in (tree.to_dataset(), trees[0].to_dataset()))
         if not all(np.array_equal(own[key], first[key]) for key in own):
             raise UserError(
                 f"partition: {names[0]} and {name} have other samples in their partitions; give both one partition and seed"
@@ -130,6 +130,7 @@ def _tables(trees: Sequence[xr.DataTree], specs: Sequence[dict[str, Any]], names
                 f"scoring.policy: {sides}, and alignments under other views do not compare; run them with one scoring.common_policy "
                 f"({names[place]} has not the same)"
             )
+    assert wanted is not None  # or the first study was refused
     tables = []
     for tree, policy in zip(trees, own, strict=True):
         root = tree.to_dataset()

@@ -80,10 +80,10 @@ def _positions(frame: pd.DataFrame, results: xr.Dataset) -> tuple[np.ndarray, st
     """Return the position of each row's sample, -1 where it is none of the study's, and what it was found by."""
     found: dict[str, np.ndarray] = {}
     if "sample" in frame:
-        found["sample"] = _by_id(frame["sample"], results[SAMPLE].values)
+        found["sample"] = _by_id(frame["sample"], results[SAMPLE].values)  # pyright: ignore[reportArgumentType]
     by_file = ""
     if FILE in frame and (FILE in results.coords or not found):
-        by_file, found[FILE] = _by_file(frame[FILE], results)
+        by_file, found[FILE] = _by_file(frame[FILE], results)  # pyright: ignore[reportArgumentType]
     first, by = next(iter(found.values())), "sample" if "sample" in found else by_file
     if len(found) == 2:
         differing = np.flatnonzero(found["sample"] != found[FILE])
@@ -109,7 +109,7 @@ def _positions(frame: pd.DataFrame, results: xr.Dataset) -> tuple[np.ndarray, st
 
 
 def _by_id(values: pd.Series, ids: np.ndarray) -> np.ndarray:
-    numbers = pd.to_numeric(values, errors="coerce").to_numpy(float)
+    numbers = np.asarray(pd.to_numeric(values, errors="coerce"), float)
     wrong = np.flatnonzero(~(np.isfinite(numbers) & (numbers == np.floor(numbers))))
     if len(wrong):
         raise UserError(

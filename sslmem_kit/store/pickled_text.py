@@ -8,7 +8,7 @@ or called, and what is no list of ``bytes`` or ``str`` is refused.
 from __future__ import annotations
 
 import pickle
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
@@ -58,7 +58,7 @@ class _Unpickler(pickle.Unpickler):
         return known[module, name]
 
 
-def read_text(file: BinaryIO) -> np.ndarray:
+def read_text(file: IO[bytes]) -> np.ndarray:
     """Return the text of a pickled array of one dimension.
 
     Parameters

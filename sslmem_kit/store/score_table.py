@@ -92,7 +92,7 @@ def _scores(frame: pd.DataFrame, columns: Sequence[str] | None) -> list[str]:
     numbers = [
         str(name)
         for name in frame.columns
-        if name not in NO_SCORES and frame[name].dtype.kind in "iuf" and not _constant(frame[name])
+        if name not in NO_SCORES and frame[name].dtype.kind in "iuf" and not _constant(frame[name])  # pyright: ignore[reportArgumentType]
     ]
     if columns is None:
         if not numbers:
@@ -157,6 +157,7 @@ def _archive(path: Path) -> pd.DataFrame:
 
 
 def _shape(archive: np.lib.npyio.NpzFile, name: str) -> tuple[int, ...]:
+    assert archive.zip is not None  # only of a closed archive
     with archive.zip.open(f"{name}.npy") as file:
         return _header(file)[0]
 
@@ -170,6 +171,7 @@ def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
 
 def _array(archive: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
     """Return an array of an archive; of Python objects where these are text."""
+    assert archive.zip is not None  # only of a closed archive
     with archive.zip.open(f"{name}.npy") as file:
         if _header(file)[2].hasobject:
             try:

@@ -17,6 +17,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from typing import TypeAlias, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +42,8 @@ LEAST_NUMBERS = 1024
 """Number of weights of a layer from which its gradient is kept as factors."""
 CHUNK_BYTES = 2**26
 """Maximum of bytes of factors that are held at a time."""
+Layer: TypeAlias = nn.Linear | nn.Conv2d
+"""Layer whose weight's gradient can be factors."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,8 @@ class Factors:
 
     def product(self) -> Tensor:
         """Return G, [sample, out, in]."""
-        return sum(output.transpose(1, 2) @ given for given, output in zip(self.inputs, self.outputs, strict=True))
+        pairs = zip(self.inputs, self.outputs, strict=True)
+        return reduce(torch.add, (output.transpose(1, 2) @ given for given, output in pairs))
 
     def squared_norm(self) -> Tensor:
         """Return |G|^2, [sample]."""
@@ -73,7 +78,7 @@ class Factors:
     def inner_product(self, other: Tensor) -> Tensor:
         """Return <G, M> with M [out, in], [sample]."""
         pairs = zip(self.inputs, self.outputs, strict=True)
-        return sum(((given @ other.T) * output).sum(dim=(1, 2)) for given, output in pairs)
+        return reduce(torch.add, (((given @ other.T) * output).sum(dim=(1, 2)) for given, output in pairs))
 
 
 class FactoredGradients:
@@ -91,7 +96,7 @@ class FactoredGradients:
     def __init__(self, objective: Objective, example: Batch) -> None:
         self.objective, self.module = objective, SampleOutputs(objective)
         self.layers = _layers(objective)
-        self.calls: list[tuple[nn.Module, Tensor]] = []
+        self.calls: list[tuple[Layer, Tensor]] = []
         self.probes: Iterator[Tensor] | None = None
         first = next(parts_of(example, 1))
         with torch.no_grad(), self._hooked():
@@ -153,7 +158,7 @@ class FactoredGradients:
     def _hooked(self) -> _Hooks:
         return _Hooks([module.register_forward_hook(self._on_forward) for module in self.layers])
 
-    def _on_forward(self, module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+    def _on_forward(self, module: Layer, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
         if self.probes is None:  # looking for the sizes of outputs
             self.calls.append((module, output))
             return None
@@ -183,7 +188,7 @@ class _Hooks:
             handle.remove()
 
 
-def _layers(objective: Objective) -> dict[nn.Module, str]:
+def _layers(objective: Objective) -> dict[Layer, str]:
     """Return the layers whose weights' gradients are factors, with the names of these weights: of one owner, used as they are."""
     names = {id(value): name for name, value in trained(objective)}
     owners: dict[int, set[int]] = {}
@@ -200,7 +205,7 @@ def _layers(objective: Objective) -> dict[nn.Module, str]:
     }
 
 
-def _is_plain(module: nn.Module) -> bool:
+def _is_plain(module: nn.Module) -> TypeGuard[Layer]:
     """True for a linear layer, or a convolution of all channels with all; not for those whose weight is made of other parameters."""
     if "weight" not in module._parameters:
         return False
@@ -209,10 +214,11 @@ def _is_plain(module: nn.Module) -> bool:
     return type(module) in (nn.Linear, ConvLinear)
 
 
-def _factors(module: nn.Module, given: Tensor, output: Tensor) -> list[tuple[Tensor, Tensor]]:
+def _factors(module: Layer, given: Tensor, output: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Return inputs [sample, token, in] and gradients in outputs [sample, token, out] of one call of a layer, in parts."""
     if isinstance(module, nn.Linear):
         return [(given.flatten(1, -2), output.flatten(1, -2))]
+    assert not isinstance(module.padding, str)  # as in _is_plain
     patches = nn.functional.unfold(
         given.flatten(0, 1), module.kernel_size, dilation=module.dilation, padding=module.padding, stride=module.stride
     ).unflatten(0, given.shape[:2])

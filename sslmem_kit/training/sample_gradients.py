@@ -16,6 +16,7 @@ mode, where batch norm uses its running statistics: else z_i would depend on the
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -109,16 +110,16 @@ def gradient_shares(objective: Objective, batches: Sequence[Batch]) -> Iterator[
     def pull(parameters: Gradients, views: tuple[Tensor, ...], keys: Tensor, labels: Tensor, pulls: Pulls) -> Tensor:
         outputs = functional_call(module, parameters, (alone(views, keys, labels),), tie_weights=False)
         pairs = zip((output for output in outputs if output.is_floating_point()), pulls, strict=True)
-        return sum((output[0] * towards).sum() for output, towards in pairs)
+        return reduce(torch.add, ((output[0] * towards).sum() for output, towards in pairs))
 
     per_sample = vmap(grad(pull), in_dims=(None, 0, 0, 0, 0))
     size = chunk_size(_bytes(parameters), SHARED_BYTES)
     for start, parts in enumerate(zip(*(parts_of(batch, size) for batch in batches), strict=True)):
         total: Gradients = {}
-        for part, pulls in zip(parts, pulled, strict=True):
+        for (views, keys, labels), pulls in zip(parts, pulled, strict=True):
             own = tuple(towards[start * size : (start + 1) * size] / len(batches) for towards in pulls)
             with sdpa_kernel(SDPBackend.MATH):
-                found = per_sample(parameters, *part, own)
+                found = per_sample(parameters, views, keys, labels, own)
             total = {name: total[name] + value for name, value in found.items()} if total else found
         yield {name.removeprefix("objective."): value for name, value in total.items()}
 

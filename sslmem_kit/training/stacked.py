@@ -132,8 +132,9 @@ def train_together(
                 emit(Trained(plans[0].id, group.epoch, float(group.losses[-1].mean()), rate))
                 group.last_event = time.monotonic()
     finished = group.finish()
-    for plan, objective in zip(plans, group.objectives, strict=True) if keep else ():
-        keep(plan, objective)
+    if keep:
+        for plan, objective in zip(plans, group.objectives, strict=True):
+            keep(plan, objective)
     return finished
 
 

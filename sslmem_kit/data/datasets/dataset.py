@@ -107,7 +107,7 @@ class Dataset:
             Ids that the data does not have, or a file that can no longer be read.
         """
         positions = self.positions(ids)
-        return self.pixels[positions] if self.in_memory else self.pixels.read(positions)
+        return self.pixels[positions] if isinstance(self.pixels, np.ndarray) else self.pixels.read(positions)
 
     def positions(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return the positions of the samples ``ids`` (m,) in ``ids``, ``labels`` and ``is_test``; UserError for unknown ids."""

@@ -29,7 +29,8 @@ from sslmem_kit.views import CounterRNG, sample_keys, several_views
 
 def measure(subject: Subject, options: CurvatureSpec) -> xr.Dataset:
     """Return ``trace(sample)``, the mean over pairs of views and directions."""
-    spec, found = subject.spec, []
+    spec, policy, found = subject.spec, subject.spec.scoring.policy, []
+    assert policy is not None  # of a resolved spec
     batches = in_batches(subject.ids, max(1, spec.scoring.batch_size // 2))
     with plain_float32():
         for ids, images in zip(batches, subject.loader.batches(batches), strict=True):
@@ -37,9 +38,7 @@ def measure(subject: Subject, options: CurvatureSpec) -> xr.Dataset:
             total = np.zeros(len(ids))
             for pair in range(options.pairs):
                 numbers = (1 + 2 * pair, 2 + 2 * pair)
-                views = torch.stack(
-                    several_views(images, keys, views=numbers, seed=spec.view_seed, policy=spec.scoring.policy), dim=1
-                )
+                views = torch.stack(several_views(images, keys, views=numbers, seed=spec.view_seed, policy=policy), dim=1)
                 seed = derive_seed(spec.seed, "curvature", pair)
                 total += squared_hessian(
                     lambda pixels: alignment_loss(subject.encoder, pixels), views, keys, options=options, seed=seed

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import torch
@@ -106,6 +107,7 @@ class _Reference:
     def __init__(self, subject: Subject, objective: Objective, views: int) -> None:
         spec = subject.spec
         policy = spec.scoring.policy if isinstance(objective, AlignmentLoss) else spec.training.policy
+        assert policy is not None  # of a resolved spec
         self.subject, self.sets, self.view_specs = subject, views, objective.view_specs(policy)
         count = -(-len(subject.ids) // spec.training.batch_size)
         order = np.random.default_rng(derive_seed(spec.seed, "gradients", "order")).permutation(len(subject.ids))
@@ -222,4 +224,5 @@ def _of_chunk(
         products.append(flat @ others.flatten())
         shorten = project if one is None else project_layer
         projected.append(shorten(value, dimensions, seed=seed, number=number))
-    return sum(value.double() for value in squares), sum(value.double() for value in products), sum(projected)
+    squared, product = (reduce(torch.add, (value.double() for value in values)) for values in (squares, products))
+    return squared, product, reduce(torch.add, projected)

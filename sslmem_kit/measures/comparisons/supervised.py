@@ -111,6 +111,7 @@ def own_class(subject: Subject, objective: Objective, ids: np.ndarray, *, views:
             own = torch.from_numpy(labels[part]).to(images.device)
             shown: tuple[Tensor, ...] = (images,)
             if views:
+                assert scoring.policy is not None  # of a resolved spec
                 keys = torch.from_numpy(chosen).to(images.device)
                 numbers = range(1, scoring.views + 1)
                 shown = several_views(images, keys, views=numbers, seed=subject.spec.view_seed, policy=scoring.policy)

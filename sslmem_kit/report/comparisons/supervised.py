@@ -33,7 +33,7 @@ def as_json(study: StudyResults) -> dict[str, Any]:
     :func:`sslmem_kit.statistics.supervised.supervised_effect`); ``agreement`` of SSLMem and the softmax difference over candidates, or why
     there is none; with encoders on random subsets ``influence`` on test samples.
     """
-    group, codes = stored_comparisons(study.tree)[NAME].load(), study.tree["partition"].values
+    group, codes = stored_comparisons(study.tree)[NAME].load(), study.tree.to_dataset()["partition"].values
     pairs = [name for name in ("supervised", "supervised_correct") if name in group]
     found: dict[str, Any] = {"effects": {name: _effect(group[f"{name}{BY_SEED}"], codes) for name in pairs}}
     if pairs:

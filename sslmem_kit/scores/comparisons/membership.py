@@ -212,9 +212,9 @@ add design: {subsets: {repeats: 8}}
     if problem := missing_subsets(root):
         raise UserError(problem)
     inside = root[TRAINED_ON].transpose(SAMPLE, ENCODER).values.astype(bool)
-    none = ~inside.any(axis=1)
+    none = ~np.asarray(inside.any(axis=1))
     for position in np.flatnonzero((design == PAIR) | (design == SUBSET)):
-        among = references(seed, design == SUBSET, position)
+        among = references(seed, design == SUBSET, int(position))
         given = values[:, position], values[:, among], inside[:, among]
         if name == "rmia":
             found[:, position] = relative_ratio(*given, none if none.any() else np.ones(len(none), bool))

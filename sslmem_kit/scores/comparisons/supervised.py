@@ -59,7 +59,8 @@ def reduce(raw: xr.Dataset | None, results: xr.DataTree) -> xr.Dataset:
     """
     if raw is None:
         raise ValueError("supervised memorization is reduced from what was measured")
-    there, found = set(designs(results).tolist()), {}
+    there = set(designs(results).tolist())
+    found: dict[str, xr.DataArray] = {}
     if PAIR in there:
         found["supervised"] = contrast_by_seed(raw["probability"], results)
         found["supervised_correct"] = contrast_by_seed(raw["correct"], results)
