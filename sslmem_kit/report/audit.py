@@ -13,10 +13,10 @@ from sslmem_kit.report.tables import plain
 from sslmem_kit.scores.audit import NOT_SCORES, alignment_summary, encoder_rank_correlations
 from sslmem_kit.statistics.overview import as_sentence, one_model_headline
 from sslmem_kit.store.provenance import BITS, computed_on, in_words
-from sslmem_kit.study import Study
+from sslmem_kit.study import AuditStudy, Study
 
 
-def one_model_report(study: Study, *, protocol: str) -> dict[str, Any]:
+def one_model_report(study: Study | AuditStudy, *, protocol: str) -> dict[str, Any]:
     """Mapping that ``sslmem report --json`` prints of an audit of one model.
 
     Returns

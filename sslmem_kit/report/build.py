@@ -22,11 +22,11 @@ from sslmem_kit.statistics.duplicates import twin_summary
 from sslmem_kit.statistics.fdr import check_rate
 from sslmem_kit.statistics.verdict import conclude
 from sslmem_kit.store.provenance import computed_on
-from sslmem_kit.study import Study
+from sslmem_kit.study import AuditStudy, Study
 
 
 def build_report(
-    study: Study,
+    study: Study | AuditStudy,
     *,
     protocol: str | None = None,
     fdr: float | None = None,
@@ -99,7 +99,9 @@ def build_report(
         return without_nan(_report(study, protocol, fdr, with_reliability, with_estimators) | more)
 
 
-def _report(study: Study, protocol: str, fdr: float | None, with_reliability: bool, with_estimators: bool) -> dict[str, Any]:
+def _report(
+    study: Study | AuditStudy, protocol: str, fdr: float | None, with_reliability: bool, with_estimators: bool
+) -> dict[str, Any]:
     """The report of a study with scores, NaN where a number is not known."""
     mode, scores = mode_of(study.tree), study.scores(protocol)
     summary, tests = statistics.partition_summary(scores), statistics.partition_tests(scores)
@@ -140,12 +142,13 @@ def _report(study: Study, protocol: str, fdr: float | None, with_reliability: bo
         }
     if with_estimators:
         store.check_whole(study.results_path, study.results[ALIGNMENT])
+        assert isinstance(study, Study)  # an audit has been refused
         compared = statistics.compare_estimators(study.results, protocol=protocol, epochs=study.spec.training.epochs)
         report["estimators"] = estimators.as_json(compared)
     return report
 
 
-def _duplicates(study: Study, scores: Any) -> dict[str, Any]:
+def _duplicates(study: Study | AuditStudy, scores: Any) -> dict[str, Any]:
     """Near-duplicates, and what leaving out whole groups does; an audit has none of them."""
     if mode_of(study.tree):
         return {}
@@ -154,7 +157,7 @@ def _duplicates(study: Study, scores: Any) -> dict[str, Any]:
     return found | ({"group_influence": influence} if influence else {})
 
 
-def _of_families(study: Study, scores: xr.Dataset, protocol: str) -> dict[str, Any]:
+def _of_families(study: Study | AuditStudy, scores: xr.Dataset, protocol: str) -> dict[str, Any]:
     """Verdict, effect, order and means over seeds of scores of f against g; none of other scores."""
     if BY_ENCODER not in scores:
         return {}

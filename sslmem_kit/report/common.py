@@ -10,10 +10,10 @@ from sslmem_kit.report.tables import by_coordinate, rows_of_tests
 from sslmem_kit.statistics.effect import OVER, by_name
 from sslmem_kit.statistics.numbers import chance, number
 from sslmem_kit.store import COMMON
-from sslmem_kit.study import Study
+from sslmem_kit.study import AuditStudy, Study
 
 
-def common_policy(study: Study, protocol: str) -> dict[str, Any]:
+def common_policy(study: Study | AuditStudy, protocol: str) -> dict[str, Any]:
     """Return ``common`` of a report on a study with ``scoring.common_policy``; empty for another.
 
     Returns

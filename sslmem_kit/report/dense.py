@@ -12,14 +12,14 @@ from sslmem_kit.statistics.dense import arm, caveats_of_runs, compare_starts, de
 from sslmem_kit.statistics.removal import AMOUNT, PROBE, TASK, removal_differences
 from sslmem_kit.store.dense import changed_weights, read_dense
 from sslmem_kit.store.removal_tree import RemovalTree
-from sslmem_kit.study import Study
+from sslmem_kit.study import AuditStudy, Study
 
 LABELS = {"mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy", "rmse": "RMSE (m)"} | {
     f"delta_{power}": f"delta < 1.25^{power}" for power in (1, 2, 3)
 }
 
 
-def dense_tasks(study: Study) -> dict[str, Any]:
+def dense_tasks(study: Study | AuditStudy) -> dict[str, Any]:
     """Return ``dense`` of a report, by task; nothing where none was run.
 
     Each has ``task``, ``data``, ``decoder``, ``epochs``, ``n_train``, ``n_test`` images, ``n_pixels``; ``arms``, by arm the ``mean`` over

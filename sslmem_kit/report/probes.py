@@ -12,14 +12,14 @@ import xarray as xr
 from scipy.stats import binomtest
 
 from sslmem_kit.data.record import stored_record
-from sslmem_kit.study import Study
+from sslmem_kit.study import AuditStudy, Study
 
 LOWEST = 3
 """Number of classes that a report names as those of lowest accuracy."""
 PROBE = {"linear": "linear probe", "knn": "nearest neighbours", "centroid": "nearest centroid"}
 
 
-def accuracies(study: Study, encoders: Sequence[str]) -> dict[str, Any]:
+def accuracies(study: Study | AuditStudy, encoders: Sequence[str]) -> dict[str, Any]:
     """Return the part of a report that is about probes; empty mappings for an audit, which has none.
 
     Parameters
@@ -62,6 +62,7 @@ def accuracies(study: Study, encoders: Sequence[str]) -> dict[str, Any]:
             found = part["accuracy"].sel(probe=probe).values
             values[task][probe] = dict(zip(encoders, found.tolist(), strict=True))
             intervals[task][probe] = {name: wilson(*pair) for name, *pair in zip(encoders, found, counts, strict=True)}
+    assert isinstance(study, Study)  # an audit has no downstream tasks
     own = next(iter(values.values()))
     return {
         "probe_accuracy": own["linear"],
@@ -99,7 +100,7 @@ def _by_class(group: xr.Dataset) -> dict[str, Any]:
     return found
 
 
-def _held_out(study: Study) -> float:
+def _held_out(study: Study | AuditStudy) -> float:
     """Return the test samples of the study's own data by the record of what was read; NaN where there is none."""
     read = stored_record({str(name): value for name, value in study.tree.attrs.items()}, study.class_names)
     splits, names = read.get("splits") or {}, read.get("held_out") or []
