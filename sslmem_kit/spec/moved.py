@@ -16,6 +16,10 @@ ANYWHERE = "..."
 """Text in place of a path."""
 _GROUPS = tuple(f"{kind}:" for kind in GROUP_KINDS)
 SAMPLES_OF_ALL_OR_NONE = ("all", "none")
+NOT_COUNTED = ("comparisons",)
+"""Sections that change no training and no score of a study."""
+LATER: dict[str, Any] = {"plant": None, "coin": False}
+"""Fields of sections that several kinds of specs hold, with the default at which a spec is the one that it was before they came."""
 
 
 class HashedSpec(Section):
@@ -28,12 +32,12 @@ class HashedSpec(Section):
     @property
     def hash(self) -> str:
         """Hash of the spec but for where things lie, 16 hex digits."""
-        return content_hash(_without_plant(without_places(self._counting)))
+        return content_hash(without_places(self._counting))
 
     @property
     def hash_with_places(self) -> str:
         """Hash that earlier versions recorded."""
-        return content_hash(_without_plant(self._counting))
+        return content_hash(self._counting)
 
     @property
     def _counting(self) -> dict[str, Any]:
@@ -46,7 +50,7 @@ def without_places(content: dict[str, Any]) -> dict[str, Any]:
 
     Folders of ``downstream.tasks`` stay, for no fingerprint of them is recorded.
     """
-    changed = {name: section for name, section in content.items() if name != "comparisons"}  # which change no training
+    changed = {name: section for name, section in content.items() if name not in NOT_COUNTED}
     if content.get("data"):
         changed["data"] = _data(content["data"])
     if remove := (content.get("partition") or {}).get("remove"):
@@ -63,15 +67,19 @@ def without_places(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def content_hash(content: dict[str, Any]) -> str:
-    """Return the sha256 of the canonical JSON, 16 hex digits."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    """Return the sha256 of the canonical JSON but for :data:`NOT_COUNTED` and :data:`LATER` at their defaults, at any depth, 16 hex digits."""
+    return hashlib.sha256(json.dumps(counted(content), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _without_plant(content: Any) -> Any:
-    """Return content without ``plant: null``, in sections of data at any depth: what is older than it can be resumed."""
+def counted(content: Any) -> Any:
+    """Return what counts of a content, by :data:`NOT_COUNTED` and :data:`LATER`."""
     if isinstance(content, dict):
-        return {name: _without_plant(value) for name, value in content.items() if (name, value) != ("plant", None)}
-    return [_without_plant(value) for value in content] if isinstance(content, list) else content
+        return {
+            name: counted(value)
+            for name, value in content.items()
+            if name not in NOT_COUNTED and not (name in LATER and value == LATER[name])
+        }
+    return [counted(value) for value in content] if isinstance(content, list) else content
 
 
 def _data(data: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from sslmem_kit.spec.data import DataSpec
 from sslmem_kit.spec.design import DesignSpec, EncoderPlan, plans
 from sslmem_kit.spec.downstream import DownstreamSpec
 from sslmem_kit.spec.encoder import BackboneSpec
-from sslmem_kit.spec.moved import HashedSpec
+from sslmem_kit.spec.moved import HashedSpec, counted
 from sslmem_kit.spec.objective import ObjectiveSpec, SimCLRSpec
 from sslmem_kit.spec.partition import PartitionSpec
 from sslmem_kit.spec.places import bundled_specs as bundled_specs
@@ -117,8 +117,7 @@ class StudySpec(HashedSpec):
 
     @property
     def _counting(self) -> dict[str, Any]:
-        content = self.as_dict()
-        content.pop("comparisons")
+        content = counted(self.as_dict())
         for (section, field), default in _YOUNGER.items():
             # Studies that were started before a field existed can be resumed: at its default it does not count.
             if content[section].get(field) == default:
@@ -158,7 +157,6 @@ class StudySpec(HashedSpec):
 _YOUNGER: dict[tuple[str, str], Any] = {
     ("data", "groups"): None,
     ("partition", "remove"): None,
-    ("partition", "coin"): False,
     ("objective", "regularizer"): None,
     ("scoring", "layers"): [],
     ("scoring", "common_policy"): None,

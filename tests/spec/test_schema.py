@@ -14,12 +14,15 @@ import yaml
 from sslmem_kit.cli import main
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import FAMILIES
+from sslmem_kit.run.frontier import evaluation_of
 from sslmem_kit.spec import load_spec
 from sslmem_kit.spec.audit import AuditSpec, parse_audit
+from sslmem_kit.spec.frontier import FrontierSpec
 from sslmem_kit.spec.loading import parse_spec
 from sslmem_kit.spec.places import SCHEMAS, bundled_specs
 from sslmem_kit.spec.presets import presets
 from sslmem_kit.spec.reading import read_yaml
+from sslmem_kit.spec.removal_tree import load_any
 from sslmem_kit.spec.schema import KINDS, as_json, editor_line, schema
 from sslmem_kit.spec.study import StudySpec
 from sslmem_kit.store.directory import create_or_resume
@@ -202,3 +205,18 @@ def test_hashes_are_those_of_earlier_versions() -> None:
     }
     assert StudySpec.model_validate(DIGITS).hash == "0b3f65c09c04e57c"
     assert AuditSpec.model_validate(AUDIT).hash == "afc451191876520b"
+
+
+def test_so_are_those_of_trees_frontiers_and_how_their_encoders_are_measured() -> None:
+    """A frontier holds a whole study: a field that came to studies, at its default, kept frontiers from being resumed."""
+    frontier, tree = load_any("mini/mnist-mitigation"), load_any("mini/mnist-removal")
+    assert isinstance(frontier, FrontierSpec)
+    assert (frontier.hash, tree.hash) == ("b87133e91121f74f", "12fe3e5d06d7f8fa")
+    assert evaluation_of(frontier.baseline) == "44f87fca82f6c6b6"
+
+
+def test_comparisons_never_count_and_later_fields_count_beside_their_defaults() -> None:
+    plain = StudySpec.model_validate(DIGITS)
+    assert StudySpec.model_validate({**DIGITS, "comparisons": ["learning"]}).hash == plain.hash
+    for changed in ({"partition": {"coin": True}}, {"data": {**DIGITS["data"], "plant": {"noisy": 5}}}):
+        assert StudySpec.model_validate({**DIGITS, **changed}).hash != plain.hash
