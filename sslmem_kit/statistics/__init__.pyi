@@ -1,4 +1,4 @@
-from .agreement import highest, rank_agreement, top_overlap
+from .agreement import chance_band, highest, rank_agreement, top_overlap
 from .effect import effects, seed_summary, training_means
 from .estimators import compare_estimators
 from .extremes import cross_fitted, with_shrunken
@@ -11,7 +11,7 @@ from .regularizer import memorization_by_weight
 from .reliability import assess, forecast, spearman_brown
 from .removal import removal_curves, removal_differences, removal_verdict
 from .score_agreement import score_agreement
-from .score_overlap import chance_band, score_overlap
+from .score_overlap import score_overlap
 from .score_replicates import mean_scores, study_replicates
 from .score_studies import match_studies, scores_of_studies
 from .side_by_side import studies_side_by_side

@@ -179,13 +179,24 @@ def top_overlap(first: np.ndarray, second: np.ndarray, sizes: tuple[int, ...] = 
             "share": ("k", np.array(common, int) / k),
             "chance": ("k", k / n if n else k.astype(float)),
             "share_interval": (("k", BOUND), np.stack(wilson_interval(np.array(common, int), k), axis=-1)),
-            "chance_band": (("k", BOUND), _chance_band(n, k)),
+            "chance_band": (("k", BOUND), np.stack(chance_band(n, k), axis=-1) / k[:, None]),
         },
         {"k": k, BOUND: list(BOUNDS)},
     )
 
 
-def _chance_band(n: int, k: np.ndarray) -> np.ndarray:
-    """Ends of the share in common of the ``k`` highest of two unrelated orders of ``n``, (k, 2)."""
-    ends = scipy.stats.hypergeom.ppf(np.array([0.025, 0.975]), n, k[:, None], k[:, None]) if len(k) else np.empty((0, 2))
-    return ends / k[:, None]
+def chance_band(n: int, k: np.ndarray, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of the number of common samples among the k highest that unrelated orders of n samples have in 95 % of cases or more.
+
+    References
+    ----------
+    The hypergeometric distribution; :data:`scipy.stats.hypergeom`.
+
+    Examples
+    --------
+    >>> low, high = chance_band(100, np.array([10, 50]))
+    >>> low, high
+    (array([ 0, 20]), array([ 3, 30]))
+    """
+    low, high = (scipy.stats.hypergeom.ppf(share, n, k, k) for share in ((1 - confidence) / 2, (1 + confidence) / 2))
+    return low.astype(int), high.astype(int)

@@ -19,7 +19,7 @@ from sslmem_kit.scores.contrast import BY_ENCODER
 from sslmem_kit.scores.intervals import CONFIDENCE
 from sslmem_kit.statistics.clusters import clustered_two_sample_test, scored, units_by_partition
 from sslmem_kit.statistics.summary import by_partition
-from sslmem_kit.statistics.t_tests import two_sample_test
+from sslmem_kit.statistics.t_tests import two_sample_test, welch_degrees
 
 EFFECT = "effect"
 """Dimension of effects."""
@@ -206,10 +206,4 @@ def _over_trainings(trainings: xr.DataArray, weights: dict[str, float]) -> tuple
     if min(map(len, sides)) < 2:
         return np.nan, 1, "samples", np.nan, 0
     parts = [side.var(ddof=1) / len(side) for side in sides]
-    return float(np.sqrt(sum(parts))), _welch_degrees(parts, [len(side) for side in sides]), "encoders", np.nan, 0
-
-
-def _welch_degrees(parts: list[float], counts: list[int]) -> float:
-    """Welch's degrees of freedom of a sum of variances of means."""
-    uncertainty = sum(part**2 / (count - 1) for part, count in zip(parts, counts, strict=True))
-    return float(sum(parts) ** 2 / uncertainty) if uncertainty > 0 else float(min(counts) - 1)
+    return float(np.sqrt(sum(parts))), welch_degrees(parts, [len(side) - 1 for side in sides]), "encoders", np.nan, 0

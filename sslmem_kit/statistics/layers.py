@@ -34,7 +34,7 @@ from sslmem_kit.names import (
 from sslmem_kit.scores import scored_positions, whole_seeds
 from sslmem_kit.statistics.clusters import clustered_mean, units_by_partition
 from sslmem_kit.statistics.summary import by_partition
-from sslmem_kit.statistics.t_tests import TABLE_2, partition_tests
+from sslmem_kit.statistics.t_tests import TABLE_2, partition_tests, welch_degrees
 from sslmem_kit.store import LAYERS
 
 
@@ -213,7 +213,7 @@ def cohens_d(
         mean = clustered_mean(moves, np.arange(len(moves)) if groups is None else groups[place])
         parts.append(mean["standard_error"].item() ** 2)
         units.append(mean["n_groups"].item() - 1)
-    welch = sum(parts) ** 2 / sum(part**2 / max(own, 1) for part, own in zip(parts, units, strict=True))
+    welch = welch_degrees(parts, [max(own, 1) for own in units])
     reach = np.sqrt(sum(parts)) * special.stdtrit(welch, 0.975)
     return float(d), (float(d - reach), float(d + reach))
 

@@ -18,13 +18,13 @@ Intervals of one encoder are over samples, given the encoder.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import scipy
 import xarray as xr
 
 from sslmem_kit.names import BOUND, BOUNDS
+from sslmem_kit.statistics.t_tests import welch_degrees
 
 FPR = "fpr"
 RATES = (0.001, 0.01)
@@ -104,14 +104,14 @@ def auc(scores: np.ndarray, member: np.ndarray, *, seed: np.ndarray | None = Non
         value = float(values[0] if (values == values[0]).all() else weight @ values)
         samples = float((influence**2).sum())
         each = [side[0] if encoders == 1 else side.mean() for side in n]
-        variances, degrees = [samples], [_satterthwaite(sides, [count - 1 for count in each])]
+        variances, degrees = [samples], [welch_degrees(sides, [count - 1 for count in each])]
         if seeds > 1:
             by_seed = np.bincount(of_seed, values) / encoders_of
             variances.append(float(by_seed.var(ddof=1) / seeds))
             degrees.append(seeds - 1)
         error = math.sqrt(sum(variances))
         if error > 0 and 0 < value < 1:
-            df = _satterthwaite(variances, degrees)
+            df = welch_degrees(variances, degrees)
             p = float(2 * scipy.stats.t.sf(abs(value - 0.5) / error, df))
             reach = scipy.stats.t.ppf(0.5 + confidence / 2, df) * error / (value * (1 - value))
             centre = math.log(value / (1 - value))
@@ -185,12 +185,6 @@ def roc(scores: np.ndarray, member: np.ndarray, *, rates: tuple[float, ...] = GR
         },
         {FPR: levels, BOUND: list(BOUNDS)},
     )
-
-
-def _satterthwaite(variances: Sequence[float] | np.ndarray, degrees: Sequence[float]) -> float:
-    """Degrees of freedom of a sum of variances."""
-    squares = sum(v**2 / d for v, d in zip(variances, degrees, strict=True))
-    return float(sum(variances) ** 2 / squares) if squares else math.inf
 
 
 def _mean_count(counts: np.ndarray) -> int:

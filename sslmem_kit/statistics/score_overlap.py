@@ -18,23 +18,6 @@ from sslmem_kit.statistics.agreement import top_overlap
 SIZES = (10, 20, 50, 100, 200)
 
 
-def chance_band(n: int, k: np.ndarray, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of the number of common samples among the k highest that unrelated orders of n samples have in 95 % of cases or more.
-
-    References
-    ----------
-    The hypergeometric distribution; :data:`scipy.stats.hypergeom`.
-
-    Examples
-    --------
-    >>> low, high = chance_band(100, np.array([10, 50]))
-    >>> low, high
-    (array([ 0, 20]), array([ 3, 30]))
-    """
-    low, high = (scipy.stats.hypergeom.ppf(share, n, k, k) for share in ((1 - confidence) / 2, (1 + confidence) / 2))
-    return low.astype(int), high.astype(int)
-
-
 def score_overlap(scores: Mapping[str, xr.DataArray], sizes: tuple[int, ...] = SIZES) -> xr.Dataset:
     """Overlap at k of each score with each other one.
 
@@ -70,9 +53,8 @@ def score_overlap(scores: Mapping[str, xr.DataArray], sizes: tuple[int, ...] = S
         k, common = overlap["k"].values, overlap["common"].values
         if not len(k):
             continue
-        low, high = chance_band(n, k)
         p = scipy.stats.hypergeom.sf(common - 1, n, k, k)
-        columns = (overlap["share"].values, overlap["chance"].values, low / k, high / k, p)
+        columns = (overlap["share"].values, overlap["chance"].values, *overlap["chance_band"].values.T, p)
         for name, values in zip(found, columns, strict=True):
             found[name][i, j, : len(k)] = found[name][j, i, : len(k)] = values
     return xr.Dataset(

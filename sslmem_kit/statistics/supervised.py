@@ -14,7 +14,7 @@ from sslmem_kit.errors import UserError
 from sslmem_kit.names import BOUND, BOUNDS, PARTITION_CODE
 from sslmem_kit.scores.intervals import CONFIDENCE
 from sslmem_kit.statistics.agreement import rank_agreement, top_overlap
-from sslmem_kit.statistics.t_tests import two_sample_test
+from sslmem_kit.statistics.t_tests import two_sample_test, welch_degrees
 from sslmem_kit.statistics.trajectory import mean_over_seeds
 
 SIZES = (10, 20, 50, 100, 150, 200)
@@ -63,7 +63,7 @@ def supervised_effect(by_seed: xr.DataArray, partition: np.ndarray) -> xr.Datase
             p = float(2 * special.stdtr(seeds - 1, -abs(value) / error)) if error > 0 else np.nan
         elif min(len(candidates), len(independent)) > 1:
             variances = [part.var(ddof=1) / len(part) / 4 for part in (candidates[:, 0], independent[:, 0])]
-            degrees = _welch(variances, [len(candidates), len(independent)])
+            degrees = welch_degrees(variances, [len(candidates) - 1, len(independent) - 1])
             reach = np.sqrt(sum(variances)) * special.stdtrit(degrees, 0.5 + CONFIDENCE / 2)
             ends = (value - reach, value + reach)
             p = two_sample_test(candidates[:, 0], independent[:, 0], alternative="two-sided")["p"].item()
@@ -80,12 +80,6 @@ def supervised_effect(by_seed: xr.DataArray, partition: np.ndarray) -> xr.Datase
         },
         {BOUND: list(BOUNDS), "partition": list(means)},
     )
-
-
-def _welch(variances: list[float], counts: list[int]) -> float:
-    """Degrees of freedom of the sum of two variances of means."""
-    uncertainty = sum(variance**2 / (count - 1) for variance, count in zip(variances, counts, strict=True))
-    return sum(variances) ** 2 / uncertainty if uncertainty > 0 else min(counts) - 1
 
 
 def agreement_on_candidates(

@@ -11,6 +11,8 @@ beside, as ``t_zero`` and ``p_zero``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import scipy  # scipy.stats comes on first use: it takes half a second, and the explorer opens without it
 import xarray as xr
@@ -159,6 +161,22 @@ def partition_tests(scores: xr.Dataset, alternatives: tuple[str, ...] = TABLE_2 
         {ALTERNATIVE: np.array(list(found), str)},
         {"unit": "sample" if units is None else GROUP},
     )
+
+
+def welch_degrees(variances: Sequence[float] | np.ndarray, degrees: Sequence[float] | np.ndarray) -> float:
+    """Degrees of freedom of a sum of independent variances, from those of each; the smallest where all variances are 0.
+
+    References
+    ----------
+    Welch, Biometrika 34 (1947); Satterthwaite, Biometrics Bulletin 2 (1946).
+
+    Examples
+    --------
+    >>> welch_degrees([1.0, 1.0], [4, 4]), welch_degrees([1.0, 0.0], [4, 9]), welch_degrees([0.0, 0.0], [4, 9])
+    (8.0, 4.0, 4.0)
+    """
+    squares = sum(variance**2 / own for variance, own in zip(variances, degrees, strict=True))
+    return float(sum(variances) ** 2 / squares) if squares > 0 else float(min(degrees))
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:

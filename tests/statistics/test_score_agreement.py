@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from sslmem_kit.errors import UserError
 from sslmem_kit.statistics import reliability
+from sslmem_kit.statistics.agreement import chance_band
 from sslmem_kit.statistics.disattenuation import corrected_correlation, matched_seeds
 from sslmem_kit.statistics.score_agreement import score_agreement
-from sslmem_kit.statistics.score_overlap import chance_band, score_overlap
+from sslmem_kit.statistics.score_overlap import score_overlap
 from sslmem_kit.statistics.score_studies import match_studies
 from sslmem_kit.statistics.seed_jackknife import seed_variance
 
