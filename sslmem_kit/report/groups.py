@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sslmem_kit.names import GROUP
+from sslmem_kit.names import GROUP, SUBSET
 from sslmem_kit.report.tables import rows
+from sslmem_kit.scores.selection import designs
 from sslmem_kit.statistics.groups import SIZE, influence_by_size
 from sslmem_kit.statistics.numbers import number
 
@@ -23,7 +24,7 @@ def as_json(results: xr.Dataset, *, protocol: str = "corrected") -> dict[str, An
     >>> as_json(_example.design()) is None
     True
     """
-    subsets = "design" in results.coords and "subset" in results["design"].values.astype(object)
+    subsets = SUBSET in designs(results).astype(object)
     if GROUP not in results.coords or not subsets or not (np.unique(results[GROUP].values, return_counts=True)[1] > 1).any():
         return None
     found = influence_by_size(results, protocol=protocol)

@@ -23,7 +23,7 @@ from sslmem_kit.run.resources import _share_cores
 from sslmem_kit.run.schedulers.pool import as_completed, call_worker, pool, result
 from sslmem_kit.scores.comparisons import COMPARISONS
 from sslmem_kit.scores.comparisons.base import Comparison, summarized
-from sslmem_kit.scores.comparisons.replicates import designs
+from sslmem_kit.scores.selection import designs
 from sslmem_kit.spec.audit import AuditSpec
 from sslmem_kit.spec.comparisons import ComparisonSpec
 from sslmem_kit.spec.moved import content_hash

@@ -11,6 +11,7 @@ from sslmem_kit.errors import UserError, near
 from sslmem_kit.names import ALIGNMENT, ENCODER, PARTITION_CODE, SAMPLE, TRAINED_ON
 from sslmem_kit.scores.adjusted import adjusted_leave_out
 from sslmem_kit.scores.protocols import select_protocol
+from sslmem_kit.scores.selection import designs
 from sslmem_kit.scores.sslmem import leave_out
 
 DESIGN_OF = {"pairs": "pair", "subsets": "subset", "leave_one_out": "leave_one_out"}
@@ -60,10 +61,10 @@ def estimate(results: xr.Dataset, estimator: str, *, protocol: str = "corrected"
         raise UserError(
             f"estimator: there is none named {estimator!r}, choose one of {', '.join(ESTIMATORS)}{near(estimator, ESTIMATORS)}"
         )
-    designs = _designs(results)
-    chosen = designs == design_of(results, estimator)
+    of_encoders = designs(results)
+    chosen = of_encoders == design_of(results, estimator)
     if not chosen.any():
-        there = ", ".join(name for name, design in DESIGN_OF.items() if design in designs)
+        there = ", ".join(name for name, design in DESIGN_OF.items() if design in of_encoders)
         raise UserError(
             f"estimator: {estimator!r} has no encoders in this study, which has those of {there}; see design in its spec"
         )
@@ -108,7 +109,7 @@ def seeds_of(results: xr.Dataset, estimator: str) -> np.ndarray:
     >>> seeds_of(_example.design(), "subsets")
     array([0, 1])
     """
-    return np.unique(results["seed"].values[_designs(results) == design_of(results, estimator)])
+    return np.unique(results["seed"].values[designs(results) == design_of(results, estimator)])
 
 
 def design_of(results: xr.Dataset, estimator: str) -> str:
@@ -122,9 +123,4 @@ def design_of(results: xr.Dataset, estimator: str) -> str:
     """
     if estimator != ADJUSTED:
         return DESIGN_OF[estimator]
-    return DESIGN_OF["subsets" if (_designs(results) == DESIGN_OF["subsets"]).any() else "leave_one_out"]
-
-
-def _designs(results: xr.Dataset) -> np.ndarray:
-    """Return the design of each encoder; stores that have none hold pairs."""
-    return results["design"].values if "design" in results.coords else np.full(results.sizes[ENCODER], DESIGN_OF["pairs"], object)
+    return DESIGN_OF["subsets" if (designs(results) == DESIGN_OF["subsets"]).any() else "leave_one_out"]

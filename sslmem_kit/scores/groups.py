@@ -18,6 +18,7 @@ from sslmem_kit.names import ALIGNMENT, AUGMENTATION, ENCODER, GROUP, SAMPLE, SS
 from sslmem_kit.scores.contrast import _contrast
 from sslmem_kit.scores.estimators import DESIGN_OF
 from sslmem_kit.scores.protocols import select_protocol, view_weights
+from sslmem_kit.scores.selection import designs
 
 _COLUMNS = (
     SSLMEM,
@@ -145,10 +146,7 @@ class _Divided(NamedTuple):
 
 
 def _divided(results: xr.Dataset, groups: np.ndarray | None, estimator: str) -> _Divided:
-    designs = (
-        results["design"].values.astype(object) if "design" in results.coords else np.full(results.sizes[ENCODER], "pair", object)
-    )
-    own = designs == DESIGN_OF.get(estimator)
+    own = designs(results).astype(object) == DESIGN_OF.get(estimator)
     if estimator not in ("subsets", "leave_one_out") or not own.any():
         raise UserError(
             f"estimator: {estimator!r} has no encoders in this study; groups need those of design.subsets or design.leave_one_out"

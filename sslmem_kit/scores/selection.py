@@ -8,7 +8,24 @@ import numpy as np
 import xarray as xr
 
 from sslmem_kit.errors import UserError, join_names, near
-from sslmem_kit.names import ENCODER, FAMILIES
+from sslmem_kit.names import ENCODER, FAMILIES, PAIR
+
+
+def designs(results: xr.Dataset | xr.DataTree) -> np.ndarray:
+    """Return the design of each encoder, ``pair``, ``subset`` or ``leave_one_out``, (encoder,); older stores hold pairs.
+
+    Parameters
+    ----------
+    results
+        Results with ``encoder``.
+
+    Examples
+    --------
+    >>> from sslmem_kit.scores import _example
+    >>> designs(_example.design())[[0, 6]].tolist()
+    ['pair', 'subset']
+    """
+    return results["design"].values if "design" in results.coords else np.full(results.sizes[ENCODER], PAIR, object)
 
 
 def of_pairs(results: xr.Dataset) -> xr.Dataset:
@@ -79,7 +96,7 @@ def pair_positions(results: xr.Dataset | xr.DataTree) -> np.ndarray:
     >>> pair_positions(_example.design())
     array([0, 1, 2, 3, 4, 5])
     """
-    pairs = np.flatnonzero(results["design"].values == "pair") if "design" in results.coords else np.empty(0, int)
+    pairs = np.flatnonzero(designs(results) == PAIR)
     return pairs if len(pairs) else np.arange(results.sizes[ENCODER])
 
 

@@ -15,7 +15,8 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from sslmem_kit.names import BOUND, BOUNDS, PARTITION, PARTITION_CODE, SEED
+from sslmem_kit.names import BOUND, BOUNDS, PAIR, PARTITION, PARTITION_CODE, SEED
+from sslmem_kit.scores.selection import designs
 from sslmem_kit.statistics.confident import by_confidence
 from sslmem_kit.statistics.paired_shares import half_difference, paired_shares, student_interval
 
@@ -115,7 +116,7 @@ def paired_encoders(raw: xr.Dataset) -> tuple[list[int], list[int], list[int]]:
     >>> paired_encoders(xr.Dataset(coords=coords))
     ([4], [0], [1])
     """
-    pair = raw["design"].values == "pair" if "design" in raw.coords else np.ones(raw.sizes["encoder"], bool)
+    pair = designs(raw) == PAIR
     keys = list(zip(raw["family"].values.tolist(), raw["seed"].values.tolist(), strict=True))
     places = {key: place for place, key in enumerate(keys) if pair[place]}
     seeds = [seed for family, seed in places if family == "f" and ("g", seed) in places]

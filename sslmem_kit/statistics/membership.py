@@ -27,7 +27,8 @@ import xarray as xr
 
 from sslmem_kit.names import BOUND, BOUNDS, ENCODER, FAMILIES, PAIR, PARTITION_CODE, SAMPLE, SEED, SUBSET, TRAINED_ON
 from sslmem_kit.scores.comparisons.membership import RATIOS, attack, missing_subsets, signals
-from sslmem_kit.scores.comparisons.replicates import contrast_by_seed, designs, in_out_by_seed
+from sslmem_kit.scores.comparisons.replicates import contrast_by_seed, in_out_by_seed
+from sslmem_kit.scores.selection import designs
 from sslmem_kit.statistics.roc import FPR, RATES, auc, roc
 
 ROW, BOTH = "row", "f and g"
@@ -59,7 +60,7 @@ def games(results: xr.Dataset) -> Iterator[Game]:
     >>> [(game.target, game.others) for game in games(_example.design())]
     [('f', 'independent'), ('g', 'candidate'), ('f', 'extra'), ('f and g', 'not trained on'), ('subset', 'out')]
     """
-    design, family = designs(xr.DataTree(results)), results["family"].values
+    design, family = designs(results), results["family"].values
     if "partition" in results.coords:
         codes = results["partition"].values
         for target, own, others in (

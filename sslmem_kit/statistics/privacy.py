@@ -17,7 +17,7 @@ from sslmem_kit.errors import UserError
 from sslmem_kit.names import ENCODER, FAMILIES, GROUP, PAIR, PARTITION_CODE, SAMPLE, SEED
 from sslmem_kit.scores.comparisons.membership import attack, missing_subsets
 from sslmem_kit.scores.comparisons.privacy import coin_problem
-from sslmem_kit.scores.comparisons.replicates import designs
+from sslmem_kit.scores.selection import designs
 from sslmem_kit.statistics.privacy_audit import audit
 
 DELTA = 1e-5
@@ -68,7 +68,7 @@ partition: {coin: true}
     pool = np.flatnonzero(np.isin(codes, [PARTITION_CODE[side] for side in ("candidate", "independent")]))
     unit = results[GROUP].values[pool] if GROUP in results.coords else pool
     _, first, of_unit, sizes = np.unique(unit, return_index=True, return_inverse=True, return_counts=True)
-    rows, positions = [], np.flatnonzero((designs(xr.DataTree(results)) == PAIR) & np.isin(family, FAMILIES))
+    rows, positions = [], np.flatnonzero((designs(results) == PAIR) & np.isin(family, FAMILIES))
     for position in positions:
         heads = codes[pool[first]] == PARTITION_CODE["candidate" if family[position] == "f" else "independent"]
         mean = np.bincount(of_unit, signal[position, pool]) / sizes

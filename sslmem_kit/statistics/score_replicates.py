@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from sslmem_kit.names import ENCODER, PAIR, PARTITION, PARTITION_CODE, SAMPLE, SEED, SSLMEM, SUBSET
+from sslmem_kit.names import PAIR, PARTITION, PARTITION_CODE, SAMPLE, SEED, SSLMEM, SUBSET
 from sslmem_kit.scores.comparisons.base import BY_SEED
+from sslmem_kit.scores.selection import designs
 from sslmem_kit.statistics.effect import by_seed
 from sslmem_kit.statistics.order import RANK_SCORE
 from sslmem_kit.statistics.score_agreement import DESIGN
@@ -78,5 +79,4 @@ def _pair_seeds(tree: xr.DataTree) -> np.ndarray:
     root = tree.to_dataset()
     if SEED not in root.coords:
         return np.empty(0, int)
-    design = root[DESIGN].values if DESIGN in root.coords else np.full(root.sizes[ENCODER], PAIR, object)
-    return np.unique(root[SEED].values[design == PAIR])
+    return np.unique(root[SEED].values[designs(root) == PAIR])

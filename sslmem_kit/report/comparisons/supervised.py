@@ -11,7 +11,7 @@ import xarray as xr
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import ENCODER, SEED, SSLMEM, SUBSET, TRAINED_ON
 from sslmem_kit.scores.comparisons.base import BY_SEED
-from sslmem_kit.scores.comparisons.replicates import designs
+from sslmem_kit.scores.selection import designs
 from sslmem_kit.statistics.influence import influence
 from sslmem_kit.statistics.numbers import chance, number
 from sslmem_kit.statistics.supervised import agreement_on_candidates, supervised_effect

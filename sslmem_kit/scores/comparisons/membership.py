@@ -30,8 +30,9 @@ import xarray as xr
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import ALIGNMENT, ENCODER, FAMILIES, PAIR, PARTITION_CODE, SAMPLE, SEED, SUBSET, TRAINED_ON
 from sslmem_kit.scores.comparisons.base import Comparison
-from sslmem_kit.scores.comparisons.replicates import contrast_by_seed, designs, in_out_by_seed
+from sslmem_kit.scores.comparisons.replicates import contrast_by_seed, in_out_by_seed
 from sslmem_kit.scores.protocols import default_protocol, mean_over_pairs, select_protocol
+from sslmem_kit.scores.selection import designs
 
 RATIOS = ("lira", "lira_offline", "rmia")
 """Attacks that need encoders on random subsets."""
@@ -198,7 +199,7 @@ add design: {subsets: {repeats: 8}}
     """
     root = results.to_dataset() if isinstance(results, xr.DataTree) else results
     signal = signals(root)
-    design, seed = designs(xr.DataTree(root)), root[SEED].values
+    design, seed = designs(root), root[SEED].values
     if name == "alignment":
         return signal
     values, found = signal.values, np.full(signal.shape, np.nan)
@@ -226,7 +227,7 @@ add design: {subsets: {repeats: 8}}
 def missing_subsets(results: xr.Dataset | xr.DataTree) -> str:
     """Return why a study has no likelihood ratios, with the remedy; empty where it has."""
     root = results.to_dataset() if isinstance(results, xr.DataTree) else results
-    seeds = len(np.unique(root[SEED].values[designs(xr.DataTree(root)) == SUBSET]))
+    seeds = len(np.unique(root[SEED].values[designs(root) == SUBSET]))
     return NEEDS_SUBSETS.format(seeds=seeds) if seeds < FEWEST_SEEDS else ""
 
 

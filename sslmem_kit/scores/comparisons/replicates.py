@@ -10,12 +10,7 @@ import numpy as np
 import xarray as xr
 
 from sslmem_kit.names import ENCODER, PAIR, SAMPLE, SEED, SUBSET, TRAINED_ON
-
-
-def designs(results: xr.DataTree) -> np.ndarray:
-    """Return the design of each encoder; stores that have none hold pairs."""
-    root = results.to_dataset()
-    return root["design"].values if "design" in root.coords else np.full(root.sizes[ENCODER], PAIR, object)
+from sslmem_kit.scores.selection import designs
 
 
 def contrast_by_seed(values: xr.DataArray, results: xr.DataTree, *, sign: float = 1.0) -> xr.DataArray:

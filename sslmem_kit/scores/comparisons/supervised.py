@@ -19,7 +19,8 @@ import xarray as xr
 
 from sslmem_kit.names import PAIR, SUBSET
 from sslmem_kit.scores.comparisons.base import Comparison
-from sslmem_kit.scores.comparisons.replicates import contrast_by_seed, designs, in_out_by_seed
+from sslmem_kit.scores.comparisons.replicates import contrast_by_seed, in_out_by_seed
+from sslmem_kit.scores.selection import designs
 
 COLUMNS = {
     "supervised": "supervised memorization: softmax of f minus g",
