@@ -22,17 +22,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sslmem_kit import open_study
-from sslmem_kit.names import ALIGNMENT, SSLMEM
-from sslmem_kit.scores.comparisons.base import BY_SEED
-from sslmem_kit.scores.comparisons.replicates import contrast_by_seed
+from sslmem_kit.names import SSLMEM
+from sslmem_kit.statistics import study_replicates
 from sslmem_kit.statistics.order import rank_scores
-from sslmem_kit.store import pair_weights
 from sslmem_kit.store.comparisons import scores_of, stored_comparisons
 from sslmem_kit.study import Study
 
@@ -52,18 +49,6 @@ def reference(name: str) -> tuple[np.ndarray, np.ndarray, float]:
     candidates = found["partition"].values == 1
     known = candidates & np.isfinite(found[SSLMEM].values)
     return found["sample"].values[known], found[SSLMEM].values[known], float(found["reliability"])
-
-
-def replicates(study: Study) -> dict[str, xr.DataArray]:
-    """Every score of a study, (sample, seed): SSLMem's of its pairs, then those of comparisons."""
-    alignment = study.results[ALIGNMENT].load()
-    weights = pair_weights(int(study.results["view_b"].max()))
-    mean = alignment.dot(xr.DataArray(weights, dims="augmentation"))
-    found = {SSLMEM: contrast_by_seed(mean, study.tree, sign=-1)}
-    for group in stored_comparisons(study.tree).values():
-        for name in scores_of(group):
-            found[name] = group[f"{name}{BY_SEED}"].load().assign_coords(sample=study.results["sample"].values)
-    return found
 
 
 def compared(each: np.ndarray, known: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
@@ -104,7 +89,9 @@ def table(path: str, name: str) -> dict[str, Any]:
     sizes = {family: int(study.results["trained_on"].sel(encoder=f"{family}-{spec.seed}").sum()) for family in "fg"}
     seconds = {key: json.loads(group.attrs.get("seconds", "{}")) for key, group in stored_comparisons(study.tree).items()}
     of = {column: key for key, group in stored_comparisons(study.tree).items() for column in scores_of(group)}
-    for column, values in replicates(study).items():
+    for column, values in study_replicates(study.scores(), study.tree).items():
+        if "seed" not in values.dims:
+            continue
         each = values.sel(sample=ids).values
         each = each[:, np.isfinite(each).all(0)]
         if not each.size:
