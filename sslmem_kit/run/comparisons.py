@@ -7,7 +7,8 @@ measures what is missing. Imports no torch; workers of :mod:`sslmem_kit.run.comp
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,9 @@ from sslmem_kit.store.dense import hash_of_file
 from sslmem_kit.study import AuditStudy, Study, StudyResults, open_study
 
 WORKER = "sslmem_kit.run.comparison_worker"
+
+Hashes = Callable[[str], str]
+"""Function from the id of an encoder to the hash of its weights."""
 
 
 def compare(
@@ -76,15 +80,16 @@ def compare(
     UserError
         A comparison that the study cannot have, or has with other options. All are checked before any is measured.
     """
+    weights = cache(lambda encoder: hash_of_file(_weights(study, encoder)))  # once for all comparisons
     with study.lock():
         there = stored_comparisons(study.tree)
-        todo = [each for each in comparisons if not _is_done(study, there.get(each.name), each, again=again)]
+        todo = [each for each in comparisons if not _is_done(study, there.get(each.name), each, weights, again=again)]
         for each in comparisons if not todo else ():
             on_event(Message(f"{each.name}: complete"))
         for each in todo:
             _check(study, COMPARISONS[each.name])
         for each in todo:
-            _compare(study, each, device, workers, threads, on_event)
+            _compare(study, each, weights, device, workers, threads, on_event)
     return open_study(study.path)
 
 
@@ -94,21 +99,22 @@ def check_listed(spec: StudySpec) -> None:
     Raises
     ------
     UserError
-        The supervised score without a classifier, or the privacy audit without coins.
+        As the supervised score without a classifier, or the privacy audit without coins.
     """
     described = xr.DataTree(xr.Dataset(attrs={"spec": spec.model_dump_json()}))
-    for name in {each.name for each in spec.comparisons} & {"supervised", "privacy"}:
-        if problem := COMPARISONS[name].problem(described):
+    for comparison in (COMPARISONS[each.name] for each in spec.comparisons):
+        if comparison.by_spec and (problem := comparison.problem(described)):
+            name = comparison.name
             raise UserError(f"comparisons: {name} is not for this study: {problem}, or leave {name} out of comparisons")
 
 
-def _is_done(study: StudyResults, there: xr.Dataset | None, options: ComparisonSpec, *, again: bool) -> bool:
+def _is_done(study: StudyResults, there: xr.Dataset | None, options: ComparisonSpec, weights: Hashes, *, again: bool) -> bool:
     """Return whether a study has a comparison with these options."""
     if there is None:
         return False
     now = options.model_dump(mode="json")
     if options_of(there) == now:
-        return not _is_stale(study, there, options)
+        return not _is_stale(study, there, options, weights)
     if again:
         return False
     then = options_of(there)
@@ -119,10 +125,10 @@ def _is_done(study: StudyResults, there: xr.Dataset | None, options: ComparisonS
     )
 
 
-def _is_stale(study: StudyResults, there: xr.Dataset, options: ComparisonSpec) -> bool:
+def _is_stale(study: StudyResults, there: xr.Dataset, options: ComparisonSpec, weights: Hashes) -> bool:
     """Return whether what a comparison was made from is no longer what the study holds."""
     keys = json.loads(there.attrs.get("keys", "{}"))
-    return any(_key(study, encoder, options) != key for encoder, key in keys.items() if _weights(study, encoder).is_file())
+    return any(_key(study, options, weights(encoder)) != key for encoder, key in keys.items() if _weights(study, encoder).is_file())
 
 
 def _check(study: StudyResults, comparison: Comparison) -> None:
@@ -154,10 +160,10 @@ def _measured(study: StudyResults, comparison: Comparison) -> list[str]:
     return [] if comparison.measured is None else [str(name) for name in names[chosen[comparison.measured]]]
 
 
-def _key(study: StudyResults, encoder: str, options: ComparisonSpec) -> str:
-    """Return what a measurement belongs to: the encoder's weights, the data and the options."""
+def _key(study: StudyResults, options: ComparisonSpec, weights: str) -> str:
+    """Return what a measurement belongs to: the encoder's weights, by their hash, the data and the options."""
     content = {
-        "weights": hash_of_file(_weights(study, encoder)),
+        "weights": weights,
         "data": study.results.attrs.get("data_fingerprint"),
         "options": options.model_dump(mode="json"),
     }
@@ -165,17 +171,23 @@ def _key(study: StudyResults, encoder: str, options: ComparisonSpec) -> str:
 
 
 def _compare(
-    study: StudyResults, options: ComparisonSpec, device: str, workers: int | None, threads: int | None, on_event: OnEvent
+    study: StudyResults,
+    options: ComparisonSpec,
+    weights: Hashes,
+    device: str,
+    workers: int | None,
+    threads: int | None,
+    on_event: OnEvent,
 ) -> None:
     comparison, name = COMPARISONS[options.name], options.name
     encoders = _measured(study, comparison)
-    keys = {encoder: _key(study, encoder, options) for encoder in encoders}
+    keys = {encoder: _key(study, options, weights(encoder)) for encoder in encoders}
     parts = {encoder: read_part(part_path(study.path, name, encoder), keys[encoder]) for encoder in encoders}
     todo = [encoder for encoder, part in parts.items() if part is None]
     if todo:
         require("torch", "timm")
         spec = Study(study.path).spec
-        share = _share_cores(spec, study.path, "local", min(workers or len(todo), len(todo)) if workers else None, threads, device)
+        share = _share_cores(spec, study.path, "local", workers and min(workers, len(todo)), threads, device)
         on_event(Message(f"{name}: {len(todo)} of {len(encoders)} encoders to measure"))
         with pool(min(share.workers, len(todo)), share.threads, on_event, warm_up="sslmem_kit.run.worker:versions") as executor:
             tasks = {
@@ -189,7 +201,8 @@ def _compare(
                 on_event(Message(f"{name}: {tasks[task]} measured, {count} of {len(todo)}"))
         parts = {encoder: read_part(part_path(study.path, name, encoder), keys[encoder]) for encoder in encoders}
     raw = _joined(study, parts) if parts else None
-    add_scores(study, name, comparison.reduce(raw, study.tree), raw=raw, attrs=_attrs(comparison, options, parts, keys))
+    attrs = _attrs(comparison, options, parts, keys)
+    add_scores(study, name, comparison.reduce(raw, study.tree), raw=raw, attrs=attrs, labels=comparison.columns)
     on_event(Message(f"{name}: added to {study.results_path}"))
 
 
@@ -218,10 +231,16 @@ def _attrs(comparison: Comparison, options: ComparisonSpec, parts: Mapping[str, 
 
 
 def add_scores(
-    study: StudyResults, name: str, replicates: xr.Dataset, *, raw: xr.Dataset | None = None, attrs: Mapping[str, Any]
+    study: StudyResults,
+    name: str,
+    replicates: xr.Dataset,
+    *,
+    raw: xr.Dataset | None = None,
+    attrs: Mapping[str, Any],
+    labels: Mapping[str, str] | None = None,
 ) -> None:
     """Write scores, by replicates (sample, seed), and what they were reduced from as a comparison of a study."""
-    group = summarized(replicates).assign_attrs(replicates.attrs | dict(attrs))
+    group = summarized(replicates, labels=labels).assign_attrs(replicates.attrs | dict(attrs))
     if raw is not None:
         group = group.merge(raw.drop_vars([SAMPLE, ENCODER]), combine_attrs="override")
     group = group.drop_vars([dim for dim in (SAMPLE, ENCODER) if dim in group.coords])  # of the root

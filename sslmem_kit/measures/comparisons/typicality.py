@@ -62,13 +62,16 @@ def mean_distance_to_nearest(
     """
     units = torch.nn.functional.normalize(torch.from_numpy(features), dim=1)
     others = units[torch.from_numpy(among)].to(device)
+    own_place = torch.full((len(units),), -1)  # of each sample among the others
+    own_place[torch.from_numpy(among)] = torch.arange(len(among))
     found = []
     for block in torch.from_numpy(queries).split(QUERY_BLOCK):
         own = units[block].to(device)
         # Inner products lose the digits of small distances: they select twice as many, of which the distances themselves are compared.
         similarity = own @ others.T
-        same = torch.from_numpy(np.equal.outer(block.numpy(), among)).to(device)
-        similarity[same] = -torch.inf
+        place = own_place[block]
+        inside = torch.nonzero(place >= 0)[:, 0]
+        similarity[inside, place[inside]] = -torch.inf
         nearest = similarity.topk(min(2 * count + 1, len(others)), dim=1)
         distance = torch.linalg.vector_norm(own[:, None] - others[nearest.indices], dim=2)
         distance = torch.where(nearest.values.isfinite(), distance, torch.nan).sort(dim=1).values[:, :count]

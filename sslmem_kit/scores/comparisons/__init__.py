@@ -6,5 +6,4 @@ seeds, its error the standard error over seeds.
 
 from __future__ import annotations
 
-from sslmem_kit.scores.comparisons.registry import COLUMNS as COLUMNS
 from sslmem_kit.scores.comparisons.registry import COMPARISONS as COMPARISONS

@@ -7,17 +7,12 @@ samples are memorized because they are hard, the score points the other way, as 
 
 from __future__ import annotations
 
-import numpy as np
 import xarray as xr
 
-from sslmem_kit.names import ALIGNMENT, AUGMENTATION, ENCODER, SAMPLE
+from sslmem_kit.names import ALIGNMENT
 from sslmem_kit.scores.comparisons.base import Comparison
 from sslmem_kit.scores.comparisons.replicates import of_f_by_seed
-from sslmem_kit.scores.protocols import view_weights
-
-BLOCK = 65_536
-"""Number of samples whose alignments are read at once."""
-COLUMNS = {"alignment_only": "minus alignment under f"}
+from sslmem_kit.scores.protocols import mean_over_pairs
 
 
 def reduce(raw: xr.Dataset | None, results: xr.DataTree) -> xr.Dataset:
@@ -36,17 +31,7 @@ def reduce(raw: xr.Dataset | None, results: xr.DataTree) -> xr.Dataset:
     >>> float(reduce(None, _example.tree())["alignment_only"].max()) < 0
     True
     """
-    found = of_f_by_seed(_means(results.to_dataset()[ALIGNMENT]), results, sign=-1)
-    return xr.Dataset({"alignment_only": found.assign_attrs(long_name=COLUMNS["alignment_only"])})
-
-
-def _means(alignment: xr.DataArray) -> xr.DataArray:
-    """Mean over pairs of views by :func:`sslmem_kit.scores.protocols.view_weights`, (sample, encoder), a block of samples at a time."""
-    alignment = alignment.transpose(SAMPLE, ENCODER, AUGMENTATION)
-    weights = view_weights(alignment["view_a"].values, alignment["view_b"].values)[0]
-    starts = range(0, alignment.sizes[SAMPLE], BLOCK)
-    means = [alignment[start : start + BLOCK].values.astype(float) @ weights for start in starts]
-    return xr.DataArray(np.concatenate(means), dims=(SAMPLE, ENCODER))
+    return xr.Dataset({"alignment_only": of_f_by_seed(mean_over_pairs(results.to_dataset()[ALIGNMENT]), results, sign=-1)})
 
 
 COMPARISON = Comparison(
@@ -54,6 +39,6 @@ COMPARISON = Comparison(
     title="Alignment of one encoder",
     source="eq. 1 of Wang et al. 2024, without eq. 2",
     definition="minus the mean distance between representations of views under f alone: high where a sample is memorized, or easy",
-    columns=COLUMNS,
+    columns={"alignment_only": "minus alignment under f"},
     reduce=reduce,
 )

@@ -42,6 +42,8 @@ class Comparison:
         Encoders that are measured; None: it follows from what every store holds.
     problem
         ``problem(results)``: why the study has no such score, with the remedy; empty where it has.
+    by_spec
+        True: the problem follows from the spec alone, in the attributes of results, so that a study is refused before it is trained.
     """
 
     name: str
@@ -52,15 +54,18 @@ class Comparison:
     reduce: Reduce
     measured: Measured | None = None
     problem: Callable[[xr.DataTree], str] = lambda results: ""
+    by_spec: bool = False
 
 
-def summarized(replicates: xr.Dataset) -> xr.Dataset:
+def summarized(replicates: xr.Dataset, *, labels: Mapping[str, str] | None = None) -> xr.Dataset:
     """Score and standard error of every column, beside its replicates.
 
     Parameters
     ----------
     replicates
         Columns (sample, seed), NaN where a sample has none.
+    labels
+        Labels of the columns that have no ``long_name`` of their own; by default their names.
 
     Returns
     -------
@@ -81,7 +86,7 @@ def summarized(replicates: xr.Dataset) -> xr.Dataset:
         mean = np.where(known, values, 0).sum(axis=1) / np.where(count, count, np.nan)
         squares = (np.where(known, values - mean[:, None], 0) ** 2).sum(axis=1)
         error = np.sqrt(squares / np.where(count > 1, (count - 1) * count, np.nan))
-        attrs = {"long_name": str(name), **each.attrs}
+        attrs = {"long_name": (labels or {}).get(str(name), str(name)), **each.attrs}
         found[name] = (SAMPLE, mean, attrs)
         found[f"{name}{ERROR}"] = (SAMPLE, error, {"long_name": f"standard error over seeds of {attrs['long_name']}"})
         found[f"{name}{BY_SEED}"] = ((SAMPLE, SEED), values, {"long_name": f"{attrs['long_name']} in each seed", "replicates": 1})

@@ -7,8 +7,6 @@ import xarray as xr
 from sslmem_kit.scores.comparisons.base import Comparison
 from sslmem_kit.scores.comparisons.replicates import of_f_by_seed
 
-COLUMNS = {"curvature": "curvature of the loss in the input"}
-
 
 def reduce(raw: xr.Dataset | None, results: xr.DataTree) -> xr.Dataset:
     """Return ``curvature`` under f, (sample, seed): the root of the mean of tr(H^2), whose long tail would outweigh the mean over seeds.
@@ -29,7 +27,7 @@ def reduce(raw: xr.Dataset | None, results: xr.DataTree) -> xr.Dataset:
     2.0
     """
     assert raw is not None
-    return xr.Dataset({"curvature": of_f_by_seed(raw["trace"] ** 0.5, results).assign_attrs(long_name=COLUMNS["curvature"])})
+    return xr.Dataset({"curvature": of_f_by_seed(raw["trace"] ** 0.5, results)})
 
 
 COMPARISON = Comparison(
@@ -37,7 +35,7 @@ COMPARISON = Comparison(
     title="Input-loss curvature",
     source="Garg and Roy 2023 (CSG)",
     definition="how sharply the alignment loss bends around a sample's pixels, under f: the root of tr(H^2), H its Hessian",
-    columns=COLUMNS,
+    columns={"curvature": "curvature of the loss in the input"},
     reduce=reduce,
     measured="f",
 )

@@ -58,10 +58,8 @@ def reduce(raw: xr.Dataset | None, results: xr.DataTree) -> xr.Dataset:
     label = f"neighbours with the own class, {raw['neighbours'].values[0]} of {raw['crop'].values[0]}"
     return xr.Dataset(
         {
-            "dejavu": contrast_by_seed(chosen, results).assign_attrs(long_name="Deja Vu", higher="more memorized", units=label),
-            "dejavu_one": of_f_by_seed(excess, results).assign_attrs(
-                long_name="Deja Vu of one encoder", higher="more memorized", units=label
-            ),
+            "dejavu": contrast_by_seed(chosen, results).assign_attrs(higher="more memorized", units=label),
+            "dejavu_one": of_f_by_seed(excess, results).assign_attrs(higher="more memorized", units=label),
         }
     )
 

@@ -17,13 +17,6 @@ import xarray as xr
 from sslmem_kit.scores.comparisons.base import Comparison
 from sslmem_kit.scores.comparisons.replicates import of_f_by_seed
 
-COLUMNS = {
-    "gradient_norm": "gradient norm",
-    "gradient_agreement": "minus cosine with the mean gradient",
-    "tracin": "TracIn self-influence",
-    "trak": "TRAK self-influence",
-}
-
 
 def reduce(raw: xr.Dataset | None, results: xr.DataTree) -> xr.Dataset:
     """Return the columns under f, (sample, seed).
@@ -53,7 +46,7 @@ def reduce(raw: xr.Dataset | None, results: xr.DataTree) -> xr.Dataset:
         "tracin": (raw["norm"] ** 2 * weight).sum("checkpoint", skipna=False),
         "trak": _mean(raw["leverage"], weight),
     }
-    return xr.Dataset({name: of_f_by_seed(values, results).assign_attrs(long_name=COLUMNS[name]) for name, values in found.items()})
+    return xr.Dataset({name: of_f_by_seed(values, results) for name, values in found.items()})
 
 
 def _mean(values: xr.DataArray, weight: xr.DataArray) -> xr.DataArray:
@@ -69,7 +62,12 @@ COMPARISON = Comparison(
     source="Pruthi et al. 2020 (TracIn), Zielinski et al. 2020 (agreement), Park et al. 2023 (TRAK)",
     definition="gradients of the training loss through a sample, under f over its training: their norm, minus their cosine with the mean of "
     "the others', and the influence of a sample on itself",
-    columns=COLUMNS,
+    columns={
+        "gradient_norm": "gradient norm",
+        "gradient_agreement": "minus cosine with the mean gradient",
+        "tracin": "TracIn self-influence",
+        "trak": "TRAK self-influence",
+    },
     reduce=reduce,
     measured="f",
 )

@@ -20,7 +20,6 @@ from sslmem_kit.scores.comparisons.replicates import of_f_by_seed
 
 LEAST_EPOCHS = 3
 """Minimum of recorded epochs: of two there is one middle, the same for all samples."""
-COLUMNS = {"cumulative_loss": "cumulative alignment loss", "learning_epoch": "epoch of learning"}
 
 
 def reduce(raw: xr.Dataset | None, results: xr.DataTree) -> xr.Dataset:
@@ -42,12 +41,7 @@ def reduce(raw: xr.Dataset | None, results: xr.DataTree) -> xr.Dataset:
     alignment = results["trajectory"][ALIGNMENT].transpose(SAMPLE, ENCODER, EPOCH)
     values, epochs = alignment.values.astype(np.float64), alignment[EPOCH].values
     found = {"cumulative_loss": cumulative_loss(values, epochs), "learning_epoch": learning_epoch(values, epochs)}
-    return xr.Dataset(
-        {
-            name: of_f_by_seed(xr.DataArray(each, dims=(SAMPLE, ENCODER)), results).assign_attrs(long_name=COLUMNS[name])
-            for name, each in found.items()
-        }
-    )
+    return xr.Dataset({name: of_f_by_seed(xr.DataArray(each, dims=(SAMPLE, ENCODER)), results) for name, each in found.items()})
 
 
 def cumulative_loss(values: np.ndarray, epochs: np.ndarray) -> np.ndarray:
@@ -124,7 +118,7 @@ COMPARISON = Comparison(
     title="Loss over the training",
     source="Ravikumar et al. 2025 (CSL); learning time: Toneva et al. 2019",
     definition="alignment under f summed over its training, and the epoch from which it is nearer to its last than to its first value",
-    columns=COLUMNS,
+    columns={"cumulative_loss": "cumulative alignment loss", "learning_epoch": "epoch of learning"},
     reduce=reduce,
     problem=problem,
 )

@@ -12,11 +12,6 @@ from sslmem_kit.errors import UserError
 from sslmem_kit.scores.comparisons.base import Comparison
 from sslmem_kit.scores.comparisons.replicates import contrast_by_seed
 
-COLUMNS = {
-    "partcrop": "PartCrop: similarity of parts and whole, f - g",
-    "partcrop_sharpness": "PartCrop: sharpness of answers, f - g",
-}
-
 
 def reduce(raw: xr.Dataset | None, results: xr.DataTree) -> xr.Dataset:
     """Contrast of f and g of each signal, in each seed.
@@ -43,8 +38,8 @@ def reduce(raw: xr.Dataset | None, results: xr.DataTree) -> xr.Dataset:
     """
     if raw is None:
         raise UserError("partcrop: nothing was measured; `sslmem compare STUDY --with partcrop` measures it")
-    found = {name: contrast_by_seed(raw[kind], results) for name, kind in zip(COLUMNS, ("similarity", "sharpness"), strict=True)}
-    return xr.Dataset({name: values.assign_attrs(long_name=COLUMNS[name]) for name, values in found.items()})
+    signals = {"partcrop": "similarity", "partcrop_sharpness": "sharpness"}
+    return xr.Dataset({name: contrast_by_seed(raw[signal], results) for name, signal in signals.items()})
 
 
 PARTCROP = Comparison(
@@ -52,7 +47,10 @@ PARTCROP = Comparison(
     title="PartCrop",
     source="Zhu et al. 2024 (arXiv 2404.02462), simplified: two means over few parts, no trained classifier",
     definition="how strongly small parts of an image answer to the whole under f, minus under g; higher: more memorized",
-    columns=COLUMNS,
+    columns={
+        "partcrop": "PartCrop: similarity of parts and whole, f - g",
+        "partcrop_sharpness": "PartCrop: sharpness of answers, f - g",
+    },
     reduce=reduce,
     measured="pairs",
 )

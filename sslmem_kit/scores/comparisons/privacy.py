@@ -49,4 +49,5 @@ PRIVACY = Comparison(
     columns={},
     reduce=reduce,
     problem=coin_problem,
+    by_spec=True,
 )

@@ -25,6 +25,3 @@ _ALL = (
 
 COMPARISONS: dict[str, Comparison] = {comparison.name: comparison for comparison in _ALL}
 """Comparisons by name."""
-
-COLUMNS: dict[str, str] = {column: label for each in COMPARISONS.values() for column, label in each.columns.items()}
-"""Labels of the columns of all of them."""

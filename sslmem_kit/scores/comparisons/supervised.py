@@ -67,7 +67,7 @@ def reduce(raw: xr.Dataset | None, results: xr.DataTree) -> xr.Dataset:
         found["supervised_correct"] = contrast_by_seed(raw["correct"], results)
     if SUBSET in there:
         found["supervised_subsets"] = in_out_by_seed(raw["correct"], results)
-    columns = [column.rename(name).assign_attrs(long_name=COLUMNS[name], higher="more memorized") for name, column in found.items()]
+    columns = [column.rename(name).assign_attrs(higher="more memorized") for name, column in found.items()]
     return xr.merge(columns, join="outer", compat="override", combine_attrs="drop")
 
 
@@ -94,5 +94,6 @@ SUPERVISED = Comparison(
     reduce=reduce,
     measured="all",
     problem=problem,
+    by_spec=True,
 )
 """Row of the registry."""

@@ -7,8 +7,6 @@ import xarray as xr
 from sslmem_kit.scores.comparisons.base import Comparison
 from sslmem_kit.scores.comparisons.replicates import of_f_by_seed
 
-COLUMNS = {"typicality": "distance to the nearest training samples"}
-
 
 def reduce(raw: xr.Dataset | None, results: xr.DataTree) -> xr.Dataset:
     """Return ``typicality`` under f, (sample, seed); higher is less typical.
@@ -29,7 +27,7 @@ def reduce(raw: xr.Dataset | None, results: xr.DataTree) -> xr.Dataset:
     3
     """
     assert raw is not None
-    return xr.Dataset({"typicality": of_f_by_seed(raw["distance"], results).assign_attrs(long_name=COLUMNS["typicality"])})
+    return xr.Dataset({"typicality": of_f_by_seed(raw["distance"], results)})
 
 
 COMPARISON = Comparison(
@@ -37,7 +35,7 @@ COMPARISON = Comparison(
     title="Distance to neighbours",
     source="Feldman 2020 (the long tail is what has to be memorized)",
     definition="mean distance to the nearest training samples in f's pooled representations: higher is less typical",
-    columns=COLUMNS,
+    columns={"typicality": "distance to the nearest training samples"},
     reduce=reduce,
     measured="f",
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import xarray as xr
 
 from sslmem_kit.scores import _example, family_contrast, select_protocol
@@ -26,10 +25,11 @@ def test_alignment_of_f_is_that_of_the_scores() -> None:
     np.testing.assert_allclose(found.mean("seed"), -scores["alignment_f"])
 
 
-def test_blocks_of_samples_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_of_samples_make_no_difference() -> None:
+    """A store is read a block of samples at a time."""
     whole = alignment_only.reduce(None, TREE)
-    monkeypatch.setattr(alignment_only, "BLOCK", 7)
-    assert alignment_only.reduce(None, TREE).identical(whole)
+    in_blocks = xr.DataTree(TREE.to_dataset().chunk(sample=7))
+    assert alignment_only.reduce(None, in_blocks).identical(whole)
 
 
 def test_distance_and_curvature_keep_their_order() -> None:
