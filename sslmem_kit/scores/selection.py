@@ -25,7 +25,7 @@ def designs(results: xr.Dataset | xr.DataTree) -> np.ndarray:
     >>> designs(_example.design())[[0, 6]].tolist()
     ['pair', 'subset']
     """
-    return results["design"].values if "design" in results.coords else np.full(results.sizes[ENCODER], PAIR, object)
+    return results.coords["design"].values if "design" in results.coords else np.full(results.sizes[ENCODER], PAIR, object)
 
 
 def of_pairs(results: xr.Dataset) -> xr.Dataset:
