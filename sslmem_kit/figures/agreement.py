@@ -129,10 +129,12 @@ def overlap(found: xr.Dataset, *, score: str, labels: Mapping[str, str] | None =
         parts.append(dress(mean, both={"color": GUIDE}, bokeh={"line_dash": "dashed"}, matplotlib={"linestyle": "--"}))
     for place, name in enumerate(others):
         share = found["share"].sel(score=score, other=name).values
-        here, colour = np.isfinite(share), _COLOURS[place % len(_COLOURS)]
+        here, colour, again = np.isfinite(share), _COLOURS[place % len(_COLOURS)], place // len(_COLOURS)
         points = found["k"].values[here].astype(float), share[here]
         curve = hv.Curve(points, "k", "share", label=labels.get(name, name))
-        parts.append(dress(curve, both={"color": colour}, bokeh={"line_width": 2}, matplotlib={"linewidth": 1.8}))
+        bokeh = {"line_width": 2, "line_dash": ("solid", "dotted", "dotdash")[again % 3]}
+        matplotlib = {"linewidth": 1.8, "linestyle": ("-", ":", "-.")[again % 3]}
+        parts.append(dress(curve, both={"color": colour}, bokeh=bokeh, matplotlib=matplotlib))
         parts.append(
             dress(
                 hv.Scatter(points, "k", "share"),
@@ -156,6 +158,7 @@ def overlap(found: xr.Dataset, *, score: str, labels: Mapping[str, str] | None =
             "xticks": [(value, f"{value:g}") for value in found["k"].values.tolist()],
             "show_legend": True,
             "legend_position": "right",
+            "legend_limit": len(parts),  # of more than 25 HoloViews leaves it out
         },
         bokeh={"legend_opts": {"background_fill_alpha": 0.8}},
     )
