@@ -74,7 +74,7 @@ def _write(partial: Path, path: Path, samples: int, seeds: int, views: int) -> N
     rng = np.random.Generator(np.random.Philox(0))
     ids = np.arange(samples)
     classes = 1000 if samples > 500_000 else 10
-    labels = rng.permutation(ids % classes)
+    names, labels = [f"class {number:03d}" for number in range(classes)], rng.permutation(ids % classes)
     codes = _codes(samples, rng)
     seen = trained_on(codes, [plan.family for plan in spec.encoders])
     named = {"method": spec.objective.method, "backbone": spec.encoder.backbone, "dataset": spec.data.name}
@@ -83,7 +83,7 @@ def _write(partial: Path, path: Path, samples: int, seeds: int, views: int) -> N
         samples=xr.Dataset(
             coords={
                 "sample": ids,
-                "label": ("sample", labels, {"class_names": [f"class {number:03d}" for number in range(classes)]}),
+                "label": ("sample", labels, {"class_names": names}),
                 "partition": ("sample", codes),
             }
         ),
@@ -93,7 +93,7 @@ def _write(partial: Path, path: Path, samples: int, seeds: int, views: int) -> N
         policy=spec.scoring.policy.name,
         epochs=EPOCHS,
         recorded_epochs=spec.training.recorded_epochs,
-        tasks=[spec.data.name],
+        tasks={spec.data.name: names},
         # All zero is what an absent chunk reads as: nothing is written yet, and nothing held.
         thumbnails=np.broadcast_to(np.uint8(0), (samples, SIDE, SIDE, 3)),
         block=spec.scoring.block,
