@@ -11,7 +11,7 @@ import xarray as xr
 
 from sslmem_kit.errors import UserError
 from sslmem_kit.names import PARTITION_CODE, SEED
-from sslmem_kit.report.comparisons import agreement, dejavu, membership, planted, privacy, supervised
+from sslmem_kit.report.comparisons import agreement, dejavu, gradients, membership, planted, privacy, supervised
 from sslmem_kit.report.tables import without_nan
 from sslmem_kit.scores.audit import is_one_model
 from sslmem_kit.scores.comparisons.base import BY_SEED
@@ -30,6 +30,7 @@ class SectionOf(NamedTuple):
 
 SECTIONS: dict[str, SectionOf] = {
     "dejavu": SectionOf(dejavu.as_json, dejavu.as_text),
+    "gradients": SectionOf(gradients.as_json, gradients.as_text),
     "membership": SectionOf(membership.as_json, membership.as_text),
     "privacy": SectionOf(privacy.as_json, privacy.as_text),
     "supervised": SectionOf(supervised.as_json, supervised.as_text),
